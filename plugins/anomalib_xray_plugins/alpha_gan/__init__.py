@@ -1,0 +1,5 @@
+"""Alpha-GAN."""
+
+from anomalib_xray_plugins.alpha_gan.lightning_model import AlphaGan
+
+__all__ = ["AlphaGan"]

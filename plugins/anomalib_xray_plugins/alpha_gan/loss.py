@@ -1,0 +1,73 @@
+"""Losses of the α-GAN's four players, on logits.
+
+Source: Rosca et al. 2017 (1706.04987), section 4; arXiv 2001.10883, section 3.
+"""
+
+from __future__ import annotations
+
+from anomalib_xray.components import AdversarialLoss, discriminator_loss, generator_loss
+from torch import Tensor
+from torch.nn.functional import l1_loss
+
+
+def encoder_loss(image: Tensor, reconstruction: Tensor, code_logits: Tensor, weight: float) -> Tensor:
+    """``weight |x - x'| - log C(z') + log(1 - C(z'))``.
+
+    Args:
+        image: ``(N, 1, S, S)`` in [-1, 1].
+        reconstruction: ``(N, 1, S, S)`` in [-1, 1].
+        code_logits: Code discriminator's logits of the encoder's codes, ``(N,)``.
+        weight: Weight of the reconstruction (0.01 as published).
+
+    Returns:
+        Scalar.
+    """
+    return weight * l1_loss(reconstruction, image) + generator_loss(code_logits)
+
+
+def generator_step_loss(
+    image: Tensor, reconstruction: Tensor, reconstruction_logits: Tensor, sample_logits: Tensor, weight: float
+) -> Tensor:
+    """``weight |x - x'|`` plus ``-log D + log(1 - D)`` of the reconstructions and of the samples.
+
+    Args:
+        image: ``(N, 1, S, S)`` in [-1, 1].
+        reconstruction: ``(N, 1, S, S)`` in [-1, 1].
+        reconstruction_logits: Discriminator's logits of the reconstructions, ``(N,)``.
+        sample_logits: Discriminator's logits of images generated from normal codes, ``(N,)``.
+        weight: Weight of the reconstruction (0.01 as published).
+
+    Returns:
+        Scalar.
+    """
+    adversarial = generator_loss(reconstruction_logits) + generator_loss(sample_logits)
+    return weight * l1_loss(reconstruction, image) + adversarial
+
+
+def image_discriminator_loss(real: Tensor, reconstruction: Tensor, sample: Tensor, kind: AdversarialLoss) -> Tensor:
+    """Real images against reconstructions and against samples.
+
+    Args:
+        real: Logits of real images, ``(N,)``.
+        reconstruction: Logits of reconstructions, ``(N,)``.
+        sample: Logits of images generated from normal codes, ``(N,)``.
+        kind: ``log`` or ``hinge``.
+
+    Returns:
+        Scalar.
+    """
+    return discriminator_loss(real, [reconstruction, sample], kind)
+
+
+def code_discriminator_loss(normal: Tensor, encoded: Tensor, kind: AdversarialLoss) -> Tensor:
+    """Codes drawn from the normal distribution against the encoder's.
+
+    Args:
+        normal: Logits of codes drawn from the normal distribution, ``(N,)``.
+        encoded: Logits of the encoder's codes, ``(N,)``.
+        kind: ``log`` or ``hinge``.
+
+    Returns:
+        Scalar.
+    """
+    return discriminator_loss(normal, [encoded], kind)

@@ -1,0 +1,5 @@
+"""Convolutional autoencoder."""
+
+from anomalib_xray_plugins.cae.lightning_model import Cae
+
+__all__ = ["Cae"]

@@ -1,0 +1,86 @@
+"""Convolutional autoencoder as an anomalib model."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from anomalib.data import Batch
+from anomalib.metrics import Evaluator
+from anomalib.models import AnomalibModule
+from anomalib.visualization import Visualizer
+from anomalib_xray.components import RadiographModel, masked_mse_loss
+from anomalib_xray.scores import RECONSTRUCTION_SCORES, foreground
+from torch import Tensor, nn, optim
+
+from anomalib_xray_plugins.cae.torch_model import CaeModel, Output
+
+
+class Cae(RadiographModel, AnomalibModule):
+    """Convolutional autoencoder trained on normal radiographs with a masked mean squared error.
+
+    What it cannot reconstruct is unusual. Source: arXiv 2001.10883, section 3.
+
+    Args:
+        image_size: Side of the square that images are padded and resized to: 64, 128, 256 or 512 pixels.
+        equalize: Whether the foreground's histogram is equalised.
+        augmentation: Augmentation in training: ``default``, ``advanced`` or none.
+        width: Channels of the first level; every level doubles them.
+        latent_channels: Channels of the bottleneck.
+        output: Last activation: ``sigmoid``, or ``relu_tanh`` as published.
+        score: Score that becomes the predicted score: ``mse``, ``mse_top_k``, ``l1`` or ``l1_top_k``.
+        top_k: Pixels of the top-k scores: a number, or a fraction of the foreground if below 1.
+        map_sigma: Smoothing of the anomaly map, in pixels of the network's input.
+        learning_rate: Learning rate of Adam.
+        weight_decay: Weight decay of Adam.
+        seed: Seed of weights, shuffling and augmentation; none leaves them random.
+        pre_processor: Pre-processor, or whether to use the default one.
+        post_processor: Post-processor, or whether to use the default one.
+        evaluator: Evaluator, or whether to use the default one.
+        visualizer: Visualizer, or whether to use the default one.
+
+    Raises:
+        XrayError: An image size or score that the model does not have.
+    """
+
+    def __init__(
+        self,
+        image_size: int = 128,
+        equalize: bool = False,
+        augmentation: Literal["default", "advanced"] | None = "advanced",
+        width: int = 16,
+        latent_channels: int = 512,
+        output: Output = "sigmoid",
+        score: str = "mse_top_k",
+        top_k: float = 0.03,
+        map_sigma: float = 1.0,
+        learning_rate: float = 1e-3,
+        weight_decay: float = 0.0,
+        seed: int | None = 42,
+        pre_processor: nn.Module | bool = True,
+        post_processor: nn.Module | bool = True,
+        evaluator: Evaluator | bool = True,
+        visualizer: Visualizer | bool = True,
+    ) -> None:
+        super().__init__(
+            pre_processor=pre_processor, post_processor=post_processor, evaluator=evaluator, visualizer=visualizer
+        )
+        self.start(RECONSTRUCTION_SCORES)
+        self.learning_rate = learning_rate
+        self.weight_decay = weight_decay
+        self.model: CaeModel = CaeModel(width, latent_channels, output, score, top_k, map_sigma)
+
+    def training_step(self, batch: Batch, *_: Any) -> Tensor:  # noqa: ANN401
+        """Lowers the masked mean squared error."""
+        image = batch.image.mean(1, keepdim=True)
+        loss = masked_mse_loss(self.model(batch.image), image, foreground(image))
+        self.log_losses({"loss": loss})
+        return loss
+
+    def pictures(self, batch: Tensor) -> dict[str, Tensor]:
+        """Images and their reconstructions, in turn by rows."""
+        image = batch.mean(1, keepdim=True)
+        return self.reconstruction_rows(image, self.model.reconstruct(image))
+
+    def configure_optimizers(self) -> optim.Optimizer:
+        """Adam."""
+        return optim.Adam(self.parameters(), lr=self.learning_rate, weight_decay=self.weight_decay)

@@ -1,0 +1,102 @@
+"""Network of the convolutional autoencoder.
+
+Source: arXiv 2001.10883, section 3, and its appendix table of the CAE.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from anomalib_xray.scores import ScoredBatch, SmoothedErrorMap, foreground, reconstruction_scores
+from torch import Tensor, nn
+
+LEVELS = 5
+"""Halvings between the image and the bottleneck: 512 x 512 pixels become 16 x 16."""
+
+Output = Literal["sigmoid", "relu_tanh"]
+
+
+def down(inputs: int, outputs: int) -> nn.Sequential:
+    """Halves the size of a feature map."""
+    return nn.Sequential(nn.Conv2d(inputs, outputs, 4, 2, 1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU(inplace=True))
+
+
+def same(inputs: int, outputs: int) -> nn.Sequential:
+    """Keeps the size of a feature map."""
+    return nn.Sequential(nn.Conv2d(inputs, outputs, 3, 1, 1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU(inplace=True))
+
+
+def up(inputs: int, outputs: int) -> nn.Sequential:
+    """Doubles the size of a feature map."""
+    return nn.Sequential(
+        nn.ConvTranspose2d(inputs, outputs, 4, 2, 1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU(inplace=True)
+    )
+
+
+class CaeModel(nn.Module):
+    """Convolutional autoencoder with a spatial bottleneck of 1/32 of the image's side.
+
+    Args:
+        width: Channels of the first level; every level doubles them (16 as published).
+        latent_channels: Channels of the bottleneck (512 as published).
+        output: ``sigmoid``, or ``relu_tanh`` as published, whose units can die: then a pixel stays 0 for ever.
+        score: Name of the score that becomes the predicted score.
+        top_k: Pixels of the top-k scores: a number (200 as published) or, below 1, a fraction of the foreground.
+        map_sigma: Smoothing of the anomaly map, in pixels of the network's input.
+    """
+
+    def __init__(
+        self,
+        width: int = 16,
+        latent_channels: int = 512,
+        output: Output = "sigmoid",
+        score: str = "mse_top_k",
+        top_k: float = 0.03,
+        map_sigma: float = 1.0,
+    ) -> None:
+        super().__init__()
+        channels = [width * 2**level for level in range(LEVELS)]
+        encoder = [same(1, width)]
+        for narrow, wide in zip(channels, channels[1:], strict=False):
+            encoder += [down(narrow, wide), same(wide, wide)]
+        self.encoder = nn.Sequential(*encoder, down(channels[-1], latent_channels))
+        decoder: list[nn.Module] = [up(latent_channels, channels[-1])]
+        decoder += [up(wide, narrow) for narrow, wide in reversed(list(zip(channels, channels[1:], strict=False)))]
+        decoder.append(nn.ConvTranspose2d(width, 1, 3, 1, 1, bias=output == "sigmoid"))
+        decoder += [nn.Sigmoid()] if output == "sigmoid" else [nn.ReLU(), nn.Tanh()]
+        self.decoder = nn.Sequential(*decoder)
+        self.score = score
+        self.top_k = top_k
+        self.anomaly_map = SmoothedErrorMap(map_sigma)
+        # Convolutions with few channels on large maps run faster with channels last.
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch types module.to without it
+
+    def reconstruct(self, image: Tensor) -> Tensor:
+        """Encodes and decodes.
+
+        Args:
+            image: ``(N, 1, S, S)`` in [0, 1].
+
+        Returns:
+            ``(N, 1, S, S)`` in [0, 1].
+        """
+        reconstruction: Tensor = self.decoder(self.encoder(image.contiguous(memory_format=torch.channels_last)))
+        return reconstruction
+
+    def forward(self, batch: Tensor) -> Tensor | ScoredBatch:
+        """Reconstructs in training, scores in evaluation.
+
+        Args:
+            batch: Pre-processed images with equal channels, ``(N, 3, S, S)`` in [0, 1].
+
+        Returns:
+            Reconstruction ``(N, 1, S, S)`` in training, scores and map in evaluation.
+        """
+        image = batch.mean(1, keepdim=True)
+        reconstruction = self.reconstruct(image)
+        if self.training:
+            return reconstruction
+        mask = foreground(image)
+        scores = reconstruction_scores(image, reconstruction, mask, self.top_k)
+        return ScoredBatch.of(scores, self.score, self.anomaly_map((image - reconstruction).square(), mask))

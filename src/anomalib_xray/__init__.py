@@ -1,0 +1,3 @@
+"""Plugins that teach anomalib to find anomalies in radiographs without labels."""
+
+__version__ = "0.1.0.dev0"

@@ -1,0 +1,184 @@
+"""The ``anomalib-xray`` command: verbs for what the stock ``anomalib`` command lacks.
+
+Nothing heavy is imported before a verb needs it, jsonargparse included: help must come at once on a small device.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from anomalib_xray import __version__
+from anomalib_xray.edge.bundle import NOTICE
+from anomalib_xray.errors import XrayError
+
+if TYPE_CHECKING:
+    from jsonargparse import ArgumentParser
+
+VERBS = {
+    "phantom": "anomalib_xray.phantom.command:phantom",
+    "plugins": "anomalib_xray.cli:plugins",
+    "predict": "anomalib_xray.edge.command:predict",
+}
+"""Function of each verb. Its signature gives the arguments (a required ``list[Path]`` is positional), its docstring the
+help, and what it returns the exit status, ``None`` for 0. Its module must be light to import."""
+
+_PROGRAM = "anomalib-xray"
+_DONE, _FAILED, _MISUSED, _INTERRUPTED, _PIPE_CLOSED = 0, 1, 2, 130, 141
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs the command.
+
+    Args:
+        argv: Arguments after the program's name; by default those of the process.
+
+    Returns:
+        Exit status: 0 done, 1 done in part, 2 wrong arguments or input, 130 interrupted, 141 the reader of the output
+        has gone.
+    """
+    try:
+        status = _run(sys.argv[1:] if argv is None else argv)
+        sys.stdout.flush()
+    except XrayError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return _MISUSED
+    except KeyboardInterrupt:
+        print("Interrupted.", file=sys.stderr)
+        return _INTERRUPTED
+    except BrokenPipeError:
+        # The interpreter flushes once more at its end, and would complain about the closed pipe then.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return _PIPE_CLOSED
+    return status
+
+
+def plugins() -> int:
+    """Lists the installed model plugins and says which of them work.
+
+    Returns:
+        Exit status: 0, 1 if a plugin does not work.
+    """
+    import warnings
+    from importlib.util import find_spec
+
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    from anomalib_xray.plugins import check_models, find_plugins
+
+    console = Console()
+    can_import = find_spec("anomalib") is not None
+    if can_import:
+        with console.status("Importing the plugins"), warnings.catch_warnings(action="ignore"):
+            checked = list(check_models())
+    else:
+        checked = [(plugin, "not checked") for plugin in find_plugins()]
+    table = Table(title="Model plugins")
+    for column in ("name", "target", "distribution", "status"):
+        table.add_column(column, overflow="fold")
+    for plugin, reason in checked:
+        # Text, because a reason may hold brackets, which rich would take for its markup.
+        table.add_row(*map(Text, (plugin.name, plugin.target, plugin.distribution, reason or "ok")))
+    console.print(table)
+    if not can_import:
+        console.print("Models need anomalib: pip install 'anomalib-xray[train]' installs it.", markup=False)
+        return _DONE
+    return _FAILED if any(reason for _, reason in checked) else _DONE
+
+
+def _run(arguments: Sequence[str]) -> int:
+    """Does what the first argument asks for."""
+    if not arguments:
+        raise XrayError(f"Name a verb: {', '.join(VERBS)}; {_PROGRAM} --help explains them.")
+    verb, *rest = arguments
+    if verb in ("-h", "--help"):
+        print(_help())
+    elif verb == "--version":
+        print(f"{_PROGRAM} {__version__}")
+    elif verb in VERBS:
+        return _run_verb(verb, rest)
+    else:
+        raise XrayError(f"There is no verb {verb!r}; choose one of {', '.join(VERBS)}.")
+    return _DONE
+
+
+def _help() -> str:
+    """The help of the command as a whole, put together without jsonargparse, whose import alone takes 0.3 s."""
+    width = max(map(len, VERBS))
+    lines = [f"  {verb:{width}}  {_summary(_function(verb))}" for verb in VERBS]
+    return "\n".join([
+        f"usage: {_PROGRAM} [-h] [--version] VERB ...",
+        "",
+        f"Anomaly detection in radiographs without labels. {NOTICE}",
+        "",
+        "verbs:",
+        *lines,
+        "",
+        f"{_PROGRAM} VERB --help explains the arguments of a verb.",
+        "Models are trained, tested and exported with the stock command: anomalib train|test|predict|export.",
+    ])  # fmt: skip
+
+
+def _function(verb: str) -> Callable[..., int | None]:
+    module, _, name = VERBS[verb].partition(":")
+    function: Callable[..., int | None] = getattr(import_module(module), name)
+    return function
+
+
+def _summary(function: Callable[..., Any]) -> str:
+    return (function.__doc__ or "").strip().partition("\n")[0]
+
+
+def _run_verb(verb: str, arguments: Sequence[str]) -> int:
+    """Parses the arguments of a verb and calls its function."""
+    from argparse import ArgumentError
+
+    function = _function(verb)
+    parser = _parser(verb, function)
+    try:
+        parsed = parser.parse_args(list(arguments))
+    except ArgumentError as error:
+        raise XrayError(f"{_sentence(str(error))}; {_PROGRAM} {verb} --help explains the arguments.") from error
+    except SystemExit as end:  # after --help
+        return int(end.code or 0)
+    values = parser.instantiate_classes(parsed).as_dict()
+    values.pop("config", None)
+    return function(**values) or _DONE
+
+
+def _sentence(message: str) -> str:
+    """Says in a few words what jsonargparse says in several lines."""
+    if missing := re.search(r"Option '(\w+)' is required", message):
+        return f"The argument {missing[1]} is missing"
+    if refused := re.search(r'Parser key "(\w+)":.*(?:Given|Got) value: (.*)', message, re.DOTALL):
+        return f"{refused[2].strip()!r} is no value for the argument {refused[1]}"
+    return " ".join(message.split()).rstrip(".")
+
+
+def _parser(verb: str, function: Callable[..., Any]) -> ArgumentParser:
+    """A parser for the arguments of one verb, made from the signature and the docstring of its function."""
+    from inspect import Parameter, getdoc, signature
+    from typing import get_type_hints
+
+    from docstring_parser import parse
+    from jsonargparse import ArgumentParser
+
+    docstring = parse(getdoc(function) or "")
+    explained = "\n\n".join(filter(None, (NOTICE, docstring.short_description, docstring.long_description)))
+    parser = ArgumentParser(prog=f"{_PROGRAM} {verb}", description=explained, exit_on_error=False)
+    parameters = signature(function).parameters.values()
+    hints, help_texts = get_type_hints(function), {entry.arg_name: entry.description for entry in docstring.params}
+    lists = [entry.name for entry in parameters if entry.default is Parameter.empty and hints[entry.name] == list[Path]]
+    if parameters:
+        parser.add_argument("--config", action="config", help="YAML file with arguments of this verb.")
+        parser.add_function_arguments(function, as_group=False, skip=set(lists))
+    for name in lists:
+        parser.add_argument(name, nargs="+", type=Path, help=help_texts.get(name))
+    return parser

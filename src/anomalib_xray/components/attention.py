@@ -1,0 +1,55 @@
+"""Self-attention over the positions of a feature map."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import max_pool2d, pad, scaled_dot_product_attention
+
+
+class SelfAttention(nn.Module):
+    """Self-attention as in SAGAN: ``gamma * attention(x) + x`` with ``gamma`` starting at 0.
+
+    Queries and keys are 1 x 1 convolutions to C/8 channels, values to C. PyTorch's fused attention is used, so the
+    N x N matrix of a map with N positions never stands in memory; that kernel wants queries, keys and values of one
+    width, which zero channels provide without changing the result.
+
+    Source: Zhang et al. 2019, "Self-Attention Generative Adversarial Networks", section 3; their code also max-pools
+    keys and values, here ``pooling=2``, which costs a quarter.
+
+    Args:
+        channels: Channels C of the feature map, at least 8.
+        pooling: Keys and values are max-pooled by this factor; 1 = every position attends to every position.
+    """
+
+    def __init__(self, channels: int, pooling: int = 1) -> None:
+        super().__init__()
+        self.query = nn.Conv2d(channels, channels // 8, kernel_size=1)
+        self.key = nn.Conv2d(channels, channels // 8, kernel_size=1)
+        self.value = nn.Conv2d(channels, channels, kernel_size=1)
+        self.gamma = nn.Parameter(torch.zeros(()))
+        self.pooling = pooling
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Adds what each position attends to.
+
+        Args:
+            features: ``(N, C, H, W)``.
+
+        Returns:
+            ``(N, C, H, W)``.
+        """
+        query, key, value = self.query(features), self.key(features), self.value(features)
+        if self.pooling > 1:
+            key, value = max_pool2d(key, self.pooling), max_pool2d(value, self.pooling)
+        missing = value.shape[1] - query.shape[1]
+        attended = scaled_dot_product_attention(
+            pad(_positions(query), (0, missing)), pad(_positions(key), (0, missing)), _positions(value), scale=1.0
+        )
+        attended = attended.squeeze(1).transpose(1, 2).reshape(features.shape)
+        return self.gamma * attended + features
+
+
+def _positions(features: Tensor) -> Tensor:
+    """Lays a feature map (N, C, H, W) out as one attention head, (N, 1, H * W, C)."""
+    return features.flatten(2).transpose(1, 2).unsqueeze(1)

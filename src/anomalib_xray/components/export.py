@@ -1,0 +1,186 @@
+"""Export whose difference from torch is measured and written beside the model."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterator, Sequence
+from importlib.metadata import version
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from anomalib_xray import __version__
+from anomalib_xray.edge.bundle import BUNDLE_FORMAT, METADATA_NAME, NOTICE
+from anomalib_xray.edge.runtime import compile_model, unnormalise
+from anomalib_xray.io.read import read_radiograph, to_unit_interval
+from anomalib_xray.io.write import write_atomically
+from anomalib_xray.post_processing import XrayPostProcessor
+
+if TYPE_CHECKING:
+    from anomalib.data import AnomalibDataModule
+    from anomalib.models import AnomalibModule
+else:
+    AnomalibModule = object
+
+logger = logging.getLogger(__name__)
+
+PARITY_TOLERANCE = 1e-4
+"""Relative difference of scores and maps up to which torch and an exported model count as the same."""
+
+PARITY_IMAGES = 50
+"""Number of images that parity is measured on."""
+
+OPSET = 18
+"""ONNX operator set; torch exports 18 anyway, and converting down to anomalib's 14 fails with a long warning."""
+
+
+class ExportWithParity(AnomalibModule):
+    """Mixin: ``to_onnx`` and ``to_openvino`` that check the exported model and write ``metadata.json`` beside it."""
+
+    def to_onnx(
+        self,
+        export_root: Path | str,
+        model_file_name: str = "model",
+        input_size: tuple[int, int] | None = None,
+        **kwargs: Any,  # noqa: ANN401  # anomalib's signature
+    ) -> Path:
+        """Exports to ONNX (``model.onnx`` and its weights ``model.onnx.data``); arguments as anomalib's."""
+        kwargs.setdefault("opset_version", OPSET)
+        path = Path(super().to_onnx(export_root, model_file_name, input_size, **kwargs))
+        write_metadata(self, path, phantom_images())
+        return path
+
+    def to_openvino(
+        self,
+        export_root: Path | str,
+        *args: Any,  # noqa: ANN401  # anomalib's signature
+        datamodule: AnomalibDataModule | None = None,
+        **kwargs: Any,  # noqa: ANN401
+    ) -> Path:
+        """Exports to OpenVINO (``model.xml``, ``model.bin``); arguments as anomalib's.
+
+        Parity is measured on the datamodule's test images if there is one, otherwise on phantoms.
+        """
+        path = Path(super().to_openvino(export_root, *args, datamodule=datamodule, **kwargs))
+        images = phantom_images() if datamodule is None else test_images(datamodule)
+        write_metadata(self, path, images)
+        return path
+
+
+def phantom_images() -> Iterator[np.ndarray]:
+    """Generates phantom hands, each ``(H, W)`` float32 in [0, 1]."""
+    from anomalib_xray.phantom import render_phantom
+
+    for number in range(PARITY_IMAGES):
+        yield to_unit_interval(render_phantom(np.random.default_rng(number)).image)
+
+
+def test_images(datamodule: AnomalibDataModule) -> Iterator[np.ndarray]:
+    """Reads test images as they lie on disk, each ``(H, W)`` float32 in [0, 1]."""
+    datamodule.setup("test")
+    for path in islice(datamodule.test_data.samples.image_path, PARITY_IMAGES):
+        yield to_unit_interval(read_radiograph(Path(path)))
+
+
+def write_metadata(model: AnomalibModule, path: Path, images: Iterator[np.ndarray]) -> None:
+    """Measures the parity of an exported model and writes ``metadata.json`` beside it.
+
+    Args:
+        model: The model that was exported.
+        path: Exported ``.xml`` or ``.onnx`` file.
+        images: Images to compare on, each ``(H, W)`` in [0, 1].
+    """
+    parity = measure_parity(model, path, images)
+    if not parity["passed"]:
+        logger.warning(
+            "%s differs from torch by %.1e (score) and %.1e (map) relative, more than %.0e; see %s.",
+            path, parity["score"], parity["map"], PARITY_TOLERANCE, METADATA_NAME,
+        )  # fmt: skip
+    metadata = {
+        "format": BUNDLE_FORMAT,
+        "notice": NOTICE,
+        "model": model.name,
+        "settings": {key: value for key, value in model.hparams.items() if _is_plain(value)},
+        "score": model.hparams["score"],
+        **_post_processing(model),
+        "parity": parity,
+        "versions": {"anomalib-xray": __version__}
+        | {name: version(name) for name in ("anomalib", "torch", "openvino", "onnx")},
+    }
+    write_atomically(path.parent / METADATA_NAME, json.dumps(metadata, indent=2) + "\n")
+
+
+@torch.no_grad()
+def measure_parity(model: AnomalibModule, path: Path, images: Iterator[np.ndarray]) -> dict[str, Any]:
+    """Compares raw score and map of torch and of the exported model, opened in OpenVINO with the f32 hint.
+
+    Args:
+        model: The model that was exported.
+        path: Exported ``.xml`` or ``.onnx`` file.
+        images: Images to compare on, each ``(H, W)`` in [0, 1].
+
+    Returns:
+        ``images`` (how many), ``score`` (largest ``|a - b| / |a|``), ``map`` (largest ``max|a - b| / max|a|``),
+        ``tolerance`` and ``passed``.
+    """
+    compiled = compile_model(path)
+    model = model.eval()
+    score, pixel, count = 0.0, 0.0, 0
+    for count, image in enumerate(images, start=1):
+        batch = torch.from_numpy(image).expand(1, 3, *image.shape).contiguous()
+        expected = model(batch.to(model.device))
+        outputs = compiled(batch.numpy())
+        score = max(score, _difference(_raw(model, expected.pred_score, "image"), _raw(model, outputs["pred_score"], "image")))
+        if expected.anomaly_map is not None:
+            pixel = max(pixel, _difference(_raw(model, expected.anomaly_map, "pixel"), _raw(model, outputs["anomaly_map"], "pixel")))
+    passed = max(score, pixel) <= PARITY_TOLERANCE
+    return {"images": count, "score": score, "map": pixel, "tolerance": PARITY_TOLERANCE, "passed": passed}
+
+
+def _difference(expected: np.ndarray, found: np.ndarray) -> float:
+    """Largest absolute difference relative to the largest expected magnitude."""
+    scale = max(float(np.abs(expected).max()), float(np.finfo(np.float32).tiny))
+    return float(np.abs(expected - found).max()) / scale
+
+
+def _raw(model: AnomalibModule, values: Tensor | np.ndarray, kind: str) -> np.ndarray:
+    """Undoes the normalisation, which would make differences look smaller than they are."""
+    values = np.asarray(values, dtype=np.float64)
+    settings = _post_processing(model)
+    threshold, limits = settings["threshold"][kind], settings["normalization"][kind]
+    return values if limits is None else unnormalise(values, threshold, *limits)
+
+
+def _post_processing(model: AnomalibModule) -> dict[str, dict[str, Any]]:
+    """Thresholds and limits of the scores, ``None`` where the graph returns raw values."""
+    processor = model.post_processor
+    if not isinstance(processor, XrayPostProcessor) or not processor.enable_normalization:
+        return {"threshold": dict.fromkeys(("image", "pixel")), "normalization": dict.fromkeys(("image", "pixel"))}
+    return {
+        "threshold": {"image": _number(processor.image_threshold), "pixel": _number(processor.pixel_threshold)},
+        "normalization": {
+            "image": _numbers([processor.image_min, processor.image_max]),
+            "pixel": _numbers([processor.pixel_min, processor.pixel_max]),
+        },
+    }
+
+
+def _number(value: Tensor) -> float | None:
+    """A plain number, ``None`` where validation never set one."""
+    return None if bool(torch.isnan(value)) else float(value)
+
+
+def _numbers(values: Sequence[Tensor]) -> list[float] | None:
+    """Plain numbers, ``None`` where validation never set them."""
+    numbers = [_number(value) for value in values]
+    return None if None in numbers else [number for number in numbers if number is not None]
+
+
+def _is_plain(value: object) -> bool:
+    """Whether a setting can stand in JSON as it is."""
+    return value is None or isinstance(value, bool | int | float | str | list | dict)

@@ -1,0 +1,174 @@
+"""What every model plugin for radiographs shares with anomalib's side."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+from anomalib import LearningType
+from anomalib.data import Batch, InferenceBatch
+from anomalib.metrics import AUROC, Evaluator, F1Score
+from lightning.pytorch import Callback, seed_everything
+from torch import Tensor, nn
+from torchvision.transforms.v2 import Transform
+
+from anomalib_xray.components.export import ExportWithParity
+from anomalib_xray.components.pictures import PICTURES_IN_A_ROW, log_pictures, takes_pictures
+from anomalib_xray.components.visualizer import AlignedVisualizer
+from anomalib_xray.errors import XrayError
+from anomalib_xray.post_processing import XrayPostProcessor
+from anomalib_xray.scores import ScoredBatch, ScoreTable
+from anomalib_xray.transforms import Augmentation, XrayPreProcessor
+
+PICTURE_EPOCHS = 10
+"""Pictures are logged every this many epochs."""
+
+if TYPE_CHECKING:
+    from anomalib.models import AnomalibModule
+else:
+    AnomalibModule = object
+
+
+class RadiographModel(ExportWithParity, AnomalibModule):
+    """Mixin of a model plugin: ``class Cae(RadiographModel, AnomalibModule)``.
+
+    It brings the pre-processor with the exportable geometry, the post-processor, the score table, pictures aligned with
+    their maps, the steps, and the export with measured parity. A plugin adds its torch module, its losses and its
+    optimisers. It is a mixin because anomalib finds direct subclasses of ``AnomalibModule`` only.
+
+    The plugin's constructor has at least the arguments ``image_size``, ``equalize``, ``augmentation``, ``score`` and
+    ``seed``, and starts with::
+
+        super().__init__(pre_processor=..., post_processor=..., evaluator=..., visualizer=...)
+        self.start(SCORES)
+        self.model = ...
+
+    Its torch module takes pre-processed images ``(N, 3, H, W)`` and returns a
+    :class:`~anomalib_xray.scores.ScoredBatch` in evaluation.
+    """
+
+    model: nn.Module
+
+    def start(self, scores: Sequence[str]) -> None:
+        """Checks the settings that every plugin has and seeds the run before layers are built.
+
+        The seed is set here because anomalib's command parses ``--seed_everything`` without using it.
+
+        Args:
+            scores: Names of the scores that the model computes.
+
+        Raises:
+            XrayError: An image size that is not a power of two from 64 to 512, or an unknown score.
+        """
+        size = self.hparams["image_size"]
+        if size not in (64, 128, 256, 512):
+            msg = f"image_size is {size}, but {self.name} works on 64, 128, 256 or 512 pixels; choose one of them."
+            raise XrayError(msg)
+        if self.hparams["score"] not in scores:
+            msg = f"score is {self.hparams['score']!r}, but {self.name} computes {', '.join(scores)}; choose one of them."
+            raise XrayError(msg)
+        if self.hparams["seed"] is not None:
+            seed_everything(self.hparams["seed"], workers=True, verbose=False)
+
+    @property
+    def learning_type(self) -> LearningType:
+        """Trained on normal images only."""
+        return LearningType.ONE_CLASS
+
+    @property
+    def trainer_arguments(self) -> dict[str, Any]:
+        """None: anomalib would let them override what the user set."""
+        return {}
+
+    @property
+    def train_augmentation(self) -> Transform | None:
+        """Augmentation that the project's datamodules apply in training unless they are given one of their own."""
+        recipe = self.hparams["augmentation"]
+        return None if recipe is None else Augmentation(recipe)
+
+    def configure_pre_processor(  # type: ignore[override]  # the instance knows its own size; anomalib's is static
+        self, image_size: tuple[int, int] | None = None
+    ) -> XrayPreProcessor:
+        """Pads to a square, resizes, equalises if asked to, and scales to [0, 1]."""
+        size = image_size[0] if image_size else self.hparams["image_size"]
+        return XrayPreProcessor(image_size=size, equalize=self.hparams["equalize"])
+
+    def configure_post_processor(self) -> XrayPostProcessor:
+        """Thresholds without labels by default."""
+        return XrayPostProcessor()
+
+    def configure_evaluator(self) -> Evaluator:  # type: ignore[override]  # anomalib's is static
+        """Pixel metrics where masks exist; image metrics come from the score table, by rank."""
+        return Evaluator(
+            test_metrics=[
+                F1Score(fields=["pred_label", "gt_label"], prefix="image_"),
+                AUROC(fields=["anomaly_map", "gt_mask"], prefix="pixel_", strict=False),
+                F1Score(fields=["pred_mask", "gt_mask"], prefix="pixel_", strict=False),
+            ]
+        )
+
+    @classmethod
+    def configure_visualizer(cls) -> AlignedVisualizer:
+        """Draws what the model saw, so that picture and map fit."""
+        return AlignedVisualizer()
+
+    def configure_callbacks(self) -> list[Callback]:
+        """The score table first: it must see raw scores before the post-processor normalises them."""
+        return [ScoreTable(), *super().configure_callbacks()]
+
+    def forward(self, batch: Tensor, *_: Any, **__: Any) -> InferenceBatch:  # noqa: ANN401
+        """Pre-processes, scores and post-processes raw images; this is what is exported.
+
+        Args:
+            batch: Raw images of any size, three equal channels in [0, 1], ``(N, 3, H, W)``.
+
+        Returns:
+            anomalib's four outputs.
+        """
+        images = self.pre_processor(batch) if self.pre_processor else batch
+        output = InferenceBatch(*self.model(images)[:4])
+        return self.post_processor(output) if self.post_processor else output
+
+    def _score(self, batch: Batch) -> Batch:
+        """Scores a batch in place: the evaluator reads the batch itself, not what a step returns."""
+        output: ScoredBatch = self.model(batch.image)
+        batch.update(pred_score=output.pred_score, anomaly_map=output.anomaly_map)
+        batch.scores = output.scores
+        return batch
+
+    def validation_step(self, batch: Batch, batch_idx: int, *_: Any, **__: Any) -> Batch:  # noqa: ANN401
+        """Scores a batch in place and returns it; the first batch of every tenth epoch is also logged as pictures."""
+        if batch_idx == 0 and self.current_epoch % PICTURE_EPOCHS == 0 and takes_pictures(self):
+            log_pictures(self, self.pictures(batch.image[:PICTURES_IN_A_ROW]))
+        return self._score(batch)
+
+    def test_step(self, batch: Batch, *_: Any, **__: Any) -> Batch:  # noqa: ANN401
+        """Scores a batch in place and returns it."""
+        return self._score(batch)
+
+    def predict_step(self, batch: Batch, *_: Any, **__: Any) -> Batch:  # noqa: ANN401
+        """Scores a batch in place and returns it."""
+        return self._score(batch)
+
+    def pictures(self, batch: Tensor) -> dict[str, Tensor]:
+        """Pictures that tell how training goes; a plugin adds its own.
+
+        Args:
+            batch: A few pre-processed images, ``(N, 3, S, S)`` in [0, 1].
+
+        Returns:
+            Grids by name, each ``(M, 1, S, S)`` in [0, 1].
+        """
+        del batch
+        return {}
+
+    @staticmethod
+    def reconstruction_rows(image: Tensor, reconstruction: Tensor) -> dict[str, Tensor]:
+        """A row of images above the row of their reconstructions, each ``(N, 1, S, S)``."""
+        return {"reconstructions": torch.cat([image, reconstruction])}
+
+    def log_losses(self, losses: Mapping[str, Tensor]) -> None:
+        """Logs the losses of a training step under ``train_<name>``; the first is shown in the progress bar."""
+        for index, (name, value) in enumerate(losses.items()):
+            self.log(f"train_{name}", value.detach(), on_step=False, on_epoch=True, prog_bar=index == 0)

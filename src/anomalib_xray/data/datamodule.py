@@ -1,0 +1,177 @@
+"""What the datamodules of this package share: patient-level splits, geometry per image, and reading at full depth."""
+
+from __future__ import annotations
+
+import logging
+from abc import abstractmethod
+from pathlib import Path
+
+import cv2
+import pandas as pd
+from anomalib.data import AnomalibDataModule, AnomalibDataset
+from anomalib.data.utils import TestSplitMode, ValSplitMode
+from lightning.pytorch import LightningModule
+from torch.utils.data import DataLoader
+from torchvision.transforms.v2 import Compose, Transform
+
+from anomalib_xray.data.dataset import RadiographDataset
+from anomalib_xray.data.table import absolute, check_samples, has_masks, train_on_normal
+from anomalib_xray.transforms import PadResize, SquarePad, XrayPreProcessor
+
+logger = logging.getLogger(__name__)
+
+DEFAULT_IMAGE_SIZE = 512
+"""Side in pixels where neither a model nor the user sets one; MURA's longest side."""
+
+
+class RadiographDataModule(AnomalibDataModule):
+    """Base of the datamodules: subclasses build the samples table, everything else is here.
+
+    Images of one batch must have one size. anomalib stretches them to the largest, which changes the shape of what they
+    show; here every image gets the model's own geometry before the batch is put together.
+
+    Args:
+        root: Folder of the data set.
+        train_batch_size: Images a training batch.
+        eval_batch_size: Images a validation or test batch.
+        num_workers: Processes that read images.
+        train_augmentations: Augmentations of training images; the model's own when not given.
+        image_size: Side in pixels of the square that images are padded and resized to; for models that bring no
+            geometry of their own.
+        normal_only: Train on normal images only.
+    """
+
+    def __init__(
+        self,
+        root: str | Path,
+        train_batch_size: int = 32,
+        eval_batch_size: int = 32,
+        num_workers: int = 2,
+        train_augmentations: Transform | None = None,
+        image_size: int | None = None,
+        normal_only: bool = True,
+    ) -> None:
+        super().__init__(
+            train_batch_size=train_batch_size,
+            eval_batch_size=eval_batch_size,
+            num_workers=num_workers,
+            train_augmentations=train_augmentations,
+            val_split_mode=ValSplitMode.FROM_DIR,
+            test_split_mode=TestSplitMode.FROM_DIR,
+        )
+        self.root = absolute(root)
+        self.image_size = image_size
+        self.normal_only = normal_only
+
+    @abstractmethod
+    def build_samples(self) -> pd.DataFrame:
+        """Lists the data set.
+
+        Returns:
+            A samples table with splits (see :mod:`anomalib_xray.data.table`); the same one at every call.
+
+        Raises:
+            XrayError: The data set is missing or its files contradict each other.
+        """
+
+    @property
+    def name(self) -> str:  # type: ignore[override]  # a property in anomalib too, an attribute in lightning
+        """A folder of the images' paths: anomalib keeps what comes after it in the names of the pictures it writes."""
+        return self.root.name
+
+    @property
+    def samples(self) -> pd.DataFrame:
+        """The samples table of all splits, built and checked at first use.
+
+        Raises:
+            XrayError: The data set is missing or unusable.
+        """
+        if self._samples is None:
+            samples = self.build_samples()
+            if self.normal_only:
+                samples = train_on_normal(samples)
+            check_samples(samples, str(self.root))
+            self._samples = samples
+        return self._samples
+
+    def train_dataloader(self) -> DataLoader[object]:
+        """Batches of the train split in a new order each epoch."""
+        return self._loader(self.train_data, self.train_batch_size, shuffle=True)
+
+    def val_dataloader(self) -> DataLoader[object]:
+        """Batches of the validation split in the order of the table."""
+        return self._loader(self.val_data, self.eval_batch_size, shuffle=False)
+
+    def test_dataloader(self) -> DataLoader[object]:
+        """Batches of the test split in the order of the table."""
+        return self._loader(self.test_data, self.eval_batch_size, shuffle=False)
+
+    def _loader(self, dataset: AnomalibDataset, batch_size: int, *, shuffle: bool) -> DataLoader[object]:
+        return DataLoader(
+            dataset,
+            batch_size=batch_size,
+            shuffle=shuffle,
+            num_workers=self.num_workers,
+            collate_fn=self.external_collate_fn or dataset.collate_fn,
+            worker_init_fn=use_one_opencv_thread,
+        )
+
+    # From here on: methods that anomalib declares private. tests/data/test_datamodule.py says when one goes.
+
+    def _setup(self, _stage: str | None = None) -> None:
+        task = "segmentation" if has_masks(self.samples) else "classification"
+        for split in ("train", "val", "test"):
+            rows = self.samples[self.samples["split"] == split]
+            setattr(self, f"{split}_data", RadiographDataset(rows, task))
+            counts = rows["label"].value_counts().to_dict()
+            logger.info("%s: %d images of %d patients, %s", split, len(rows), rows["patient"].nunique(), counts)
+
+    def _create_test_split(self) -> None:
+        """Nothing to do: the table has the split. anomalib would draw normal test images from other patients."""
+
+    def _create_val_split(self) -> None:
+        """Nothing to do: the table has the split."""
+
+    def _update_augmentations(self) -> None:
+        """Gives each split what happens to an image before it joins a batch; called at every ``setup``."""
+        model = self.trainer.lightning_module if self.trainer is not None else None
+        augmentation = self.train_augmentations
+        if augmentation is None:
+            augmentation = getattr(model, "train_augmentation", None)
+        for dataset, its_augmentation in (
+            (self.train_data, augmentation),
+            (self.val_data, None),
+            (self.test_data, None),
+        ):
+            dataset.augmentations = self._per_image(its_augmentation, model)
+            transform = getattr(getattr(model, "pre_processor", None), "transform", None)
+            if not _has_geometry(model) and transform is not None:
+                # appends the Resize of a model that is not from this package
+                self._update_subset_augmentations(dataset, dataset.augmentations, transform)
+
+    def _per_image(self, augmentation: Transform | None, model: LightningModule | None) -> Compose:
+        """Puts the augmentation and the geometry in their order.
+
+        A turned or scaled image may leave its frame, so our geometry comes after the augmentation. A model of somebody
+        else resizes to a fixed shape at the end; padding to a square first keeps the aspect through that.
+        """
+        before = [] if augmentation is None else [augmentation]
+        if _has_geometry(model):
+            return Compose([*before, model.pre_processor.geometry])  # type: ignore[union-attr]  # checked by _has_geometry
+        if model is None or self.image_size is not None:
+            return Compose([*before, PadResize(self.image_size or DEFAULT_IMAGE_SIZE)])
+        return Compose([SquarePad(), *before])
+
+
+def _has_geometry(model: LightningModule | None) -> bool:
+    return isinstance(getattr(model, "pre_processor", None), XrayPreProcessor)
+
+
+def use_one_opencv_thread(worker: int) -> None:
+    """Keeps the reading processes from starting as many OpenCV threads as there are cores, each.
+
+    Args:
+        worker: Number of the process; not used.
+    """
+    del worker
+    cv2.setNumThreads(0)

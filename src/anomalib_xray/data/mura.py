@@ -1,0 +1,128 @@
+"""MURA, the musculoskeletal radiographs of Stanford's machine learning group."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+import pandas as pd
+from torchvision.transforms.v2 import Transform
+
+from anomalib_xray.data.datamodule import RadiographDataModule
+from anomalib_xray.data.mura_layout import body_part_folders, read_index, scan_folders
+from anomalib_xray.data.table import absolute, prepared_counterpart, samples_table, split_by_recipe
+from anomalib_xray.errors import XrayError
+
+
+class Mura(RadiographDataModule):
+    """MURA v1.1 with the split of arXiv 2001.10883, by patient, made from MURA's train part.
+
+    MURA's patient numbers are the same over body parts and many patients were examined at several, so with several
+    parts the recipe is applied once to all patients together. A patient is abnormal when a study of a chosen part is.
+
+    Args:
+        root: MURA's folder, which holds ``train`` and ``valid``.
+        body_parts: One or several of HAND, hand, XR_HAND and so on; or ``all``.
+        index: List the images from the ``folders`` or from MURA's own ``csv`` files.
+        split_seed: Seed of the split; 42 gives the published one. It is independent of the model's seed.
+        test_on: ``test`` tests on the recipe's test patients; ``holdout`` on MURA's official valid part, which the
+            paper left unused.
+        prepared_root: Folder with prepared pictures under the same relative paths, which are read instead.
+        train_batch_size: Images a training batch.
+        eval_batch_size: Images a validation or test batch.
+        num_workers: Processes that read images.
+        train_augmentations: Augmentations of training images; the model's own when not given.
+        image_size: Side in pixels of the square that images are padded and resized to; for models that bring no
+            geometry of their own.
+        normal_only: Train on normal images only.
+
+    Raises:
+        XrayError: A body part is unknown; or, at setup, MURA is missing or unusable.
+    """
+
+    def __init__(
+        self,
+        root: str | Path = "datasets/MURA-v1.1",
+        body_parts: str | list[str] = "XR_HAND",
+        index: Literal["folders", "csv"] = "folders",
+        split_seed: int = 42,
+        test_on: Literal["test", "holdout"] = "test",
+        prepared_root: str | Path | None = None,
+        train_batch_size: int = 32,
+        eval_batch_size: int = 32,
+        num_workers: int = 2,
+        train_augmentations: Transform | None = None,
+        image_size: int | None = None,
+        normal_only: bool = True,
+    ) -> None:
+        super().__init__(
+            root=root,
+            train_batch_size=train_batch_size,
+            eval_batch_size=eval_batch_size,
+            num_workers=num_workers,
+            train_augmentations=train_augmentations,
+            image_size=image_size,
+            normal_only=normal_only,
+        )
+        self.body_parts = body_part_folders(body_parts)
+        self.index = index
+        self.split_seed = split_seed
+        self.test_on = test_on
+        self.prepared_root = None if prepared_root is None else absolute(prepared_root)
+
+    @property
+    def name(self) -> str:  # type: ignore[override]  # a property in anomalib too, an attribute in lightning
+        """The body part, or the data folder's name when there are several."""
+        return self.body_parts[0] if len(self.body_parts) == 1 else self._image_root.name
+
+    @property
+    def _image_root(self) -> Path:
+        return self.prepared_root or self.root
+
+    def build_samples(self) -> pd.DataFrame:
+        """Lists the chosen body parts.
+
+        Returns:
+            A samples table with splits.
+
+        Raises:
+            XrayError: MURA is missing, or its files contradict each other.
+        """
+        if not (self.root / "train").is_dir():
+            raise XrayError(self.missing_message())
+        samples = split_by_recipe(self._official("train"), self.split_seed)
+        if self.test_on == "holdout":
+            holdout = self._official("valid").assign(split="test")
+            samples = pd.concat([samples[samples["split"] != "test"], holdout], ignore_index=True)
+        return samples
+
+    def missing_message(self) -> str:
+        """Says in one sentence how to get MURA, and what to do without it."""
+        return (
+            f"MURA v1.1 is not at {self.root}: ask the Stanford ML Group for it by name on the web page of its MURA"
+            " data set (registration required, it may not be passed on), or run on phantoms instead:"
+            " anomalib train --config configs/cae.yaml --config configs/data/phantom.yaml"
+        )
+
+    def mask_path(self, relative: str, label_index: int) -> str:
+        """Path of an image's anomaly mask; MURA has none.
+
+        Args:
+            relative: The image's path below the root.
+            label_index: 0 normal, 1 abnormal.
+
+        Returns:
+            An absolute path, or nothing.
+        """
+        del relative, label_index
+        return ""
+
+    def _official(self, official: str) -> pd.DataFrame:
+        """The samples table, without splits, of one of MURA's own parts."""
+        list_images = scan_folders if self.index == "folders" else read_index
+        images = pd.concat([list_images(self.root, official, part) for part in self.body_parts], ignore_index=True)
+        paths = [self.root / relative for relative in images["relative"]]
+        if self.prepared_root is not None:
+            paths = [prepared_counterpart(path, self.root, self.prepared_root) for path in paths]
+        masks = map(self.mask_path, images["relative"], images["label_index"])
+        return samples_table(images.assign(image_path=[str(path) for path in paths], mask_path=list(masks)))

@@ -1,0 +1,97 @@
+"""Generated hand radiographs in MURA's layout, with the truth for every pixel."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+import pandas as pd
+from torchvision.transforms.v2 import Transform
+
+from anomalib_xray.data.mura import Mura
+from anomalib_xray.phantom import write_phantoms
+
+
+class Phantom(Mura):
+    """Phantom hands: generated at first use, already prepared, and split as :class:`Mura`.
+
+    They need no download and show whether a whole pipeline works. They say nothing about how well a model finds
+    anomalies in patients. Research use only, not a medical device.
+
+    Args:
+        root: Folder to generate the set in; a complete set there is used as it is.
+        patients: Number of patients to generate.
+        seed: Seed of the generator.
+        split_seed: Seed of the split.
+        test_on: ``test`` tests on the recipe's test patients; ``holdout`` on the set's valid part.
+        train_batch_size: Images a training batch.
+        eval_batch_size: Images a validation or test batch.
+        num_workers: Processes that read images.
+        train_augmentations: Augmentations of training images; the model's own when not given.
+        image_size: Side in pixels of the square that images are padded and resized to; for models that bring no
+            geometry of their own.
+        normal_only: Train on normal images only.
+
+    Raises:
+        XrayError: At setup, when the folder cannot be written or holds something else.
+    """
+
+    def __init__(
+        self,
+        root: str | Path = "phantoms",
+        patients: int = 60,
+        seed: int = 42,
+        split_seed: int = 42,
+        test_on: Literal["test", "holdout"] = "test",
+        train_batch_size: int = 32,
+        eval_batch_size: int = 32,
+        num_workers: int = 2,
+        train_augmentations: Transform | None = None,
+        image_size: int | None = None,
+        normal_only: bool = True,
+    ) -> None:
+        super().__init__(
+            root=root,
+            split_seed=split_seed,
+            test_on=test_on,
+            train_batch_size=train_batch_size,
+            eval_batch_size=eval_batch_size,
+            num_workers=num_workers,
+            train_augmentations=train_augmentations,
+            image_size=image_size,
+            normal_only=normal_only,
+        )
+        self.patients = patients
+        self.generator_seed = seed
+
+    def prepare_data(self) -> None:
+        """Generates the set, or what is missing of it.
+
+        Raises:
+            XrayError: The folder holds something else, or phantoms of other arguments.
+        """
+        write_phantoms(self.root, patients=self.patients, seed=self.generator_seed)
+
+    def build_samples(self) -> pd.DataFrame:
+        """Generates the set where it is missing, and lists it.
+
+        Returns:
+            A samples table with splits and masks.
+
+        Raises:
+            XrayError: The folder cannot be written or holds something else.
+        """
+        self.prepare_data()
+        return super().build_samples()
+
+    def mask_path(self, relative: str, label_index: int) -> str:
+        """Path of an image's anomaly mask.
+
+        Args:
+            relative: The image's path below the root.
+            label_index: 0 normal, 1 abnormal.
+
+        Returns:
+            An absolute path, or nothing for a normal image.
+        """
+        return str(self.root / "ground_truth" / "anomaly" / relative) if label_index == 1 else ""

@@ -1,0 +1,151 @@
+"""Any radiographs that a CSV table lists."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+from torchvision.transforms.v2 import Transform
+
+from anomalib_xray.data.datamodule import RadiographDataModule
+from anomalib_xray.data.table import absolute, label_index, prepared_counterpart, samples_table, split_by_recipe
+from anomalib_xray.errors import XrayError
+
+
+class Radiographs(RadiographDataModule):
+    """Radiographs of a CSV table with one row an image.
+
+    Args:
+        table: The CSV file, with a header.
+        root: Folder that the table's paths start from and must not leave; by default the table's own folder, and then
+            absolute paths may lead anywhere.
+        image_path_column: Column of image paths.
+        label_column: Column of labels: 0, normal or negative; 1, abnormal or positive; empty where unknown.
+        patient_column: Column of patient ids. With one image a patient it may be the column of image paths.
+        study_column: Column of study ids, unique within a patient; without it each image is a study of its own.
+        split_column: Column of train, val, test.
+        mask_path_column: Column of anomaly masks, empty for normal images; without it there are none.
+        split_from_table: Take the splits from the table where it has them; otherwise the recipe of arXiv 2001.10883
+            makes them.
+        split_seed: Seed of the recipe's split; it is independent of the model's seed.
+        prepared_root: Folder with prepared pictures, and their masks, under the same paths relative to the root, which
+            are read instead.
+        train_batch_size: Images a training batch.
+        eval_batch_size: Images a validation or test batch.
+        num_workers: Processes that read images.
+        train_augmentations: Augmentations of training images; the model's own when not given.
+        image_size: Side in pixels of the square that images are padded and resized to; for models that bring no
+            geometry of their own.
+        normal_only: Train on normal images only.
+
+    Raises:
+        XrayError: At setup, when the table is missing or unusable.
+    """
+
+    def __init__(
+        self,
+        table: str | Path,
+        root: str | Path | None = None,
+        image_path_column: str = "image_path",
+        label_column: str = "label",
+        patient_column: str = "patient",
+        study_column: str = "study",
+        split_column: str = "split",
+        mask_path_column: str = "mask_path",
+        split_from_table: bool = True,
+        split_seed: int = 42,
+        prepared_root: str | Path | None = None,
+        train_batch_size: int = 32,
+        eval_batch_size: int = 32,
+        num_workers: int = 2,
+        train_augmentations: Transform | None = None,
+        image_size: int | None = None,
+        normal_only: bool = True,
+    ) -> None:
+        super().__init__(
+            root=Path(table).parent if root is None else root,
+            train_batch_size=train_batch_size,
+            eval_batch_size=eval_batch_size,
+            num_workers=num_workers,
+            train_augmentations=train_augmentations,
+            image_size=image_size,
+            normal_only=normal_only,
+        )
+        self.table = absolute(table)
+        self.paths_may_leave_root = root is None
+        self.image_path_column = image_path_column
+        self.label_column = label_column
+        self.patient_column = patient_column
+        self.study_column = study_column
+        self.split_column = split_column
+        self.mask_path_column = mask_path_column
+        self.split_from_table = split_from_table
+        self.split_seed = split_seed
+        self.prepared_root = None if prepared_root is None else absolute(prepared_root)
+
+    @property
+    def name(self) -> str:  # type: ignore[override]  # a property in anomalib too, an attribute in lightning
+        """Name of the folder that the images are in."""
+        return (self.prepared_root or self.root).name
+
+    def build_samples(self) -> pd.DataFrame:
+        """Reads the table.
+
+        Returns:
+            A samples table with splits.
+
+        Raises:
+            XrayError: The table is missing or unusable; the message names the row.
+        """
+        rows = self._read_table()
+        images = pd.DataFrame(
+            {
+                "image_path": self._paths(rows, self.image_path_column),
+                "patient": self._filled(rows, self.patient_column),
+                "study": rows[self.study_column if self.study_column in rows else self.image_path_column],
+                "label_index": [label_index(label, self._where(row)) for row, label in rows[self.label_column].items()],
+            }
+        )
+        images["study"] = images["patient"] + "/" + images["study"]
+        if self.mask_path_column in rows:
+            images["mask_path"] = self._paths(rows, self.mask_path_column)
+        if self.split_from_table and self.split_column in rows:
+            return samples_table(images.assign(split=rows[self.split_column]))
+        return split_by_recipe(samples_table(images), self.split_seed)
+
+    def _read_table(self) -> pd.DataFrame:
+        try:
+            rows = pd.read_csv(self.table, dtype=str, keep_default_na=False, skipinitialspace=True)
+        except (OSError, ValueError) as error:  # pandas' parser errors are ValueErrors
+            raise XrayError(f"{self.table} cannot be read as a CSV table: {error}.") from error
+        for column in (self.image_path_column, self.label_column, self.patient_column):
+            if column not in rows:
+                raise XrayError(
+                    f"{self.table} has no column {column!r}, only {', '.join(rows.columns)};"
+                    " rename one or set the data module's *_column arguments."
+                )
+        if rows.empty:
+            raise XrayError(f"{self.table} lists no image; add one row an image.")
+        rows[self.image_path_column] = self._filled(rows, self.image_path_column)
+        return rows
+
+    def _filled(self, rows: pd.DataFrame, column: str) -> pd.Series[str]:
+        empty = rows.index[rows[column] == ""]
+        if len(empty) > 0:
+            raise XrayError(f"{self._where(empty[0])} has an empty {column}; fill it in.")
+        return rows[column]
+
+    def _paths(self, rows: pd.DataFrame, column: str) -> list[str]:
+        return [str(self._path(path, self._where(row))) if path else "" for row, path in rows[column].items()]
+
+    def _path(self, path: str, where: str) -> Path:
+        """The absolute path of a table's cell."""
+        found = absolute(self.root / path)
+        # resolve() follows links, so that none leads out of the root either
+        if not self.paths_may_leave_root and not found.resolve().is_relative_to(self.root.resolve()):
+            raise XrayError(f"{where} has the path {path}, which is not below {self.root}; move the file or the root.")
+        return found if self.prepared_root is None else prepared_counterpart(found, self.root, self.prepared_root)
+
+    def _where(self, row: object) -> str:
+        """Names a row as an editor numbers it: the first one after the header is line 2."""
+        return f"line {int(str(row)) + 2} of {self.table}"

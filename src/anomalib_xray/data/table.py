@@ -1,0 +1,191 @@
+"""The samples table: one row an image, whichever data set it comes from.
+
+Columns: ``image_path`` (absolute path), ``patient``, ``study``, ``label`` (normal, abnormal, unknown), ``label_index``
+(0, 1, -1), ``split`` (train, val, test), ``mask_path`` (absolute path, or empty where the image has no mask).
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from pathlib import Path
+
+import pandas as pd
+
+from anomalib_xray.data.splits import SPLITS, check_patients, paper_split
+from anomalib_xray.errors import XrayError
+
+logger = logging.getLogger(__name__)
+
+COLUMNS = ["image_path", "patient", "study", "label", "label_index", "split", "mask_path"]
+LABELS = {0: "normal", 1: "abnormal", -1: "unknown"}
+_LABEL_INDEX = {"0": 0, "normal": 0, "negative": 0, "1": 1, "abnormal": 1, "positive": 1, "": -1, "unknown": -1}
+
+
+def label_index(value: str, where: str) -> int:
+    """Reads a label as people write it.
+
+    Args:
+        value: 0, normal, negative; 1, abnormal, positive; or unknown or nothing. Upper and lower case are the same.
+        where: What a message calls the place, for example a file and its row.
+
+    Returns:
+        0 for normal, 1 for abnormal, -1 for unknown.
+
+    Raises:
+        XrayError: The value is none of these.
+    """
+    index = _LABEL_INDEX.get(value.strip().lower())
+    if index is None:
+        raise XrayError(
+            f"{where} has the label {value!r}; write 0, normal or negative, or 1, abnormal or positive,"
+            " or leave it empty where it is unknown."
+        )
+    return index
+
+
+def samples_table(images: pd.DataFrame) -> pd.DataFrame:
+    """Brings a data set's rows into the form of this module.
+
+    Args:
+        images: The columns ``image_path``, ``patient``, ``study``, ``label_index``; and ``split`` and ``mask_path``
+            where the data set has them.
+
+    Returns:
+        All columns in their order, sorted by image path; ``split`` and ``mask_path`` are empty where not known.
+    """
+    optional = {name: "" for name in ("split", "mask_path") if name not in images}
+    table = images.assign(label=images["label_index"].map(LABELS), **optional)
+    return table[COLUMNS].sort_values("image_path", ignore_index=True)
+
+
+def split_by_recipe(samples: pd.DataFrame, seed: int) -> pd.DataFrame:
+    """Gives every image its patient's split after :func:`anomalib_xray.data.splits.paper_split`.
+
+    Validation and test need labels, so a patient with an image of unknown label trains.
+
+    Args:
+        samples: A samples table; its column ``split`` is replaced.
+        seed: Seed of the split.
+
+    Returns:
+        A new samples table.
+
+    Raises:
+        XrayError: There are too few patients.
+    """
+    labels = samples.groupby("patient")["label_index"]
+    known = labels.min() >= 0
+    abnormal = labels.max()[known] == 1
+    splits = paper_split({str(patient): bool(is_abnormal) for patient, is_abnormal in abnormal.items()}, seed)
+    return samples.assign(split=samples["patient"].map(splits).fillna("train"))
+
+
+def train_on_normal(samples: pd.DataFrame) -> pd.DataFrame:
+    """Takes images that are not labelled normal out of the train split, and logs how many.
+
+    Args:
+        samples: A samples table with splits.
+
+    Returns:
+        A new samples table.
+    """
+    left_out = (samples["split"] == "train") & (samples["label_index"] != 0)
+    if left_out.any():
+        logger.info("%d images that are not labelled normal are left out of training.", left_out.sum())
+    return samples[~left_out].reset_index(drop=True)
+
+
+def has_masks(samples: pd.DataFrame) -> bool:
+    """Whether the table has anomaly masks, so that the task is segmentation."""
+    return bool((samples["mask_path"] != "").any())
+
+
+def check_samples(samples: pd.DataFrame, name: str) -> None:
+    """Refuses a table that would train or score wrongly.
+
+    Args:
+        samples: A samples table.
+        name: What messages call the data set, for example its root.
+
+    Raises:
+        XrayError: A split name is unknown, a split is empty, an image is listed twice, a patient is in two splits, an
+            image of val or test has no label, some abnormal images have a mask and others have none, or a file is
+            missing.
+    """
+    _check_split_names(samples, name)
+    _check_images_listed_once(samples, name)
+    check_patients(samples)
+    _check_labels(samples, name)
+    _check_masks(samples, name)
+    _check_files(samples, name)
+
+
+def _check_split_names(samples: pd.DataFrame, name: str) -> None:
+    unknown = samples.loc[~samples["split"].isin(SPLITS)]
+    if len(unknown) > 0:
+        row = unknown.iloc[0]
+        raise XrayError(f"{name} puts {row.image_path} into the split {row.split!r}; write train, val or test.")
+    for split in SPLITS:
+        if not (samples["split"] == split).any():
+            raise XrayError(f"{name} has no image for the split {split}; every split needs at least one.")
+
+
+def _check_images_listed_once(samples: pd.DataFrame, name: str) -> None:
+    repeated = samples["image_path"].duplicated()
+    if repeated.any():
+        raise XrayError(f"{name} lists {samples['image_path'][repeated].iloc[0]} twice; remove one of the rows.")
+
+
+def _check_labels(samples: pd.DataFrame, name: str) -> None:
+    unlabelled = samples[(samples["split"] != "train") & (samples["label_index"] < 0)]
+    if len(unlabelled) > 0:
+        row = unlabelled.iloc[0]
+        raise XrayError(
+            f"{name} has {len(unlabelled)} images of unknown label in val or test, the first is {row.image_path};"
+            " label them or move their patients to train."
+        )
+
+
+def _check_masks(samples: pd.DataFrame, name: str) -> None:
+    abnormal = samples[samples["label_index"] == 1]
+    unmasked = abnormal[abnormal["mask_path"] == ""]
+    if has_masks(samples) and len(unmasked) > 0:
+        raise XrayError(
+            f"{name} has masks, but {len(unmasked)} of {len(abnormal)} abnormal images have none, the first is"
+            f" {unmasked.iloc[0].image_path}; give every abnormal image a mask, or none."
+        )
+
+
+def _check_files(samples: pd.DataFrame, name: str) -> None:
+    paths = pd.concat([samples["image_path"], samples["mask_path"][samples["mask_path"] != ""]])
+    missing = [path for path in paths if not Path(path).is_file()]
+    if missing:
+        raise XrayError(f"{name} needs {len(missing)} files that do not exist, the first is {missing[0]}.")
+
+
+def absolute(path: str | Path) -> Path:
+    """The path from the root of the file system, without ``..``, with symbolic links left as they are."""
+    return Path(os.path.abspath(path))  # noqa: PTH100  # Path.resolve() would follow links
+
+
+def prepared_counterpart(path: Path, root: Path, prepared_root: Path) -> Path:
+    """The prepared picture that stands for an original.
+
+    Args:
+        path: The original, below ``root``.
+        root: The data set's folder.
+        prepared_root: The folder that holds the prepared pictures under the same relative paths; a JPEG's may have
+            become a PNG.
+
+    Returns:
+        The path below ``prepared_root``. Whether it exists is for :func:`check_samples` to say.
+
+    Raises:
+        XrayError: ``path`` is not below ``root``, so that it has no relative path.
+    """
+    if not path.is_relative_to(root):
+        raise XrayError(f"{path} is not below {root}, so it has no counterpart below {prepared_root}; set the root.")
+    prepared = prepared_root / path.relative_to(root)
+    as_png = prepared.with_suffix(".png")
+    return as_png if as_png.is_file() and not prepared.is_file() else prepared

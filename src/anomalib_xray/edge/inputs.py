@@ -1,0 +1,108 @@
+"""Find the radiographs that a command was given, and a place of its own for the overlay of each."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+from typing import NoReturn
+
+from anomalib_xray.errors import XrayError
+
+SUFFIXES = frozenset({".png", ".jpg", ".jpeg"})
+"""Endings, in any case, of the files that a folder is searched for."""
+
+
+@dataclass(frozen=True)
+class Input:
+    """A radiograph to predict.
+
+    Attributes:
+        path: The file, as the user's argument leads to it.
+        name: Its path below the folder that all inputs share.
+        overlay: File to write its overlay to.
+    """
+
+    path: Path
+    name: Path
+    overlay: Path
+
+
+def find_inputs(given: Sequence[Path], out: Path) -> list[Input]:
+    """Lists files, and the PNG and JPEG files in folders, each once.
+
+    Below ``out`` the folders are those of the inputs, seen from the deepest folder that holds everything given, so
+    that two images of one name keep two overlays. What is already in ``out`` is no input.
+
+    Args:
+        given: Files and folders; a file is taken whatever its ending, and even if it does not exist.
+        out: Folder for the overlays.
+
+    Returns:
+        The inputs, in the order given, those of a folder sorted.
+
+    Raises:
+        XrayError: Nothing is given, a folder holds no image or cannot be listed, or ``out`` lies among the images.
+    """
+    if not given:
+        raise XrayError("No images are given: name files or folders.")
+    root = _shared_folder(given)
+    inputs: dict[Path, Input] = {}
+    taken: set[str] = set()
+    for argument in given:
+        for path in _images_of(argument, out):
+            found = _absolute(path)
+            if found not in inputs:
+                inputs[found] = Input(path, found.relative_to(root), _free(out / found.relative_to(root), taken))
+    overwritten = {_absolute(image.overlay) for image in inputs.values()} & inputs.keys()
+    if overwritten:
+        raise XrayError(f"The overlays would replace the image {min(overwritten)}: choose another folder than {out}.")
+    return list(inputs.values())
+
+
+def _images_of(argument: Path, out: Path) -> Iterator[Path]:
+    """The file itself, or the images in the folder and below it."""
+    if not argument.is_dir():
+        yield argument
+        return
+    if _absolute(argument) == _absolute(out):
+        raise XrayError(f"The overlays would lie among the images in {argument}: choose another folder than {out}.")
+    empty = True
+    for folder, subfolders, files in os.walk(argument, onerror=_refuse):
+        subfolders[:] = sorted(name for name in subfolders if _absolute(Path(folder, name)) != _absolute(out))
+        for name in sorted(files):
+            # macOS leaves "._image1.png" beside an image on foreign disks; it holds no picture.
+            if Path(name).suffix.lower() in SUFFIXES and not name.startswith("._"):
+                empty = False
+                yield Path(folder, name)
+    if empty:
+        raise XrayError(f"{argument} holds no PNG or JPEG file: give a folder of radiographs.")
+
+
+def _shared_folder(given: Sequence[Path]) -> Path:
+    folders = [_absolute(path) if path.is_dir() else _absolute(path).parent for path in given]
+    try:
+        return Path(os.path.commonpath(folders))
+    except ValueError as error:
+        raise XrayError("The images lie on different drives: give those of one drive at a time.") from error
+
+
+def _free(image: Path, taken: set[str]) -> Path:
+    """A name for an image's overlay that no other one has, also where upper and lower case are the same."""
+    for number in count(1):
+        overlay = image.with_name(f"{image.stem}{f'-{number}' if number > 1 else ''}_overlay.png")
+        if str(overlay).casefold() not in taken:
+            break
+    taken.add(str(overlay).casefold())
+    return overlay
+
+
+def _absolute(path: Path) -> Path:
+    """The path from the root; links keep their own names, which are the ones the user knows."""
+    return Path(os.path.abspath(path))  # noqa: PTH100  # Path.resolve follows links, Path.absolute keeps ".."
+
+
+def _refuse(error: OSError) -> NoReturn:
+    raise XrayError(f"{error.filename} cannot be listed: {error.strerror}.") from error

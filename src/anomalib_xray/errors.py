@@ -1,0 +1,35 @@
+"""The error that a user caused and can mend."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from types import TracebackType
+
+
+class XrayError(Exception):
+    """Input that cannot be used.
+
+    The message is one sentence that names the file or value and says what to do about it; commands print it instead
+    of a traceback.
+    """
+
+
+def print_plainly_under_anomalib() -> None:
+    """Lets the stock ``anomalib`` command print an :class:`XrayError` as its sentence, without a traceback.
+
+    anomalib's command has no hook for errors of plugins, so the interpreter's own is used, and only when the running
+    program is that command: a library must not change how another program reports its exceptions.
+    """
+    if Path(sys.argv[0]).stem != "anomalib" or getattr(sys.excepthook, "prints_xray_errors", False):
+        return
+    previous = sys.excepthook
+
+    def excepthook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        if isinstance(error, XrayError):
+            print(f"error: {error}", file=sys.stderr)
+        else:
+            previous(kind, error, trace)
+
+    excepthook.prints_xray_errors = True  # type: ignore[attr-defined]  # functions take attributes; mypy does not model it
+    sys.excepthook = excepthook

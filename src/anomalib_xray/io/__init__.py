@@ -1,0 +1,1 @@
+"""Reading and writing radiographs. No torch: the device runs this too."""

@@ -1,0 +1,198 @@
+"""Phantom sets on disk: MURA's layout, its four tables, and the ground truth beside them."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from anomalib_xray import __version__
+from anomalib_xray.errors import XrayError
+from anomalib_xray.phantom.anatomy import sample_anatomy
+from anomalib_xray.phantom.anomalies import ANOMALY_KINDS
+from anomalib_xray.phantom.plan import Arguments, PlannedImage, plan
+from anomalib_xray.phantom.scene import PREPARED, RAW, Phantom, render_phantom
+
+FINISHED = "phantoms.json"
+"""File that a finished set carries: its arguments and the version that drew it."""
+TRUTH = "ground_truth/ground_truth.json"
+_UNFINISHED = "ground_truth/unfinished.jsonl"  # first line: the arguments; then a line for each image on disk
+_QUIET_IMAGES = 30  # about two seconds of drawing need no progress bar
+
+Entry = dict[str, Any]
+
+
+def write_phantoms(
+    out: Path,
+    *,
+    patients: int = 60,
+    seed: int = 42,
+    prepared: bool = True,
+    positive_share: float = 0.4,
+    kinds: Sequence[str] = ANOMALY_KINDS,
+    valid_share: float = 0.15,
+    progress: bool = True,
+) -> Path:
+    """Writes a phantom set in the layout of MURA v1.1.
+
+    The images lie in ``OUT/{train,valid}/XR_HAND/patient00001/study1_{positive|negative}/image1.png``, the four tables
+    without header in ``OUT``, their paths beginning with the name of that folder. ``OUT/ground_truth`` holds
+    ``foreground/`` and ``anomaly/`` masks (0 and 255) under the images' own relative paths and ``ground_truth.json``,
+    an entry for each image path. All images of a positive study show its anomaly, unlike in MURA.
+
+    The same arguments give the same bytes (in a folder of the same name), and more patients leave the first ones as
+    they are. A finished set is left alone, an interrupted or damaged one is completed.
+
+    Args:
+        out: Folder of the set.
+        patients: Number of patients.
+        seed: Seed of everything random.
+        prepared: Background exactly 0, foreground at least 1, nothing but one hand; otherwise raw pictures with
+            background, carriers, markers, two hands and inverted contrast.
+        positive_share: Share of positive studies.
+        kinds: Kinds of anomalies in positive studies.
+        valid_share: Share of patients in the ``valid`` part.
+        progress: Whether a progress bar may be shown.
+
+    Returns:
+        ``out``.
+
+    Raises:
+        XrayError: If an argument is out of range, or the folder holds something else or a set of other arguments.
+    """
+    from rich.progress import track
+
+    arguments = Arguments(patients, seed, prepared, positive_share, tuple(kinds), valid_share)
+    images = plan(arguments)
+    entries = _entries(out, arguments)
+    missing = [image for image in images if image.path not in entries or not _on_disk(out, image)]
+    if not missing and (out / FINISHED).is_file():
+        return out
+    journal = out / _UNFINISHED
+    lines = [_line(_identity(arguments)), *(_line({"path": path, **entry}) for path, entry in entries.items())]
+    _write(journal, "".join(lines).encode())
+    (out / FINISHED).unlink(missing_ok=True)
+    for image in track(missing, "Drawing phantoms", disable=not progress or len(missing) < _QUIET_IMAGES):
+        entries[image.path] = _draw(out, image, arguments)
+        with journal.open("a", encoding="utf-8") as file:
+            file.write(_line({"path": image.path, **entries[image.path]}))
+    _write_tables(out, images)
+    _write(out / TRUTH, _pretty({image.path: entries[image.path] for image in images}))
+    _write(out / FINISHED, _pretty(_identity(arguments)))
+    journal.unlink()
+    return out
+
+
+def _entries(out: Path, arguments: Arguments) -> dict[str, Entry]:
+    """The ground truth of the images that are drawn already, by path."""
+    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+        return {}
+    if not out.is_dir():
+        raise XrayError(f"{out} is a file, so no phantoms can be written there: choose another folder.")
+    journal, finished = out / _UNFINISHED, out / FINISHED
+    if journal.is_file():
+        first, *lines = journal.read_text(encoding="utf-8").split("\n")
+        _check_identity(out, json.loads(first), arguments)
+        # What follows the last line break was cut off by the interruption.
+        found: list[Entry] = [json.loads(line) for line in lines[:-1]]
+        return {entry.pop("path"): entry for entry in found}
+    if not finished.is_file():
+        raise XrayError(f"{out} is not empty and holds no phantoms: choose a new or an empty folder.")
+    _check_identity(out, json.loads(finished.read_text(encoding="utf-8")), arguments)
+    truth: dict[str, Entry] = json.loads((out / TRUTH).read_text(encoding="utf-8")) if (out / TRUTH).is_file() else {}
+    return truth
+
+
+def _check_identity(out: Path, found: Entry, arguments: Arguments) -> None:
+    wanted = _identity(arguments)
+    different = sorted(name for name in wanted if found.get(name) != wanted[name])
+    if different:
+        changes = ", ".join(f"{name}={found.get(name)!r} instead of {wanted[name]!r}" for name in different)
+        raise XrayError(f"{out} holds phantoms with {changes}: choose another folder, or delete this one to draw anew.")
+
+
+def _identity(arguments: Arguments) -> Entry:
+    return {**dataclasses.asdict(arguments), "kinds": list(arguments.kinds), "version": __version__}
+
+
+def _on_disk(out: Path, image: PlannedImage) -> bool:
+    files = [out / image.path, _mask_file(out, "foreground", image)]
+    if image.positive:
+        files.append(_mask_file(out, "anomaly", image))
+    return all(file.is_file() for file in files)
+
+
+def _mask_file(out: Path, name: str, image: PlannedImage) -> Path:
+    return out / "ground_truth" / name / image.path
+
+
+def _draw(out: Path, image: PlannedImage, arguments: Arguments) -> Entry:
+    """Draws and writes one image with its masks; returns its ground truth."""
+    phantom, seed = _render(image, arguments)
+    _write(_mask_file(out, "foreground", image), _png(phantom.foreground.astype(np.uint8) * 255))
+    if phantom.anomaly is not None:
+        _write(_mask_file(out, "anomaly", image), _png(phantom.anomaly.astype(np.uint8) * 255))
+    picture = phantom.image if image.channels == 1 else cv2.merge([phantom.image] * 3)
+    _write(out / image.path, _png(np.asarray(picture, np.uint8)))
+    return {
+        "label": int(image.positive),
+        "kind": phantom.kind,
+        "sides": list(phantom.sides),
+        "hand_boxes_xyxy": [list(box) for box in phantom.hand_boxes],
+        "marker_boxes_xyxy": [list(box) for box in phantom.marker_boxes],
+        "carrier_corners_xy": None if phantom.carrier_corners is None else [list(xy) for xy in phantom.carrier_corners],
+        "inverted": phantom.inverted,
+        "seed": seed,
+    }
+
+
+def _render(image: PlannedImage, arguments: Arguments) -> tuple[Phantom, list[int]]:
+    """The picture, and the seed that drew it; another seed is tried when the anomaly finds no place on the hand."""
+    person = sample_anatomy(np.random.default_rng([arguments.seed, image.patient]))
+    options = PREPARED if arguments.prepared else RAW
+    seed = [arguments.seed, image.patient, image.study, image.image]
+    for attempt in range(10):
+        try:
+            rng = np.random.default_rng(seed)
+            return render_phantom(rng, options, kind=image.kind, anatomy=person, side=image.side), seed
+        except XrayError:
+            seed = [*seed[:4], attempt + 1]
+    raise XrayError(f"No hand of patient {image.patient} has room for the anomaly {image.kind!r}: choose another seed.")
+
+
+def _write_tables(out: Path, images: Sequence[PlannedImage]) -> None:
+    root = out.resolve().name
+    for part in ("train", "valid"):
+        of_part = [image for image in images if image.part == part]
+        studies = {image.study_path: int(image.positive) for image in of_part}
+        paths = "".join(f"{root}/{image.path}\n" for image in of_part)
+        labels = "".join(f"{root}/{study}/,{label}\n" for study, label in studies.items())
+        _write(out / f"{part}_image_paths.csv", paths.encode())
+        _write(out / f"{part}_labeled_studies.csv", labels.encode())
+
+
+def _png(picture: NDArray[np.uint8]) -> bytes:
+    _, code = cv2.imencode(".png", picture)
+    return code.tobytes()
+
+
+def _line(entry: Entry) -> str:
+    return json.dumps(entry) + "\n"
+
+
+def _pretty(content: Entry) -> bytes:
+    return (json.dumps(content, indent=1) + "\n").encode()
+
+
+def _write(path: Path, content: bytes) -> None:
+    """Writes a file in one step: a reader sees the old one, the new one or none, never half of it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.part")
+    temporary.write_bytes(content)
+    temporary.replace(path)

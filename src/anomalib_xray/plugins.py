@@ -1,0 +1,103 @@
+"""Discovery of plugins through entry points.
+
+A distribution joins by declaring an entry point in the group ``anomalib_xray.models``; nothing is registered by hand.
+Finding plugins reads metadata only; importing them (and with them torch) happens in :func:`load_models`.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.metadata import EntryPoint, entry_points
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from anomalib.models import AnomalibModule
+
+MODEL_GROUP = "anomalib_xray.models"
+
+
+@dataclass(frozen=True)
+class Plugin:
+    """A declared plugin.
+
+    Attributes:
+        name: Name under which it is offered, e.g. ``AlphaGan``.
+        target: Where its class stands, e.g. ``anomalib_xray_plugins.alpha_gan:AlphaGan``.
+        distribution: Distribution that declared it, with its version.
+        entry_point: The entry point itself.
+    """
+
+    name: str
+    target: str
+    distribution: str
+    entry_point: EntryPoint
+
+    def load(self) -> Any:  # noqa: ANN401  # an entry point may name anything; the caller checks what it got
+        """Imports the plugin's class."""
+        return self.entry_point.load()
+
+
+@dataclass(frozen=True)
+class LoadedModels:
+    """What became of the declared model plugins.
+
+    Attributes:
+        models: Class of each plugin that loaded, by name.
+        failures: Reason of each plugin that did not, by name.
+    """
+
+    models: dict[str, type[AnomalibModule]]
+    failures: dict[str, str]
+
+
+def find_plugins(group: str = MODEL_GROUP) -> list[Plugin]:
+    """Lists the declared plugins of a group, sorted by name, without importing them."""
+    found = []
+    for entry_point in entry_points(group=group):
+        origin = f"{entry_point.dist.name} {entry_point.dist.version}" if entry_point.dist else "unknown"
+        found.append(Plugin(entry_point.name, entry_point.value, origin, entry_point))
+    return sorted(found, key=lambda plugin: (plugin.name, plugin.distribution))
+
+
+def load_models() -> LoadedModels:
+    """Imports every declared model plugin; one that fails never takes the others down."""
+    models: dict[str, type[AnomalibModule]] = {}
+    failures: dict[str, str] = {}
+    for plugin, reason in check_models():
+        if reason is None and plugin.name not in models:
+            models[plugin.name] = plugin.load()
+        elif reason is None:
+            failures[f"{plugin.name} ({plugin.distribution})"] = f"the name {plugin.name} is taken by another plugin"
+        else:
+            failures[plugin.name] = reason
+    for name, reason in failures.items():
+        warnings.warn(f"The model plugin {name} could not be loaded: {reason}", stacklevel=2)
+    return LoadedModels(models, failures)
+
+
+def check_models() -> Iterator[tuple[Plugin, str | None]]:
+    """Imports the declared model plugins one by one.
+
+    Yields:
+        Each plugin with the reason why it cannot be used, or ``None`` if it can.
+    """
+    for plugin in find_plugins(MODEL_GROUP):
+        try:
+            yield plugin, _defect(plugin.name, plugin.load())
+        except Exception as error:  # noqa: BLE001  # whatever a third party's import raises is that plugin's failure only
+            yield plugin, f"{type(error).__name__}: {error}"
+
+
+def _defect(name: str, loaded: object) -> str | None:
+    """Says why anomalib could not find a loaded class, or ``None`` if it can."""
+    from anomalib.models import AnomalibModule
+
+    if not isinstance(loaded, type) or not issubclass(loaded, AnomalibModule):
+        return "it is not a subclass of anomalib's AnomalibModule"
+    if loaded not in AnomalibModule.__subclasses__():
+        return "it does not derive directly from AnomalibModule, so anomalib's get_model would not find it"
+    if loaded.__name__ != name:
+        return f"its class is called {loaded.__name__}, so anomalib would list it under another name"
+    return None

@@ -1,0 +1,67 @@
+"""Scores that compare a radiograph with its reconstruction.
+
+Source: arXiv 2001.10883, section 3 (masked mean squared error and its 200 largest pixels); the fraction of the
+foreground instead of 200 pixels makes scores of different image sizes comparable.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def masked_mean(error: Tensor, mask: Tensor) -> Tensor:
+    """Averages a per-pixel error over the foreground of each image.
+
+    Args:
+        error: Error of each pixel, at least 0, ``(N, 1, H, W)``.
+        mask: 1 in the foreground and 0 outside, ``(N, 1, H, W)``.
+
+    Returns:
+        ``(N,)``; 0 for an image without foreground.
+    """
+    return (error * mask).sum((1, 2, 3)) / mask.sum((1, 2, 3)).clamp(min=1)
+
+
+def masked_top_k_mean(error: Tensor, mask: Tensor, top_k: float) -> Tensor:
+    """Averages the largest per-pixel errors of each image.
+
+    Args:
+        error: Error of each pixel, at least 0, ``(N, 1, H, W)``.
+        mask: 1 in the foreground and 0 outside, ``(N, 1, H, W)``.
+        top_k: Number of pixels if 1 or more (200 as published), otherwise the fraction of the foreground.
+
+    Returns:
+        ``(N,)``; 0 for an image without foreground.
+    """
+    largest = (error * mask).flatten(1).sort(dim=1, descending=True).values
+    pixels = mask.sum((1, 2, 3))
+    count = torch.full_like(pixels, top_k) if top_k >= 1 else (top_k * pixels).ceil()
+    count = count.clamp(min=1, max=largest.shape[1]).unsqueeze(1)
+    rank = torch.arange(largest.shape[1], device=error.device)
+    return (largest * (rank < count)).sum(1) / count.squeeze(1)
+
+
+def reconstruction_scores(image: Tensor, reconstruction: Tensor, mask: Tensor, top_k: float) -> dict[str, Tensor]:
+    """Computes the named scores of a model that reconstructs.
+
+    Args:
+        image: Radiographs, values in [0, 1], ``(N, 1, H, W)``.
+        reconstruction: Their reconstructions, same range and shape.
+        mask: 1 in the foreground and 0 outside, same shape.
+        top_k: See :func:`masked_top_k_mean`.
+
+    Returns:
+        ``mse``, ``mse_top_k``, ``l1`` and ``l1_top_k``, each ``(N,)``.
+    """
+    squared = (image - reconstruction).square()
+    absolute = (image - reconstruction).abs()
+    return {
+        "mse": masked_mean(squared, mask),
+        "mse_top_k": masked_top_k_mean(squared, mask, top_k),
+        "l1": masked_mean(absolute, mask),
+        "l1_top_k": masked_top_k_mean(absolute, mask, top_k),
+    }
+
+
+RECONSTRUCTION_SCORES = ("mse", "mse_top_k", "l1", "l1_top_k")

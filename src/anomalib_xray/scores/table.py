@@ -1,0 +1,187 @@
+"""The table of all scores that ``anomalib test`` and ``anomalib predict`` leave behind.
+
+All comparison reads this table: AUROC and average precision are computed from its raw scores by rank, never from
+normalised or batch-wise transformed ones.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from anomalib.data import Batch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from sklearn.metrics import average_precision_score, roc_auc_score
+
+from anomalib_xray.io.write import write_atomically
+
+logger = logging.getLogger(__name__)
+
+IDENTITY_COLUMNS = ("image_path", "patient", "study", "label", "pred_label", "pred_score")
+"""Columns of a score table before the named scores."""
+
+LEVELS: dict[str, list[str]] = {"image": ["image_path"], "study": ["patient", "study"], "patient": ["patient"]}
+"""Units of evaluation and the columns that identify one."""
+
+
+class ScoreTable(Callback):
+    """Writes ``scores.csv`` (test) or ``predictions.csv`` (predict) and logs AUROC and average precision.
+
+    One row an image: path, patient, study, label (0 normal, 1 abnormal, empty unknown), decision at the model's
+    threshold, the raw chosen score and every named score. Logged are ``image_``, ``study_`` and ``patient_AUROC`` and
+    ``_AP`` of the chosen score, and the same with ``_<score>`` appended for every named score; in validation with the
+    prefix ``val_``. Patients and studies come from the data set's sample table, joined by path; without them only the
+    images are evaluated.
+
+    Models of this project bring it along; for others it is added under ``trainer.callbacks``.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._rows: list[dict[str, Any]] = []
+
+    @staticmethod
+    def _rows_of(outputs: Batch) -> Iterator[dict[str, Any]]:
+        """Turns a batch with raw scores into table rows."""
+        named: dict[str, torch.Tensor] = getattr(outputs, "scores", {})
+        count = len(outputs.pred_score)
+        paths = outputs.image_path if outputs.image_path is not None else [""] * count
+        for index in range(count):
+            yield {
+                "image_path": str(paths[index]),
+                "label": int(outputs.gt_label[index]) if outputs.gt_label is not None else None,
+                "pred_score": float(outputs.pred_score[index]),
+                **{name: float(score[index]) for name, score in named.items()},
+            }
+
+    def _start(self) -> None:
+        self._rows = []
+
+    def _collect(self, outputs: Batch) -> None:
+        self._rows.extend(self._rows_of(outputs))
+
+    def _table(self, trainer: Trainer, pl_module: LightningModule, samples: pd.DataFrame | None) -> pd.DataFrame:
+        """Builds the table of the rows collected so far."""
+        table = pd.DataFrame(self._rows)
+        threshold = _image_threshold(pl_module)
+        table["pred_label"] = (table["pred_score"] >= threshold).astype(int) if threshold is not None else None
+        table["label"] = table["label"].astype("Int64")
+        table = _with_patients(table, samples)
+        scores = [column for column in table.columns if column not in IDENTITY_COLUMNS]
+        return table[[*IDENTITY_COLUMNS, *scores]]
+
+    def _finish(self, trainer: Trainer, pl_module: LightningModule, samples: pd.DataFrame | None, prefix: str) -> None:
+        """Logs the metrics of the rows collected so far and, after a test, writes the table."""
+        if not self._rows or trainer.sanity_checking:
+            return
+        table = self._table(trainer, pl_module, samples)
+        pl_module.log_dict({prefix + name: value for name, value in score_metrics(table).items()})
+        if not prefix:
+            _write(table, Path(trainer.default_root_dir) / "scores.csv")
+
+    def on_validation_epoch_start(self, *_: Any) -> None:  # noqa: ANN401
+        """Forgets the rows of the last epoch."""
+        self._start()
+
+    def on_test_epoch_start(self, *_: Any) -> None:  # noqa: ANN401
+        """Forgets the rows of the last run."""
+        self._start()
+
+    def on_predict_epoch_start(self, *_: Any) -> None:  # noqa: ANN401
+        """Forgets the rows of the last run."""
+        self._start()
+
+    def on_validation_batch_end(
+        self, _trainer: Trainer, _module: LightningModule, outputs: Any, *_: Any  # noqa: ANN401
+    ) -> None:
+        """Collects the raw scores of a batch."""
+        self._collect(outputs)
+
+    def on_test_batch_end(
+        self, _trainer: Trainer, _module: LightningModule, outputs: Any, *_: Any  # noqa: ANN401
+    ) -> None:
+        """Collects the raw scores of a batch."""
+        self._collect(outputs)
+
+    def on_predict_batch_end(
+        self, _trainer: Trainer, _module: LightningModule, outputs: Any, *_: Any  # noqa: ANN401
+    ) -> None:
+        """Collects the raw scores of a batch."""
+        self._collect(outputs)
+
+    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Logs the metrics with the prefix ``val_``."""
+        self._finish(trainer, pl_module, _samples(trainer.val_dataloaders), "val_")
+
+    def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Writes the table and logs its metrics."""
+        self._finish(trainer, pl_module, _samples(trainer.test_dataloaders), "")
+
+    def on_predict_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Writes the table."""
+        if self._rows:
+            table = self._table(trainer, pl_module, _samples(trainer.predict_dataloaders))
+            _write(table, Path(trainer.default_root_dir) / "predictions.csv")
+
+
+def score_metrics(table: pd.DataFrame) -> dict[str, float]:
+    """Computes AUROC and average precision of every score at image, study and patient level.
+
+    A study's or patient's score is the mean over its images, as MURA's authors combine the views of a study (Rajpurkar
+    et al. 2017, section 3); a maximum would grow with the number of images, and abnormal studies have more of them. Its
+    label is abnormal if any image's is.
+
+    Args:
+        table: Score table with the columns ``image_path``, ``patient``, ``study``, ``label`` (0, 1 or missing),
+            ``pred_score`` and further scores; ``pred_label`` is ignored.
+
+    Returns:
+        ``{level}_AUROC`` and ``{level}_AP`` of ``pred_score``, and ``{level}_AUROC_{score}`` and ``{level}_AP_{score}``
+        of every other score; levels without ids, or without both labels, are left out.
+    """
+    labelled = table[table["label"].notna()]
+    scores = [column for column in labelled.columns if column not in IDENTITY_COLUMNS or column == "pred_score"]
+    metrics: dict[str, float] = {}
+    for level, keys in LEVELS.items():
+        if any((labelled[key] == "").any() for key in keys):
+            continue
+        units = labelled.groupby(keys, sort=False).agg({"label": "max", **dict.fromkeys(scores, "mean")})
+        label = units["label"].astype(int)
+        if label.nunique() < 2:
+            continue
+        for score in scores:
+            suffix = "" if score == "pred_score" else f"_{score}"
+            metrics[f"{level}_AUROC{suffix}"] = float(roc_auc_score(label, units[score]))
+            metrics[f"{level}_AP{suffix}"] = float(average_precision_score(label, units[score]))
+    return metrics
+
+
+def _with_patients(table: pd.DataFrame, samples: pd.DataFrame | None) -> pd.DataFrame:
+    """Joins patients and studies to the rows by path; empty where unknown."""
+    if samples is None or not {"patient", "study"} <= set(samples.columns):
+        return table.assign(patient="", study="")
+    ids = samples[["image_path", "patient", "study"]].astype(str)
+    return table.merge(ids, on="image_path", how="left").fillna({"patient": "", "study": ""})
+
+
+def _samples(dataloaders: Any) -> pd.DataFrame | None:  # noqa: ANN401  # Lightning types it as anything
+    """Finds the sample table behind the trainer's dataloader, if it has one."""
+    loader = dataloaders[0] if isinstance(dataloaders, list) else dataloaders
+    samples = getattr(getattr(loader, "dataset", None), "samples", None)
+    return samples if isinstance(samples, pd.DataFrame) else None
+
+
+def _image_threshold(module: LightningModule) -> float | None:
+    """The model's threshold on the raw score, if it has one."""
+    threshold = getattr(getattr(module, "post_processor", None), "image_threshold", None)
+    return None if threshold is None or bool(torch.isnan(threshold)) else float(threshold)
+
+
+def _write(table: pd.DataFrame, path: Path) -> None:
+    """Writes the table, sorted by path, in one step."""
+    write_atomically(path, table.sort_values("image_path").to_csv(index=False))
+    logger.info("Scores of %d images written to %s", len(table), path)

@@ -1,0 +1,157 @@
+"""Random augmentation of one radiograph and its mask, by albumentations."""
+
+from __future__ import annotations
+
+import os
+import random
+import warnings
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch.utils.data import get_worker_info
+from torchvision import tv_tensors
+from torchvision.transforms.v2 import Transform
+
+from anomalib_xray.errors import XrayError
+from anomalib_xray.transforms.foreground import call_on_plain, check_float, keep_foreground
+
+Recipe = list[dict[str, Any]]
+
+RECIPES: dict[str, Recipe] = {
+    "default": [
+        {"class": "HorizontalFlip", "p": 0.5},
+        {"class": "VerticalFlip", "p": 0.5},
+    ],
+    "advanced": [
+        {"class": "HorizontalFlip", "p": 0.5},
+        {"class": "VerticalFlip", "p": 0.5},
+        {
+            "class": "MultiplicativeNoise",
+            "multiplier": (0.8, 1.2),
+            "per_channel": False,
+            "elementwise": False,
+            "p": 0.5,
+        },
+        {"class": "Affine", "scale": {"x": (0.8, 1.2), "y": (0.8, 1.2)}, "keep_ratio": False, "p": 0.5},
+        {"class": "Affine", "rotate": (-20, 20), "fit_output": True, "p": 0.5},
+    ],
+}
+"""The two recipes of the published models: ``default`` for the GANs and the VAE, ``advanced`` for the autoencoders.
+In ``advanced``, scaling keeps the canvas and rotation lets it grow; what comes in from outside is background."""
+
+
+class Augmentation(Transform):  # type: ignore[misc]  # torchvision has no types
+    """One random augmentation of an image and, with it, of its mask.
+
+    Takes ``image`` or ``image, mask``: an image (3, H, W), float in [0, 1] with equal channels and background 0, and a
+    mask (H, W) of whole numbers or bool. The result keeps types and dtypes and may have another H and W. Its background
+    is exactly 0 and its foreground in [1/255, 1], whatever the recipe does: the foreground moves along as a mask.
+
+    The random numbers come from torch's generator. A seed therefore repeats a run, and the workers and epochs of a
+    ``DataLoader`` differ.
+
+    Args:
+        recipe: ``"default"`` (flips), ``"advanced"`` (flips, brightness, scale, rotation), or a list of albumentations
+            transforms by name with their arguments: ``[{"class": "HorizontalFlip", "p": 0.5}, ...]``.
+
+    Raises:
+        XrayError: albumentations is missing, has no transform of that name, or refuses an argument.
+    """
+
+    def __init__(self, recipe: Literal["default", "advanced"] | list[dict[str, Any]] = "default") -> None:
+        super().__init__()
+        self.recipe = recipe
+        self._compose = _build(recipe)
+
+    # torchvision transforms input by input; albumentations moves the image and its masks in one call.
+    def forward(self, *inputs: Any) -> Any:  # noqa: ANN401  # torchvision's signature
+        """Augments ``image`` or ``image, mask`` and gives back the same; a mask of None stays None.
+
+        Raises:
+            XrayError: the image is not one float image (3, H, W), or the mask has another height and width.
+        """
+        image, *masks = inputs
+        _check_sample(image, masks)
+        grey = _to_array(image)[0]
+        given = [_to_array(mask) for mask in masks if mask is not None]
+        self._seed_from_torch()
+        if get_worker_info() is not None:
+            _keep_to_one_thread()
+        moved = self._compose(image=grey, masks=[(grey > 0).astype(np.uint8), *given])
+
+        foreground, *moved_masks = (torch.from_numpy(np.ascontiguousarray(mask)) for mask in moved["masks"])
+        augmented = keep_foreground(torch.from_numpy(np.ascontiguousarray(moved["image"])), foreground > 0)
+        result = call_on_plain(lambda plain: augmented.to(plain.dtype).repeat(3, 1, 1), image)
+        if not masks:
+            return result
+        return result, call_on_plain(lambda plain: moved_masks[0].to(plain.dtype), masks[0]) if given else None
+
+    def _seed_from_torch(self) -> None:
+        # albumentations knows neither torch's seed nor the worker it runs in: left alone, all workers draw the same.
+        seed = int(torch.randint(2**31 - 1, (1,)))
+        # Its set_random_seed would give every step its own generator of that seed: all flip together or none does.
+        self._compose.set_random_state(np.random.default_rng(seed), random.Random(seed))
+
+
+def _check_sample(image: torch.Tensor, masks: list[torch.Tensor | None]) -> None:
+    check_float(image)
+    if image.ndim != 3 or image.shape[0] != 3:
+        msg = (
+            f"Augmentation takes one image (3, H, W), not {tuple(image.shape)}; put it into the dataset, not the model."
+        )
+        raise XrayError(msg)
+    if len(masks) > 1 or any(mask is not None and mask.shape != image.shape[1:] for mask in masks):
+        shapes = [tuple(mask.shape) for mask in masks if mask is not None]
+        msg = f"Augmentation takes one mask (H, W) of the image's size {tuple(image.shape[1:])}, not {shapes}."
+        raise XrayError(msg)
+
+
+def _to_array(tensor: torch.Tensor) -> npt.NDArray[Any]:
+    plain = tensor.as_subclass(torch.Tensor) if isinstance(tensor, tv_tensors.TVTensor) else tensor
+    array: npt.NDArray[Any] = plain.numpy()
+    return array.astype(np.float32) if plain.is_floating_point() else array.astype(np.uint8)
+
+
+def _keep_to_one_thread() -> None:
+    """Keeps OpenCV from starting a thread for every core in each of the loader's workers."""
+    import cv2
+
+    cv2.setNumThreads(0)
+
+
+def _build(recipe: str | Recipe) -> Any:  # noqa: ANN401  # albumentations.Compose, imported only when it is needed
+    # albumentations asks the network for its newest version while it is imported.
+    os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
+    try:
+        import albumentations
+    except ImportError as error:
+        msg = "Augmentation needs albumentations; install it with: pip install 'anomalib-xray[train]'."
+        raise XrayError(msg) from error
+    if isinstance(recipe, str):
+        if recipe not in RECIPES:
+            msg = f"There is no augmentation recipe {recipe!r}; choose one of {sorted(RECIPES)} or list transforms."
+            raise XrayError(msg)
+        recipe = RECIPES[recipe]
+    return albumentations.Compose([_build_step(step) for step in recipe])
+
+
+def _build_step(step: dict[str, Any]) -> Any:  # noqa: ANN401  # an albumentations transform
+    import albumentations
+
+    arguments = dict(step)
+    name = arguments.pop("class", None)
+    kind = getattr(albumentations, str(name), None)
+    if not (isinstance(kind, type) and issubclass(kind, albumentations.BasicTransform)):
+        example = RECIPES["default"][0]
+        msg = f"albumentations has no transform {name!r}; write every step of a recipe as in {example}."
+        raise XrayError(msg)
+    try:
+        with warnings.catch_warnings():
+            # albumentations only warns about an argument that it does not know, and goes on without it.
+            warnings.simplefilter("error", UserWarning)
+            return kind(**arguments)
+    except (TypeError, ValueError, UserWarning) as error:
+        msg = f"The augmentation {name} refuses its arguments {arguments}: {' '.join(str(error).split())}"
+        raise XrayError(msg) from error

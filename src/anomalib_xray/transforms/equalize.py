@@ -1,0 +1,53 @@
+"""Histogram equalisation of the foreground."""
+
+from __future__ import annotations
+
+import torch
+
+from anomalib_xray.transforms.foreground import ImageTransform, check_float, keep_foreground
+
+BINS = 256
+
+
+def equalize(image: torch.Tensor) -> torch.Tensor:
+    """Equalises the histogram of the foreground: a pixel becomes the share of foreground pixels not brighter than it.
+
+    This is OpenCV's ``equalizeHist`` for an 8-bit picture that has background, without its rounding to whole grey
+    levels. Grey levels between two bins count for both by their distance, and are looked up between both: a tiny
+    difference of an input then makes a tiny difference of the result, and every runtime gives the same answer.
+
+    Args:
+        image: float32 or float64 (..., H, W) in [0, 1], background exactly 0. Leading dimensions are separate pictures.
+
+    Returns:
+        Same shape and dtype; foreground in [1/255, 1], background 0. A picture without foreground stays 0.
+
+    Raises:
+        XrayError: the image is not float32 or float64.
+    """
+    check_float(image)
+    foreground = image > 0
+    level = (image * (BINS - 1)).clamp(1, BINS - 1).flatten(-2)
+    lower = level.floor()
+    upper_share = level - lower
+    lower_bin = lower.long()
+    upper_bin = (lower_bin + 1).clamp(max=BINS - 1)
+
+    counted = foreground.flatten(-2).to(image.dtype)
+    empty = image.new_zeros((*image.shape[:-2], BINS))
+    histogram = empty.scatter_add(-1, lower_bin, counted * (1 - upper_share))
+    histogram = histogram.scatter_add(-1, upper_bin, counted * upper_share)
+    pixels = counted.sum(-1, keepdim=True).clamp(min=1)
+    table = histogram.cumsum(-1) / pixels
+
+    lower_value, upper_value = table.gather(-1, lower_bin), table.gather(-1, upper_bin)
+    equalized = lower_value + (upper_value - lower_value) * upper_share
+    return keep_foreground(equalized.reshape(image.shape), foreground)
+
+
+class EqualizeForeground(ImageTransform):
+    """:func:`equalize` as a transform for images (..., H, W); masks pass unchanged."""
+
+    def transform_image(self, image: torch.Tensor) -> torch.Tensor:
+        """Equalises the foreground of every picture (..., H, W)."""
+        return equalize(image)

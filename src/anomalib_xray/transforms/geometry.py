@@ -1,0 +1,150 @@
+"""Centred padding to a square and resizing, for images and their masks."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import torch
+from torch.nn import functional
+from torchvision import tv_tensors
+from torchvision.transforms.v2 import Transform
+
+from anomalib_xray.errors import XrayError
+from anomalib_xray.transforms.foreground import GREY_LEVEL, call_on_plain, check_float, is_plain_tensor
+
+FAINTEST = 0.499 * GREY_LEVEL
+"""Resampled values below this become background, as rounding to 8 bit would do. It is not exactly half a grey level
+because halving the size often yields exact halves, which rounding errors would send one way in torch and the other
+way in OpenVINO."""
+
+COVERAGE = 0.1
+"""Share of a resampled pixel that the anomaly must cover. Well below one half: a fracture line a few pixels thin must
+not vanish from a mask of 64 x 64."""
+
+
+def square_pad(image: torch.Tensor) -> torch.Tensor:
+    """Pads with 0 to a square, the content in the centre; an odd remainder goes to the bottom or right.
+
+    Args:
+        image: (..., H, W) of any dtype.
+
+    Returns:
+        (..., S, S) with S = max(H, W).
+    """
+    height, width = image.shape[-2:]
+    side = _longer(height, width)
+    top, left = (side - height) // 2, (side - width) // 2
+    return functional.pad(image, (left, side - width - left, top, side - height - top))
+
+
+def pad_resize(image: torch.Tensor, size: int) -> torch.Tensor:
+    """Pads to a square as :func:`square_pad` and resizes to ``size`` with an antialiased bilinear filter.
+
+    Enlarging equals OpenCV's ``INTER_LINEAR``; shrinking equals Pillow's and torch's antialiased bilinear filter. It is
+    written as two matrix products because the antialiased filter of torch cannot be exported.
+
+    Args:
+        image: float32 or float64 (..., H, W) in [0, 1], background exactly 0. Leading dimensions are separate pictures.
+        size: side of the result in pixels.
+
+    Returns:
+        (..., size, size), same dtype; foreground at least 1/255, background 0. An image of that size comes back as it
+        is, so applying it twice equals applying it once.
+
+    Raises:
+        XrayError: the image is not float32 or float64.
+    """
+    check_float(image)
+    resized = _resample(image, size)
+    return torch.where(resized < FAINTEST, torch.zeros_like(resized), resized.clamp(min=GREY_LEVEL))
+
+
+def pad_resize_mask(mask: torch.Tensor, size: int) -> torch.Tensor:
+    """Pads and resizes a mask of anomalies exactly as :func:`pad_resize` does its image.
+
+    Args:
+        mask: (..., H, W) of any dtype, anomalous where not 0.
+        size: side of the result in pixels.
+
+    Returns:
+        (..., size, size), same dtype: 1 where the anomaly covers more than a tenth of the pixel, else 0.
+    """
+    covered = _resample((mask != 0).float(), size) > COVERAGE
+    return covered.to(mask.dtype)
+
+
+def _longer(one: int, other: int) -> int:
+    """The larger of two lengths, which in a traced graph have no value yet for the built-in ``max`` to compare."""
+    return cast("int", torch.sym_max(one, other))
+
+
+def _resample(image: torch.Tensor, size: int) -> torch.Tensor:
+    height, width = image.shape[-2:]
+    # The products below would give the same image back, at a cost. A traced graph has no size yet to ask for.
+    if not torch.compiler.is_compiling() and (height, width) == (size, size):
+        return image
+    side = _longer(height, width)
+    weights = _triangle_weights(side, size, image)
+    top, left = (side - height) // 2, (side - width) // 2
+    # Padding is 0 and adds nothing: leaving out its columns replaces padding the image.
+    rows, columns = weights[:, top : top + height], weights[:, left : left + width]
+    return rows @ image @ columns.T
+
+
+def _triangle_weights(length: int, size: int, like: torch.Tensor) -> torch.Tensor:
+    """Weights (size, length) with which ``length`` pixels make each of ``size`` pixels; every row sums to 1.
+
+    Pixel centres are (j + 1/2) / length and (i + 1/2) / size. Multiplied by 2 * length * size they are whole numbers,
+    so the distances, and the identity for ``length == size``, are exact.
+    """
+    source = (2 * torch.arange(length, device=like.device) + 1) * size
+    target = (2 * torch.arange(size, device=like.device) + 1) * length
+    reach = 2 * _longer(length, size)
+    triangle = (reach - (source - target[:, None]).abs()).clamp(min=0)
+    return triangle.to(like.dtype) / triangle.sum(dim=1, keepdim=True).to(like.dtype)
+
+
+class GeometricTransform(Transform):  # type: ignore[misc]  # torchvision has no types
+    """A transform that moves images (..., H, W) and their masks (..., H, W) alike.
+
+    Masks must be ``torchvision.tv_tensors.Mask``: torchvision leaves every plain tensor after the first as it is. A
+    plain tensor of the image's height and width raises :class:`XrayError`: it can only be a mask.
+    """
+
+    def check_inputs(self, flat_inputs: list[Any]) -> None:
+        """Refuses a mask that would silently keep its old size."""
+        tensors = [value for value in flat_inputs if isinstance(value, torch.Tensor) and value.ndim > 1]
+        if any(is_plain_tensor(other) and other.shape[-2:] == tensors[0].shape[-2:] for other in tensors[1:]):
+            msg = "A mask came as a plain tensor and would keep its old size; wrap it in torchvision.tv_tensors.Mask."
+            raise XrayError(msg)
+
+
+class SquarePad(GeometricTransform):
+    """:func:`square_pad` as a transform."""
+
+    def transform(self, inpt: torch.Tensor, params: dict[str, Any]) -> torch.Tensor:  # noqa: ARG002  # torchvision's
+        """Pads one image or mask."""
+        return call_on_plain(square_pad, inpt)
+
+
+class PadResize(GeometricTransform):
+    """:func:`pad_resize` and :func:`pad_resize_mask` as a transform; a mask keeps its dtype.
+
+    Args:
+        size: side of the result in pixels.
+
+    Raises:
+        XrayError: ``size`` is less than 1.
+    """
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        if size < 1:
+            msg = f"The image size is {size}; it must be at least 1 pixel."
+            raise XrayError(msg)
+        self.size = size
+
+    def transform(self, inpt: torch.Tensor, params: dict[str, Any]) -> torch.Tensor:  # noqa: ARG002  # torchvision's
+        """Pads and resizes one image or mask."""
+        resize = pad_resize_mask if isinstance(inpt, tv_tensors.Mask) else pad_resize
+        return call_on_plain(lambda image: resize(image, self.size), inpt)

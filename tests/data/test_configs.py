@@ -1,0 +1,70 @@
+"""The data configurations and cards that ship, as the commands read them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+from anomalib.data import AnomalibDataModule
+from jsonargparse import ArgumentParser
+
+from anomalib_xray.data import Mura, Phantom, Radiographs
+
+REPOSITORY = Path(__file__).parents[2]
+CONFIGS = REPOSITORY / "configs" / "data"
+CARDS = sorted((REPOSITORY / "datasets").glob("*/card.yaml"))
+
+
+def instantiate(*arguments: str) -> AnomalibDataModule:
+    """Builds a datamodule as anomalib's command does."""
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_argument("--config", action="config")
+    parser.add_subclass_arguments(AnomalibDataModule, "data")
+    datamodule: AnomalibDataModule = parser.instantiate_classes(parser.parse_args(list(arguments))).data
+    return datamodule
+
+
+@pytest.mark.parametrize(
+    ("config", "kind"), [("mura_hand", Mura), ("phantom", Phantom), ("hands_example", Radiographs)]
+)
+def test_shipped_config_builds_its_datamodule_and_holds_nothing_else(config: str, kind: type) -> None:
+    file = CONFIGS / f"{config}.yaml"
+    assert type(instantiate("--config", str(file))) is kind
+    assert list(yaml.safe_load(file.read_text())) == ["data"]
+
+
+def test_settings_and_augmentations_can_be_given_as_plain_text() -> None:
+    datamodule = instantiate(
+        "--config",
+        str(CONFIGS / "mura_hand.yaml"),
+        "--data.body_parts=[hand, wrist]",
+        "--data.test_on=holdout",
+        "--data.image_size=128",
+        "--data.train_augmentations=torchvision.transforms.v2.RandomHorizontalFlip",
+        "--data.train_augmentations.p=0.25",
+    )
+    assert isinstance(datamodule, Mura)
+    assert datamodule.body_parts == ["XR_HAND", "XR_WRIST"]
+    assert datamodule.test_on == "holdout"
+    assert datamodule.image_size == 128
+    assert datamodule.train_augmentations.p == 0.25
+
+
+@pytest.mark.parametrize("kind", [Mura, Phantom, Radiographs])
+def test_every_setting_has_a_help_text(kind: type) -> None:
+    parser = ArgumentParser()
+    parser.add_class_arguments(kind)
+    settings = [action for action in parser._actions if action.dest not in ("help", "config")]
+    assert len(settings) > 8
+    assert [action.dest for action in settings if not action.help] == []
+
+
+@pytest.mark.parametrize("card", CARDS, ids=[card.parent.name for card in CARDS])
+def test_card_names_a_datamodule_a_config_and_a_licence(card: Path) -> None:
+    content = yaml.safe_load(card.read_text())
+    assert content["datamodule"].rpartition(".")[2] in {"Mura", "Phantom", "Radiographs"}
+    shipped = yaml.safe_load((REPOSITORY / content["config"]).read_text())
+    assert shipped["data"]["class_path"] == content["datamodule"]
+    assert content["licence"]
+    assert (card.parent / "README.md").is_file()

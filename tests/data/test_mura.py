@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from anomalib_xray.data import Mura
+from anomalib_xray.data.splits import paper_split
+from anomalib_xray.errors import XrayError
+
+ABNORMAL_HANDS = {f"patient{number:05}": number <= 6 for number in range(1, 16)}
+
+
+def splits_of(datamodule: Mura) -> dict[str, str]:
+    return dict(zip(datamodule.samples["patient"], datamodule.samples["split"], strict=True))
+
+
+@pytest.mark.parametrize("index", ["folders", "csv"])
+def test_split_is_the_recipe_over_patients(mura_root: Path, index: Any) -> None:
+    datamodule = Mura(mura_root, index=index, split_seed=7)
+    assert splits_of(datamodule) == paper_split(ABNORMAL_HANDS, 7)
+    assert datamodule.name == "XR_HAND"
+
+
+def test_several_parts_are_split_together_so_that_nobody_crosses(mura_root: Path) -> None:
+    datamodule = Mura(mura_root, body_parts=["hand", "wrist"])
+    both = ABNORMAL_HANDS | {"patient00014": True}  # healthy hand, broken wrist
+    assert splits_of(datamodule) == paper_split(both, 42)
+    assert datamodule.name == "MURA-v1.1"
+    assert datamodule.name in Path(datamodule.samples["image_path"][0]).parts
+
+
+def test_setup_twice_gives_the_same_datasets(mura_root: Path) -> None:
+    datamodule = Mura(mura_root)
+    datamodule.setup()
+    before = {split: getattr(datamodule, f"{split}_data").samples for split in ("train", "val", "test")}
+    datamodule.setup()
+    for split, samples in before.items():
+        assert getattr(datamodule, f"{split}_data").samples.equals(samples)
+        assert set(samples["split"]) == {split}
+
+
+def test_holdout_is_the_official_valid_part_and_the_test_patients_stay_away(mura_root: Path) -> None:
+    stock, holdout = Mura(mura_root).samples, Mura(mura_root, test_on="holdout").samples
+    assert set(holdout[holdout["split"] == "test"]["patient"]) == {"patient11185", "patient11186"}
+    for split in ("train", "val"):
+        assert list(holdout[holdout["split"] == split]["image_path"]) == list(
+            stock[stock["split"] == split]["image_path"]
+        )
+
+
+def test_prepared_pictures_are_read_instead(mura_root: Path, tmp_path: Path) -> None:
+    prepared = tmp_path / "prepared"
+    shutil.copytree(mura_root, prepared)
+    samples = Mura(mura_root, prepared_root=prepared).samples
+    assert all(Path(path).is_relative_to(prepared) for path in samples["image_path"])
+    shutil.rmtree(prepared / "train/XR_HAND/patient00015")
+    with pytest.raises(XrayError, match=r"prepared/train/XR_HAND/patient00015"):
+        Mura(mura_root, prepared_root=prepared).setup()
+
+
+def test_missing_mura_says_where_it_comes_from_and_what_runs_instead(tmp_path: Path) -> None:
+    with pytest.raises(XrayError) as error:
+        Mura(tmp_path / "nowhere").setup()
+    message = str(error.value)
+    assert "Stanford ML Group" in message
+    assert "may not be passed on" in message
+    assert message.endswith("anomalib train --config configs/cae.yaml --config configs/data/phantom.yaml")
+    assert "\n" not in message

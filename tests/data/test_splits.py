@@ -1,0 +1,88 @@
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from anomalib_xray.data.splits import check_patients, paper_split
+from anomalib_xray.errors import XrayError
+
+MURA_STUDIES = Path(__file__).parents[2].parent / "shared" / "reference" / "mura_studies.csv"
+
+
+def made_up_patients(abnormal: int, normal: int) -> dict[str, bool]:
+    return {f"patient{number:05}": number < abnormal for number in range(abnormal + normal)}
+
+
+def recipe(patients: Mapping[str, bool], seed: int) -> dict[str, set[str]]:
+    """The published recipe for an even number of abnormal patients, as its text puts it."""
+    a = np.array(sorted(p for p in patients if patients[p]))
+    n = np.array(sorted(p for p in patients if not patients[p]))
+    r = np.random.RandomState(seed)
+    a, n = r.permutation(a), r.permutation(n)
+    half = len(a) // 2
+    return {
+        "val": {*a[:half], *n[:half]},
+        "test": {*a[half:], *n[half : 2 * half]},
+        "train": {*n[2 * half :]},
+    }
+
+
+@pytest.mark.parametrize("seed", [0, 42])
+def test_split_is_the_recipe(seed: int) -> None:
+    patients = made_up_patients(abnormal=16, normal=41)
+    splits = paper_split(patients, seed)
+    for split, expected in recipe(patients, seed).items():
+        assert {patient for patient, its_split in splits.items() if its_split == split} == expected
+
+
+@pytest.mark.skipif(not MURA_STUDIES.is_file(), reason="the table of MURA's studies is not beside the repository")
+def test_mura_hands_give_the_published_counts() -> None:
+    studies = pd.read_csv(MURA_STUDIES, dtype={"patient": str})
+    hands = studies[(studies["split"] == "train") & (studies["body_part"] == "HAND")]
+    patients = {str(patient): bool(label) for patient, label in hands.groupby("patient")["label"].max().items()}
+    split = hands["patient"].map(paper_split(patients))
+    images = hands.groupby(split)["images"].sum()
+    positive = hands[hands["label"] == 1].groupby(split)["images"].sum()
+    assert images.to_dict() == {"train": 2554, "val": 1494, "test": 1495}
+    assert positive.to_dict() == {"val": 738, "test": 746}
+
+
+def test_the_order_of_the_patients_does_not_matter_and_the_seed_does() -> None:
+    patients = made_up_patients(6, 20)
+    backwards = dict(reversed(patients.items()))
+    assert paper_split(patients) == paper_split(backwards)
+    assert paper_split(patients, 1) != paper_split(patients, 2)
+
+
+def test_every_patient_has_one_split_and_nobody_abnormal_trains() -> None:
+    patients = made_up_patients(7, 20)
+    splits = paper_split(patients)
+    assert splits.keys() == patients.keys()
+    assert not any(patients[patient] for patient, split in splits.items() if split == "train")
+    for split, size in (("val", 3), ("test", 4)):
+        members = [patients[patient] for patient in splits if splits[patient] == split]
+        assert (members.count(True), members.count(False)) == (size, size)
+
+
+def test_with_fewer_normal_than_abnormal_patients_half_of_the_normal_ones_train() -> None:
+    patients = made_up_patients(12, 10)
+    splits = paper_split(patients)
+    normal = [splits[patient] for patient, abnormal in patients.items() if not abnormal]
+    assert sorted(normal) == ["test"] * 3 + ["train"] * 5 + ["val"] * 2
+
+
+@pytest.mark.parametrize(("abnormal", "normal"), [(1, 20), (20, 1), (0, 0)])
+def test_too_few_patients_are_refused_with_their_numbers(abnormal: int, normal: int) -> None:
+    with pytest.raises(XrayError, match=f"{abnormal} abnormal and {normal} normal patients"):
+        paper_split(made_up_patients(abnormal, normal))
+
+
+def test_a_patient_in_two_splits_is_named() -> None:
+    table = pd.DataFrame({"patient": ["a", "b", "b", "c"], "split": ["val", "test", "train", "val"]})
+    with pytest.raises(XrayError, match="patient b is in train and test"):
+        check_patients(table)
+    check_patients(table[table["split"] != "train"])

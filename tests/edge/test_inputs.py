@@ -1,0 +1,76 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from anomalib_xray.edge.inputs import find_inputs
+from anomalib_xray.errors import XrayError
+
+
+def touch(root: Path, *names: str) -> list[Path]:
+    paths = [root / name for name in names]
+    for path in paths:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    return paths
+
+
+def overlays(given: list[Path], out: Path) -> list[str]:
+    return [image.overlay.relative_to(out).as_posix() for image in find_inputs(given, out)]
+
+
+def test_folders_are_searched_and_mirrored(tmp_path: Path) -> None:
+    touch(
+        tmp_path / "in", "b/1.png", "a/1.PNG", "a/2.jpeg", "a/c/1.jpg", "a/notes.txt", "a/._1.png", "__MACOSX/._2.png"
+    )
+    found = find_inputs([tmp_path / "in"], tmp_path / "out")
+    assert [image.name.as_posix() for image in found] == ["a/1.PNG", "a/2.jpeg", "a/c/1.jpg", "b/1.png"]
+    assert overlays([tmp_path / "in"], tmp_path / "out") == [
+        "a/1_overlay.png", "a/2_overlay.png", "a/c/1_overlay.png", "b/1_overlay.png",
+    ]  # fmt: skip
+
+
+def test_equal_names_of_several_folders_keep_two_overlays(tmp_path: Path) -> None:
+    files = touch(tmp_path, "x/1.png", "y/1.png")
+    assert overlays(files, tmp_path / "out") == ["x/1_overlay.png", "y/1_overlay.png"]
+    assert overlays([tmp_path / "x", tmp_path / "y"], tmp_path / "out") == ["x/1_overlay.png", "y/1_overlay.png"]
+
+
+def test_equal_stems_keep_two_overlays(tmp_path: Path) -> None:
+    files = touch(tmp_path, "1.png", "1.jpg", "1.PNG")
+    assert overlays(files, tmp_path / "out") == ["1_overlay.png", "1-2_overlay.png", "1-3_overlay.png"]
+
+
+def test_an_image_given_twice_is_predicted_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    touch(tmp_path, "in/1.png")
+    monkeypatch.chdir(tmp_path)
+    found = find_inputs([Path("in/1.png"), Path("in"), Path("in/../in/1.png")], Path("out"))
+    assert [image.path for image in found] == [Path("in/1.png")]
+
+
+def test_a_missing_file_stays_an_input(tmp_path: Path) -> None:
+    assert len(find_inputs([tmp_path / "missing.png"], tmp_path / "out")) == 1
+
+
+def test_earlier_overlays_are_no_inputs(tmp_path: Path) -> None:
+    touch(tmp_path, "1.png", "out/1_overlay.png")
+    assert overlays([tmp_path], tmp_path / "out") == ["1_overlay.png"]
+
+
+def test_overlays_among_the_images_are_refused(tmp_path: Path) -> None:
+    files = touch(tmp_path, "1.png", "1_overlay.png")
+    with pytest.raises(XrayError, match="among the images"):
+        find_inputs([tmp_path], tmp_path)
+    with pytest.raises(XrayError, match=r"would replace the image .*1_overlay\.png"):
+        find_inputs(files, tmp_path)
+
+
+def test_an_empty_folder_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(XrayError, match="holds no PNG or JPEG"):
+        find_inputs([tmp_path], tmp_path / "out")
+
+
+def test_nothing_given_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(XrayError, match="No images"):
+        find_inputs([], tmp_path / "out")

@@ -1,0 +1,120 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from anomalib_xray.errors import XrayError
+from anomalib_xray.phantom.anomalies import ANOMALY_KINDS, SKELETON_KINDS
+from anomalib_xray.phantom.scene import PREPARED, RAW, Phantom, SceneOptions, render_phantom
+
+
+def bounding_box(mask: np.ndarray) -> tuple[int, int, int, int]:
+    rows, columns = np.nonzero(mask)
+    return columns.min(), rows.min(), columns.max() + 1, rows.max() + 1
+
+
+def raw(seed: int, **probabilities: float) -> Phantom:
+    return render_phantom(np.random.default_rng(seed), SceneOptions(prepared=False, **probabilities))
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_prepared_background_is_zero_and_foreground_at_least_one(seed: int) -> None:
+    phantom = render_phantom(np.random.default_rng(seed), PREPARED)
+    assert phantom.image.dtype == np.uint8
+    assert ((phantom.image > 0) == phantom.foreground).all()
+    assert 0.08 < phantom.foreground.mean() < 0.8
+    assert max(phantom.image.shape) == 512
+    assert 350 <= min(phantom.image.shape) <= 450
+    assert phantom.hand_boxes == (bounding_box(phantom.foreground),)
+
+
+def test_both_formats_and_both_sides_occur() -> None:
+    phantoms = [render_phantom(np.random.default_rng(seed), SceneOptions(landscape=0.5)) for seed in range(10)]
+    assert {phantom.image.shape[0] == 512 for phantom in phantoms} == {True, False}
+    assert {phantom.sides for phantom in phantoms} == {("L",), ("R",)}
+
+
+@pytest.mark.parametrize("kind", [None, "plate", "extra_phalanx"])
+def test_the_same_state_draws_the_same(kind: str | None) -> None:
+    first, second = (render_phantom(np.random.default_rng(8), RAW, kind=kind) for _ in range(2))
+    assert (first.image == second.image).all()
+    assert first.hand_boxes == second.hand_boxes
+
+
+@pytest.mark.parametrize("kind", ANOMALY_KINDS)
+def test_anomalies_lie_in_the_foreground(kind: str) -> None:
+    phantom = render_phantom(np.random.default_rng(21), kind=kind)
+    assert phantom.kind == kind
+    assert phantom.anomaly is not None
+    assert phantom.anomaly.any()
+    assert not (phantom.anomaly & ~phantom.foreground).any()
+    assert ((phantom.image > 0) == phantom.foreground).all()
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_missing_phalanx_darkens_and_an_extra_one_widens_the_hand(seed: int) -> None:
+    healthy = render_phantom(np.random.default_rng(seed))
+    missing, extra = (render_phantom(np.random.default_rng(seed), kind=kind) for kind in SKELETON_KINDS)
+    assert missing.anomaly is not None
+    assert extra.anomaly is not None
+    assert (missing.foreground == healthy.foreground).all()
+    assert missing.image[missing.anomaly].mean() < healthy.image[missing.anomaly].mean() - 8
+    assert (missing.image != healthy.image)[~missing.anomaly].mean() < 0.1
+    grown = extra.foreground & ~healthy.foreground
+    assert grown.sum() > 100
+    assert (grown & extra.anomaly).sum() > 0.8 * grown.sum()
+
+
+def test_two_hands_have_two_boxes_that_hold_the_foreground() -> None:
+    phantom = raw(0, second_hand=1.0)
+    assert phantom.sides == ("L", "R")
+    assert phantom.image.shape[1] == 512
+    rest = phantom.foreground.copy()
+    for x0, y0, x1, y1 in phantom.hand_boxes:
+        assert rest[y0:y1, x0:x1].sum() > 3000
+        rest[y0:y1, x0:x1] = False
+    assert not rest.any()
+
+
+def test_inversion_turns_bones_dark() -> None:
+    upright, inverted = raw(4), raw(4, inverted=1.0)
+    assert inverted.inverted
+    assert not upright.inverted
+    assert (inverted.image == 255 - upright.image).all()
+
+
+def test_markers_are_bright_inside_their_boxes() -> None:
+    with_marker, without = raw(5, marker=1.0), raw(5)
+    assert without.marker_boxes == ()
+    (box,) = with_marker.marker_boxes
+    x0, y0, x1, y1 = box
+    inside = with_marker.image[y0:y1, x0:x1]
+    assert inside.max() > 1.5 * np.median(inside)
+    assert not with_marker.foreground[y0:y1, x0:x1].any()
+
+
+def test_a_carrier_has_black_surroundings_outside_its_corners() -> None:
+    phantom = raw(2, carrier=1.0)
+    assert phantom.carrier_corners is not None
+    corners = np.array(phantom.carrier_corners)
+    assert corners.shape == (4, 2)
+    assert phantom.image[0, 0] <= 3
+    centre = corners.mean(axis=0)
+    assert centre == pytest.approx(np.array(phantom.image.shape[::-1]) / 2, abs=1)
+    assert phantom.hand_boxes == (bounding_box(phantom.foreground),)
+
+
+def test_raw_backgrounds_keep_grey_levels_and_noise() -> None:
+    phantom = raw(1)
+    background = phantom.image[~phantom.foreground]
+    assert background.std() > 0.3
+    assert background.mean() > 0.5
+
+
+def test_impossible_options_are_refused() -> None:
+    with pytest.raises(XrayError, match="probability from 0 to 1"):
+        SceneOptions(landscape=1.5)
+    with pytest.raises(XrayError, match="prepared=False"):
+        SceneOptions(marker=0.5)
+    with pytest.raises(XrayError, match="Unknown kind of anomaly 'rust'"):
+        render_phantom(np.random.default_rng(0), kind="rust")

@@ -1,0 +1,163 @@
+from __future__ import annotations
+
+import importlib.util
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from anomalib_xray import __version__, cli, plugins
+from anomalib_xray.cli import VERBS, main
+from anomalib_xray.edge.bundle import NOTICE
+from anomalib_xray.errors import XrayError
+from anomalib_xray.plugins import Plugin, find_plugins
+
+
+def sample(images: list[Path], size: int = 3, level: float | None = None, out: Path = Path("here")) -> int:
+    """Does nothing much.
+
+    Args:
+        images: Files to look at.
+        size: Size in pixels.
+        level: Level of something.
+        out: Folder to write to.
+    """
+    print(repr((images, size, level, out)))
+    return 1
+
+
+def interrupted() -> None:
+    """Is interrupted."""
+    raise KeyboardInterrupt
+
+
+def refused() -> None:
+    """Is refused."""
+    raise XrayError("image1.png is broken; replace the file.")
+
+
+@pytest.fixture
+def _samples(monkeypatch: pytest.MonkeyPatch) -> None:
+    functions = {"sample": sample, "interrupted": interrupted, "refused": refused}
+    for name, function in functions.items():
+        monkeypatch.setitem(VERBS, name, f"anomalib_xray.cli:_{name}")
+        monkeypatch.setattr(cli, f"_{name}", function, raising=False)
+
+
+def test_help_lists_every_verb_and_the_notice(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--help"]) == 0
+    printed = capsys.readouterr().out
+    assert NOTICE in printed
+    for verb in VERBS:
+        line = next(line for line in printed.splitlines() if line.startswith(f"  {verb} "))
+        assert line.endswith(".")
+
+
+@pytest.mark.parametrize("verb", sorted(VERBS))
+def test_every_verb_explains_itself(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([verb, "--help"]) == 0
+    printed = capsys.readouterr().out
+    assert printed.startswith(f"usage: anomalib-xray {verb}")
+    assert NOTICE in " ".join(printed.split())
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"anomalib-xray {__version__}\n"
+
+
+@pytest.mark.usefixtures("_samples")
+def test_the_signature_gives_the_arguments(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["sample", "a.png", "b.png", "--level", "0.5", "--out", "there"]) == 1
+    assert capsys.readouterr().out.splitlines()[-1] == repr(([Path("a.png"), Path("b.png")], 3, 0.5, Path("there")))
+    assert main(["sample", "--help"]) == 0
+    assert "Files to look at." in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("_samples")
+def test_arguments_can_stand_in_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "sample.yaml").write_text("size: 7\nlevel: 2.5\n")
+    assert main(["sample", "--config", str(tmp_path / "sample.yaml"), "a.png", "--level", "1"]) == 1
+    assert capsys.readouterr().out == repr(([Path("a.png")], 7, 1.0, Path("here"))) + "\n"
+
+
+@pytest.mark.usefixtures("_samples")
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ([], "Name a verb: phantom, plugins, predict"),
+        (["trian"], "There is no verb 'trian'"),
+        (["sample"], "The argument images is missing"),
+        (["sample", "a.png", "--size", "big"], "'big' is no value for the argument size"),
+        (["sample", "a.png", "--level", "high"], "'high' is no value for the argument level"),
+        (["sample", "a.png", "--nope", "1"], "Unrecognized arguments: --nope 1"),
+        (["sample", "a.png", "--config", "nowhere.yaml"], "nowhere.yaml"),
+        (["refused"], "image1.png is broken; replace the file."),
+    ],
+)
+def test_mistakes_are_one_sentence(arguments: list[str], sentence: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(arguments) == 2
+    captured = capsys.readouterr()
+    assert captured.err.startswith("error: ")
+    assert sentence in captured.err
+    assert captured.err.count("\n") == 1
+    assert captured.out == ""
+
+
+@pytest.mark.usefixtures("_samples")
+def test_an_interruption_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["interrupted"]) == 130
+    assert capsys.readouterr().err == "Interrupted.\n"
+
+
+def test_a_reader_that_has_gone_is_no_error() -> None:
+    process = subprocess.Popen(
+        [
+            sys.executable,
+            "-c",
+            "import sys; sys.stdin.read(); from anomalib_xray.cli import main; sys.exit(main(['--help']))",
+        ],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    assert process.stderr is not None
+    process.stdout.close()
+    process.stdin.close()
+    assert process.stderr.read() == b""
+    assert process.wait(60) == 141
+    process.stderr.close()
+
+
+def test_plugins_says_which_work_and_why_not(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plugin = Plugin("Cae", "somewhere.cae:Cae", "third-party 1.0", find_plugins("console_scripts")[0].entry_point)
+
+    def checked() -> Iterator[tuple[Plugin, str | None]]:
+        yield plugin, None
+        yield Plugin("Broken", "b:B", "third-party 1.0", plugin.entry_point), "ImportError: no [red] module"
+
+    monkeypatch.setenv("COLUMNS", "160")
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: object())
+    monkeypatch.setattr(plugins, "check_models", checked)
+    assert main(["plugins"]) == 1
+    printed = capsys.readouterr().out
+    for text in ("Cae", "somewhere.cae:Cae", "third-party 1.0", "ok", "Broken", "ImportError: no [red] module"):
+        assert text in printed
+
+
+def test_plugins_without_anomalib_says_what_to_install(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "160")
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
+    assert main(["plugins"]) == 0
+    printed = capsys.readouterr().out
+    assert "Cae" in printed
+    assert "not checked" in printed
+    assert "pip install 'anomalib-xray[train]'" in printed
