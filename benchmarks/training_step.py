@@ -46,11 +46,18 @@ def main() -> None:
     if arguments.model:
         settings = {name: _value(value) for name, value in (item.split("=", 1) for item in arguments.set)}
         cases = [(arguments.model, arguments.model, arguments.batch, settings)]
-    print(f"{date.today()}, {platform.processor() or platform.machine()}, {os.cpu_count()} cores, {arguments.threads} threads\n")
+    machine = platform.processor() or platform.machine()
+    print(f"{date.today()}, {machine}, {os.cpu_count()} cores, {arguments.threads} threads\n")
     print("| case | batch | parameters | CPU s/step | wall s/step (median, best) | peak memory |")
     print("|---|---|---|---|---|---|")
     for title, model, batch, settings in cases:
-        child = {"model": model, "batch": batch, "settings": settings, "steps": arguments.steps, "threads": arguments.threads}
+        child = {
+            "model": model,
+            "batch": batch,
+            "settings": settings,
+            "steps": arguments.steps,
+            "threads": arguments.threads,
+        }
         done = subprocess.run(
             [sys.executable, __file__, "--child", json.dumps(child)], capture_output=True, text=True, check=False
         )
@@ -66,11 +73,12 @@ def main() -> None:
 
 def measure(model: str, batch: int, settings: dict[str, Any], steps: int, threads: int) -> dict[str, Any]:
     """Trains a model for a few steps on random images and returns the cost of each."""
-    import anomalib_xray.models
     import torch
     from anomalib.data import ImageBatch
     from lightning.pytorch import Callback, Trainer
     from torch.utils.data import DataLoader
+
+    import anomalib_xray.models
 
     torch.set_num_threads(threads)
     network = getattr(anomalib_xray.models, model)(**settings, evaluator=False, visualizer=False)

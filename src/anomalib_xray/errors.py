@@ -27,7 +27,8 @@ def print_plainly_under_anomalib() -> None:
 
     def excepthook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
         if isinstance(error, XrayError):
-            print(f"error: {error}", file=sys.stderr)
+            # A worker process wraps the error in its traceback; the sentence is what follows the error's name.
+            print(f"error: {str(error).rpartition('XrayError: ')[2].strip()}", file=sys.stderr)
         else:
             previous(kind, error, trace)
 

@@ -66,14 +66,11 @@ def load_models() -> LoadedModels:
     models: dict[str, type[AnomalibModule]] = {}
     failures: dict[str, str] = {}
     for plugin, reason in check_models():
-        if reason is None and plugin.name not in models:
+        if reason is None:
             models[plugin.name] = plugin.load()
-        elif reason is None:
-            failures[f"{plugin.name} ({plugin.distribution})"] = f"the name {plugin.name} is taken by another plugin"
-        else:
-            failures[plugin.name] = reason
-    for name, reason in failures.items():
-        warnings.warn(f"The model plugin {name} could not be loaded: {reason}", stacklevel=2)
+            continue
+        warnings.warn(f"The model plugin {plugin.name} of {plugin.distribution} is left out: {reason}.", stacklevel=2)
+        failures[plugin.name] = reason
     return LoadedModels(models, failures)
 
 
@@ -83,15 +80,21 @@ def check_models() -> Iterator[tuple[Plugin, str | None]]:
     Yields:
         Each plugin with the reason why it cannot be used, or ``None`` if it can.
     """
+    taken: dict[str, Plugin] = {}
     for plugin in find_plugins(MODEL_GROUP):
         try:
-            yield plugin, _defect(plugin.name, plugin.load())
-        except Exception as error:  # noqa: BLE001  # whatever a third party's import raises is that plugin's failure only
-            yield plugin, f"{type(error).__name__}: {error}"
+            reason = _defect(plugin.name, plugin.load())
+        except (Exception, SystemExit) as error:  # whatever a third party's import raises is that plugin's failure only
+            reason = f"{type(error).__name__}: {error}"
+        first = taken.setdefault(plugin.name, plugin) if reason is None else plugin
+        if first is not plugin:
+            reason = f"the name {plugin.name} is taken by the plugin of {first.distribution}"
+        yield plugin, reason
 
 
 def _defect(name: str, loaded: object) -> str | None:
     """Says why anomalib could not find a loaded class, or ``None`` if it can."""
+    import anomalib.models
     from anomalib.models import AnomalibModule
 
     if not isinstance(loaded, type) or not issubclass(loaded, AnomalibModule):
@@ -100,4 +103,6 @@ def _defect(name: str, loaded: object) -> str | None:
         return "it does not derive directly from AnomalibModule, so anomalib's get_model would not find it"
     if loaded.__name__ != name:
         return f"its class is called {loaded.__name__}, so anomalib would list it under another name"
+    if getattr(anomalib.models, name, loaded) is not loaded:
+        return f"anomalib has a model called {name} of its own"
     return None

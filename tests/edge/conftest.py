@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import openvino
+import openvino  # type: ignore[import-untyped]  # openvino ships no types
 import pytest
 from openvino import opset13 as ops
 

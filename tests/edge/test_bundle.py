@@ -88,7 +88,7 @@ def test_weights_of_an_onnx_model_must_lie_beside_it(make_bundle: MakeBundle, na
 @pytest.mark.parametrize("location", ["../model.onnx.data", "/etc/passwd", "sub/data", "..\\data", ".."])
 def test_weights_outside_of_the_folder_are_refused(make_bundle: MakeBundle, location: str) -> None:
     model = onnx_file(make_bundle(), location)
-    with pytest.raises(XrayError, match="refers to weights outside|lacks its weights"):
+    with pytest.raises(XrayError, match=r"refers to weights outside|lacks its weights"):
         Bundle.open(model)
 
 
@@ -144,7 +144,7 @@ def test_a_missing_level_is_named(make_bundle: MakeBundle, key: str) -> None:
 def test_a_newer_format_asks_for_an_upgrade(make_bundle: MakeBundle) -> None:
     folder = make_bundle()
     change(folder, format=2, model=None)
-    with pytest.raises(XrayError, match="format 2.*upgrade"):
+    with pytest.raises(XrayError, match=r"format 2.*upgrade"):
         Bundle.open(folder)
 
 

@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
-import openvino
+import openvino  # type: ignore[import-untyped]  # openvino ships no types
 import pytest
 from openvino import opset13 as ops
 
@@ -116,7 +116,7 @@ def test_one_runtime_serves_several_threads(make_bundle: MakeBundle) -> None:
 
 
 def test_an_unknown_device_is_named(make_bundle: MakeBundle) -> None:
-    with pytest.raises(XrayError, match="no device TOASTER; choose one of .*CPU"):
+    with pytest.raises(XrayError, match=r"no device TOASTER; choose one of .*CPU"):
         Runtime(Bundle.open(make_bundle()), device="TOASTER")
 
 

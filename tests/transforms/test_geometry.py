@@ -12,7 +12,7 @@ from torchvision import tv_tensors
 
 from anomalib_xray.errors import XrayError
 from anomalib_xray.transforms import PadResize, SquarePad
-from anomalib_xray.transforms.geometry import pad_resize, pad_resize_mask, square_pad
+from anomalib_xray.transforms.geometry import _triangle_weights, pad_resize, pad_resize_mask, square_pad
 
 SIZES = [(64, 64), (40, 64), (65, 40), (33, 64), (1, 50), (50, 1), (1, 1), (300, 211), (640, 100)]
 
@@ -79,8 +79,6 @@ def test_applying_it_twice_equals_applying_it_once(
 
 def test_the_products_alone_are_exact_for_an_image_of_that_size() -> None:
     # What an exported graph does with an image that has its size already.
-    from anomalib_xray.transforms.geometry import _triangle_weights
-
     assert torch.equal(_triangle_weights(96, 96, torch.zeros(1)), torch.eye(96))
 
 

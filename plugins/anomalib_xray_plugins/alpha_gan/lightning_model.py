@@ -5,15 +5,15 @@ from __future__ import annotations
 from typing import Any, Literal
 
 import torch
-from anomalib.data import Batch
+from anomalib.data import ImageBatch
 from anomalib.metrics import Evaluator
 from anomalib.models import AnomalibModule
 from anomalib.visualization import Visualizer
-from anomalib_xray.components import AdversarialLoss, RadiographModel
 from lightning.pytorch.core.optimizer import LightningOptimizer
 from torch import Tensor, nn, optim
 from torch.nn.functional import l1_loss
 
+from anomalib_xray.components import AdversarialLoss, RadiographModel
 from anomalib_xray_plugins.alpha_gan.loss import (
     code_discriminator_loss,
     encoder_loss,
@@ -103,7 +103,7 @@ class AlphaGan(RadiographModel, AnomalibModule):
 
         self.register_buffer("fixed_codes", torch.randn(16, latent_size), persistent=False)
 
-    def training_step(self, batch: Batch, *_: Any) -> None:  # noqa: ANN401
+    def training_step(self, batch: ImageBatch, *_: Any) -> None:  # noqa: ANN401
         """Updates encoder, generator, discriminator and code discriminator in turn.
 
         Every player is updated on a forward pass of its own through the current weights of the others; codes and fakes
@@ -111,7 +111,8 @@ class AlphaGan(RadiographModel, AnomalibModule):
         """
         model, weight, kind = self.model, self.reconstruction_weight, self.adversarial_loss
         optimizers = self.optimizers()
-        image = to_tanh_range(batch.image.mean(1, keepdim=True))
+        assert isinstance(optimizers, list)  # four players
+        image = to_tanh_range(self.grey(batch))
         noise = torch.randn(len(image), model.latent_size, device=self.device)
 
         self._turn_of(model.encoder)
@@ -150,7 +151,8 @@ class AlphaGan(RadiographModel, AnomalibModule):
                 "real_logit": real.mean(),
                 "reconstruction_logit": judged[0].mean(),
                 "sample_logit": judged[1].mean(),
-            }
+            },
+            len(image),
         )
 
     def _turn_of(self, player: nn.Module) -> None:
@@ -168,9 +170,8 @@ class AlphaGan(RadiographModel, AnomalibModule):
         """Hands all weights back as trainable."""
         self.model.requires_grad_(True)
 
-    def pictures(self, batch: Tensor) -> dict[str, Tensor]:
+    def pictures(self, image: Tensor) -> dict[str, Tensor]:
         """Images above their reconstructions, and samples from fixed codes."""
-        image = batch.mean(1, keepdim=True)
         mean, _ = self.model.encoder(to_tanh_range(image))
         return {
             **self.reconstruction_rows(image, to_unit_range(self.model.generator(mean))),

@@ -5,9 +5,10 @@ Source: Rosca et al. 2017 (1706.04987), section 4; arXiv 2001.10883, section 3.
 
 from __future__ import annotations
 
-from anomalib_xray.components import AdversarialLoss, discriminator_loss, generator_loss
 from torch import Tensor
 from torch.nn.functional import l1_loss
+
+from anomalib_xray.components import AdversarialLoss, discriminator_loss, generator_loss
 
 
 def encoder_loss(image: Tensor, reconstruction: Tensor, code_logits: Tensor, weight: float) -> Tensor:

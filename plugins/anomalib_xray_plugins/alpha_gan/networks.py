@@ -9,9 +9,10 @@ from math import log2
 from typing import Literal
 
 import torch
-from anomalib_xray.components import MinibatchDiscrimination, SelfAttention
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
+
+from anomalib_xray.components import MinibatchDiscrimination, SelfAttention
 
 Latent = Literal["linear", "tanh"]
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from torch import Tensor, nn
+
 from anomalib_xray.scores import (
     RECONSTRUCTION_SCORES,
     ScoredBatch,
@@ -10,8 +12,6 @@ from anomalib_xray.scores import (
     foreground,
     reconstruction_scores,
 )
-from torch import Tensor, nn
-
 from anomalib_xray_plugins.alpha_gan.networks import CodeDiscriminator, Discriminator, Encoder, Generator, Latent
 
 SCORES = (*RECONSTRUCTION_SCORES, "discriminator", "code_discriminator", "discriminators_mean")

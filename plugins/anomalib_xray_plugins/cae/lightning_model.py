@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from anomalib.data import Batch
+from anomalib.data import ImageBatch
 from anomalib.metrics import Evaluator
 from anomalib.models import AnomalibModule
 from anomalib.visualization import Visualizer
-from anomalib_xray.components import RadiographModel, masked_mse_loss
-from anomalib_xray.scores import RECONSTRUCTION_SCORES, foreground
 from torch import Tensor, nn, optim
 
+from anomalib_xray.components import RadiographModel, masked_mse_loss
+from anomalib_xray.errors import XrayError
+from anomalib_xray.scores import RECONSTRUCTION_SCORES, foreground
 from anomalib_xray_plugins.cae.torch_model import CaeModel, Output
+
+LEVELS_AT_MOST = 5
+"""Halvings that leave a bottleneck of 2 x 2 at the smallest image size."""
 
 
 class Cae(RadiographModel, AnomalibModule):
@@ -26,6 +30,7 @@ class Cae(RadiographModel, AnomalibModule):
         augmentation: Augmentation in training: ``default``, ``advanced`` or none.
         width: Channels of the first level; every level doubles them.
         latent_channels: Channels of the bottleneck.
+        levels: Halvings between the image and the bottleneck, 1 to 5; 5 as published.
         output: Last activation: ``sigmoid``, or ``relu_tanh`` as published.
         score: Score that becomes the predicted score: ``mse``, ``mse_top_k``, ``l1`` or ``l1_top_k``.
         top_k: Pixels of the top-k scores: a number, or a fraction of the foreground if below 1.
@@ -49,6 +54,7 @@ class Cae(RadiographModel, AnomalibModule):
         augmentation: Literal["default", "advanced"] | None = "advanced",
         width: int = 16,
         latent_channels: int = 512,
+        levels: int = 5,
         output: Output = "sigmoid",
         score: str = "mse_top_k",
         top_k: float = 0.03,
@@ -65,20 +71,22 @@ class Cae(RadiographModel, AnomalibModule):
             pre_processor=pre_processor, post_processor=post_processor, evaluator=evaluator, visualizer=visualizer
         )
         self.start(RECONSTRUCTION_SCORES)
+        if not 1 <= levels <= LEVELS_AT_MOST:
+            msg = f"levels is {levels}, but an autoencoder of radiographs has 1 to {LEVELS_AT_MOST}."
+            raise XrayError(msg)
         self.learning_rate = learning_rate
         self.weight_decay = weight_decay
-        self.model: CaeModel = CaeModel(width, latent_channels, output, score, top_k, map_sigma)
+        self.model: CaeModel = CaeModel(width, latent_channels, levels, output, score, top_k, map_sigma)
 
-    def training_step(self, batch: Batch, *_: Any) -> Tensor:  # noqa: ANN401
+    def training_step(self, batch: ImageBatch, *_: Any) -> Tensor:  # noqa: ANN401
         """Lowers the masked mean squared error."""
-        image = batch.image.mean(1, keepdim=True)
+        image = self.grey(batch)
         loss = masked_mse_loss(self.model(batch.image), image, foreground(image))
-        self.log_losses({"loss": loss})
+        self.log_losses({"loss": loss}, len(image))
         return loss
 
-    def pictures(self, batch: Tensor) -> dict[str, Tensor]:
+    def pictures(self, image: Tensor) -> dict[str, Tensor]:
         """Images and their reconstructions, in turn by rows."""
-        image = batch.mean(1, keepdim=True)
         return self.reconstruction_rows(image, self.model.reconstruct(image))
 
     def configure_optimizers(self) -> optim.Optimizer:

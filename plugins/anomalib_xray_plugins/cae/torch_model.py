@@ -5,26 +5,29 @@ Source: arXiv 2001.10883, section 3, and its appendix table of the CAE.
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Literal
 
 import torch
-from anomalib_xray.scores import ScoredBatch, SmoothedErrorMap, foreground, reconstruction_scores
 from torch import Tensor, nn
 
-LEVELS = 5
-"""Halvings between the image and the bottleneck: 512 x 512 pixels become 16 x 16."""
+from anomalib_xray.scores import ScoredBatch, SmoothedErrorMap, foreground, reconstruction_scores
 
 Output = Literal["sigmoid", "relu_tanh"]
 
 
 def down(inputs: int, outputs: int) -> nn.Sequential:
     """Halves the size of a feature map."""
-    return nn.Sequential(nn.Conv2d(inputs, outputs, 4, 2, 1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU(inplace=True))
+    return nn.Sequential(
+        nn.Conv2d(inputs, outputs, 4, 2, 1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU(inplace=True)
+    )
 
 
 def same(inputs: int, outputs: int) -> nn.Sequential:
     """Keeps the size of a feature map."""
-    return nn.Sequential(nn.Conv2d(inputs, outputs, 3, 1, 1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU(inplace=True))
+    return nn.Sequential(
+        nn.Conv2d(inputs, outputs, 3, 1, 1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU(inplace=True)
+    )
 
 
 def up(inputs: int, outputs: int) -> nn.Sequential:
@@ -35,11 +38,12 @@ def up(inputs: int, outputs: int) -> nn.Sequential:
 
 
 class CaeModel(nn.Module):
-    """Convolutional autoencoder with a spatial bottleneck of 1/32 of the image's side.
+    """Convolutional autoencoder with a spatial bottleneck.
 
     Args:
         width: Channels of the first level; every level doubles them (16 as published).
         latent_channels: Channels of the bottleneck (512 as published).
+        levels: Halvings between the image and the bottleneck (5 as published: 512 x 512 pixels become 16 x 16).
         output: ``sigmoid``, or ``relu_tanh`` as published, whose units can die: then a pixel stays 0 for ever.
         score: Name of the score that becomes the predicted score.
         top_k: Pixels of the top-k scores: a number (200 as published) or, below 1, a fraction of the foreground.
@@ -50,19 +54,20 @@ class CaeModel(nn.Module):
         self,
         width: int = 16,
         latent_channels: int = 512,
+        levels: int = 5,
         output: Output = "sigmoid",
         score: str = "mse_top_k",
         top_k: float = 0.03,
         map_sigma: float = 1.0,
     ) -> None:
         super().__init__()
-        channels = [width * 2**level for level in range(LEVELS)]
+        channels = [width * 2**level for level in range(levels)]
         encoder = [same(1, width)]
-        for narrow, wide in zip(channels, channels[1:], strict=False):
+        for narrow, wide in pairwise(channels):
             encoder += [down(narrow, wide), same(wide, wide)]
         self.encoder = nn.Sequential(*encoder, down(channels[-1], latent_channels))
         decoder: list[nn.Module] = [up(latent_channels, channels[-1])]
-        decoder += [up(wide, narrow) for narrow, wide in reversed(list(zip(channels, channels[1:], strict=False)))]
+        decoder += [up(wide, narrow) for narrow, wide in reversed(list(pairwise(channels)))]
         decoder.append(nn.ConvTranspose2d(width, 1, 3, 1, 1, bias=output == "sigmoid"))
         decoder += [nn.Sigmoid()] if output == "sigmoid" else [nn.ReLU(), nn.Tanh()]
         self.decoder = nn.Sequential(*decoder)
@@ -70,7 +75,7 @@ class CaeModel(nn.Module):
         self.top_k = top_k
         self.anomaly_map = SmoothedErrorMap(map_sigma)
         # Convolutions with few channels on large maps run faster with channels last.
-        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch types module.to without it
+        self.to(memory_format=torch.channels_last)
 
     def reconstruct(self, image: Tensor) -> Tensor:
         """Encodes and decodes.

@@ -6,6 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import max_pool2d, pad, scaled_dot_product_attention
 
+from anomalib_xray.errors import XrayError
+
 
 class SelfAttention(nn.Module):
     """Self-attention as in SAGAN: ``gamma * attention(x) + x`` with ``gamma`` starting at 0.
@@ -20,10 +22,16 @@ class SelfAttention(nn.Module):
     Args:
         channels: Channels C of the feature map, at least 8.
         pooling: Keys and values are max-pooled by this factor; 1 = every position attends to every position.
+
+    Raises:
+        XrayError: Fewer than 8 channels, of which queries and keys would get none.
     """
 
     def __init__(self, channels: int, pooling: int = 1) -> None:
         super().__init__()
+        if channels < 8:
+            msg = f"Self-attention has {channels} channels but needs at least 8; give the model a larger width."
+            raise XrayError(msg)
         self.query = nn.Conv2d(channels, channels // 8, kernel_size=1)
         self.key = nn.Conv2d(channels, channels // 8, kernel_size=1)
         self.value = nn.Conv2d(channels, channels, kernel_size=1)

@@ -17,12 +17,14 @@ from torch import Tensor
 from anomalib_xray import __version__
 from anomalib_xray.edge.bundle import BUNDLE_FORMAT, METADATA_NAME, NOTICE
 from anomalib_xray.edge.runtime import compile_model, unnormalise
+from anomalib_xray.errors import XrayError
 from anomalib_xray.io.read import read_radiograph, to_unit_interval
 from anomalib_xray.io.write import write_atomically
 from anomalib_xray.post_processing import XrayPostProcessor
 
 if TYPE_CHECKING:
     from anomalib.data import AnomalibDataModule
+    from anomalib.deploy import CompressionType
     from anomalib.models import AnomalibModule
 else:
     AnomalibModule = object
@@ -42,7 +44,10 @@ OPSET = 18
 class ExportWithParity(AnomalibModule):
     """Mixin: ``to_onnx`` and ``to_openvino`` that check the exported model and write ``metadata.json`` beside it."""
 
-    def to_onnx(
+    _is_intermediate = False
+    """Whether the ONNX file being written is only a step on the way to OpenVINO."""
+
+    def to_onnx(  # type: ignore[override]  # anomalib's signature, which differs from Lightning's
         self,
         export_root: Path | str,
         model_file_name: str = "model",
@@ -52,24 +57,32 @@ class ExportWithParity(AnomalibModule):
         """Exports to ONNX (``model.onnx`` and its weights ``model.onnx.data``); arguments as anomalib's."""
         kwargs.setdefault("opset_version", OPSET)
         path = Path(super().to_onnx(export_root, model_file_name, input_size, **kwargs))
-        write_metadata(self, path, phantom_images())
+        if not self._is_intermediate:
+            write_metadata(self, path, phantom_images())
         return path
 
-    def to_openvino(
+    def to_openvino(  # type: ignore[override]  # anomalib's remaining arguments are handed on by name
         self,
         export_root: Path | str,
-        *args: Any,  # noqa: ANN401  # anomalib's signature
+        model_file_name: str = "model",
+        input_size: tuple[int, int] | None = None,
+        compression_type: CompressionType | None = None,
         datamodule: AnomalibDataModule | None = None,
-        **kwargs: Any,  # noqa: ANN401
+        **kwargs: Any,  # noqa: ANN401  # anomalib's signature
     ) -> Path:
         """Exports to OpenVINO (``model.xml``, ``model.bin``); arguments as anomalib's.
 
         Parity is measured on the datamodule's test images if there is one, otherwise on phantoms.
         """
-        path = Path(super().to_openvino(export_root, *args, datamodule=datamodule, **kwargs))
-        images = phantom_images() if datamodule is None else test_images(datamodule)
-        write_metadata(self, path, images)
-        return path
+        self._is_intermediate = True
+        try:
+            path = super().to_openvino(
+                export_root, model_file_name, input_size, compression_type, datamodule=datamodule, **kwargs
+            )
+        finally:
+            self._is_intermediate = False
+        write_metadata(self, Path(path), phantom_images() if datamodule is None else test_images(datamodule))
+        return Path(path)
 
 
 def phantom_images() -> Iterator[np.ndarray]:
@@ -127,25 +140,39 @@ def measure_parity(model: AnomalibModule, path: Path, images: Iterator[np.ndarra
     Returns:
         ``images`` (how many), ``score`` (largest ``|a - b| / |a|``), ``map`` (largest ``max|a - b| / max|a|``),
         ``tolerance`` and ``passed``.
+
+    Raises:
+        XrayError: There are no images.
     """
     compiled = compile_model(path)
     model = model.eval()
-    score, pixel, count = 0.0, 0.0, 0
-    for count, image in enumerate(images, start=1):
+    scores: list[float] = []
+    maps = [0.0]
+    for image in images:
         batch = torch.from_numpy(image).expand(1, 3, *image.shape).contiguous()
         expected = model(batch.to(model.device))
         outputs = compiled(batch.numpy())
-        score = max(score, _difference(_raw(model, expected.pred_score, "image"), _raw(model, outputs["pred_score"], "image")))
+        scores.append(_difference(model, expected.pred_score, outputs["pred_score"], "image"))
         if expected.anomaly_map is not None:
-            pixel = max(pixel, _difference(_raw(model, expected.anomaly_map, "pixel"), _raw(model, outputs["anomaly_map"], "pixel")))
-    passed = max(score, pixel) <= PARITY_TOLERANCE
-    return {"images": count, "score": score, "map": pixel, "tolerance": PARITY_TOLERANCE, "passed": passed}
+            maps.append(_difference(model, expected.anomaly_map, outputs["anomaly_map"], "pixel"))
+    if not scores:
+        raise XrayError(f"{path} was compared on no image: the data set's test split is empty.")
+    # numpy's maximum, because Python's forgets what is not a number.
+    score, pixel = float(np.max(scores)), float(np.max(maps))
+    return {
+        "images": len(scores),
+        "score": score,
+        "map": pixel,
+        "tolerance": PARITY_TOLERANCE,
+        "passed": score <= PARITY_TOLERANCE and pixel <= PARITY_TOLERANCE,
+    }
 
 
-def _difference(expected: np.ndarray, found: np.ndarray) -> float:
-    """Largest absolute difference relative to the largest expected magnitude."""
-    scale = max(float(np.abs(expected).max()), float(np.finfo(np.float32).tiny))
-    return float(np.abs(expected - found).max()) / scale
+def _difference(model: AnomalibModule, expected: Tensor, found: np.ndarray, kind: str) -> float:
+    """Largest absolute difference of raw values relative to the largest expected magnitude."""
+    reference = _raw(model, expected, kind)
+    scale = max(float(np.abs(reference).max()), float(np.finfo(np.float32).tiny))
+    return float(np.abs(reference - _raw(model, found, kind)).max()) / scale
 
 
 def _raw(model: AnomalibModule, values: Tensor | np.ndarray, kind: str) -> np.ndarray:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from anomalib import LearningType
-from anomalib.data import Batch, InferenceBatch
+from anomalib.data import ImageBatch, InferenceBatch
 from anomalib.metrics import AUROC, Evaluator, F1Score
 from lightning.pytorch import Callback, seed_everything
 from torch import Tensor, nn
@@ -44,7 +44,9 @@ class RadiographModel(ExportWithParity, AnomalibModule):
         self.start(SCORES)
         self.model = ...
 
-    Its torch module takes pre-processed images ``(N, 3, H, W)`` and returns a
+    In its training step it takes :meth:`grey` images and hands its losses to :meth:`log_losses`; :meth:`pictures` are
+    logged while it trains. A model without an optimiser must still return a loss: Lightning saves no checkpoint before
+    the first step. Its torch module takes pre-processed images ``(N, 3, H, W)`` and returns a
     :class:`~anomalib_xray.scores.ScoredBatch` in evaluation.
     """
 
@@ -59,14 +61,19 @@ class RadiographModel(ExportWithParity, AnomalibModule):
             scores: Names of the scores that the model computes.
 
         Raises:
-            XrayError: An image size that is not a power of two from 64 to 512, or an unknown score.
+            XrayError: An image size that is not a power of two from 64 to 512, an unknown score, or no top-k pixel.
         """
         size = self.hparams["image_size"]
         if size not in (64, 128, 256, 512):
             msg = f"image_size is {size}, but {self.name} works on 64, 128, 256 or 512 pixels; choose one of them."
             raise XrayError(msg)
         if self.hparams["score"] not in scores:
-            msg = f"score is {self.hparams['score']!r}, but {self.name} computes {', '.join(scores)}; choose one of them."
+            msg = (
+                f"score is {self.hparams['score']!r}, but {self.name} computes {', '.join(scores)}; choose one of them."
+            )
+            raise XrayError(msg)
+        if self.hparams.get("top_k", 1) <= 0:  # not every model has top-k scores
+            msg = f"top_k is {self.hparams['top_k']}, but it is a number of pixels, or a fraction of them below 1."
             raise XrayError(msg)
         if self.hparams["seed"] is not None:
             seed_everything(self.hparams["seed"], workers=True, verbose=False)
@@ -115,7 +122,9 @@ class RadiographModel(ExportWithParity, AnomalibModule):
 
     def configure_callbacks(self) -> list[Callback]:
         """The score table first: it must see raw scores before the post-processor normalises them."""
-        return [ScoreTable(), *super().configure_callbacks()]
+        components = super().configure_callbacks()
+        assert isinstance(components, Sequence)  # anomalib's own signature also allows a single one
+        return [ScoreTable(), *components]
 
     def forward(self, batch: Tensor, *_: Any, **__: Any) -> InferenceBatch:  # noqa: ANN401
         """Pre-processes, scores and post-processes raw images; this is what is exported.
@@ -127,40 +136,51 @@ class RadiographModel(ExportWithParity, AnomalibModule):
             anomalib's four outputs.
         """
         images = self.pre_processor(batch) if self.pre_processor else batch
-        output = InferenceBatch(*self.model(images)[:4])
+        scored: ScoredBatch = self.model(images)
+        output = InferenceBatch(scored.pred_score, None, scored.anomaly_map, None)
         return self.post_processor(output) if self.post_processor else output
 
-    def _score(self, batch: Batch) -> Batch:
+    @staticmethod
+    def grey(batch: ImageBatch) -> Tensor:
+        """The one channel of a batch of pre-processed images, ``(N, 1, S, S)`` in [0, 1]."""
+        assert batch.image is not None  # anomalib's fields are optional, its loaders fill this one
+        grey: Tensor = batch.image.mean(1, keepdim=True)
+        return grey
+
+    def _score(self, batch: ImageBatch) -> ImageBatch:
         """Scores a batch in place: the evaluator reads the batch itself, not what a step returns."""
         output: ScoredBatch = self.model(batch.image)
         batch.update(pred_score=output.pred_score, anomaly_map=output.anomaly_map)
-        batch.scores = output.scores
+        batch.scores = output.scores  # type: ignore[attr-defined]  # an attribute, as anomalib's fields take no mapping
         return batch
 
-    def validation_step(self, batch: Batch, batch_idx: int, *_: Any, **__: Any) -> Batch:  # noqa: ANN401
+    def validation_step(self, batch: ImageBatch, batch_idx: int, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
         """Scores a batch in place and returns it; the first batch of every tenth epoch is also logged as pictures."""
+        del args, kwargs
         if batch_idx == 0 and self.current_epoch % PICTURE_EPOCHS == 0 and takes_pictures(self):
-            log_pictures(self, self.pictures(batch.image[:PICTURES_IN_A_ROW]))
+            log_pictures(self, self.pictures(self.grey(batch)[:PICTURES_IN_A_ROW]))
         return self._score(batch)
 
-    def test_step(self, batch: Batch, *_: Any, **__: Any) -> Batch:  # noqa: ANN401
+    def test_step(self, batch: ImageBatch, batch_idx: int, *args: Any, **kwargs: Any) -> Any:  # type: ignore[override]  # noqa: ANN401  # anomalib's base does the same
         """Scores a batch in place and returns it."""
+        del batch_idx, args, kwargs
         return self._score(batch)
 
-    def predict_step(self, batch: Batch, *_: Any, **__: Any) -> Batch:  # noqa: ANN401
+    def predict_step(self, batch: ImageBatch, batch_idx: int, dataloader_idx: int = 0) -> Any:  # type: ignore[override]  # noqa: ANN401  # as above
         """Scores a batch in place and returns it."""
+        del batch_idx, dataloader_idx
         return self._score(batch)
 
-    def pictures(self, batch: Tensor) -> dict[str, Tensor]:
+    def pictures(self, image: Tensor) -> dict[str, Tensor]:
         """Pictures that tell how training goes; a plugin adds its own.
 
         Args:
-            batch: A few pre-processed images, ``(N, 3, S, S)`` in [0, 1].
+            image: A few pre-processed images, ``(N, 1, S, S)`` in [0, 1].
 
         Returns:
             Grids by name, each ``(M, 1, S, S)`` in [0, 1].
         """
-        del batch
+        del image
         return {}
 
     @staticmethod
@@ -168,7 +188,19 @@ class RadiographModel(ExportWithParity, AnomalibModule):
         """A row of images above the row of their reconstructions, each ``(N, 1, S, S)``."""
         return {"reconstructions": torch.cat([image, reconstruction])}
 
-    def log_losses(self, losses: Mapping[str, Tensor]) -> None:
-        """Logs the losses of a training step under ``train_<name>``; the first is shown in the progress bar."""
+    def log_losses(self, losses: Mapping[str, Tensor], batch_size: int) -> None:
+        """Logs the losses of a training step under ``train_<name>``; the first is shown in the progress bar.
+
+        Args:
+            losses: Scalars by name.
+            batch_size: Number of images in the batch, so that a short last batch counts by its size.
+        """
         for index, (name, value) in enumerate(losses.items()):
-            self.log(f"train_{name}", value.detach(), on_step=False, on_epoch=True, prog_bar=index == 0)
+            self.log(
+                f"train_{name}",
+                value.detach(),
+                on_step=False,
+                on_epoch=True,
+                prog_bar=index == 0,
+                batch_size=batch_size,
+            )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,8 @@ from anomalib.data import ImageBatch
 from anomalib.visualization import ImageVisualizer
 from anomalib.visualization.image.item_visualizer import visualize_image_item
 from lightning.pytorch import LightningModule, Trainer
+
+from anomalib_xray.data.table import absolute
 
 
 class AlignedVisualizer(ImageVisualizer):
@@ -30,7 +34,7 @@ class AlignedVisualizer(ImageVisualizer):
     ) -> None:
         """Draws the images of a batch into ``images/`` of the run."""
         folder = Path(self.output_dir or Path(trainer.default_root_dir) / "images")
-        root = _root(trainer)
+        roots = _roots(trainer)
         for item in batch:
             picture = visualize_image_item(
                 replace(item, image_path=None),  # without a path, the image itself is drawn
@@ -42,11 +46,11 @@ class AlignedVisualizer(ImageVisualizer):
                 text_config=self.text_config,
             )
             if picture is not None:
-                path = folder / _below(Path(item.image_path or "image.png"), root)
+                path = folder / _below(Path(item.image_path or "image.png"), roots)
                 path.parent.mkdir(parents=True, exist_ok=True)
                 picture.save(path.with_suffix(".png"))
 
-    def on_predict_batch_end(  # type: ignore[override]  # as above
+    def on_predict_batch_end(
         self,
         trainer: Trainer,
         module: LightningModule,
@@ -58,20 +62,19 @@ class AlignedVisualizer(ImageVisualizer):
         self.on_test_batch_end(trainer, module, outputs, batch)
 
 
-def _root(trainer: Trainer) -> Path | None:
-    """The folder that the run's images stand in: the data set's, or the one that ``anomalib predict`` was given."""
+def _roots(trainer: Trainer) -> list[Path]:
+    """Folders that the run's images stand in: the data set's, prepared or not, or what a prediction was given."""
     datamodule = getattr(trainer, "datamodule", None)
-    if root := getattr(datamodule, "root", None):
-        return Path(root).resolve()
-    dataset = getattr(trainer.predict_dataloaders, "dataset", None)
-    if path := getattr(dataset, "path", None):
-        return Path(path).resolve() if Path(path).is_dir() else Path(path).resolve().parent
-    return None
+    roots = [Path(root) for name in ("prepared_root", "root") if (root := getattr(datamodule, name, None))]
+    loaders = trainer.predict_dataloaders
+    for loader in loaders if isinstance(loaders, list) else [loaders]:
+        files = getattr(getattr(loader, "dataset", None), "image_filenames", [])
+        roots += [Path(os.path.commonpath([absolute(file).parent for file in files]))] if files else []
+    return [absolute(root) for root in roots]
 
 
-def _below(path: Path, root: Path | None) -> Path:
-    """The path below the root, or its last folder and name if it stands elsewhere."""
-    resolved = path.resolve()
-    if root is not None and resolved.is_relative_to(root):
-        return resolved.relative_to(root)
-    return Path(resolved.parent.name) / resolved.name
+def _below(path: Path, roots: Sequence[Path]) -> Path:
+    """The path below the first root that holds it; all of it below none, so that no two images share a name."""
+    path = absolute(path)
+    root = next((root for root in roots if path.is_relative_to(root)), Path(path.anchor))
+    return path.relative_to(root)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import cv2
 import pandas as pd
+import torch
 from anomalib.data import AnomalibDataModule, AnomalibDataset
 from anomalib.data.utils import TestSplitMode, ValSplitMode
 from lightning.pytorch import LightningModule
@@ -15,6 +16,7 @@ from torch.utils.data import DataLoader
 from torchvision.transforms.v2 import Compose, Transform
 
 from anomalib_xray.data.dataset import RadiographDataset
+from anomalib_xray.data.sampler import EpochSampler
 from anomalib_xray.data.table import absolute, check_samples, has_masks, train_on_normal
 from anomalib_xray.transforms import PadResize, SquarePad, XrayPreProcessor
 
@@ -95,22 +97,32 @@ class RadiographDataModule(AnomalibDataModule):
         return self._samples
 
     def train_dataloader(self) -> DataLoader[object]:
-        """Batches of the train split in a new order each epoch."""
-        return self._loader(self.train_data, self.train_batch_size, shuffle=True)
+        """Batches of the train split, in an order that follows from the model's seed and the epoch alone."""
+        model = self.trainer.lightning_module if self.trainer else None
+        seed = model.hparams.get("seed") if model is not None else None
+        epoch = 0
+        if self.trainer:
+            # The count that Lightning itself hands to set_epoch; it is right on resuming already.
+            epoch = self.trainer.fit_loop.epoch_progress.current.processed  # type: ignore[attr-defined]  # typed as its base
+        sampler = EpochSampler(self.train_data, torch.initial_seed() if seed is None else seed, epoch)
+        return self._loader(self.train_data, self.train_batch_size, sampler)
 
     def val_dataloader(self) -> DataLoader[object]:
         """Batches of the validation split in the order of the table."""
-        return self._loader(self.val_data, self.eval_batch_size, shuffle=False)
+        return self._loader(self.val_data, self.eval_batch_size)
 
     def test_dataloader(self) -> DataLoader[object]:
         """Batches of the test split in the order of the table."""
-        return self._loader(self.test_data, self.eval_batch_size, shuffle=False)
+        return self._loader(self.test_data, self.eval_batch_size)
 
-    def _loader(self, dataset: AnomalibDataset, batch_size: int, *, shuffle: bool) -> DataLoader[object]:
+    def _loader(
+        self, dataset: AnomalibDataset, batch_size: int, sampler: EpochSampler | None = None
+    ) -> DataLoader[object]:
         return DataLoader(
             dataset,
             batch_size=batch_size,
-            shuffle=shuffle,
+            sampler=sampler,
+            generator=sampler.source if sampler else None,
             num_workers=self.num_workers,
             collate_fn=self.external_collate_fn or dataset.collate_fn,
             worker_init_fn=use_one_opencv_thread,

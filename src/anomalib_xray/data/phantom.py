@@ -9,7 +9,7 @@ import pandas as pd
 from torchvision.transforms.v2 import Transform
 
 from anomalib_xray.data.mura import Mura
-from anomalib_xray.phantom import write_phantoms
+from anomalib_xray.phantom import ANOMALY_KINDS, write_phantoms
 
 
 class Phantom(Mura):
@@ -21,6 +21,8 @@ class Phantom(Mura):
     Args:
         root: Folder to generate the set in; a complete set there is used as it is.
         patients: Number of patients to generate.
+        positive_share: Share of studies with an anomaly.
+        kinds: Kinds of anomalies; all of :data:`anomalib_xray.phantom.ANOMALY_KINDS` when not given.
         seed: Seed of the generator.
         split_seed: Seed of the split.
         test_on: ``test`` tests on the recipe's test patients; ``holdout`` on the set's valid part.
@@ -40,6 +42,8 @@ class Phantom(Mura):
         self,
         root: str | Path = "phantoms",
         patients: int = 60,
+        positive_share: float = 0.4,
+        kinds: list[str] | None = None,
         seed: int = 42,
         split_seed: int = 42,
         test_on: Literal["test", "holdout"] = "test",
@@ -62,6 +66,8 @@ class Phantom(Mura):
             normal_only=normal_only,
         )
         self.patients = patients
+        self.positive_share = positive_share
+        self.kinds = kinds
         self.generator_seed = seed
 
     def prepare_data(self) -> None:
@@ -70,7 +76,13 @@ class Phantom(Mura):
         Raises:
             XrayError: The folder holds something else, or phantoms of other arguments.
         """
-        write_phantoms(self.root, patients=self.patients, seed=self.generator_seed)
+        write_phantoms(
+            self.root,
+            patients=self.patients,
+            seed=self.generator_seed,
+            positive_share=self.positive_share,
+            kinds=ANOMALY_KINDS if self.kinds is None else self.kinds,
+        )
 
     def build_samples(self) -> pd.DataFrame:
         """Generates the set where it is missing, and lists it.

@@ -3,21 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from anomalib_xray.edge.inputs import Input
-    from anomalib_xray.edge.runtime import Prediction, Runtime
-
-SCORES = "scores.csv"
-"""Table that a prediction leaves: a row an image."""
-
-COLUMNS = ("path", "score", "normalised", "threshold", "label", "error")
-"""Its columns; scores are raw, cells of what is unknown are empty."""
-
-_QUIET_IMAGES = 30  # a few seconds need no progress bar
+from anomalib_xray.edge.bundle import NOTICE, Bundle
+from anomalib_xray.edge.inputs import find_inputs
+from anomalib_xray.errors import XrayError
 
 
 def predict(
@@ -46,103 +36,12 @@ def predict(
         XrayError: The bundle, the device or the threshold cannot be used, no image is found, or ``out`` cannot be
             written.
     """
-    from anomalib_xray.edge.bundle import NOTICE, Bundle
-    from anomalib_xray.edge.inputs import find_inputs
+    from anomalib_xray.edge.batch import predict_all
     from anomalib_xray.edge.runtime import Runtime
-    from anomalib_xray.errors import XrayError
 
     if threshold is not None and not math.isfinite(threshold):
         raise XrayError(f"The threshold {threshold} decides nothing: give a finite raw score.")
     inputs = find_inputs(images, out)
     runtime = Runtime(Bundle.open(bundle), device=device)
     print(NOTICE)
-    return _predict_all(runtime, inputs, out, threshold)
-
-
-def _predict_all(runtime: Runtime, inputs: Sequence[Input], out: Path, threshold: float | None) -> int:
-    """Predicts image after image; the table is written however it ends."""
-    import sys
-
-    from rich.progress import track
-
-    rows: list[dict[str, str]] = []
-    interrupted = False
-    quiet = len(inputs) < _QUIET_IMAGES or not sys.stdout.isatty()
-    try:
-        for image in track(inputs, "Predicting", transient=True, disable=quiet):
-            rows.append(_predict_one(runtime, image, threshold))
-    except KeyboardInterrupt:
-        interrupted = True
-    finally:
-        _write_table(out / SCORES, rows)
-    failed = sum(bool(row["error"]) for row in rows)
-    if interrupted:
-        print(f"Stopped after {len(rows)} of {len(inputs)} images; their overlays and {SCORES} are in {out}.")
-        return 130
-    print(f"{len(rows) - failed} of {len(rows)} images predicted; overlays and {SCORES} are in {out}.")
-    return 1 if failed else 0
-
-
-def _predict_one(runtime: Runtime, image: Input, threshold: float | None) -> dict[str, str]:
-    """Predicts, draws and reports one image.
-
-    Returns:
-        Its row of the table.
-    """
-    import sys
-
-    import cv2
-
-    from anomalib_xray.edge.overlay import VERDICTS, draw_overlay
-    from anomalib_xray.errors import XrayError
-    from anomalib_xray.io.read import read_radiograph
-    from anomalib_xray.io.write import write_atomically
-
-    path = _printable(image.path)
-    try:
-        radiograph = read_radiograph(image.path)
-        prediction = runtime.predict(radiograph, threshold=threshold)
-        overlay = draw_overlay(radiograph, prediction, _printable(image.name))
-        write_atomically(image.overlay, cv2.imencode(".png", overlay)[1].tobytes())
-    except XrayError as error:
-        reason = _printable(error)
-        print(f"error: {reason if path in reason else f'{path}: {reason}'}", file=sys.stderr)
-        return dict.fromkeys(COLUMNS, "") | {"path": path, "error": reason}
-    limit = "none" if prediction.threshold is None else f"{prediction.threshold:.4g}"
-    print(f"{path}: score {prediction.score:.4g}, threshold {limit}, {VERDICTS[prediction.is_anomalous]}")
-    return _row(path, prediction)
-
-
-def _row(path: str, prediction: Prediction) -> dict[str, str]:
-    from anomalib_xray.edge.overlay import VERDICTS
-
-    return {
-        "path": path,
-        "score": _number(prediction.score),
-        "normalised": _number(prediction.normalised),
-        "threshold": _number(prediction.threshold),
-        "label": "" if prediction.is_anomalous is None else VERDICTS[prediction.is_anomalous],
-        "error": "",
-    }
-
-
-def _write_table(path: Path, rows: Sequence[dict[str, str]]) -> None:
-    import csv
-    import io
-
-    from anomalib_xray.io.write import write_atomically
-
-    table = io.StringIO()
-    writer = csv.DictWriter(table, COLUMNS, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    write_atomically(path, table.getvalue())
-
-
-def _number(value: float | None) -> str:
-    return "" if value is None else f"{value:.9g}"
-
-
-def _printable(value: object) -> str:
-    """Text without the characters that a terminal would obey and without bytes that are no UTF-8."""
-    return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in str(value))
+    return predict_all(runtime, inputs, out, threshold)

@@ -14,7 +14,7 @@ from anomalib_xray.errors import print_plainly_under_anomalib
 from anomalib_xray.plugins import load_models
 
 _loaded = load_models()
-__all__ = list(_loaded.models)  # noqa: PLE0605  # the names are known only once the plugins were found
+__all__ = list(_loaded.models)  # the names are known only once the plugins were found
 
 
 def _register() -> None:

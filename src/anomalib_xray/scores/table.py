@@ -8,15 +8,20 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from math import nan
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import torch
-from anomalib.data import Batch
+from anomalib.data import ImageBatch, InferenceBatch
+from anomalib.metrics import Evaluator
+from anomalib.post_processing import PostProcessor
 from lightning.pytorch import Callback, LightningModule, Trainer
 from sklearn.metrics import average_precision_score, roc_auc_score
 
+from anomalib_xray.errors import XrayError
 from anomalib_xray.io.write import write_atomically
 
 logger = logging.getLogger(__name__)
@@ -37,7 +42,8 @@ class ScoreTable(Callback):
     prefix ``val_``. Patients and studies come from the data set's sample table, joined by path; without them only the
     images are evaluated.
 
-    Models of this project bring it along; for others it is added under ``trainer.callbacks``.
+    Models of this project bring it along; for others it is added under ``trainer.callbacks``. Their evaluator logs an
+    ``image_AUROC`` of its own, from squashed scores; beside it the one of the raw scores is ``image_AUROC_raw``.
     """
 
     def __init__(self) -> None:
@@ -45,30 +51,32 @@ class ScoreTable(Callback):
         self._rows: list[dict[str, Any]] = []
 
     @staticmethod
-    def _rows_of(outputs: Batch) -> Iterator[dict[str, Any]]:
+    def _rows_of(outputs: ImageBatch) -> Iterator[dict[str, Any]]:
         """Turns a batch with raw scores into table rows."""
         named: dict[str, torch.Tensor] = getattr(outputs, "scores", {})
-        count = len(outputs.pred_score)
+        scores = outputs.pred_score
+        if scores is None:
+            raise XrayError("The model gives no image scores, so there is no score table to write.")
+        count = len(scores)
         paths = outputs.image_path if outputs.image_path is not None else [""] * count
         for index in range(count):
             yield {
                 "image_path": str(paths[index]),
                 "label": int(outputs.gt_label[index]) if outputs.gt_label is not None else None,
-                "pred_score": float(outputs.pred_score[index]),
+                "pred_score": float(scores[index]),
                 **{name: float(score[index]) for name, score in named.items()},
             }
 
     def _start(self) -> None:
         self._rows = []
 
-    def _collect(self, outputs: Batch) -> None:
+    def _collect(self, outputs: ImageBatch) -> None:
         self._rows.extend(self._rows_of(outputs))
 
-    def _table(self, trainer: Trainer, pl_module: LightningModule, samples: pd.DataFrame | None) -> pd.DataFrame:
+    def _table(self, pl_module: LightningModule, samples: pd.DataFrame | None) -> pd.DataFrame:
         """Builds the table of the rows collected so far."""
         table = pd.DataFrame(self._rows)
-        threshold = _image_threshold(pl_module)
-        table["pred_label"] = (table["pred_score"] >= threshold).astype(int) if threshold is not None else None
+        table["pred_label"] = _decisions(pl_module, table["pred_score"].tolist())
         table["label"] = table["label"].astype("Int64")
         table = _with_patients(table, samples)
         scores = [column for column in table.columns if column not in IDENTITY_COLUMNS]
@@ -78,10 +86,12 @@ class ScoreTable(Callback):
         """Logs the metrics of the rows collected so far and, after a test, writes the table."""
         if not self._rows or trainer.sanity_checking:
             return
-        table = self._table(trainer, pl_module, samples)
-        pl_module.log_dict({prefix + name: value for name, value in score_metrics(table).items()})
+        table = self._table(pl_module, samples)
         if not prefix:
             _write(table, Path(trainer.default_root_dir) / "scores.csv")
+        metrics = {prefix + name: value for name, value in score_metrics(table).items()}
+        taken = _names_of_evaluator(pl_module)
+        pl_module.log_dict({f"{name}_raw" if name in taken else name: value for name, value in metrics.items()})
 
     def on_validation_epoch_start(self, *_: Any) -> None:  # noqa: ANN401
         """Forgets the rows of the last epoch."""
@@ -96,19 +106,31 @@ class ScoreTable(Callback):
         self._start()
 
     def on_validation_batch_end(
-        self, _trainer: Trainer, _module: LightningModule, outputs: Any, *_: Any  # noqa: ANN401
+        self,
+        _trainer: Trainer,
+        _module: LightningModule,
+        outputs: Any,  # noqa: ANN401
+        *_: Any,  # noqa: ANN401
     ) -> None:
         """Collects the raw scores of a batch."""
         self._collect(outputs)
 
     def on_test_batch_end(
-        self, _trainer: Trainer, _module: LightningModule, outputs: Any, *_: Any  # noqa: ANN401
+        self,
+        _trainer: Trainer,
+        _module: LightningModule,
+        outputs: Any,  # noqa: ANN401
+        *_: Any,  # noqa: ANN401
     ) -> None:
         """Collects the raw scores of a batch."""
         self._collect(outputs)
 
     def on_predict_batch_end(
-        self, _trainer: Trainer, _module: LightningModule, outputs: Any, *_: Any  # noqa: ANN401
+        self,
+        _trainer: Trainer,
+        _module: LightningModule,
+        outputs: Any,  # noqa: ANN401
+        *_: Any,  # noqa: ANN401
     ) -> None:
         """Collects the raw scores of a batch."""
         self._collect(outputs)
@@ -124,7 +146,7 @@ class ScoreTable(Callback):
     def on_predict_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Writes the table."""
         if self._rows:
-            table = self._table(trainer, pl_module, _samples(trainer.predict_dataloaders))
+            table = self._table(pl_module, _samples(trainer.predict_dataloaders))
             _write(table, Path(trainer.default_root_dir) / "predictions.csv")
 
 
@@ -141,13 +163,15 @@ def score_metrics(table: pd.DataFrame) -> dict[str, float]:
 
     Returns:
         ``{level}_AUROC`` and ``{level}_AP`` of ``pred_score``, and ``{level}_AUROC_{score}`` and ``{level}_AP_{score}``
-        of every other score; levels without ids, or without both labels, are left out.
+        of every other score; levels without ids, or without both labels, are left out. A score that is not finite for
+        some image has no rank, so its metrics are not a number.
     """
     labelled = table[table["label"].notna()]
     scores = [column for column in labelled.columns if column not in IDENTITY_COLUMNS or column == "pred_score"]
     metrics: dict[str, float] = {}
     for level, keys in LEVELS.items():
-        if any((labelled[key] == "").any() for key in keys):
+        # Empty ids come back from a CSV file as missing ones.
+        if (labelled[keys].isna() | (labelled[keys] == "")).to_numpy().any():
             continue
         units = labelled.groupby(keys, sort=False).agg({"label": "max", **dict.fromkeys(scores, "mean")})
         label = units["label"].astype(int)
@@ -155,8 +179,9 @@ def score_metrics(table: pd.DataFrame) -> dict[str, float]:
             continue
         for score in scores:
             suffix = "" if score == "pred_score" else f"_{score}"
-            metrics[f"{level}_AUROC{suffix}"] = float(roc_auc_score(label, units[score]))
-            metrics[f"{level}_AP{suffix}"] = float(average_precision_score(label, units[score]))
+            rankable = bool(np.isfinite(labelled[score]).all())
+            metrics[f"{level}_AUROC{suffix}"] = float(roc_auc_score(label, units[score])) if rankable else nan
+            metrics[f"{level}_AP{suffix}"] = float(average_precision_score(label, units[score])) if rankable else nan
     return metrics
 
 
@@ -175,10 +200,22 @@ def _samples(dataloaders: Any) -> pd.DataFrame | None:  # noqa: ANN401  # Lightn
     return samples if isinstance(samples, pd.DataFrame) else None
 
 
-def _image_threshold(module: LightningModule) -> float | None:
-    """The model's threshold on the raw score, if it has one."""
-    threshold = getattr(getattr(module, "post_processor", None), "image_threshold", None)
-    return None if threshold is None or bool(torch.isnan(threshold)) else float(threshold)
+def _names_of_evaluator(module: LightningModule) -> set[str]:
+    """Names that anomalib's evaluator logs; Lightning refuses to log one twice."""
+    evaluator = getattr(module, "evaluator", None)
+    if not isinstance(evaluator, Evaluator):
+        return set()
+    return {metric.name for metric in (*evaluator.val_metrics, *evaluator.test_metrics)}
+
+
+def _decisions(module: LightningModule, scores: list[float]) -> list[int] | None:
+    """Decides on raw scores as the model's post-processor does, or not at all if it has no threshold."""
+    processor = getattr(module, "post_processor", None)
+    if not isinstance(processor, PostProcessor) or bool(torch.isnan(processor.image_threshold)):
+        return None
+    batch = InferenceBatch(pred_score=torch.tensor(scores, device=module.device))
+    decisions = processor(batch).pred_label
+    return None if decisions is None else decisions.int().tolist()
 
 
 def _write(table: pd.DataFrame, path: Path) -> None:

@@ -1,0 +1,40 @@
+#!/usr/bin/env bash
+# The main job on generated hands, with the stock commands: train, test, predict, export, and a scored picture from the
+# exported bundle without torch. Run it as `make demo`, or in an environment with the extra `train` as
+# `bash scripts/demo.sh`. Everything goes to ./demo, which may be deleted at any time.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+configs=(--config configs/cae.yaml --config configs/data/phantom.yaml --config configs/demo.yaml)
+run=demo/results/Cae/XR_HAND/latest
+checkpoint=$run/weights/lightning/model.ckpt
+started=$SECONDS
+
+step() { printf '\n== %s (%d s so far)\n' "$1" $((SECONDS - started)); }
+
+step 'Training on phantom hands without anomalies, then testing'
+anomalib train "${configs[@]}"
+
+step 'Testing the checkpoint again: writes scores.csv'
+anomalib test "${configs[@]}" --ckpt_path "$checkpoint"
+
+step 'Predicting a folder'
+anomalib predict "${configs[@]}" --ckpt_path "$checkpoint" --data demo/phantoms/valid --return_predictions false
+
+step 'Exporting to OpenVINO, with parity measured'
+anomalib export --config configs/cae.yaml --config configs/demo.yaml --ckpt_path "$checkpoint" \
+  --export_type openvino --export_root "$run"
+
+step 'Scoring a picture with the exported bundle, without torch'
+picture=$(find demo/phantoms/valid -path '*_positive*' -name '*.png' | sort | head -1)
+anomalib-xray predict --bundle "$run/weights/openvino" "$picture" --out demo/predictions
+
+cat <<TEXT
+
+Done in $((SECONDS - started)) s.
+  pictures with heat maps  $run/images
+  scores of every image    $run/scores.csv
+  bundle                   $run/weights/openvino
+  scored picture           demo/predictions
+Research use only. Not a medical device.
+TEXT

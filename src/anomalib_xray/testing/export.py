@@ -1,0 +1,42 @@
+"""Part of the contract: the exported model answers as torch does."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from anomalib_xray.edge.bundle import METADATA_NAME, Bundle
+from anomalib_xray.edge.runtime import Runtime
+from anomalib_xray.testing.base import TOLERANCE, ContractBase, Training, as_input, pre_process, radiographs, score
+
+
+class ExportContract(ContractBase):
+    """ONNX and OpenVINO files run without torch and give the same numbers."""
+
+    @pytest.mark.parametrize("export", ["to_onnx", "to_openvino"])
+    def test_exported_model_agrees(self, trained: Training, tmp_path: Path, export: str) -> None:
+        """Score, decision and map agree on images of several sizes, as the metadata beside the export say."""
+        path = Path(getattr(trained.model, export)(tmp_path))
+        parity = json.loads((path.parent / METADATA_NAME).read_text())["parity"]
+        assert parity["images"] > 0
+        assert parity["score"] <= TOLERANCE, f"scores of the exported model differ: {parity}"
+        assert parity["map"] <= TOLERANCE, f"maps of the exported model differ: {parity}"
+
+        bundle = Bundle.open(path)
+        assert bundle.model == self.model.__name__
+        assert bundle.score == trained.model.hparams["score"]
+        runtime = Runtime(bundle)
+        assert len({radiograph.shape for radiograph in radiographs()}) > 1
+        for radiograph in radiographs():
+            prediction = runtime.predict(radiograph)
+            expected = score(trained.model, pre_process(trained.model, as_input(radiograph)))
+            assert prediction.score == pytest.approx(float(expected.pred_score), rel=TOLERANCE)
+            with torch.no_grad():
+                decided = trained.model(as_input(radiograph))
+            assert prediction.is_anomalous == bool(decided.pred_label)
+            assert (prediction.heat_map is None) == (expected.anomaly_map is None)
+            if prediction.heat_map is not None:
+                assert prediction.heat_map.shape == radiograph.shape

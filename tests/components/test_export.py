@@ -1,0 +1,168 @@
+from __future__ import annotations
+
+import copy
+import json
+import logging
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from anomalib.models import AnomalibModule, get_model
+from numpy.typing import NDArray
+
+import anomalib_xray.models  # noqa: F401  # makes the plugins known to anomalib
+from anomalib_xray.components import export
+from anomalib_xray.components.export import PARITY_TOLERANCE, measure_parity, write_metadata
+
+Picture = NDArray[np.float32]
+
+
+LIMITS = {"image_min": 0.01, "image_max": 0.2, "_image_threshold": 0.1, "pixel_min": 0.0, "pixel_max": 0.3}
+
+
+@pytest.fixture(scope="module")
+def untouched() -> AnomalibModule:
+    return get_model("cae", image_size=64, width=4, latent_channels=8, top_k=0.05, equalize=True)
+
+
+@pytest.fixture
+def model(untouched: AnomalibModule) -> AnomalibModule:
+    """A CAE with random weights and the thresholds and limits of a validation set that never was."""
+    model = copy.deepcopy(untouched)
+    for name, value in LIMITS.items():
+        getattr(model.post_processor, name).fill_(value)
+    return model
+
+
+def with_output_bias(model: AnomalibModule, bias: float) -> AnomalibModule:
+    """The same model but for the last layer."""
+    other = copy.deepcopy(model)
+    with torch.no_grad():
+        other.model.decoder[-2].bias.fill_(bias)
+    return other
+
+
+def pictures(count: int = 3) -> list[Picture]:
+    random = np.random.default_rng(0)
+    drawn = [random.random((40 + 10 * number, 50)).astype(np.float32) for number in range(count)]
+    for picture in drawn:
+        picture[:8] = 0
+    return drawn
+
+
+def raw(model: AnomalibModule, picture: Picture) -> tuple[float, NDArray[np.float64]]:
+    with torch.no_grad():
+        image = model.pre_processor(torch.from_numpy(picture).expand(1, 3, *picture.shape))
+        output = model.eval().model(image)
+    return float(output.pred_score), output.anomaly_map.double().numpy()
+
+
+@pytest.fixture
+def opened_as(monkeypatch: pytest.MonkeyPatch) -> Callable[[AnomalibModule], None]:
+    """Lets the exported model be another model of torch."""
+
+    def replace(model: AnomalibModule) -> None:
+        @torch.no_grad()
+        def run(batch: Picture) -> dict[str, Picture]:
+            output = model.eval()(torch.from_numpy(batch))
+            return {"pred_score": output.pred_score.numpy(), "anomaly_map": output.anomaly_map.numpy()}
+
+        monkeypatch.setattr(export, "compile_model", lambda _: run)
+
+    return replace
+
+
+def test_the_same_model_passes(model: AnomalibModule, opened_as: Callable[[AnomalibModule], None]) -> None:
+    opened_as(model)
+    assert measure_parity(model, Path("model.xml"), iter(pictures())) == {
+        "images": 3,
+        "score": 0.0,
+        "map": 0.0,
+        "tolerance": PARITY_TOLERANCE,
+        "passed": True,
+    }
+
+
+@pytest.mark.parametrize("normalised", [True, False])
+def test_the_difference_is_that_of_raw_scores_and_maps(
+    model: AnomalibModule, opened_as: Callable[[AnomalibModule], None], normalised: bool
+) -> None:
+    model.post_processor.enable_normalization = normalised
+    other = with_output_bias(model, 0.5)
+    opened_as(other)
+    parity = measure_parity(model, Path("model.xml"), iter(pictures()))
+    compared = [(raw(model, picture), raw(other, picture)) for picture in pictures()]
+    score = max(abs(one - two) / one for (one, _), (two, _) in compared)
+    pixel = max(np.abs(one - two).max() / one.max() for (_, one), (_, two) in compared)
+    assert min(score, pixel) > 100 * PARITY_TOLERANCE
+    assert parity["score"] == pytest.approx(score, rel=1e-3)
+    assert parity["map"] == pytest.approx(pixel, rel=1e-3)
+    assert not parity["passed"]
+
+
+def test_an_exported_model_that_gives_no_numbers_does_not_pass(
+    model: AnomalibModule, opened_as: Callable[[AnomalibModule], None]
+) -> None:
+    opened_as(with_output_bias(model, math.nan))
+    parity = measure_parity(model, Path("model.xml"), iter(pictures()))
+    assert not parity["passed"]
+    assert math.isnan(parity["score"])
+
+
+def test_metadata_tells_what_the_runtime_needs(
+    model: AnomalibModule,
+    opened_as: Callable[[AnomalibModule], None],
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    opened_as(model)
+    with caplog.at_level(logging.WARNING):
+        write_metadata(model, tmp_path / "model.xml", iter(pictures(1)))
+    metadata = json.loads((tmp_path / "metadata.json").read_text())
+    assert metadata["model"] == "Cae"
+    assert metadata["score"] == "mse_top_k"
+    assert metadata["settings"]["top_k"] == 0.05
+    assert metadata["threshold"] == {"image": pytest.approx(0.1), "pixel": None}
+    assert metadata["normalization"] == {"image": pytest.approx([0.01, 0.2]), "pixel": pytest.approx([0.0, 0.3])}
+    assert metadata["parity"]["images"] == 1
+    assert metadata["parity"]["passed"]
+    assert "research use only" in metadata["notice"].lower()
+    assert caplog.messages == []
+
+
+def test_metadata_of_a_model_without_validation_says_that_scores_are_raw(
+    untouched: AnomalibModule, opened_as: Callable[[AnomalibModule], None], tmp_path: Path
+) -> None:
+    opened_as(untouched)
+    write_metadata(untouched, tmp_path / "model.xml", iter(pictures(1)))
+    metadata = json.loads((tmp_path / "metadata.json").read_text())
+    assert metadata["normalization"] == metadata["threshold"] == {"image": None, "pixel": None}
+    assert metadata["parity"]["passed"]
+
+
+def test_a_difference_is_warned_of(
+    model: AnomalibModule,
+    opened_as: Callable[[AnomalibModule], None],
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    opened_as(with_output_bias(model, 0.5))
+    with caplog.at_level(logging.WARNING):
+        write_metadata(model, tmp_path / "model.xml", iter(pictures(1)))
+    assert "model.xml differs from torch by" in caplog.messages[0]
+    assert json.loads((tmp_path / "metadata.json").read_text())["parity"]["passed"] is False
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["onnx", "openvino"])
+def test_exported_files_agree_with_torch(
+    model: AnomalibModule, kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(export, "PARITY_IMAGES", 3)
+    path = getattr(model, f"to_{kind}")(tmp_path)
+    parity = json.loads((path.parent / "metadata.json").read_text())["parity"]
+    assert parity["images"] == 3
+    assert parity["passed"]

@@ -1,0 +1,109 @@
+"""The metrics of a score table, from tables drawn at random."""
+
+from __future__ import annotations
+
+import io
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.metrics import average_precision_score, roc_auc_score
+
+from anomalib_xray.scores import score_metrics
+
+
+@pytest.fixture
+def table() -> pd.DataFrame:
+    """60 images of 15 patients with 2 studies each; study names repeat between patients."""
+    random = np.random.default_rng(0)
+    patients = random.integers(0, 15, 60)
+    studies = random.integers(1, 3, 60)
+    abnormal = (patients + studies) % 3 == 0
+    return pd.DataFrame(
+        {
+            "image_path": [f"{number}.png" for number in range(60)],
+            "patient": [f"patient{number:02}" for number in patients],
+            "study": [f"study{number}" for number in studies],
+            "label": pd.array(abnormal.astype(int), dtype="Int64"),
+            "pred_label": random.integers(0, 2, 60),
+            "pred_score": random.normal(abnormal * 0.7, 1) * 1000,
+            "mse": random.normal(abnormal * 0.3, 1),
+        }
+    )
+
+
+def reference(table: pd.DataFrame, keys: list[str], score: str) -> tuple[float, float]:
+    """AUROC and average precision of units, gathered row by row."""
+    units: dict[tuple[str, ...], list[tuple[int, float]]] = {}
+    for row in table.to_dict("records"):
+        if not pd.isna(row["label"]):
+            units.setdefault(tuple(row[key] for key in keys), []).append((row["label"], row[score]))
+    labels = [int(any(label for label, _ in unit)) for unit in units.values()]
+    scores = [float(np.mean([value for _, value in unit])) for unit in units.values()]
+    return float(roc_auc_score(labels, scores)), float(average_precision_score(labels, scores))
+
+
+LEVELS = {"image": ["image_path"], "study": ["patient", "study"], "patient": ["patient"]}
+
+
+def assert_equals_reference(metrics: dict[str, float], table: pd.DataFrame, levels: list[str]) -> None:
+    expected = {}
+    for level in levels:
+        for score, suffix in (("pred_score", ""), ("mse", "_mse")):
+            auroc, precision = reference(table, LEVELS[level], score)
+            expected |= {f"{level}_AUROC{suffix}": auroc, f"{level}_AP{suffix}": precision}
+    assert metrics == pytest.approx(expected)
+
+
+def test_every_level_and_score_equals_sklearn(table: pd.DataFrame) -> None:
+    assert_equals_reference(score_metrics(table), table, ["image", "study", "patient"])
+
+
+def test_order_of_the_rows_does_not_matter(table: pd.DataFrame) -> None:
+    assert score_metrics(table.sample(frac=1, random_state=0)) == pytest.approx(score_metrics(table))
+
+
+def test_rows_without_label_are_left_out(table: pd.DataFrame) -> None:
+    table.loc[::4, "label"] = pd.NA
+    assert_equals_reference(score_metrics(table), table, ["image", "study", "patient"])
+
+
+@pytest.mark.parametrize("missing", ["", None])
+@pytest.mark.parametrize("rows", [slice(None), slice(0, 1)])
+def test_without_patients_only_images_are_evaluated(table: pd.DataFrame, missing: str | None, rows: slice) -> None:
+    table.loc[table.index[rows], ["patient", "study"]] = missing
+    assert_equals_reference(score_metrics(table), table, ["image"])
+
+
+def test_without_studies_images_and_patients_are_evaluated(table: pd.DataFrame) -> None:
+    assert_equals_reference(score_metrics(table.assign(study="")), table, ["image", "patient"])
+
+
+@pytest.mark.parametrize("with_patients", [True, False])
+def test_a_table_read_back_from_its_file_gives_the_same(table: pd.DataFrame, with_patients: bool) -> None:
+    table.loc[::5, "label"] = pd.NA
+    if not with_patients:
+        table = table.assign(patient="", study="")
+    read = pd.read_csv(io.StringIO(table.to_csv(index=False)))
+    assert score_metrics(read) == pytest.approx(score_metrics(table))
+
+
+@pytest.mark.parametrize("label", [0, 1, None])
+def test_one_class_alone_has_no_metrics(table: pd.DataFrame, label: int | None) -> None:
+    assert score_metrics(table.assign(label=pd.array([label] * len(table), dtype="Int64"))) == {}
+
+
+def test_a_level_with_one_class_is_left_out(table: pd.DataFrame) -> None:
+    table = table.assign(patient="somebody", study=table["patient"] + table["study"])
+    assert_equals_reference(score_metrics(table), table, ["image", "study"])
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_a_score_that_is_not_finite_has_no_metrics_and_spoils_no_other(table: pd.DataFrame, value: float) -> None:
+    expected = score_metrics(table)
+    table.loc[7, "mse"] = value
+    metrics = score_metrics(table)
+    for name, metric in metrics.items():
+        assert math.isnan(metric) if name.endswith("_mse") else metric == expected[name]
+    assert metrics.keys() == expected.keys()

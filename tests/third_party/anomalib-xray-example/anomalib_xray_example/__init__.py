@@ -1,0 +1,1 @@
+"""A model plugin from outside of anomalib-xray."""
