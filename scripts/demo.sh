@@ -22,7 +22,7 @@ step 'Predicting a folder'
 anomalib predict "${configs[@]}" --ckpt_path "$checkpoint" --data demo/phantoms/valid --return_predictions false
 
 step 'Exporting to OpenVINO, with parity measured'
-anomalib export --config configs/cae.yaml --config configs/demo.yaml --ckpt_path "$checkpoint" \
+anomalib export "${configs[@]}" --ckpt_path "$checkpoint" \
   --export_type openvino --export_root "$run"
 
 step 'Scoring a picture with the exported bundle, without torch'

@@ -132,7 +132,7 @@ def test_pictures_of_the_first_batch_of_every_tenth_epoch(
     monkeypatch.setattr(BrightnessModel, "current_epoch", epoch)
     monkeypatch.setattr(BrightnessModel, "pictures", lambda _, batch: {"first": batch})
     BrightnessModel().eval().validation_step(batch_of(12), index)
-    assert [pictures["first"].shape for pictures in sent] == [(8, 3, 64, 64)] * logged
+    assert [pictures["first"].shape for pictures in sent] == [(8, 1, 64, 64)] * logged
 
 
 def test_images_stand_above_their_reconstructions() -> None:
@@ -149,7 +149,7 @@ def test_losses_are_logged_by_epoch_and_the_first_is_shown(monkeypatch: pytest.M
         model, "log", lambda name, value, **settings: logged.update({name: SimpleNamespace(value=value, **settings)})
     )
     loss = torch.tensor(2.0, requires_grad=True) * 1
-    model.log_losses({"loss": loss, "other": loss * 2})
+    model.log_losses({"loss": loss, "other": loss * 2}, batch_size=3)
     assert {name: float(entry.value) for name, entry in logged.items()} == {"train_loss": 2, "train_other": 4}
     assert [entry.prog_bar for entry in logged.values()] == [True, False]
     assert all(entry.on_epoch and not entry.on_step and not entry.value.requires_grad for entry in logged.values())

@@ -104,7 +104,7 @@ class RadiographDataModule(AnomalibDataModule):
         if self.trainer:
             # The count that Lightning itself hands to set_epoch; it is right on resuming already.
             epoch = self.trainer.fit_loop.epoch_progress.current.processed  # type: ignore[attr-defined]  # typed as its base
-        sampler = EpochSampler(self.train_data, torch.initial_seed() if seed is None else seed, epoch)
+        sampler = EpochSampler(self.train_data, _chance() if seed is None else seed, epoch)
         return self._loader(self.train_data, self.train_batch_size, sampler)
 
     def val_dataloader(self) -> DataLoader[object]:
@@ -173,6 +173,11 @@ class RadiographDataModule(AnomalibDataModule):
         if model is None or self.image_size is not None:
             return Compose([*before, PadResize(self.image_size or DEFAULT_IMAGE_SIZE)])
         return Compose([SquarePad(), *before])
+
+
+def _chance() -> int:
+    """A seed from torch's own generator."""
+    return int(torch.randint(2**31 - 1, ()))
 
 
 def _has_geometry(model: LightningModule | None) -> bool:
