@@ -26,7 +26,8 @@ anomalib export "${configs[@]}" --ckpt_path "$checkpoint" \
   --export_type openvino --export_root "$run"
 
 step 'Scoring a picture with the exported bundle, without torch'
-picture=$(find demo/phantoms/valid -path '*_positive*' -name '*.png' | sort | head -1)
+predictions=$(find demo/results -name predictions.csv | head -1)
+picture=$(tail -n +2 "$predictions" | sort -t, -k6,6gr | head -1 | cut -d, -f1)  # the most anomalous one
 anomalib-xray predict --bundle "$run/weights/openvino" "$picture" --out demo/predictions
 
 cat <<TEXT

@@ -116,7 +116,10 @@ def test_of_two_plugins_with_one_name_the_first_distributions_is_taken_and_the_o
     offer(third_party, "Newcomer")
     first = offer(other, "Newcomer")
     declare(("Newcomer", f"{MODULE}:Newcomer", "zoo"), ("Newcomer", "models_of_another:Newcomer", "ark"))
-    with pytest.warns(UserWarning, match=r"Newcomer could not be loaded: the name Newcomer is taken by the plugin of ark 1.2 \(zoo 1.2\)"):
+    with pytest.warns(
+        UserWarning,
+        match=r"Newcomer could not be loaded: the name Newcomer is taken by the plugin of ark 1.2 \(zoo 1.2\)",
+    ):
         loaded = load_models()
     assert loaded.models == {"Newcomer": first}
     assert loaded.failures.keys() == {"Newcomer"}

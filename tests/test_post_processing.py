@@ -14,8 +14,9 @@ from anomalib.data import ImageBatch, InferenceBatch
 from anomalib.post_processing import PostProcessor
 from torch import nn
 
+from anomalib_xray.edge.runtime import unnormalise
 from anomalib_xray.errors import XrayError
-from anomalib_xray.post_processing import PIXELS_PER_IMAGE, XrayPostProcessor, raw_score
+from anomalib_xray.post_processing import PIXELS_PER_IMAGE, XrayPostProcessor
 
 
 def make_batch(scores: Any, labels: Any = None, maps: torch.Tensor | None = None, **fields: Any) -> ImageBatch:
@@ -173,7 +174,7 @@ def test_sensitivity_moves_the_threshold(sensitivity: float, expected: float) ->
     post_processor = XrayPostProcessor(image_quantile=0.5, image_sensitivity=sensitivity)
     validate(post_processor, make_batch([1.0, 3.0, 4.0], [0, 0, 0]))
     # The normalised threshold 1 - sensitivity lies at a third of the range from the raw threshold.
-    assert raw_score(1 - sensitivity, 3.0, 1.0, 4.0) == pytest.approx(expected, abs=1e-6)
+    assert unnormalise(1 - sensitivity, 3.0, 1.0, 4.0) == pytest.approx(expected, abs=1e-6)
     batch = make_batch([expected - 0.01, expected + 0.01])
     post_processor.post_process_batch(batch)
     assert batch.pred_label.tolist() == [False, True]
@@ -185,9 +186,8 @@ def test_raw_score_takes_the_normalisation_back() -> None:
     normalized = XrayPostProcessor._normalize(scores, *(torch.tensor(bound) for bound in bounds))
     assert normalized is not None
     minimum, maximum, threshold = bounds
-    torch.testing.assert_close(raw_score(normalized, threshold, minimum, maximum), scores)
-    np.testing.assert_allclose(raw_score(normalized.numpy(), threshold, minimum, maximum), scores.numpy(), atol=1e-9)
-    assert raw_score(float(normalized[7]), threshold, minimum, maximum) == pytest.approx(float(scores[7]))
+    np.testing.assert_allclose(unnormalise(normalized.numpy(), threshold, minimum, maximum), scores.numpy(), atol=1e-9)
+    assert unnormalise(float(normalized[7]), threshold, minimum, maximum) == pytest.approx(float(scores[7]))
 
 
 def test_the_sanity_check_leaves_no_trace() -> None:

@@ -69,7 +69,9 @@ def load_models() -> LoadedModels:
         if reason is None:
             models[plugin.name] = plugin.load()
             continue
-        warnings.warn(f"The model plugin {plugin.name} could not be loaded: {reason} ({plugin.distribution}).", stacklevel=2)
+        warnings.warn(
+            f"The model plugin {plugin.name} could not be loaded: {reason} ({plugin.distribution}).", stacklevel=2
+        )
         failures[plugin.name] = reason
     return LoadedModels(models, failures)
 

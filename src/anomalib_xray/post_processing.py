@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import logging
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from anomalib.data import ImageBatch
 from anomalib.post_processing import PostProcessor
@@ -21,27 +20,6 @@ logger = logging.getLogger(__name__)
 PIXELS_PER_IMAGE = 1024
 """Foreground pixels of one image that take part in the pixel threshold: enough for its 99.9 % quantile, and 10,000
 validation images still fit in 40 MB."""
-
-Score = TypeVar("Score", float, npt.NDArray[np.floating[Any]], torch.Tensor)
-
-
-def raw_score(normalized: Score, threshold: float, minimum: float, maximum: float) -> Score:
-    """Takes back the normalisation of :class:`XrayPostProcessor`.
-
-    With y = normalized - 1/2 the raw score is threshold + y / (1 - 2 |y|) · (maximum - minimum).
-
-    Args:
-        normalized: score or scores, inside (0, 1).
-        threshold: the raw threshold that became 1/2; the middle of ``minimum`` and ``maximum`` where none was found.
-        minimum: smallest raw score of the validation set.
-        maximum: largest raw score of the validation set.
-
-    Returns:
-        The raw score or scores. Float32 is coarse near 0 and 1: a score far outside the validation range comes back
-        less exactly the farther it is.
-    """
-    centred = normalized - 0.5
-    return threshold + centred / (1 - 2 * abs(centred)) * (maximum - minimum)
 
 
 class XrayPostProcessor(PostProcessor):

@@ -37,6 +37,9 @@ PARITY_TOLERANCE = 1e-4
 PARITY_IMAGES = 50
 """Number of images that parity is measured on."""
 
+NEUTRAL_SENSITIVITY = 0.5
+"""anomalib's sensitivity that leaves a threshold where it is."""
+
 OPSET = 18
 """ONNX operator set; torch exports 18 anyway, and converting down to anomalib's 14 fails with a long warning."""
 
@@ -188,6 +191,9 @@ def _post_processing(model: AnomalibModule) -> dict[str, dict[str, Any]]:
     processor = model.post_processor
     if not isinstance(processor, XrayPostProcessor) or not processor.enable_normalization:
         return {"threshold": dict.fromkeys(("image", "pixel")), "normalization": dict.fromkeys(("image", "pixel"))}
+    if {processor.image_sensitivity, processor.pixel_sensitivity} != {NEUTRAL_SENSITIVITY}:
+        msg = "A bundle decides at its threshold: export with sensitivities of 0.5, then choose a threshold at prediction."
+        raise XrayError(msg)
     return {
         "threshold": {"image": _number(processor.image_threshold), "pixel": _number(processor.pixel_threshold)},
         "normalization": {

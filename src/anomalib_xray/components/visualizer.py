@@ -8,10 +8,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from anomalib.data import ImageBatch
 from anomalib.visualization import ImageVisualizer
 from anomalib.visualization.image.item_visualizer import visualize_image_item
 from lightning.pytorch import LightningModule, Trainer
+from torch import Tensor
 
 from anomalib_xray.data.table import absolute
 
@@ -37,7 +39,8 @@ class AlignedVisualizer(ImageVisualizer):
         roots = _roots(trainer)
         for item in batch:
             picture = visualize_image_item(
-                replace(item, image_path=None),  # without a path, the image itself is drawn
+                # Without a path, the image itself is drawn.
+                replace(item, image_path=None, anomaly_map=_from_zero(item.anomaly_map)),
                 fields=self.fields,
                 overlay_fields=self.overlay_fields,
                 field_size=self.field_size,
@@ -60,6 +63,14 @@ class AlignedVisualizer(ImageVisualizer):
     ) -> None:
         """Draws the images of a batch into ``images/`` of the run."""
         self.on_test_batch_end(trainer, module, outputs, batch)
+
+
+def _from_zero(anomaly_map: Tensor | None) -> Tensor | None:
+    """A normalised map (H, W) whose background, where the raw anomaly is 0, is drawn without a tint."""
+    if anomaly_map is None:
+        return None
+    low = anomaly_map.min()
+    return (anomaly_map - low) / (1 - low).clamp(min=torch.finfo(anomaly_map.dtype).eps)
 
 
 def _roots(trainer: Trainer) -> list[Path]:

@@ -1,0 +1,95 @@
+"""The main job through the real commands, on phantoms, with the project's own configurations."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sysconfig
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.metrics import roc_auc_score
+
+from anomalib_xray.io.read import read_radiograph
+
+CONFIGS = Path(__file__).parents[2] / "configs"
+
+SMALL = """\
+default_root_dir: results
+model: {init_args: {image_size: 64, width: 8}}
+data: {init_args: {root: phantoms, patients: 24, positive_share: 0.4, num_workers: 0}}
+trainer: {accelerator: cpu, max_epochs: 1, enable_progress_bar: false}
+"""
+
+
+def run(folder: Path, command: Sequence[str | Path], status: int = 0) -> str:
+    """Runs an installed command in a folder; returns what it printed, and fails on another exit status."""
+    process = subprocess.run(
+        [Path(sysconfig.get_path("scripts")) / command[0], *command[1:]],
+        cwd=folder,
+        env={**os.environ, "COLUMNS": "200"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=900,
+    )
+    assert process.returncode == status, process.stdout
+    return process.stdout
+
+
+def configs(folder: Path, model: str) -> list[str | Path]:
+    """The options that name a model's configuration, the phantoms and what makes both small."""
+    (folder / "small.yaml").write_text(SMALL)
+    files = [CONFIGS / f"{model}.yaml", CONFIGS / "data" / "phantom.yaml", "small.yaml"]
+    return [part for file in files for part in ("--config", file)]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("model", ["cae", "alphagan"])
+def test_train_test_predict_export_and_score_without_torch(model: str, tmp_path: Path) -> None:
+    options = configs(tmp_path, model)
+    run(tmp_path, ["anomalib", "train", *options])
+    (latest,) = (tmp_path / "results").glob("*/XR_HAND/latest")
+    checkpoint = latest / "weights" / "lightning" / "model.ckpt"
+
+    trained = pd.read_csv(latest / "scores.csv")
+    run(tmp_path, ["anomalib", "test", *options, "--ckpt_path", checkpoint])
+    tested = pd.read_csv(latest / "scores.csv")
+    pd.testing.assert_frame_equal(tested, trained, rtol=1e-4)
+    assert 0 <= roc_auc_score(tested["label"], tested["mse_top_k"]) <= 1
+    assert len(list((latest / "images").rglob("*.png"))) == len(tested)
+
+    folder = tmp_path / "phantoms" / "valid"
+    predict = ["--ckpt_path", checkpoint, "--data", folder, "--return_predictions", "false"]
+    run(tmp_path, ["anomalib", "predict", *options, *predict])
+    (predictions,) = (tmp_path / "results").rglob("predictions.csv")
+    predicted = pd.read_csv(predictions).set_index("image_path")["pred_score"]
+
+    export = ["--ckpt_path", checkpoint, "--export_type", "openvino", "--export_root", tmp_path / "exported"]
+    run(tmp_path, ["anomalib", "export", *options, *export])
+    bundle = tmp_path / "exported" / "weights" / "openvino"
+    parity = json.loads((bundle / "metadata.json").read_text())["parity"]
+    assert parity["passed"], parity
+    assert parity["images"] > 10
+
+    printed = run(tmp_path, ["anomalib-xray", "predict", "--bundle", bundle, folder, "--out", "scored"])
+    assert "Not a medical device" in printed
+    scored = pd.read_csv(tmp_path / "scored" / "scores.csv").set_index("path")["score"]
+    assert len(scored) == len(predicted)
+    for path, score in scored.items():
+        assert score == pytest.approx(predicted[str((tmp_path / str(path)).resolve())], rel=1e-3), path
+    overlay = next((tmp_path / "scored").rglob("*_overlay.png"))
+    assert np.ptp(read_radiograph(overlay)) > 0
+
+
+@pytest.mark.slow
+def test_without_mura_the_command_says_in_one_sentence_what_to_do(tmp_path: Path) -> None:
+    options = ["--config", CONFIGS / "cae.yaml", "--config", CONFIGS / "data" / "mura_hand.yaml"]
+    printed = run(tmp_path, ["anomalib", "train", *options, "--data.root", tmp_path / "nowhere"], status=1)
+    assert "Traceback" not in printed
+    assert "MURA v1.1 is not at" in printed.splitlines()[-1]
+    assert "anomalib train --config configs/cae.yaml --config configs/data/phantom.yaml" in printed
