@@ -192,7 +192,7 @@ def _post_processing(model: AnomalibModule) -> dict[str, dict[str, Any]]:
     if not isinstance(processor, XrayPostProcessor) or not processor.enable_normalization:
         return {"threshold": dict.fromkeys(("image", "pixel")), "normalization": dict.fromkeys(("image", "pixel"))}
     if {processor.image_sensitivity, processor.pixel_sensitivity} != {NEUTRAL_SENSITIVITY}:
-        msg = "A bundle decides at its threshold: export with sensitivities of 0.5, then choose a threshold at prediction."
+        msg = "A bundle decides at its threshold: export with sensitivities of 0.5 and predict with another threshold."
         raise XrayError(msg)
     return {
         "threshold": {"image": _number(processor.image_threshold), "pixel": _number(processor.pixel_threshold)},
