@@ -1,0 +1,40 @@
+"""A training that was interrupted goes on as if it had never stopped, shuffling, augmentation and noise included."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from anomalib.engine import Engine
+from anomalib.models import AnomalibModule
+
+from anomalib_xray import models
+from anomalib_xray.data import Phantom
+
+
+def train(name: str, folder: Path, epochs: int, resume: Path | None = None) -> tuple[AnomalibModule, Path]:
+    """Trains up to an epoch; returns the model and its last checkpoint."""
+    data = Phantom(root=folder / "phantoms", patients=12, num_workers=0, train_batch_size=4)
+    engine = Engine(
+        max_epochs=epochs,
+        default_root_dir=folder / "results",
+        accelerator="cpu",
+        logger=False,
+        enable_progress_bar=False,
+    )
+    model: AnomalibModule = getattr(models, name)(image_size=64, width=8)
+    engine.fit(model, datamodule=data, ckpt_path=resume)
+    return model, Path(engine.best_model_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["Cae", "AlphaGan"])
+def test_resumed_training_ends_with_the_same_weights(name: str, tmp_path: Path) -> None:
+    uninterrupted, _ = train(name, tmp_path, epochs=3)
+    _, checkpoint = train(name, tmp_path, epochs=1)
+    kept = shutil.copy(checkpoint, tmp_path / "interrupted.ckpt")
+    resumed, _ = train(name, tmp_path, epochs=3, resume=kept)
+    for key, weight in uninterrupted.model.state_dict().items():
+        assert torch.equal(resumed.model.state_dict()[key], weight), key
