@@ -22,10 +22,12 @@ import time
 from datetime import date
 from typing import Any
 
+PUBLISHED = {"image_size": 128, "attention_pooling": 1, "latent": "tanh"}
+
 CASES: list[tuple[str, str, int, dict[str, Any]]] = [
     ("α-GAN, recommended, 128 px", "AlphaGan", 16, {"image_size": 128}),
-    ("α-GAN, as published, 128 px", "AlphaGan", 16, {"image_size": 128, "attention_pooling": 1, "latent": "tanh"}),
-    ("CAE, 512 px", "Cae", 4, {"image_size": 512}),
+    ("α-GAN, published attention and code, 128 px", "AlphaGan", 16, PUBLISHED),
+    ("CAE, published widths, 512 px", "Cae", 4, {"image_size": 512}),
 ]
 """Title, model, batch size and settings of the default cases; widths are the models' defaults = the published ones."""
 
