@@ -63,3 +63,18 @@ def test_the_hook_is_set_once(shown: Shown, monkeypatch: pytest.MonkeyPatch) -> 
     print_plainly_under_anomalib()
     assert sys.excepthook is hook
     assert shown == []
+
+
+def test_an_error_that_a_settings_parser_collected_is_printed_too(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def parse(exceptions: list[Exception]) -> None:
+        raise ValueError("Does not validate against any of the Union subtypes") from exceptions[0]
+
+    monkeypatch.setattr(sys, "argv", ["/bin/anomalib", "train"])
+    monkeypatch.setattr(sys, "excepthook", sys.__excepthook__)
+    print_plainly_under_anomalib()
+    with pytest.raises(ValueError, match="Union") as caught:
+        parse([TypeError("Expected None"), XrayError("Choose another size.")])
+    sys.excepthook(caught.type, caught.value, caught.tb)
+    assert capsys.readouterr().err == "error: Choose another size.\n"

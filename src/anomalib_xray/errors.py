@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import traceback
 from pathlib import Path
 from types import TracebackType
 
@@ -26,11 +27,28 @@ def print_plainly_under_anomalib() -> None:
     previous = sys.excepthook
 
     def excepthook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-        if isinstance(error, XrayError):
+        cause = _behind(error, trace)
+        if cause is not None:
             # A worker process wraps the error in its traceback; the sentence is what follows the error's name.
-            print(f"error: {str(error).rpartition('XrayError: ')[2].strip()}", file=sys.stderr)
+            print(f"error: {str(cause).rpartition('XrayError: ')[2].strip()}", file=sys.stderr)
         else:
             previous(kind, error, trace)
 
     excepthook.prints_xray_errors = True  # type: ignore[attr-defined]  # functions take attributes; mypy does not model it
     sys.excepthook = excepthook
+
+
+def _behind(error: BaseException, trace: TracebackType | None) -> XrayError | None:
+    """The user's error behind another one, if there is one.
+
+    jsonargparse builds a model to see whether its settings fit a union of types, keeps what each type's attempt raised
+    in a list, and raises an error of its own that does not name them as causes; they are found in its frame.
+    """
+    if isinstance(error, XrayError):
+        return error
+    for frame, _ in traceback.walk_tb(trace):
+        for value in frame.f_locals.values():
+            for item in value if isinstance(value, list) else ():
+                if isinstance(item, XrayError):
+                    return item
+    return None

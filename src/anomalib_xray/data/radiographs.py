@@ -114,6 +114,11 @@ class Radiographs(RadiographDataModule):
         return split_by_recipe(samples_table(images), self.split_seed)
 
     def _read_table(self) -> pd.DataFrame:
+        if not self.table.is_file():
+            msg = f"The table {self.table} does not exist: name a CSV file with data.init_args.table."
+            if self.table.parent.name == "hands_example":
+                msg = f"The table {self.table} does not exist: benchmarks/hands_example.py writes it."
+            raise XrayError(msg)
         try:
             rows = pd.read_csv(self.table, dtype=str, keep_default_na=False, skipinitialspace=True)
         except (OSError, ValueError) as error:  # pandas' parser errors are ValueErrors
