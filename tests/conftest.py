@@ -15,6 +15,34 @@ from zipfile import ZipFile
 import pytest
 
 
+def run_command(folder: Path, command: Sequence[str | Path], status: int = 0, **settings: str) -> str:
+    """Runs an installed command in a folder; returns what it printed, and fails on another exit status.
+
+    Args:
+        folder: Working folder.
+        command: The command's name and its arguments.
+        status: Exit status that is expected.
+        settings: Environment variables besides those of this process.
+    """
+    process = subprocess.run(
+        [Path(sysconfig.get_path("scripts")) / command[0], *command[1:]],
+        cwd=folder,
+        env={**os.environ, "COLUMNS": "200", "NO_ALBUMENTATIONS_UPDATE": "1", **settings},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=900,
+    )
+    assert process.returncode == status, process.stdout
+    return process.stdout
+
+
+@pytest.fixture(scope="session")
+def run() -> Callable[..., str]:
+    """Runs an installed command: ``run(folder, command, status=0)``."""
+    return run_command
+
+
 @dataclass(frozen=True)
 class Installation:
     """A distribution that is installed for the commands run through it, and for nothing else.
@@ -29,19 +57,7 @@ class Installation:
 
     def run(self, command: Sequence[str], status: int = 0) -> str:
         """Runs an installed command with its arguments; returns what it printed, and fails on another exit status."""
-        settings = {"PYTHONPATH": str(self.site_packages), "COLUMNS": "200", "NO_ALBUMENTATIONS_UPDATE": "1"}
-        program = Path(sysconfig.get_path("scripts")) / command[0]
-        process = subprocess.run(
-            [program, *command[1:]],
-            cwd=self.source,
-            env={**os.environ, **settings},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=900,
-        )
-        assert process.returncode == status, process.stdout
-        return process.stdout
+        return run_command(self.source, command, status, PYTHONPATH=str(self.site_packages))
 
 
 @pytest.fixture(scope="session")

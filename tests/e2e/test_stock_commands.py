@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sysconfig
-from collections.abc import Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -18,27 +15,14 @@ from anomalib_xray.io.read import read_radiograph
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 
+Run = Callable[..., str]
+
 SMALL = """\
 default_root_dir: results
 model: {init_args: {image_size: 64, width: 8}}
 data: {init_args: {root: phantoms, patients: 24, positive_share: 0.4, num_workers: 0}}
 trainer: {accelerator: cpu, max_epochs: 1, enable_progress_bar: false}
 """
-
-
-def run(folder: Path, command: Sequence[str | Path], status: int = 0) -> str:
-    """Runs an installed command in a folder; returns what it printed, and fails on another exit status."""
-    process = subprocess.run(
-        [Path(sysconfig.get_path("scripts")) / command[0], *command[1:]],
-        cwd=folder,
-        env={**os.environ, "COLUMNS": "200"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=900,
-    )
-    assert process.returncode == status, process.stdout
-    return process.stdout
 
 
 def configs(folder: Path, model: str) -> list[str | Path]:
@@ -50,7 +34,7 @@ def configs(folder: Path, model: str) -> list[str | Path]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("model", ["cae", "alphagan"])
-def test_train_test_predict_export_and_score_without_torch(model: str, tmp_path: Path) -> None:
+def test_train_test_predict_export_and_score_without_torch(model: str, tmp_path: Path, run: Run) -> None:
     options = configs(tmp_path, model)
     run(tmp_path, ["anomalib", "train", *options])
     (latest,) = (tmp_path / "results").glob("*/XR_HAND/latest")
@@ -87,7 +71,7 @@ def test_train_test_predict_export_and_score_without_torch(model: str, tmp_path:
 
 
 @pytest.mark.slow
-def test_without_mura_the_command_says_in_one_sentence_what_to_do(tmp_path: Path) -> None:
+def test_without_mura_the_command_says_in_one_sentence_what_to_do(tmp_path: Path, run: Run) -> None:
     options = ["--config", CONFIGS / "cae.yaml", "--config", CONFIGS / "data" / "mura_hand.yaml"]
     printed = run(tmp_path, ["anomalib", "train", *options, "--data.root", tmp_path / "nowhere"], status=1)
     assert "Traceback" not in printed

@@ -115,9 +115,10 @@ class Radiographs(RadiographDataModule):
 
     def _read_table(self) -> pd.DataFrame:
         if not self.table.is_file():
-            msg = f"The table {self.table} does not exist: name a CSV file with data.init_args.table."
-            if self.table.parent.name == "hands_example":
-                msg = f"The table {self.table} does not exist: benchmarks/hands_example.py writes it."
+            msg = (
+                f"The table {self.table} does not exist: name a CSV file as data.init_args.table;"
+                " benchmarks/hands_example.py writes the one of configs/data/hands_example.yaml."
+            )
             raise XrayError(msg)
         try:
             rows = pd.read_csv(self.table, dtype=str, keep_default_na=False, skipinitialspace=True)
