@@ -22,7 +22,7 @@ def loaded_after(code: str) -> set[str]:
     return set(json.loads(process.stdout.splitlines()[-1]))
 
 
-@pytest.mark.parametrize("package", ["io", "phantom", "edge"])
+@pytest.mark.parametrize("package", ["io", "phantom", "preparation", "edge"])
 def test_device_packages_load_nothing_that_trains(package: str) -> None:
     loaded = loaded_after(
         "import importlib, pkgutil\n"
@@ -36,7 +36,8 @@ def test_device_packages_load_nothing_that_trains(package: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "module", ["anomalib_xray", "anomalib_xray.cli", "anomalib_xray.edge", "anomalib_xray.phantom"]
+    "module",
+    ["anomalib_xray", "anomalib_xray.cli", "anomalib_xray.edge", "anomalib_xray.phantom", "anomalib_xray.preparation"],
 )
 def test_importing_is_light(module: str) -> None:
     loaded = loaded_after(f"import {module}")
@@ -49,7 +50,7 @@ def test_help_is_light(argument: str) -> None:
     assert loaded_after(f"from anomalib_xray.cli import main; assert main(['{argument}']) == 0") & SLOW == set()
 
 
-@pytest.mark.parametrize("verb", ["phantom", "plugins", "predict"])
+@pytest.mark.parametrize("verb", ["phantom", "plugins", "predict", "prepare", "train-foreground", "train-localizer"])
 def test_help_of_a_verb_loads_nothing_that_trains_or_predicts(verb: str) -> None:
     loaded = loaded_after(f"from anomalib_xray.cli import main; assert main(['{verb}', '--help']) == 0")
     assert "jsonargparse" in loaded

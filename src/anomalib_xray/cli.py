@@ -24,6 +24,9 @@ VERBS = {
     "phantom": "anomalib_xray.phantom.command:phantom",
     "plugins": "anomalib_xray.cli:plugins",
     "predict": "anomalib_xray.edge.command:predict",
+    "prepare": "anomalib_xray.preparation.command:prepare",
+    "train-foreground": "anomalib_xray.preparation_models.foreground_command:train_foreground",
+    "train-localizer": "anomalib_xray.preparation_models.localizer_command:train_localizer",
 }
 """Function of each verb. Its signature gives the arguments (a required ``list[Path]`` is positional), its docstring the
 help, and what it returns the exit status, ``None`` for 0. Its module must be light to import."""
@@ -139,6 +142,7 @@ def _summary(function: Callable[..., Any]) -> str:
 def _run_verb(verb: str, arguments: Sequence[str]) -> int:
     """Parses the arguments of a verb and calls its function."""
     from argparse import ArgumentError
+    from inspect import signature
 
     function = _function(verb)
     parser = _parser(verb, function)
@@ -149,7 +153,8 @@ def _run_verb(verb: str, arguments: Sequence[str]) -> int:
     except SystemExit as end:  # after --help
         return int(end.code or 0)
     values = parser.instantiate_classes(parsed).as_dict()
-    values.pop("config", None)
+    if "config" not in signature(function).parameters:
+        values.pop("config", None)
     return function(**values) or _DONE
 
 
@@ -177,7 +182,8 @@ def _parser(verb: str, function: Callable[..., Any]) -> ArgumentParser:
     hints, help_texts = get_type_hints(function), {entry.arg_name: entry.description for entry in docstring.params}
     lists = [entry.name for entry in parameters if entry.default is Parameter.empty and hints[entry.name] == list[Path]]
     if parameters:
-        parser.add_argument("--config", action="config", help="YAML file with arguments of this verb.")
+        if "config" not in hints:  # some verbs have a file of a form of its own under this name
+            parser.add_argument("--config", action="config", help="YAML file with arguments of this verb.")
         parser.add_function_arguments(function, as_group=False, skip=set(lists))
     for name in lists:
         parser.add_argument(name, nargs="+", type=Path, help=help_texts.get(name))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import csv
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 from anomalib_xray.io.write import write_png
 
 WritePicture = Callable[..., Path]
+Prepare = Callable[..., Path]
 
 
 @pytest.fixture
@@ -21,6 +23,45 @@ def write_picture() -> WritePicture:
         levels[0] = 0
         write_png(path, levels)
         return path
+
+    return write
+
+
+@pytest.fixture
+def prepare(tmp_path: Path, write_picture: WritePicture) -> Prepare:
+    """Writes what a preparation of a folder leaves behind: other pictures, and the manifest."""
+
+    def write(
+        root: Path,
+        two_hands: Collection[str] = (),
+        failed: Collection[str] = (),
+        masks: Mapping[str, str] | None = None,
+        flags: Mapping[str, str] | None = None,
+    ) -> Path:
+        out = tmp_path / "prepared"
+        with_mask = masks or {}
+        columns = ["image_path", "source_path", "part", "parts", "mask_path", "flags", "parameters", "error"]
+        (out).mkdir(exist_ok=True)
+        with (out / "manifest.csv").open("w", newline="", encoding="utf-8") as file:
+            manifest = csv.DictWriter(file, columns, restval="")
+            manifest.writeheader()
+            for path in sorted(root.rglob("*.png")):
+                source = path.relative_to(root).as_posix()
+                if source in with_mask.values() or path.name.startswith("._"):
+                    continue
+                row = {"source_path": source, "flags": (flags or {}).get(source, ""), "parameters": "{}"}
+                if source in failed:
+                    manifest.writerow(row | {"part": 1, "parts": 0, "error": f"{source} is damaged."})
+                    continue
+                parts = 2 if source in two_hands else 1
+                for part in range(1, parts + 1):
+                    image = source if parts == 1 else source.replace(".png", f"_{part}.png")
+                    write_picture(out / image)
+                    mask = f"masks/{image}" if part == 1 and source in with_mask else ""
+                    if mask:
+                        write_picture(out / mask)
+                    manifest.writerow(row | {"image_path": image, "part": part, "parts": parts, "mask_path": mask})
+        return out
 
     return write
 

@@ -41,6 +41,8 @@ def test_settings_and_augmentations_can_be_given_as_plain_text() -> None:
         "--data.body_parts=[hand, wrist]",
         "--data.test_on=holdout",
         "--data.image_size=128",
+        "--data.prepared_root=cleaned",
+        "--data.drop_flagged=[no_carrier, two_hands]",
         "--data.train_augmentations=torchvision.transforms.v2.RandomHorizontalFlip",
         "--data.train_augmentations.p=0.25",
     )
@@ -48,7 +50,17 @@ def test_settings_and_augmentations_can_be_given_as_plain_text() -> None:
     assert datamodule.body_parts == ["XR_HAND", "XR_WRIST"]
     assert datamodule.test_on == "holdout"
     assert datamodule.image_size == 128
+    assert datamodule.prepared_root == Path("cleaned").absolute()
+    assert datamodule.drop_flagged == ["no_carrier", "two_hands"]
     assert datamodule.train_augmentations.p == 0.25
+
+
+def test_raw_phantoms_and_their_prepared_folder_can_be_given_as_plain_text() -> None:
+    arguments = ["--data.root", "films", "--data.prepared", "false", "--data.prepared_root", "cleaned"]
+    datamodule = instantiate("--config", str(CONFIGS / "phantom.yaml"), *arguments)
+    assert isinstance(datamodule, Phantom)
+    assert not datamodule.prepared
+    assert datamodule.prepared_root == Path("cleaned").absolute()
 
 
 @pytest.mark.parametrize("kind", [Mura, Phantom, Radiographs])

@@ -10,6 +10,8 @@ from anomalib_xray.data import Mura
 from anomalib_xray.data.splits import paper_split
 from anomalib_xray.errors import XrayError
 
+from .conftest import Prepare
+
 ABNORMAL_HANDS = {f"patient{number:05}": number <= 6 for number in range(1, 16)}
 
 
@@ -59,6 +61,50 @@ def test_prepared_pictures_are_read_instead(mura_root: Path, tmp_path: Path) -> 
     shutil.rmtree(prepared / "train/XR_HAND/patient00015")
     with pytest.raises(XrayError, match=r"prepared/train/XR_HAND/patient00015"):
         Mura(mura_root, prepared_root=prepared).setup()
+
+
+@pytest.mark.parametrize("test_on", ["test", "holdout"])
+def test_raw_and_prepared_runs_have_the_same_patients_in_the_same_splits(
+    mura_root: Path, prepare: Prepare, test_on: Any
+) -> None:
+    # Patient 1 loses the abnormal study, patient 15 everything: a recipe applied afterwards would split anew.
+    hands = mura_root / "train" / "XR_HAND"
+    lost = [*(hands / "patient00001/study1_positive").glob("image*.png"), *(hands / "patient00015").rglob("*.png")]
+    failed = {path.relative_to(mura_root).as_posix() for path in lost}
+    doubled = [f"train/XR_HAND/patient{number:05}/study1_positive/image1.png" for number in (2, 3, 4)]
+    prepared = prepare(mura_root, two_hands=doubled, failed=failed)
+    raw = Mura(mura_root, test_on=test_on)
+    cleaned = Mura(mura_root, test_on=test_on, prepared_root=prepared)
+    expected = splits_of(raw)
+    assert splits_of(cleaned) == {patient: split for patient, split in expected.items() if patient != "patient00015"}
+
+    originals = raw.samples.set_index("source")
+    kept = originals[~originals.index.isin([str(mura_root / name) for name in failed])]
+    assert set(cleaned.samples["source"]) == set(kept.index)
+    assert list(cleaned.samples["split"]) == [originals["split"][source] for source in cleaned.samples["source"]]
+    crops = cleaned.samples["source"].value_counts()
+    twice = {str(mura_root / name) for name in doubled} & set(kept.index)
+    assert set(crops.index[crops == 2]) == twice
+    assert twice
+    assert {row.study for row in cleaned.samples.itertuples()} == set(kept["study"])
+
+
+def test_body_parts_that_were_not_prepared_matter_only_where_asked_for(mura_root: Path, prepare: Prepare) -> None:
+    prepared = prepare(mura_root)
+    manifest = prepared / "manifest.csv"
+    manifest.write_text("".join(line for line in manifest.open(encoding="utf-8") if "XR_WRIST" not in line))
+    assert len(Mura(mura_root, prepared_root=prepared).samples) == len(Mura(mura_root).samples)
+    with pytest.raises(XrayError, match=r"^2 of \d+ radiographs .* the first is train/XR_WRIST/patient00002"):
+        Mura(mura_root, body_parts=["hand", "wrist"], prepared_root=prepared).setup()
+
+
+def test_flagged_pictures_do_not_train(mura_root: Path, prepare: Prepare) -> None:
+    samples = Mura(mura_root).samples
+    first = {split: rows["image_path"].iloc[0] for split, rows in samples.groupby("split")}
+    names = {Path(path).relative_to(mura_root).as_posix(): "no_carrier other" for path in first.values()}
+    prepared = prepare(mura_root, flags=names)
+    dropped = Mura(mura_root, prepared_root=prepared, drop_flagged=["no_carrier"]).samples
+    assert set(samples["source"]) - set(dropped["source"]) == {first["train"]}
 
 
 def test_missing_mura_says_where_it_comes_from_and_what_runs_instead(tmp_path: Path) -> None:

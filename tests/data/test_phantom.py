@@ -3,10 +3,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import cv2
+import pandas as pd
 import pytest
 
 from anomalib_xray.data import Phantom
 from anomalib_xray.errors import XrayError
+
+from .conftest import Prepare
 
 
 @pytest.fixture(scope="module")
@@ -49,3 +52,24 @@ def test_other_arguments_in_the_same_folder_are_refused(phantom_root: Path) -> N
 def test_the_valid_part_can_be_tested_on(phantom_root: Path) -> None:
     samples = Phantom(phantom_root, patients=12, test_on="holdout").samples
     assert all("/valid/" in path for path in samples[samples["split"] == "test"]["image_path"])
+
+
+def test_raw_films_are_drawn_split_and_read_prepared(phantom_root: Path, tmp_path: Path, prepare: Prepare) -> None:
+    raw = Phantom(tmp_path / "films", patients=12, prepared=False)
+    borders = [cv2.imread(path, cv2.IMREAD_GRAYSCALE)[:4, :4] for path in raw.samples["image_path"]]
+    assert any(border.any() for border in borders)
+    truth = {Path(path).relative_to(raw.root).as_posix() for path in raw.samples["mask_path"] if path}
+    masks = {path.removeprefix("ground_truth/anomaly/"): path for path in truth}
+    prepared = prepare(raw.root, two_hands=[min(masks)], masks=masks)
+    datamodule = Phantom(raw.root, patients=12, prepared=False, prepared_root=prepared, image_size=16)
+    datamodule.setup()
+    assert datamodule.task == "segmentation"
+    assert len(datamodule.samples) == len(raw.samples) + 1
+    for other in (raw, Phantom(phantom_root, patients=12)):
+        splits = other.samples[["patient", "study", "label", "split"]].drop_duplicates(ignore_index=True)
+        own = datamodule.samples[["patient", "study", "label", "split"]].drop_duplicates(ignore_index=True)
+        pd.testing.assert_frame_equal(own, splits)
+    without_mask = datamodule.samples[
+        (datamodule.samples["label_index"] == 1) & (datamodule.samples["mask_path"] == "")
+    ]
+    assert list(without_mask["source"]) == [str(raw.root / min(masks))]

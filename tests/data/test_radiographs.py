@@ -8,7 +8,7 @@ from anomalib_xray.data import Radiographs
 from anomalib_xray.data.splits import paper_split
 from anomalib_xray.errors import XrayError
 
-from .conftest import WritePicture
+from .conftest import Prepare, WritePicture
 
 HEADER = "image_path,label,patient,split\n"
 ROWS = "a.png,0,1,train\nb.png,normal,2,val\nc.png,positive,3,val\nd.png,NEGATIVE,4,test\ne.png,1,5,test\n"
@@ -108,6 +108,71 @@ def test_prepared_pictures_are_read_instead(folder: Path, tmp_path: Path, write_
     assert datamodule.name == "prepared"
 
 
+def test_prepared_hands_keep_split_study_and_mask_of_their_picture(
+    folder: Path, write_picture: WritePicture, prepare: Prepare
+) -> None:
+    for name in "ce":
+        write_picture(folder / "masks" / f"{name}.png")
+    rows = [f"{row},{f'masks/{row[0]}.png' if row[0] in 'ce' else ''},visit" for row in ROWS.splitlines()]
+    table = write_table(folder, "\n".join([HEADER.strip() + ",mask_path,study", *rows, "f.png,0,6,train,,visit"]))
+    write_picture(folder / "f.png")
+    prepared = prepare(
+        folder, two_hands=["c.png"], failed=["a.png"], masks={"c.png": "masks/c.png", "e.png": "masks/e.png"}
+    )
+    raw = Radiographs(table).samples
+    datamodule = Radiographs(table, prepared_root=prepared, image_size=16)
+    samples = datamodule.samples
+    assert [Path(path).name for path in samples["image_path"]] == [
+        "b.png",
+        "c_1.png",
+        "c_2.png",
+        "d.png",
+        "e.png",
+        "f.png",
+    ]
+    assert set(samples["patient"]) == set(raw["patient"]) - {"1"}
+    expected = raw.set_index("source")[["patient", "study", "split", "label"]]
+    for row in samples.itertuples():
+        assert (row.patient, row.study, row.split, row.label) == tuple(expected.loc[row.source])
+    datamodule.setup()
+    assert datamodule.task == "segmentation"
+    # The second hand of c carries its label without a mask of its own.
+    assert [bool(item.gt_mask.any()) for item in datamodule.val_data] == [False, True, False]
+    assert [bool(item.gt_label) for item in datamodule.val_data] == [False, True, True]
+
+
+def test_a_row_that_was_not_prepared_is_refused_and_a_prepared_one_that_is_not_asked_for_is_not(
+    folder: Path, write_picture: WritePicture, prepare: Prepare
+) -> None:
+    write_picture(folder / "unasked.png")
+    prepared = prepare(folder)
+    assert len(Radiographs(folder / "table.csv", prepared_root=prepared).samples) == 5
+    write_picture(folder / "late.png")
+    table = write_table(folder, HEADER + ROWS + "late.png,0,7,train\n")
+    with pytest.raises(XrayError, match=r"1 of 6 radiographs .* the first is late\.png; run anomalib-xray prepare"):
+        Radiographs(table, prepared_root=prepared).setup()
+
+
+def test_prepared_rows_must_lie_below_the_root(folder: Path, write_picture: WritePicture, prepare: Prepare) -> None:
+    outside = write_picture(folder.parent / "outside.png")
+    prepared = prepare(folder)
+    table = write_table(folder, HEADER + f"{outside},0,9,train\n" + ROWS)
+    with pytest.raises(XrayError, match=r"outside\.png is not below .*hospital"):
+        Radiographs(table, prepared_root=prepared).setup()
+
+
+def test_flagged_pictures_are_left_out_of_training_only(
+    folder: Path, write_picture: WritePicture, prepare: Prepare
+) -> None:
+    table = write_table(folder, HEADER + ROWS + "f.png,0,6,train\n")
+    write_picture(folder / "f.png")
+    prepared = prepare(folder, flags={"a.png": "no_carrier", "b.png": "no_carrier", "e.png": "no_carrier"})
+    samples = Radiographs(table, prepared_root=prepared, drop_flagged=["no_carrier"]).samples
+    assert [Path(path).name for path in samples["source"]] == ["b.png", "c.png", "d.png", "e.png", "f.png"]
+    with pytest.raises(XrayError, match="drop_flagged needs pictures with a manifest"):
+        Radiographs(table, drop_flagged=["no_carrier"]).setup()
+
+
 @pytest.mark.parametrize("normal_only", [True, False])
 def test_abnormal_and_unknown_images_train_only_where_asked(
     folder: Path, write_picture: WritePicture, normal_only: bool
@@ -139,9 +204,10 @@ def test_bad_table_is_refused_in_one_sentence(folder: Path, old: str, new: str, 
     assert "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize("content", [None, b"", b"\xff\xfe\x00", b'a,b\n"1,2\n3'])
+@pytest.mark.parametrize("content", [None, b"", b"\xff\xfe\x00", b'a,b\n"1,2\n3', b"a,b\n1,2\n1,2,3\n"])
 def test_what_is_no_table_is_named(tmp_path: Path, content: bytes | None) -> None:
     if content is not None:
         (tmp_path / "t.csv").write_bytes(content)
-    with pytest.raises(XrayError, match=r"t\.csv"):
+    with pytest.raises(XrayError, match=r"t\.csv") as error:
         Radiographs(tmp_path / "t.csv").setup()
+    assert "\n" not in str(error.value)

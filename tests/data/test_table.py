@@ -12,7 +12,7 @@ from anomalib_xray.data.table import (
     check_samples,
     has_masks,
     label_index,
-    prepared_counterpart,
+    leads_out,
     samples_table,
     split_by_recipe,
     train_on_normal,
@@ -56,6 +56,7 @@ def test_table_has_all_columns_sorted_by_path() -> None:
     table = samples_table(images)
     assert list(table.columns) == COLUMNS
     assert list(table["image_path"]) == ["/a", "/b", "/c"]
+    assert list(table["source"]) == ["/a", "/b", "/c"]
     assert list(table["label"]) == ["normal", "abnormal", "unknown"]
     assert not has_masks(table)
 
@@ -123,14 +124,31 @@ def test_missing_mask_file_is_named(samples: pd.DataFrame) -> None:
         check_samples(masked, "set")
 
 
-def test_prepared_counterpart_keeps_the_relative_path(tmp_path: Path) -> None:
-    root, prepared = tmp_path / "raw", tmp_path / "prepared"
-    assert prepared_counterpart(root / "p/a.jpg", root, prepared) == prepared / "p/a.jpg"
-    (prepared / "p").mkdir(parents=True)
-    (prepared / "p/a.png").touch()
-    assert prepared_counterpart(root / "p/a.jpg", root, prepared) == prepared / "p/a.png"
-    with pytest.raises(XrayError, match="is not below"):
-        prepared_counterpart(tmp_path / "elsewhere.png", root, prepared)
+def test_an_original_shows_its_anomaly_on_one_of_its_pictures_or_is_named(
+    samples: pd.DataFrame, tmp_path: Path
+) -> None:
+    other_hand = samples.iloc[[5]].assign(image_path=str(tmp_path / "g.png"))
+    (tmp_path / "g.png").touch()
+    mask = str(tmp_path / "a.png")
+    crops = pd.concat([samples.assign(mask_path=["", "", "", mask, "", mask]), other_hand], ignore_index=True)
+    check_samples(crops, "set")
+    crops.loc[5, "mask_path"] = ""
+    with pytest.raises(XrayError, match=r"1 of 2 abnormal images have none, the first is .*f\.png"):
+        check_samples(crops, "set")
+
+
+def test_leaving_a_folder_by_dots_or_links_is_noticed(tmp_path: Path) -> None:
+    folder = tmp_path / "folder"
+    (folder / "inside").mkdir(parents=True)
+    (tmp_path / "outside").mkdir()
+    (folder / "out").symlink_to(tmp_path / "outside")
+    (folder / "in").symlink_to(folder / "inside")
+    assert [leads_out(folder / name, folder) for name in ("inside/a", "in/a", "out/a", "../a")] == [
+        False,
+        False,
+        True,
+        True,
+    ]
 
 
 def test_absolute_removes_dots_and_keeps_links(tmp_path: Path) -> None:

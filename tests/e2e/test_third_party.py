@@ -6,8 +6,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
+
+from anomalib_xray.io.read import read_radiograph
+from anomalib_xray.io.write import write_png
 
 DISTRIBUTION = Path(__file__).parents[1] / "third_party" / "anomalib-xray-example"
 
@@ -51,3 +55,22 @@ def test_stock_command_trains_it(example: Any) -> None:
     assert set(scores["label"]) == {0, 1}
     assert (scores["pred_score"] == scores["mse"]).all()
     assert scores["mse"].gt(0).all()
+
+
+@pytest.mark.slow
+def test_prepare_finds_its_step(example: Any) -> None:
+    write_png(example.source / "raw" / "a.png", np.arange(1, 101, dtype=np.uint8).reshape(10, 10))
+    (example.source / "gamma.yaml").write_text("steps:\n  - gamma: {middle: 0.2}\n")
+    example.run(["anomalib-xray", "prepare", "--config", "gamma.yaml", "--root", "raw", "--out", "prepared"])
+    assert read_radiograph(example.source / "prepared" / "a.png").mean() < 40  # it was 50.5
+
+
+@pytest.mark.slow
+def test_its_step_keeps_the_contract(example: Any) -> None:
+    (example.source / "test_gamma.py").write_text(
+        "from anomalib_xray.testing import StepContract\n"
+        "from anomalib_xray_example.gamma import Gamma\n\n\n"
+        "class TestGamma(StepContract):\n"
+        "    step = Gamma\n"
+    )
+    assert " passed" in example.run(["pytest", "-q", "test_gamma.py"])

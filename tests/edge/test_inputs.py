@@ -31,6 +31,14 @@ def test_folders_are_searched_and_mirrored(tmp_path: Path) -> None:
     ]  # fmt: skip
 
 
+def test_dicom_files_are_found_by_ending_or_else_by_content(tmp_path: Path) -> None:
+    touch(tmp_path, "a.DCM", "b.dicom", "c.dic", "IM000002", "README", "notes.2", "d.tar")
+    for name in ("IM000001", "1.2.840.113619.2", "DICOMDIR", "._IM000001", "e.tmp"):
+        (tmp_path / name).write_bytes(b"\0" * 128 + b"DICM")
+    found = {image.path.name for image in find_inputs([tmp_path], tmp_path / "out")}
+    assert found == {"a.DCM", "b.dicom", "c.dic", "IM000001", "1.2.840.113619.2"}
+
+
 def test_equal_names_of_several_folders_keep_two_overlays(tmp_path: Path) -> None:
     files = touch(tmp_path, "x/1.png", "y/1.png")
     assert overlays(files, tmp_path / "out") == ["x/1_overlay.png", "y/1_overlay.png"]
@@ -67,7 +75,7 @@ def test_overlays_among_the_images_are_refused(tmp_path: Path) -> None:
 
 
 def test_an_empty_folder_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(XrayError, match="holds no PNG or JPEG"):
+    with pytest.raises(XrayError, match="holds no PNG, JPEG or DICOM"):
         find_inputs([tmp_path], tmp_path / "out")
 
 

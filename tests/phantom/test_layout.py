@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from anomalib_xray.phantom.anatomy import build_hand, sample_anatomy, sample_pose
+from anomalib_xray.phantom.attenuation import tissue_mask
 from anomalib_xray.phantom.hand import Hand
-from anomalib_xray.phantom.layout import place_hands
+from anomalib_xray.phantom.layout import bring_together, place_hands
 
 
 def hands(sides: str, seed: int) -> list[Hand]:
@@ -35,3 +36,17 @@ def test_fingers_lie_in_their_share_and_the_forearm_leaves_the_picture(
 def test_both_hands_of_a_person_have_one_scale() -> None:
     left, right = place_hands(hands("LR", 1), (400, 512), np.random.default_rng(0))
     assert left.scale == right.scale
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_hands_brought_together_lie_over_each_other_a_little(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    both, shape = hands("LR", seed), (400, 512)
+    apart = place_hands(both, shape, rng)
+    together = bring_together(both, apart, shape, rng)
+    left, right = (tissue_mask(hand, placement, shape) for hand, placement in zip(both, together, strict=True))
+    overlap = (left & right).sum(axis=1).max()
+    assert 1 <= overlap <= 0.16 * apart[0].scale + 2
+    moves = [after.offset[0] - before.offset[0] for before, after in zip(apart, together, strict=True)]
+    assert moves[0] == pytest.approx(-moves[1])
+    assert [placement.offset[1] for placement in together] == [placement.offset[1] for placement in apart]

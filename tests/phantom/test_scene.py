@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import cv2
 import numpy as np
 import pytest
 
@@ -74,6 +75,25 @@ def test_two_hands_have_two_boxes_that_hold_the_foreground() -> None:
         assert rest[y0:y1, x0:x1].sum() > 3000
         rest[y0:y1, x0:x1] = False
     assert not rest.any()
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_touching_hands_are_one_part_of_the_foreground(seed: int) -> None:
+    phantom = raw(seed, second_hand=1.0, touching=1.0)
+    parts, _ = cv2.connectedComponents(phantom.foreground.astype(np.uint8))
+    assert parts == 2  # the background counts
+    left, right = phantom.hand_boxes
+    assert left[0] < right[0] < left[2] < right[2]
+    x0, y0, x1, y1 = bounding_box(phantom.foreground)
+    assert (x0, x1) == (left[0], right[2])
+    assert (y0, y1) == (min(left[1], right[1]), max(left[3], right[3]))
+
+
+def test_hands_that_do_not_touch_are_drawn_as_before_and_one_hand_touches_nothing() -> None:
+    assert (raw(3, touching=1.0).image == raw(3).image).all()
+    together, apart = raw(3, second_hand=1.0, touching=1.0), raw(3, second_hand=1.0)
+    assert together.foreground.shape == apart.foreground.shape
+    assert (together.foreground != apart.foreground).any()
 
 
 def test_inversion_turns_bones_dark() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -44,6 +45,27 @@ def reference(table: pd.DataFrame, keys: list[str], score: str) -> tuple[float, 
     return float(roc_auc_score(labels, scores)), float(average_precision_score(labels, scores))
 
 
+def merged(table: pd.DataFrame) -> pd.DataFrame:
+    """One row an original, gathered row by row: the highest of each score."""
+    originals: dict[str, dict[str, Any]] = {}
+    for row in table.to_dict("records"):
+        first = originals.setdefault(row["source_path"], dict(row))
+        for score in ("pred_score", "mse"):
+            first[score] = max(first[score], row[score])
+    return pd.DataFrame(list(originals.values()))
+
+
+@pytest.fixture
+def crops(table: pd.DataFrame) -> pd.DataFrame:
+    """The images of the table, of which every third was divided into two; the other crop has other scores."""
+    random = np.random.default_rng(1)
+    table = table.assign(source_path="raw/" + table["image_path"])
+    second = table[::3].assign(image_path="second_" + table["image_path"][::3])
+    for score in ("pred_score", "mse"):
+        second[score] = table[score].std() * random.normal(size=len(second))
+    return pd.concat([table, second]).sample(frac=1, random_state=0, ignore_index=True)
+
+
 LEVELS = {"image": ["image_path"], "study": ["patient", "study"], "patient": ["patient"]}
 
 
@@ -78,6 +100,36 @@ def test_without_patients_only_images_are_evaluated(table: pd.DataFrame, missing
 
 def test_without_studies_images_and_patients_are_evaluated(table: pd.DataFrame) -> None:
     assert_equals_reference(score_metrics(table.assign(study="")), table, ["image", "patient"])
+
+
+def test_crops_of_an_original_are_one_image_with_the_highest_score(crops: pd.DataFrame) -> None:
+    metrics = score_metrics(crops)
+    assert_equals_reference(metrics, merged(crops), ["image", "study", "patient"])
+    apart = score_metrics(crops.drop(columns="source_path"))
+    assert {name for name, value in metrics.items() if value != pytest.approx(apart[name])} == set(metrics)
+
+
+def test_crops_without_label_are_left_out_before_merging(crops: pd.DataFrame) -> None:
+    crops["label"] = crops["label"].mask(crops["patient"].isin(["patient03", "patient07"]))
+    assert_equals_reference(score_metrics(crops), merged(crops[crops["label"].notna()]), ["image", "study", "patient"])
+
+
+def test_images_that_are_their_own_originals_give_what_a_table_without_the_column_gives(table: pd.DataFrame) -> None:
+    assert score_metrics(table.assign(source_path=table["image_path"])) == pytest.approx(score_metrics(table))
+
+
+@pytest.mark.parametrize("missing", ["", None])
+def test_an_image_without_a_known_original_stands_for_itself(crops: pd.DataFrame, missing: str | None) -> None:
+    crops.loc[:9, "source_path"] = crops.loc[:9, "image_path"]
+    expected = score_metrics(crops)
+    crops.loc[:9, "source_path"] = missing
+    assert score_metrics(crops) == pytest.approx(expected)
+
+
+def test_a_crop_whose_score_is_not_a_number_is_not_hidden_by_the_other(crops: pd.DataFrame) -> None:
+    twice = crops.index[crops["source_path"].duplicated(keep=False)]
+    crops.loc[twice[0], "mse"] = math.nan
+    assert math.isnan(score_metrics(crops)["image_AUROC_mse"])
 
 
 @pytest.mark.parametrize("with_patients", [True, False])

@@ -89,6 +89,7 @@ def test_scores_csv_has_a_row_an_image_with_its_identity(run: Run) -> None:
     scores, samples = run.scores(), run.data.test_data.samples.sort_values("image_path")
     assert scores.columns.tolist() == [
         "image_path",
+        "source_path",
         "patient",
         "study",
         "label",
@@ -97,6 +98,7 @@ def test_scores_csv_has_a_row_an_image_with_its_identity(run: Run) -> None:
         *RECONSTRUCTION_SCORES,
     ]
     assert scores["image_path"].tolist() == samples["image_path"].tolist()
+    assert scores["source_path"].tolist() == samples["source"].tolist()
     assert scores["patient"].tolist() == samples["patient"].tolist()
     assert scores["study"].tolist() == samples["study"].tolist()
     assert scores["label"].tolist() == samples["label_index"].tolist()
@@ -163,6 +165,7 @@ def test_prediction_of_a_folder_writes_predictions(run: Run, tmp_path: Path) -> 
     predictions = pd.read_csv(run.folder / "predictions.csv")
     assert predictions.columns.tolist() == scores.columns.tolist()
     assert predictions["image_path"].tolist() == [str(folder / f"patient{n}" / "image1.png") for n in range(3)]
+    assert predictions["source_path"].tolist() == predictions["image_path"].tolist()
     assert predictions[["patient", "study", "label"]].isna().all(axis=None)
     for name in ("pred_label", "pred_score", *RECONSTRUCTION_SCORES):
         np.testing.assert_allclose(predictions[name], scores[name][:3], rtol=1e-4)
@@ -250,3 +253,42 @@ def test_a_model_of_anomalib_gets_a_table_through_the_callbacks(phantoms: Path, 
     assert metrics["image_AUROC_raw"] == pytest.approx(score_metrics(scores)["image_AUROC"], abs=1e-6)
     assert metrics["image_AUROC"] != metrics["image_AUROC_raw"]
     assert metrics["patient_AUROC"] == pytest.approx(score_metrics(scores)["patient_AUROC"], abs=1e-6)
+
+
+@pytest.fixture
+def two_hands(phantoms: Path, tmp_path: Path) -> Path:
+    """The phantoms as a preparation leaves them that found a second hand, the mirrored one, in every other picture."""
+    rows = []
+    for number, sample in enumerate(datamodule(phantoms).samples.itertuples()):
+        source = Path(sample.image_path).relative_to(phantoms)
+        for part in range(1, 2 + number % 2):
+            image = source.with_name(f"{source.stem}_part{part}.png")
+            mask = Path("masks") / image if sample.mask_path else None
+            for original, file in ((sample.image_path, image), (sample.mask_path, mask)):
+                if file is not None:
+                    (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+                    picture = cv2.imread(original, cv2.IMREAD_GRAYSCALE)
+                    cv2.imwrite(str(tmp_path / file), picture if part == 1 else cv2.flip(picture, 1))
+            rows.append({"source_path": source.as_posix(), "image_path": image.as_posix(), "mask_path": mask or ""})
+    pd.DataFrame(rows).assign(flags="", error="").to_csv(tmp_path / "manifest.csv", index=False)
+    return tmp_path
+
+
+def test_hands_of_one_picture_are_merged_in_the_metrics_and_apart_in_the_table(
+    phantoms: Path, two_hands: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    folder = tmp_path_factory.mktemp("two_hands")
+    data = datamodule(phantoms, prepared_root=two_hands)
+    metrics = Trainer(default_root_dir=folder, **QUIET).test(tiny_cae(visualizer=False), data, verbose=False)[0]
+    scores = pd.read_csv(folder / "scores.csv")
+    raw = datamodule(phantoms).samples
+    assert len(scores) > scores["source_path"].nunique()
+    assert set(scores["source_path"]) == set(raw.loc[raw["split"] == "test", "image_path"])
+    for score in ("pred_score", *RECONSTRUCTION_SCORES):
+        suffix = "" if score == "pred_score" else f"_{score}"
+        images = scores.groupby("source_path").agg(label=("label", "first"), score=(score, "max"))
+        images["patient"] = scores.groupby("source_path")["patient"].first()
+        patients = images.groupby("patient").agg(label=("label", "max"), score=("score", "mean"))
+        for level, units in (("image", images), ("patient", patients)):
+            auroc = roc_auc_score(units["label"], units["score"])
+            assert metrics[f"{level}_AUROC{suffix}"] == pytest.approx(auroc, abs=1e-6)

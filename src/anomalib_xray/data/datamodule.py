@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from abc import abstractmethod
+from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
@@ -16,6 +17,7 @@ from torch.utils.data import DataLoader
 from torchvision.transforms.v2 import Compose, Transform
 
 from anomalib_xray.data.dataset import RadiographDataset
+from anomalib_xray.data.prepared import leave_out_flagged, prepared_samples
 from anomalib_xray.data.sampler import EpochSampler
 from anomalib_xray.data.table import absolute, check_samples, has_masks, train_on_normal
 from anomalib_xray.transforms import PadResize, SquarePad, XrayPreProcessor
@@ -32,8 +34,11 @@ class RadiographDataModule(AnomalibDataModule):
     Images of one batch must have one size. anomalib stretches them to the largest, which changes the shape of what they
     show; here every image gets the model's own geometry before the batch is put together.
 
+    Splits are made of the originals, before any are replaced by prepared pictures: what the preparation leaves out or
+    divides moves no patient.
+
     Args:
-        root: Folder of the data set.
+        root: Folder of the data set, with the originals.
         train_batch_size: Images a training batch.
         eval_batch_size: Images a validation or test batch.
         num_workers: Processes that read images.
@@ -41,6 +46,8 @@ class RadiographDataModule(AnomalibDataModule):
         image_size: Side in pixels of the square that images are padded and resized to; for models that bring no
             geometry of their own.
         normal_only: Train on normal images only.
+        prepared_root: Folder with prepared pictures, which are read instead of the originals.
+        drop_flagged: Flags of the preparation whose pictures are left out of training, never of val or test.
     """
 
     def __init__(
@@ -52,6 +59,8 @@ class RadiographDataModule(AnomalibDataModule):
         train_augmentations: Transform | None = None,
         image_size: int | None = None,
         normal_only: bool = True,
+        prepared_root: str | Path | None = None,
+        drop_flagged: Sequence[str] | None = None,
     ) -> None:
         super().__init__(
             train_batch_size=train_batch_size,
@@ -64,10 +73,12 @@ class RadiographDataModule(AnomalibDataModule):
         self.root = absolute(root)
         self.image_size = image_size
         self.normal_only = normal_only
+        self.prepared_root = None if prepared_root is None else absolute(prepared_root)
+        self.drop_flagged = drop_flagged
 
     @abstractmethod
     def build_samples(self) -> pd.DataFrame:
-        """Lists the data set.
+        """Lists the originals of the data set.
 
         Returns:
             A samples table with splits (see :mod:`anomalib_xray.data.table`); the same one at every call.
@@ -79,19 +90,23 @@ class RadiographDataModule(AnomalibDataModule):
     @property
     def name(self) -> str:  # type: ignore[override]  # a property in anomalib too, an attribute in lightning
         """A folder of the images' paths: anomalib keeps what comes after it in the names of the pictures it writes."""
-        return self.root.name
+        return (self.prepared_root or self.root).name
 
     @property
     def samples(self) -> pd.DataFrame:
-        """The samples table of all splits, built and checked at first use.
+        """The samples table of all splits, of the pictures that are read, built and checked at first use.
 
         Raises:
-            XrayError: The data set is missing or unusable.
+            XrayError: The data set, or its prepared folder, is missing or unusable.
         """
         if self._samples is None:
             samples = self.build_samples()
             if self.normal_only:
                 samples = train_on_normal(samples)
+            if self.prepared_root is not None:
+                samples = prepared_samples(samples, self.root, self.prepared_root)
+            if self.drop_flagged:
+                samples = leave_out_flagged(samples, self.drop_flagged)
             check_samples(samples, str(self.root))
             self._samples = samples
         return self._samples

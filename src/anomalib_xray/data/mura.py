@@ -10,7 +10,7 @@ from torchvision.transforms.v2 import Transform
 
 from anomalib_xray.data.datamodule import RadiographDataModule
 from anomalib_xray.data.mura_layout import body_part_folders, read_index, scan_folders
-from anomalib_xray.data.table import absolute, prepared_counterpart, samples_table, split_by_recipe
+from anomalib_xray.data.table import samples_table, split_by_recipe
 from anomalib_xray.errors import XrayError
 
 
@@ -27,7 +27,10 @@ class Mura(RadiographDataModule):
         split_seed: Seed of the split; 42 gives the published one. It is independent of the model's seed.
         test_on: ``test`` tests on the recipe's test patients; ``holdout`` on MURA's official valid part, which the
             paper left unused.
-        prepared_root: Folder with prepared pictures under the same relative paths, which are read instead.
+        prepared_root: Folder with prepared pictures, which are read instead. Where ``anomalib-xray prepare`` wrote it,
+            its manifest says what became of each original; in folders of other tools they lie under the same paths
+            relative to the root.
+        drop_flagged: Flags of the preparation whose pictures are left out of training, never of val or test.
         train_batch_size: Images a training batch.
         eval_batch_size: Images a validation or test batch.
         num_workers: Processes that read images.
@@ -48,6 +51,7 @@ class Mura(RadiographDataModule):
         split_seed: int = 42,
         test_on: Literal["test", "holdout"] = "test",
         prepared_root: str | Path | None = None,
+        drop_flagged: list[str] | None = None,
         train_batch_size: int = 32,
         eval_batch_size: int = 32,
         num_workers: int = 2,
@@ -63,21 +67,18 @@ class Mura(RadiographDataModule):
             train_augmentations=train_augmentations,
             image_size=image_size,
             normal_only=normal_only,
+            prepared_root=prepared_root,
+            drop_flagged=drop_flagged,
         )
         self.body_parts = body_part_folders(body_parts)
         self.index = index
         self.split_seed = split_seed
         self.test_on = test_on
-        self.prepared_root = None if prepared_root is None else absolute(prepared_root)
 
     @property
     def name(self) -> str:  # type: ignore[override]  # a property in anomalib too, an attribute in lightning
         """The body part, or the data folder's name when there are several."""
-        return self.body_parts[0] if len(self.body_parts) == 1 else self._image_root.name
-
-    @property
-    def _image_root(self) -> Path:
-        return self.prepared_root or self.root
+        return self.body_parts[0] if len(self.body_parts) == 1 else super().name
 
     def build_samples(self) -> pd.DataFrame:
         """Lists the chosen body parts.
@@ -121,8 +122,6 @@ class Mura(RadiographDataModule):
         """The samples table, without splits, of one of MURA's own parts."""
         list_images = scan_folders if self.index == "folders" else read_index
         images = pd.concat([list_images(self.root, official, part) for part in self.body_parts], ignore_index=True)
-        paths = [self.root / relative for relative in images["relative"]]
-        if self.prepared_root is not None:
-            paths = [prepared_counterpart(path, self.root, self.prepared_root) for path in paths]
+        paths = [str(self.root / relative) for relative in images["relative"]]
         masks = map(self.mask_path, images["relative"], images["label_index"])
-        return samples_table(images.assign(image_path=[str(path) for path in paths], mask_path=list(masks)))
+        return samples_table(images.assign(image_path=paths, mask_path=list(masks)))

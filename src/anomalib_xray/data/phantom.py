@@ -13,7 +13,7 @@ from anomalib_xray.phantom import ANOMALY_KINDS, write_phantoms
 
 
 class Phantom(Mura):
-    """Phantom hands: generated at first use, already prepared, and split as :class:`Mura`.
+    """Phantom hands: generated at first use, already prepared unless told otherwise, and split as :class:`Mura`.
 
     They need no download and show whether a whole pipeline works. They say nothing about how well a model finds
     anomalies in patients. Research use only, not a medical device.
@@ -24,8 +24,13 @@ class Phantom(Mura):
         positive_share: Share of studies with an anomaly.
         kinds: Kinds of anomalies; all of :data:`anomalib_xray.phantom.ANOMALY_KINDS` when not given.
         seed: Seed of the generator.
+        prepared: Draw pictures as a preparation would leave them; otherwise raw films with carriers, markers, two hands
+            and inverted contrast.
         split_seed: Seed of the split.
         test_on: ``test`` tests on the recipe's test patients; ``holdout`` on the set's valid part.
+        prepared_root: Folder that ``anomalib-xray prepare`` wrote from the raw films, whose pictures and masks are read
+            instead.
+        drop_flagged: Flags of the preparation whose pictures are left out of training, never of val or test.
         train_batch_size: Images a training batch.
         eval_batch_size: Images a validation or test batch.
         num_workers: Processes that read images.
@@ -45,8 +50,11 @@ class Phantom(Mura):
         positive_share: float = 0.4,
         kinds: list[str] | None = None,
         seed: int = 42,
+        prepared: bool = True,
         split_seed: int = 42,
         test_on: Literal["test", "holdout"] = "test",
+        prepared_root: str | Path | None = None,
+        drop_flagged: list[str] | None = None,
         train_batch_size: int = 32,
         eval_batch_size: int = 32,
         num_workers: int = 2,
@@ -58,6 +66,8 @@ class Phantom(Mura):
             root=root,
             split_seed=split_seed,
             test_on=test_on,
+            prepared_root=prepared_root,
+            drop_flagged=drop_flagged,
             train_batch_size=train_batch_size,
             eval_batch_size=eval_batch_size,
             num_workers=num_workers,
@@ -69,6 +79,7 @@ class Phantom(Mura):
         self.positive_share = positive_share
         self.kinds = kinds
         self.generator_seed = seed
+        self.prepared = prepared
 
     def prepare_data(self) -> None:
         """Generates the set, or what is missing of it.
@@ -80,6 +91,7 @@ class Phantom(Mura):
             self.root,
             patients=self.patients,
             seed=self.generator_seed,
+            prepared=self.prepared,
             positive_share=self.positive_share,
             kinds=ANOMALY_KINDS if self.kinds is None else self.kinds,
         )

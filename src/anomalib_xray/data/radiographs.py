@@ -8,7 +8,7 @@ import pandas as pd
 from torchvision.transforms.v2 import Transform
 
 from anomalib_xray.data.datamodule import RadiographDataModule
-from anomalib_xray.data.table import absolute, label_index, prepared_counterpart, samples_table, split_by_recipe
+from anomalib_xray.data.table import absolute, label_index, leads_out, samples_table, split_by_recipe
 from anomalib_xray.errors import XrayError
 
 
@@ -28,8 +28,10 @@ class Radiographs(RadiographDataModule):
         split_from_table: Take the splits from the table where it has them; otherwise the recipe of arXiv 2001.10883
             makes them.
         split_seed: Seed of the recipe's split; it is independent of the model's seed.
-        prepared_root: Folder with prepared pictures, and their masks, under the same paths relative to the root, which
-            are read instead.
+        prepared_root: Folder with prepared pictures, and their masks, which are read instead. Where ``anomalib-xray
+            prepare`` wrote it, its manifest says what became of each original; in folders of other tools they lie under
+            the same paths relative to the root.
+        drop_flagged: Flags of the preparation whose pictures are left out of training, never of val or test.
         train_batch_size: Images a training batch.
         eval_batch_size: Images a validation or test batch.
         num_workers: Processes that read images.
@@ -55,6 +57,7 @@ class Radiographs(RadiographDataModule):
         split_from_table: bool = True,
         split_seed: int = 42,
         prepared_root: str | Path | None = None,
+        drop_flagged: list[str] | None = None,
         train_batch_size: int = 32,
         eval_batch_size: int = 32,
         num_workers: int = 2,
@@ -70,6 +73,8 @@ class Radiographs(RadiographDataModule):
             train_augmentations=train_augmentations,
             image_size=image_size,
             normal_only=normal_only,
+            prepared_root=prepared_root,
+            drop_flagged=drop_flagged,
         )
         self.table = absolute(table)
         self.paths_may_leave_root = root is None
@@ -81,12 +86,6 @@ class Radiographs(RadiographDataModule):
         self.mask_path_column = mask_path_column
         self.split_from_table = split_from_table
         self.split_seed = split_seed
-        self.prepared_root = None if prepared_root is None else absolute(prepared_root)
-
-    @property
-    def name(self) -> str:  # type: ignore[override]  # a property in anomalib too, an attribute in lightning
-        """Name of the folder that the images are in."""
-        return (self.prepared_root or self.root).name
 
     def build_samples(self) -> pd.DataFrame:
         """Reads the table.
@@ -123,7 +122,7 @@ class Radiographs(RadiographDataModule):
         try:
             rows = pd.read_csv(self.table, dtype=str, keep_default_na=False, skipinitialspace=True)
         except (OSError, ValueError) as error:  # pandas' parser errors are ValueErrors
-            raise XrayError(f"{self.table} cannot be read as a CSV table: {error}.") from error
+            raise XrayError(f"{self.table} cannot be read as a CSV table: {str(error).strip()}.") from error
         for column in (self.image_path_column, self.label_column, self.patient_column):
             if column not in rows:
                 raise XrayError(
@@ -147,10 +146,9 @@ class Radiographs(RadiographDataModule):
     def _path(self, path: str, where: str) -> Path:
         """The absolute path of a table's cell."""
         found = absolute(self.root / path)
-        # resolve() follows links, so that none leads out of the root either
-        if not self.paths_may_leave_root and not found.resolve().is_relative_to(self.root.resolve()):
+        if not self.paths_may_leave_root and leads_out(found, self.root):
             raise XrayError(f"{where} has the path {path}, which is not below {self.root}; move the file or the root.")
-        return found if self.prepared_root is None else prepared_counterpart(found, self.root, self.prepared_root)
+        return found
 
     def _where(self, row: object) -> str:
         """Names a row as an editor numbers it: the first one after the header is line 2."""

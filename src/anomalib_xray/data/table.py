@@ -1,7 +1,9 @@
 """The samples table: one row an image, whichever data set it comes from.
 
-Columns: ``image_path`` (absolute path), ``patient``, ``study``, ``label`` (normal, abnormal, unknown), ``label_index``
-(0, 1, -1), ``split`` (train, val, test), ``mask_path`` (absolute path, or empty where the image has no mask).
+Columns: ``image_path`` (absolute path), ``source`` (absolute path of the original that a prepared image was made of;
+``image_path`` where nothing was prepared), ``patient``, ``study``, ``label`` (normal, abnormal, unknown),
+``label_index`` (0, 1, -1), ``split`` (train, val, test), ``mask_path`` (absolute path, or empty where the image has no
+mask). Preparation may have made several images of one original; they share its label.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ from anomalib_xray.errors import XrayError
 
 logger = logging.getLogger(__name__)
 
-COLUMNS = ["image_path", "patient", "study", "label", "label_index", "split", "mask_path"]
+COLUMNS = ["image_path", "source", "patient", "study", "label", "label_index", "split", "mask_path"]
 LABELS = {0: "normal", 1: "abnormal", -1: "unknown"}
 _LABEL_INDEX = {"0": 0, "normal": 0, "negative": 0, "1": 1, "abnormal": 1, "positive": 1, "": -1, "unknown": -1}
 
@@ -48,14 +50,17 @@ def samples_table(images: pd.DataFrame) -> pd.DataFrame:
     """Brings a data set's rows into the form of this module.
 
     Args:
-        images: The columns ``image_path``, ``patient``, ``study``, ``label_index``; and ``split`` and ``mask_path``
-            where the data set has them.
+        images: The columns ``image_path``, ``patient``, ``study``, ``label_index``; and ``source``, ``split`` and
+            ``mask_path`` where the data set has them.
 
     Returns:
-        All columns in their order, sorted by image path; ``split`` and ``mask_path`` are empty where not known.
+        All columns in their order, sorted by image path; ``source`` is the image itself where not known, ``split`` and
+        ``mask_path`` are empty.
     """
-    optional = {name: "" for name in ("split", "mask_path") if name not in images}
-    table = images.assign(label=images["label_index"].map(LABELS), **optional)
+    table = images.assign(label=images["label_index"].map(LABELS))
+    for name, default in (("source", images["image_path"]), ("split", ""), ("mask_path", "")):
+        if name not in table:
+            table[name] = default
     return table[COLUMNS].sort_values("image_path", ignore_index=True)
 
 
@@ -110,7 +115,7 @@ def check_samples(samples: pd.DataFrame, name: str) -> None:
 
     Raises:
         XrayError: A split name is unknown, a split is empty, an image is listed twice, a patient is in two splits, an
-            image of val or test has no label, some abnormal images have a mask and others have none, or a file is
+            image of val or test has no label, some abnormal originals have a mask and others have none, or a file is
             missing.
     """
     _check_split_names(samples, name)
@@ -148,12 +153,13 @@ def _check_labels(samples: pd.DataFrame, name: str) -> None:
 
 
 def _check_masks(samples: pd.DataFrame, name: str) -> None:
-    abnormal = samples[samples["label_index"] == 1]
-    unmasked = abnormal[abnormal["mask_path"] == ""]
+    # Of several images of an original it is enough that one shows the anomaly.
+    masks = samples[samples["label_index"] == 1].groupby("source", sort=False)["mask_path"].max()
+    unmasked = masks.index[masks == ""]
     if has_masks(samples) and len(unmasked) > 0:
         raise XrayError(
-            f"{name} has masks, but {len(unmasked)} of {len(abnormal)} abnormal images have none, the first is"
-            f" {unmasked.iloc[0].image_path}; give every abnormal image a mask, or none."
+            f"{name} has masks, but {len(unmasked)} of {len(masks)} abnormal images have none, the first is"
+            f" {unmasked[0]}; give every abnormal image a mask, or none."
         )
 
 
@@ -169,23 +175,6 @@ def absolute(path: str | Path) -> Path:
     return Path(os.path.abspath(path))  # noqa: PTH100  # Path.resolve() would follow links
 
 
-def prepared_counterpart(path: Path, root: Path, prepared_root: Path) -> Path:
-    """The prepared picture that stands for an original.
-
-    Args:
-        path: The original, below ``root``.
-        root: The data set's folder.
-        prepared_root: The folder that holds the prepared pictures under the same relative paths; a JPEG's may have
-            become a PNG.
-
-    Returns:
-        The path below ``prepared_root``. Whether it exists is for :func:`check_samples` to say.
-
-    Raises:
-        XrayError: ``path`` is not below ``root``, so that it has no relative path.
-    """
-    if not path.is_relative_to(root):
-        raise XrayError(f"{path} is not below {root}, so it has no counterpart below {prepared_root}; set the root.")
-    prepared = prepared_root / path.relative_to(root)
-    as_png = prepared.with_suffix(".png")
-    return as_png if as_png.is_file() and not prepared.is_file() else prepared
+def leads_out(path: Path, folder: Path) -> bool:
+    """Whether a path leads out of a folder, be it over a symbolic link."""
+    return not path.resolve().is_relative_to(folder.resolve())

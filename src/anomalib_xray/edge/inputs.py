@@ -10,9 +10,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from anomalib_xray.errors import XrayError
-
-SUFFIXES = frozenset({".png", ".jpg", ".jpeg"})
-"""Endings, in any case, of the files that a folder is searched for."""
+from anomalib_xray.io.formats import is_radiograph_file
 
 
 @dataclass(frozen=True)
@@ -31,7 +29,7 @@ class Input:
 
 
 def find_inputs(given: Sequence[Path], out: Path) -> list[Input]:
-    """Lists files, and the PNG and JPEG files in folders, each once.
+    """Lists files, and the PNG, JPEG and DICOM files in folders, each once.
 
     Below ``out`` the folders are those of the inputs, seen from the deepest folder that holds everything given, so
     that two images of one name keep two overlays. What is already in ``out`` is no input.
@@ -73,12 +71,11 @@ def _images_of(argument: Path, out: Path) -> Iterator[Path]:
     for folder, subfolders, files in os.walk(argument, onerror=_refuse):
         subfolders[:] = sorted(name for name in subfolders if _absolute(Path(folder, name)) != _absolute(out))
         for name in sorted(files):
-            # macOS leaves "._image1.png" beside an image on foreign disks; it holds no picture.
-            if Path(name).suffix.lower() in SUFFIXES and not name.startswith("._"):
+            if is_radiograph_file(Path(folder, name)):
                 empty = False
                 yield Path(folder, name)
     if empty:
-        raise XrayError(f"{argument} holds no PNG or JPEG file: give a folder of radiographs.")
+        raise XrayError(f"{argument} holds no PNG, JPEG or DICOM file: give a folder of radiographs.")
 
 
 def _shared_folder(given: Sequence[Path]) -> Path:

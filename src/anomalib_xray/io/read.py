@@ -3,30 +3,33 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TypeAlias, cast
+from typing import cast
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from anomalib_xray.errors import XrayError
+from anomalib_xray.io.dicom import decode_dicom
+from anomalib_xray.io.formats import MAX_BYTES, MAX_PIXELS, Radiograph, check_size, is_dicom
+from anomalib_xray.io.jpeg import JPEG_SIGNATURE, jpeg_ends, jpeg_size
+from anomalib_xray.io.png import PNG_SIGNATURE, picture_chunks, png_size
 
-Radiograph: TypeAlias = NDArray[np.uint8] | NDArray[np.uint16]
+__all__ = [
+    "MAX_BYTES",
+    "MAX_PIXELS",
+    "Radiograph",
+    "decode_radiograph",
+    "read_bytes",
+    "read_radiograph",
+    "to_unit_interval",
+]
 
-MAX_PIXELS = 100_000_000
-"""The largest flat-panel detectors have about 20 million pixels."""
-MAX_BYTES = 400_000_000
-"""An uncompressed 16-bit colour picture of nearly :data:`MAX_PIXELS`."""
-
-_PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
-_JPEG_SIGNATURE = b"\xff\xd8\xff"
-_JPEG_FRAME_MARKERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # SOF0..15 without DHT, JPG and DAC
-_JPEG_MARKERS_WITHOUT_LENGTH = frozenset({0x01, *range(0xD0, 0xD9)})  # TEM, RST0..7, SOI
 _FAINTEST_FOREGROUND = np.float32(1 / 255)
 
 
 def read_radiograph(path: str | Path, *, max_pixels: int = MAX_PIXELS, max_bytes: int = MAX_BYTES) -> Radiograph:
-    """Reads a PNG or JPEG file.
+    """Reads a PNG, JPEG or DICOM file.
 
     Args:
         path: The file; its format is recognised by content, its name does not matter.
@@ -34,24 +37,43 @@ def read_radiograph(path: str | Path, *, max_pixels: int = MAX_PIXELS, max_bytes
         max_bytes: Larger files are refused before they are read.
 
     Returns:
-        The picture, (H, W), uint8 or uint16 as stored; colour becomes weighted grey, an alpha channel is dropped.
+        The picture (H, W), uint8 or uint16, as :func:`decode_radiograph` describes it.
 
     Raises:
-        XrayError: The file is missing, too large, of another format, or damaged.
+        XrayError: The file is missing, too large, of another format, or damaged; or pydicom is needed and missing.
+    """
+    return decode_radiograph(read_bytes(path, max_bytes=max_bytes), name=str(path), max_pixels=max_pixels)
+
+
+def read_bytes(path: str | Path, *, max_bytes: int = MAX_BYTES) -> bytes:
+    """Reads a file that is not too large.
+
+    Args:
+        path: The file.
+        max_bytes: Larger files are refused before they are read.
+
+    Returns:
+        Its content.
+
+    Raises:
+        XrayError: The file is missing, too large, or cannot be read.
     """
     path = Path(path)
     try:
         size = path.stat().st_size
         if size > max_bytes:
             raise XrayError(f"{path} has {size} bytes; at most {max_bytes} are read.")
-        content = path.read_bytes()
+        return path.read_bytes()
     except OSError as error:
         raise XrayError(f"{path} cannot be read: {error.strerror}.") from error
-    return decode_radiograph(content, name=str(path), max_pixels=max_pixels)
 
 
 def decode_radiograph(content: bytes, *, name: str, max_pixels: int = MAX_PIXELS) -> Radiograph:
-    """Decodes the content of a PNG or JPEG file.
+    """Decodes the content of a PNG, JPEG or DICOM file.
+
+    PNG and JPEG give the pixels as stored: colour becomes weighted grey (ITU-R BT.601), an alpha channel is dropped,
+    and an orientation in the EXIF data is ignored, so that masks and marked findings keep their places. What DICOM
+    gives is described at :func:`anomalib_xray.io.dicom.decode_dicom`.
 
     Args:
         content: The whole file.
@@ -59,16 +81,22 @@ def decode_radiograph(content: bytes, *, name: str, max_pixels: int = MAX_PIXELS
         max_pixels: Larger pictures are refused before they are decoded.
 
     Returns:
-        The picture, (H, W), uint8 or uint16 as stored; colour becomes weighted grey, an alpha channel is dropped.
+        The picture, (H, W), uint8 or uint16.
 
     Raises:
-        XrayError: The content is of another format, too large, or damaged.
+        XrayError: The content is of another format, too large, or damaged; or pydicom is needed and missing.
     """
-    height, width = _declared_size(content, name)
-    if height * width > max_pixels:
-        raise XrayError(f"{name} declares {width} x {height} pixels; at most {max_pixels} pixels are decoded.")
+    if is_dicom(content):
+        return decode_dicom(content, name=name, max_pixels=max_pixels)
+    if content.startswith(PNG_SIGNATURE):
+        size, whole = png_size(content), picture_chunks(content)
+    elif content.startswith(JPEG_SIGNATURE):
+        size, whole = jpeg_size(content), content if jpeg_ends(content) else None
+    else:
+        raise XrayError(f"{name} is neither a PNG nor a JPEG nor a DICOM file; convert it to PNG.")
+    check_size(*(size or (0, 0)), name=name, max_pixels=max_pixels)
     try:
-        image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
+        image = cv2.imdecode(np.frombuffer(whole, np.uint8), cv2.IMREAD_UNCHANGED) if whole else None
     except cv2.error:
         image = None
     if image is None:
@@ -98,43 +126,6 @@ def to_unit_interval(image: Radiograph) -> NDArray[np.float32]:
         unit = image.astype(np.float32) / np.float32(brightest)
         return np.where(image > 0, np.maximum(unit, _FAINTEST_FOREGROUND), np.float32(0))
     raise XrayError(f"a picture of type {image.dtype} cannot be scaled; only uint8 and uint16 are radiographs.")
-
-
-def _declared_size(content: bytes, name: str) -> tuple[int, int]:
-    """Height and width in pixels from the file's header."""
-    if content.startswith(_PNG_SIGNATURE):
-        size = _png_size(content)
-    elif content.startswith(_JPEG_SIGNATURE):
-        size = _jpeg_size(content)
-    else:
-        raise XrayError(f"{name} is neither a PNG nor a JPEG file; convert it to PNG.")
-    if size is None or 0 in size:
-        raise XrayError(f"{name} is damaged or truncated: its header has no picture size; replace the file.")
-    return size
-
-
-def _png_size(content: bytes) -> tuple[int, int] | None:
-    """Height and width from the IHDR chunk, which is always the first one."""
-    if len(content) < 24 or content[12:16] != b"IHDR":
-        return None
-    return int.from_bytes(content[20:24], "big"), int.from_bytes(content[16:20], "big")
-
-
-def _jpeg_size(content: bytes) -> tuple[int, int] | None:
-    """Height and width from the frame header, found by walking over the segments before it."""
-    position = 2
-    while position + 9 <= len(content) and content[position] == 0xFF:
-        marker = content[position + 1]
-        if marker == 0xFF:  # a fill byte
-            position += 1
-        elif marker in _JPEG_FRAME_MARKERS:
-            height, width = content[position + 5 : position + 7], content[position + 7 : position + 9]
-            return int.from_bytes(height, "big"), int.from_bytes(width, "big")
-        elif marker in _JPEG_MARKERS_WITHOUT_LENGTH:
-            position += 2
-        else:
-            position += 2 + int.from_bytes(content[position + 2 : position + 4], "big")
-    return None
 
 
 def _one_channel(image: Radiograph) -> Radiograph:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import suppress
 from pathlib import Path
 from uuid import uuid4
@@ -11,6 +12,9 @@ import numpy as np
 
 from anomalib_xray.errors import XrayError
 from anomalib_xray.io.read import Radiograph
+
+TEMPORARY = re.compile(r"\..+\.[0-9a-f]{32}\.tmp")
+"""Names of files that are being written; where nothing is, they are halves that a killed process left."""
 
 
 def write_png(path: str | Path, image: Radiograph) -> None:

@@ -8,10 +8,11 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from anomalib_xray.phantom.attenuation import Placement
+from anomalib_xray.phantom.attenuation import Placement, tissue_mask
 from anomalib_xray.phantom.hand import Hand
 
 _SKIN = 0.16  # hand units between the axis of a finger and its outline
+_CONTACT = (0.02, 0.16)  # hand units by which hands that touch lie over each other
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,6 +43,32 @@ def place_hands(hands: Sequence[Hand], shape: tuple[int, int], rng: np.random.Ge
     return [
         _put(hand, scale, share, np.array([position * share[0], 0.0]), rng.uniform(0.15, 0.85, 2))
         for position, hand in enumerate(lying)
+    ]
+
+
+def bring_together(
+    hands: Sequence[Hand], placements: Sequence[Placement], shape: tuple[int, int], rng: np.random.Generator
+) -> list[Placement]:
+    """Moves two hands sideways, by equal amounts, until their soft tissue touches.
+
+    Args:
+        hands: The left and the right hand.
+        placements: Where they lie, from left to right.
+        shape: Height and width of the picture.
+        rng: Source of randomness.
+
+    Returns:
+        The new placements: the hands lie over each other by 0.02 to 0.16 hand units where they are closest.
+    """
+    left, right = (tissue_mask(hand, placement, shape) for hand, placement in zip(hands, placements, strict=True))
+    rows = left.any(axis=1) & right.any(axis=1)
+    ends = shape[1] - 1 - np.argmax(left[rows, ::-1], axis=1)
+    starts = np.argmax(right[rows], axis=1)
+    gap = float((starts - ends).min())
+    move = (gap + float(rng.uniform(*_CONTACT)) * placements[0].scale) / 2
+    return [
+        dataclasses.replace(placement, offset=(placement.offset[0] + way, placement.offset[1]))
+        for placement, way in zip(placements, (move, -move), strict=True)
     ]
 
 

@@ -24,7 +24,7 @@ from anomalib_xray.phantom.attenuation import (
 from anomalib_xray.phantom.carrier import Carrier, sample_carrier
 from anomalib_xray.phantom.film import Film, expose, sample_film
 from anomalib_xray.phantom.hand import Hand
-from anomalib_xray.phantom.layout import place_hands
+from anomalib_xray.phantom.layout import bring_together, place_hands
 from anomalib_xray.phantom.markers import Marker, place_marker
 from anomalib_xray.phantom.variants import phalanges, with_extra_digit, without_bone
 
@@ -43,6 +43,7 @@ class SceneOptions:
         carrier: A tilted image carrier on black surroundings.
         marker: A lead marker with the side and initials.
         second_hand: Both hands of the person in one picture.
+        touching: That these touch each other.
         inverted: Bones dark on bright ground.
     """
 
@@ -51,6 +52,7 @@ class SceneOptions:
     carrier: float = 0.0
     marker: float = 0.0
     second_hand: float = 0.0
+    touching: float = 0.0
     inverted: float = 0.0
 
     def __post_init__(self) -> None:
@@ -148,6 +150,9 @@ def render_phantom(
     shape = _sample_shape(rng, lying=len(sides) == 2 or rng.random() < options.landscape)
     hands = [build_hand(person, sample_pose(rng), each) for each in sides]
     placements = place_hands(hands, shape, rng)
+    # No number is drawn unless asked for, so that the other options give the same pictures as without this one.
+    if len(hands) == 2 and options.touching and rng.random() < options.touching:
+        placements = bring_together(hands, placements, shape, rng)
     plate = _Plate(
         shape=shape,
         texture=bone_texture(rng),

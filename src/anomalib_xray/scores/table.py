@@ -26,21 +26,21 @@ from anomalib_xray.io.write import write_atomically
 
 logger = logging.getLogger(__name__)
 
-IDENTITY_COLUMNS = ("image_path", "patient", "study", "label", "pred_label", "pred_score")
+IDENTITY_COLUMNS = ("image_path", "source_path", "patient", "study", "label", "pred_label", "pred_score")
 """Columns of a score table before the named scores."""
 
-LEVELS: dict[str, list[str]] = {"image": ["image_path"], "study": ["patient", "study"], "patient": ["patient"]}
+LEVELS: dict[str, list[str]] = {"image": ["source_path"], "study": ["patient", "study"], "patient": ["patient"]}
 """Units of evaluation and the columns that identify one."""
 
 
 class ScoreTable(Callback):
     """Writes ``scores.csv`` (test) or ``predictions.csv`` (predict) and logs AUROC and average precision.
 
-    One row an image: path, patient, study, label (0 normal, 1 abnormal, empty unknown), decision at the model's
-    threshold, the raw chosen score and every named score. Logged are ``image_``, ``study_`` and ``patient_AUROC`` and
-    ``_AP`` of the chosen score, and the same with ``_<score>`` appended for every named score; in validation with the
-    prefix ``val_``. Patients and studies come from the data set's sample table, joined by path; without them only the
-    images are evaluated.
+    One row an image: path, path of the original that it was prepared from (its own where it was not), patient, study,
+    label (0 normal, 1 abnormal, empty unknown), decision at the model's threshold, the raw chosen score and every named
+    score. Logged are ``image_``, ``study_`` and ``patient_AUROC`` and ``_AP`` of the chosen score, and the same with
+    ``_<score>`` appended for every named score; in validation with the prefix ``val_``. Originals, patients
+    and studies come from the data set's sample table, joined by path; without patients only the images are evaluated.
 
     Models of this project bring it along; for others it is added under ``trainer.callbacks``. Their evaluator logs an
     ``image_AUROC`` of its own, from squashed scores; beside it the one of the raw scores is ``image_AUROC_raw``.
@@ -78,7 +78,7 @@ class ScoreTable(Callback):
         table = pd.DataFrame(self._rows)
         table["pred_label"] = _decisions(pl_module, table["pred_score"].tolist())
         table["label"] = table["label"].astype("Int64")
-        table = _with_patients(table, samples)
+        table = _with_origins(table, samples)
         scores = [column for column in table.columns if column not in IDENTITY_COLUMNS]
         return table[[*IDENTITY_COLUMNS, *scores]]
 
@@ -153,13 +153,15 @@ class ScoreTable(Callback):
 def score_metrics(table: pd.DataFrame) -> dict[str, float]:
     """Computes AUROC and average precision of every score at image, study and patient level.
 
-    A study's or patient's score is the mean over its images, as MURA's authors combine the views of a study (Rajpurkar
-    et al. 2017, section 3); a maximum would grow with the number of images, and abnormal studies have more of them. Its
-    label is abnormal if any image's is.
+    Several prepared images of one original count as one image with the highest of each score: an anomaly of one hand is
+    an anomaly of the picture. A study's or patient's score is the mean over its images, as MURA's authors combine the
+    views of a study (Rajpurkar et al. 2017, section 3); a maximum would grow with the number of images, and abnormal
+    studies have more of them. Its label is abnormal if any image's is.
 
     Args:
         table: Score table with the columns ``image_path``, ``patient``, ``study``, ``label`` (0, 1 or missing),
-            ``pred_score`` and further scores; ``pred_label`` is ignored.
+            ``pred_score`` and further scores; ``pred_label`` is ignored. ``source_path`` tells which rows are of one
+            original; without it each row is an image.
 
     Returns:
         ``{level}_AUROC`` and ``{level}_AP`` of ``pred_score``, and ``{level}_AUROC_{score}`` and ``{level}_AP_{score}``
@@ -168,12 +170,13 @@ def score_metrics(table: pd.DataFrame) -> dict[str, float]:
     """
     labelled = table[table["label"].notna()]
     scores = [column for column in labelled.columns if column not in IDENTITY_COLUMNS or column == "pred_score"]
+    images = _one_row_an_original(labelled, scores)
     metrics: dict[str, float] = {}
     for level, keys in LEVELS.items():
         # Empty ids come back from a CSV file as missing ones.
-        if (labelled[keys].isna() | (labelled[keys] == "")).to_numpy().any():
+        if (images[keys].isna() | (images[keys] == "")).to_numpy().any():
             continue
-        units = labelled.groupby(keys, sort=False).agg({"label": "max", **dict.fromkeys(scores, "mean")})
+        units = images.groupby(keys, sort=False).agg({"label": "max", **dict.fromkeys(scores, "mean")})
         label = units["label"].astype(int)
         if label.nunique() < 2:
             continue
@@ -185,12 +188,23 @@ def score_metrics(table: pd.DataFrame) -> dict[str, float]:
     return metrics
 
 
-def _with_patients(table: pd.DataFrame, samples: pd.DataFrame | None) -> pd.DataFrame:
-    """Joins patients and studies to the rows by path; empty where unknown."""
+def _one_row_an_original(table: pd.DataFrame, scores: list[str]) -> pd.DataFrame:
+    """Merges the rows of an original: the highest of each score, and the label and the ids, which they share."""
+    if "source_path" not in table:
+        return table.assign(source_path=table["image_path"])
+    source = table["source_path"].replace("", None).fillna(table["image_path"])
+    rules = {"patient": "first", "study": "first", "label": "max", **dict.fromkeys(scores, "max")}
+    return table.assign(source_path=source).groupby("source_path", sort=False).agg(rules).reset_index()
+
+
+def _with_origins(table: pd.DataFrame, samples: pd.DataFrame | None) -> pd.DataFrame:
+    """Joins originals, patients and studies to the rows by path; the image itself, or nothing, where unknown."""
     if samples is None or not {"patient", "study"} <= set(samples.columns):
-        return table.assign(patient="", study="")
-    ids = samples[["image_path", "patient", "study"]].astype(str)
-    return table.merge(ids, on="image_path", how="left").fillna({"patient": "", "study": ""})
+        return table.assign(source_path=table["image_path"], patient="", study="")
+    source = samples["source" if "source" in samples else "image_path"]
+    ids = samples[["image_path", "patient", "study"]].assign(source_path=source).astype(str)
+    joined = table.merge(ids, on="image_path", how="left").fillna({"patient": "", "study": ""})
+    return joined.assign(source_path=joined["source_path"].fillna(joined["image_path"]))
 
 
 def _samples(dataloaders: Any) -> pd.DataFrame | None:  # noqa: ANN401  # Lightning types it as anything

@@ -1,0 +1,178 @@
+"""Prepared pictures in place of the originals that a samples table lists.
+
+``anomalib-xray prepare`` leaves a manifest beside the pictures that it wrote, which says what became of each original.
+Folders of other tools, for example Photoshop, have none; there a picture lies under the relative path of its original.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from anomalib_xray.data.splits import SPLITS
+from anomalib_xray.data.table import absolute, has_masks, leads_out
+from anomalib_xray.errors import XrayError
+from anomalib_xray.preparation.record import HOUSEKEEPING, MANIFEST
+
+logger = logging.getLogger(__name__)
+
+_COLUMNS = ("source_path", "image_path", "mask_path", "flags", "error")
+_AGAIN = "run anomalib-xray prepare again with the same --out"
+
+
+def prepared_samples(samples: pd.DataFrame, root: Path, prepared_root: Path) -> pd.DataFrame:
+    """Replaces originals by what was made of them.
+
+    Splits, patients, studies and labels are those of the originals, so they must be given before: a run on prepared
+    pictures then has the same patients in the same splits as one on the originals.
+
+    Args:
+        samples: A samples table of originals, with splits.
+        root: Folder that the preparation was given as ``--root``.
+        prepared_root: Folder with the prepared pictures.
+
+    Returns:
+        A new samples table. With a manifest it has a row for each prepared picture, several where an original gave
+        several, and the column ``flags``: words about the picture, separated by spaces. Originals that could not be
+        prepared are left out, which a warning counts. Without a manifest it has the rows of ``samples``, with their
+        masks too from the prepared folder.
+
+    Raises:
+        XrayError: The manifest is unusable or does not list all of the originals, the preparation has not ended, or an
+            original is not below ``root``.
+    """
+    if (prepared_root / MANIFEST).is_file():
+        return _by_manifest(samples, root, prepared_root)
+    if (prepared_root / HOUSEKEEPING).is_dir():
+        raise XrayError(f"{prepared_root} has no {MANIFEST} yet, because its preparation has not ended; {_AGAIN}.")
+    return samples.assign(
+        **{
+            column: [
+                str(prepared_counterpart(Path(path), root, prepared_root)) if path else "" for path in samples[column]
+            ]
+            for column in ("image_path", "mask_path")
+        }
+    )
+
+
+def leave_out_flagged(samples: pd.DataFrame, flags: Sequence[str]) -> pd.DataFrame:
+    """Takes pictures with some flags out of the train split, and logs how many; val and test keep theirs.
+
+    Args:
+        samples: A samples table with splits.
+        flags: The flags, as in the manifest.
+
+    Returns:
+        A new samples table.
+
+    Raises:
+        XrayError: The pictures carry no flags, because they do not come from a manifest.
+    """
+    if "flags" not in samples:
+        raise XrayError(
+            f"drop_flagged needs pictures with a {MANIFEST}: prepare them with anomalib-xray prepare and set"
+            " prepared_root, or leave drop_flagged out."
+        )
+    train = samples["split"] == "train"
+    found = samples["flags"].str.split()
+    has = {flag: train & found.map(lambda words, flag=flag: flag in words) for flag in flags}
+    left_out = pd.DataFrame(has, index=samples.index).any(axis=1)
+    counts = ", ".join(f"{int(rows.sum())} {flag}" for flag, rows in has.items())
+    logger.info("%d flagged pictures are left out of training: %s.", left_out.sum(), counts)
+    return samples[~left_out].reset_index(drop=True)
+
+
+def prepared_counterpart(path: Path, root: Path, prepared_root: Path) -> Path:
+    """The prepared picture, of a folder without a manifest, that stands for an original.
+
+    Args:
+        path: The original, below ``root``.
+        root: The data set's folder.
+        prepared_root: The folder that holds the prepared pictures under the same relative paths; a JPEG's may have
+            become a PNG.
+
+    Returns:
+        The path below ``prepared_root``. Whether it exists is for :func:`.table.check_samples` to say.
+
+    Raises:
+        XrayError: ``path`` is not below ``root``, so that it has no relative path.
+    """
+    prepared = prepared_root / _relative(path, root)
+    as_png = prepared.with_suffix(".png")
+    return as_png if as_png.is_file() and not prepared.is_file() else prepared
+
+
+def read_manifest(folder: Path) -> pd.DataFrame:
+    """Reads what became of each original.
+
+    Args:
+        folder: A folder that ``anomalib-xray prepare`` wrote.
+
+    Returns:
+        One row a prepared picture, and one for each original that failed: ``source_path`` (relative to the originals'
+        root), ``image_path`` and ``mask_path`` (absolute; empty where there is none), ``flags`` (words separated by
+        spaces) and ``error`` (empty where fine).
+
+    Raises:
+        XrayError: The manifest cannot be read, lacks a column, or names a file outside of the folder.
+    """
+    path = folder / MANIFEST
+    try:
+        # The plans that the manifest also records would fill the memory.
+        rows = pd.read_csv(path, usecols=lambda name: name in _COLUMNS, dtype=str, keep_default_na=False)
+    except (OSError, ValueError) as error:  # pandas' parser errors are ValueErrors
+        raise XrayError(f"{path} cannot be read as a CSV table: {str(error).strip()}; {_AGAIN}.") from error
+    missing = [column for column in _COLUMNS if column not in rows]
+    if missing:
+        raise XrayError(f"{path} has no column {', '.join(missing)}; {_AGAIN}.")
+    for column in ("image_path", "mask_path"):
+        rows[column] = [_inside(folder, name) if name else "" for name in rows[column]]
+    return rows
+
+
+def _by_manifest(samples: pd.DataFrame, root: Path, prepared_root: Path) -> pd.DataFrame:
+    originals = samples.assign(source_path=[_relative(Path(path), root).as_posix() for path in samples["source"]])
+    manifest = read_manifest(prepared_root)
+    unknown = originals[~originals["source_path"].isin(manifest["source_path"])]
+    if len(unknown) > 0:
+        raise XrayError(
+            f"{len(unknown)} of {len(originals)} radiographs below {root} are not in {prepared_root / MANIFEST}, the"
+            f" first is {unknown.iloc[0].source_path}; run anomalib-xray prepare again with --root {root} and"
+            f" --out {prepared_root}."
+        )
+    rows = originals.drop(columns=["image_path", "mask_path"]).merge(manifest, on="source_path")
+    failed = rows["image_path"] == ""
+    if failed.any():
+        _warn_of_failures(rows[failed])
+    if has_masks(samples) and not has_masks(rows):
+        logger.warning("No anomaly mask was prepared for %s, so pixels are not evaluated.", prepared_root)
+    return rows[~failed][[*samples.columns, "flags"]].sort_values("image_path", ignore_index=True)
+
+
+def _warn_of_failures(rows: pd.DataFrame) -> None:
+    counts = rows["split"].value_counts()
+    logger.warning(
+        "%d radiographs could not be prepared and are left out: %s; the first is %s: %s",
+        len(rows),
+        ", ".join(f"{counts[split]} of {split}" for split in SPLITS if split in counts),
+        rows.iloc[0].source_path,
+        rows.iloc[0].error,
+    )
+
+
+def _relative(path: Path, root: Path) -> Path:
+    """The path of an original below its root."""
+    if not path.is_relative_to(root):
+        raise XrayError(f"{path} is not below {root}, so no prepared picture can stand for it; set the root.")
+    return path.relative_to(root)
+
+
+def _inside(folder: Path, name: str) -> str:
+    """The absolute path of a manifest's cell."""
+    path = absolute(folder / name)
+    if leads_out(path, folder):
+        raise XrayError(f"{folder / MANIFEST} names {name}, which is not below {folder}; {_AGAIN}.")
+    return str(path)

@@ -1,0 +1,175 @@
+"""Open the data set of a DICOM file that nobody vouches for."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from io import BytesIO
+from threading import Lock
+from typing import TYPE_CHECKING
+
+from anomalib_xray.errors import XrayError
+from anomalib_xray.io.formats import MAX_BYTES
+
+if TYPE_CHECKING:
+    from pydicom import Dataset
+
+_MAX_READS = 100_000
+"""Pieces that a data set is read in; a radiograph has some hundred elements, an element takes one to three."""
+_MAX_VALUE = 2**21
+"""Bytes of a value beside the pixels, whole sequences among them."""
+_MAX_SIMPLE_VALUE = 2**18
+"""Bytes of a value that is no sequence; the longest that is read is a lookup table of 65536 entries."""
+_INFLATED_AT_ONCE = 2**20
+
+_one_at_a_time = Lock()
+
+
+class BoundedReader(BytesIO):
+    """Content that is read in a limited number of limited pieces.
+
+    A hostile file of some megabytes can hold millions of nested elements, or one text of a million values; pydicom
+    would make objects of them all.
+    """
+
+    def __init__(self, content: bytes, *, largest: int = MAX_BYTES) -> None:
+        super().__init__(content)
+        self._largest = largest
+        self._reads_left = _MAX_READS
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """Reads the next piece.
+
+        Args:
+            size: Number of bytes; all that are left if negative or None.
+
+        Returns:
+            The bytes, fewer at the end.
+
+        Raises:
+            ValueError: A limit is reached.
+        """
+        self._reads_left -= 1
+        piece = super().read(size)
+        if self._reads_left < 0 or len(piece) > self._largest:
+            raise ValueError("unusually many or large elements")
+        return piece
+
+
+@contextmanager
+def reading_dicom(name: str) -> Iterator[None]:
+    """Turns whatever pydicom and its decoders raise into one sentence, and keeps them silent.
+
+    Their messages quote values of the file, which may be a patient's; so neither their warnings nor their log nor their
+    errors are passed on. One thread at a time, because the filters of warnings belong to the process.
+
+    Args:
+        name: What the sentence calls the file.
+
+    Raises:
+        XrayError: Anything was raised within.
+    """
+    logger = logging.getLogger("pydicom")
+    with _one_at_a_time, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        was_disabled, logger.disabled = logger.disabled, True
+        try:
+            import pydicom  # noqa: F401  # optional: the rest of the package works without it
+
+            yield
+        except XrayError:
+            raise
+        except ModuleNotFoundError:
+            raise XrayError(
+                f"{name} is a DICOM file, which needs more than the base installation: "
+                "pip install 'anomalib-xray[dicom]'."
+            ) from None
+        except Exception:
+            raise XrayError(
+                f"{name} is damaged, or DICOM of a kind that is not supported; export it again, uncompressed or as PNG."
+            ) from None
+        finally:
+            logger.disabled = was_disabled
+
+
+def read_elements(content: bytes, keywords: Sequence[str]) -> Dataset:
+    """Reads some elements of a DICOM file's data set, up to its pixels.
+
+    To be called within :func:`reading_dicom`.
+
+    Args:
+        content: The file; a deflated one must have gone through :func:`inflated`.
+        keywords: Keywords of the elements to read.
+
+    Returns:
+        The data set with the elements that the file has, and the file's meta information.
+
+    Raises:
+        ValueError: A value is too large, or there are too many elements.
+        Exception: Anything that pydicom raises.
+    """
+    from pydicom import dcmread
+    from pydicom.datadict import dictionary_VR
+
+    reader = BoundedReader(content, largest=_MAX_VALUE)
+    data_set = dcmread(reader, stop_before_pixels=True, specific_tags=list(keywords))
+    for element in data_set.elements():
+        if dictionary_VR(element.tag) != "SQ" and len(element.value or b"") > _MAX_SIMPLE_VALUE:
+            raise ValueError("an unusually large element")
+    return data_set
+
+
+def inflated(content: bytes, name: str) -> bytes:
+    """The file itself, or an uncompressed equivalent of one whose whole data set is deflated (PS3.5, section A.5).
+
+    To be called within :func:`reading_dicom`.
+
+    Args:
+        content: The file.
+        name: What messages call it.
+
+    Returns:
+        A file with the same data set, not deflated.
+
+    Raises:
+        XrayError: The data set would become larger than any radiograph.
+        Exception: Anything that pydicom or zlib raises.
+    """
+    from pydicom.dataset import FileMetaDataset
+    from pydicom.filebase import DicomBytesIO
+    from pydicom.filereader import read_dataset, read_preamble
+    from pydicom.filewriter import write_file_meta_info
+    from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian
+
+    reader = BoundedReader(content, largest=_MAX_VALUE)
+    preamble = read_preamble(reader, force=False) or b""
+    meta = read_dataset(
+        reader, is_implicit_VR=False, is_little_endian=True, stop_when=lambda tag, _vr, _length: tag >> 16 != 2
+    )
+    if meta.get("TransferSyntaxUID") != DeflatedExplicitVRLittleEndian:
+        return content
+    plain = DicomBytesIO()
+    plain.write(preamble + b"DICM")
+    plain_meta = FileMetaDataset()
+    plain_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    write_file_meta_info(plain, plain_meta, enforce_standard=False)
+    return plain.getvalue() + _inflated(content[reader.tell() :], name)
+
+
+def _inflated(deflated: bytes, name: str) -> bytes:
+    """Inflates piece by piece, so that a few kilobytes cannot become gigabytes."""
+    inflater = zlib.decompressobj(-zlib.MAX_WBITS)
+    pieces, size = [], 0
+    while not inflater.eof:
+        piece = inflater.decompress(inflater.unconsumed_tail or deflated, _INFLATED_AT_ONCE)
+        deflated = b""
+        size += len(piece)
+        if size > MAX_BYTES:
+            raise XrayError(f"{name} inflates to more than {MAX_BYTES} bytes; at most as many are read.")
+        if not piece and not inflater.eof:
+            raise ValueError("the deflated data set is truncated")
+        pieces.append(piece)
+    return b"".join(pieces)

@@ -1,0 +1,101 @@
+"""The few things that are read from a DICOM file beside its pixels."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from anomalib_xray.io.dicom_dataset import inflated, read_elements, reading_dicom
+from anomalib_xray.io.formats import is_dicom
+from anomalib_xray.io.read import read_bytes
+
+if TYPE_CHECKING:
+    from pydicom import Dataset
+
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+_SIDES = _words("R L U B")
+_WORDS: Mapping[str, frozenset[str]] = {
+    "Modality": _words("CR CT DX IO MG MR NM OT PT PX RF RG SC US XA XC"),
+    "BodyPartExamined": _words("""
+        ABDOMEN ABDOMENPELVIS ACJOINT ANKLE ARM BREAST CALCANEUS CERVICALSPINE CHEST CHESTABDOMEN CLAVICLE COCCYX CSPINE
+        CTSPINE ELBOW EXTREMITY FEMUR FINGER FOOT FOREARM HAND HEAD HIP HUMERUS JAW KNEE LEG LOWERLEG LSPINE LSSPINE
+        LUMBARSPINE MANDIBLE MAXILLA NECK ORBIT PATELLA PELVIS RADIUSULNA RIB SACRUM SCAPULA SHOULDER SIJOINT SINUS
+        SKULL SPINE SSPINE STERNUM THIGH THORACICSPINE THUMB TIBIAFIBULA TLSPINE TMJ TOE TSPINE UPPERARM WHOLEBODY WRIST
+        ZYGOMA
+    """),
+    "Laterality": _SIDES,
+    "ImageLaterality": _SIDES,
+    "ViewPosition": _words("""
+        AP PA LL RL RLD LLD RLO LLO LAO RAO LPO RPO LAT LATERAL ML LM MLO CC XCCL OBL OBLIQUE AXIAL TANGENTIAL SUNRISE
+        DORSOPALMAR PALMODORSAL DP
+    """),
+    "PhotometricInterpretation": _words("MONOCHROME1 MONOCHROME2 RGB YBR_FULL YBR_FULL_422 YBR_ICT YBR_RCT")
+    | {"PALETTE COLOR"},
+}
+"""Words that are kept, by keyword; from PS3.3 and, for body parts, PS3.16 annex L. A person's name is none of them."""
+
+_COUNTS = ("Rows", "Columns", "BitsStored")
+_SPACINGS = ("PixelSpacing", "ImagerPixelSpacing")
+_SPACING = re.compile(r"\d{1,2}(\.\d{1,8})?")
+
+
+def read_tags(source: str | Path | bytes) -> dict[str, str]:
+    """Reads what a DICOM file says about its radiograph, and nothing about the patient.
+
+    Only the elements named here are ever read, and only values out of closed lists and numbers of a plausible form are
+    kept: an element that is meant for a code is where a person's name lands by mistake.
+
+    Args:
+        source: Path or content of the file.
+
+    Returns:
+        Those of ``Modality``, ``BodyPartExamined``, ``Laterality``, ``ImageLaterality``, ``ViewPosition``,
+        ``PhotometricInterpretation``, ``Rows``, ``Columns``, ``BitsStored``, ``PixelSpacing`` and
+        ``ImagerPixelSpacing`` (millimetres between rows and between columns, divided by a backslash) that the file has
+        and that are kept. Empty for a file that is not DICOM.
+
+    Raises:
+        XrayError: The file cannot be read, or is damaged, or pydicom is missing.
+    """
+    content = source if isinstance(source, bytes) else read_bytes(source)
+    name = "The file" if isinstance(source, bytes) else str(source)
+    if not is_dicom(content):
+        return {}
+    with reading_dicom(name):
+        data_set = read_elements(inflated(content, name), (*_WORDS, *_COUNTS, *_SPACINGS))
+        found = {
+            **{keyword: _word(data_set, keyword) for keyword in _WORDS},
+            **{keyword: _count(data_set, keyword) for keyword in _COUNTS},
+            **{keyword: _spacing(data_set, keyword) for keyword in _SPACINGS},
+        }
+    return {keyword: value for keyword, value in found.items() if value}
+
+
+def _value(data_set: Dataset, keyword: str) -> Any:  # noqa: ANN401  # whatever the file holds
+    """The value of an element, None if it is missing or cannot be understood."""
+    try:
+        return data_set.get(keyword)
+    except (ValueError, TypeError, NotImplementedError):
+        return None
+
+
+def _word(data_set: Dataset, keyword: str) -> str:
+    value = str(_value(data_set, keyword) or "")
+    return value if value in _WORDS[keyword] else ""
+
+
+def _count(data_set: Dataset, keyword: str) -> str:
+    value = _value(data_set, keyword)
+    return str(value) if isinstance(value, int) else ""
+
+
+def _spacing(data_set: Dataset, keyword: str) -> str:
+    value = _value(data_set, keyword)
+    numbers = [str(number) for number in value] if isinstance(value, list) or hasattr(value, "append") else []
+    return "\\".join(numbers) if len(numbers) == 2 and all(map(_SPACING.fullmatch, numbers)) else ""

@@ -1,0 +1,1 @@
+"""Preparation: raw radiographs become clean, masked ones. No torch: the device prepares with the same code."""

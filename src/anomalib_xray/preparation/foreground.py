@@ -1,0 +1,175 @@
+"""Foreground: the hands keep their grey levels, everything else becomes 0."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal, TypeAlias, cast, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from anomalib_xray.errors import XrayError
+from anomalib_xray.io.read import Radiograph
+from anomalib_xray.preparation.segmentation.flat import Flat
+from anomalib_xray.preparation.segmentation.grabcut import GrabCut
+from anomalib_xray.preparation.segmentation.network import SHIPPED_MODEL, Network, Output
+from anomalib_xray.preparation.segmentation.ready_masks import ReadyMasks
+from anomalib_xray.preparation.segmentation.segmenter import ForegroundSegmenter
+from anomalib_xray.preparation.step import Mask, Place, Plan, Step
+from anomalib_xray.preparation.view import full_mask, small_view
+
+Method: TypeAlias = Literal["auto", "flat", "grabcut", "network", "masks"]
+
+NO_FOREGROUND = "no_foreground"
+"""Flag: nothing stands out from the background; the picture passes as it is."""
+DOUBTFUL = "foreground_doubtful"
+"""Flag: two methods disagree, or the foreground is implausibly small or large."""
+NO_READY_MASK = "no_ready_mask"
+"""Flag: nobody drew a mask of this picture; the method ``flat`` stood in."""
+
+_LEAST_AGREEMENT = 0.8
+_PLAUSIBLE_SHARE = (0.03, 0.62)
+
+
+class Foreground(Step):
+    """Sets the background to 0 and leaves the foreground at 1 at least (arXiv 2001.10883, section on preprocessing).
+
+    The picture should have bright bones and be cropped to its carrier. Everything is found in a view of at most 512
+    pixels, and at that resolution.
+
+    Args:
+        method: How the foreground is found. ``flat`` takes what stands out from a smooth background; ``network`` asks
+            a network; ``auto`` takes the result of ``flat``, unless the network's overlaps it by less than 0.8
+            (intersection over union), which is flagged; ``grabcut`` is the alternative that was tried for the
+            publication; ``masks`` takes masks that were drawn already, and ``flat`` where one is missing, which is
+            flagged.
+        model: OpenVINO or ONNX file of a network of your own, for ``auto`` and ``network``; by default the one that
+            comes with this package.
+        model_output: What the network gives for a pixel: the probability of foreground, or its logit.
+        masks: Folder of the drawn masks, for ``masks``: below it, the mask of ``a/b.jpg`` is ``a/b.png``, as large as
+            the original and 0 on the background.
+
+    Raises:
+        XrayError: A setting is unknown, missing or without effect, or the file or folder does not exist.
+    """
+
+    def __init__(
+        self,
+        method: Method = "auto",
+        model: Path | None = None,
+        model_output: Output = "probabilities",
+        masks: Path | None = None,
+    ) -> None:
+        _check_settings(method, model, model_output, masks)
+        self.method = method
+        self.network = Network(SHIPPED_MODEL if model is None else model, model_output)
+        self.masks = None if masks is None else ReadyMasks(masks)
+
+    def plan(self, image: Radiograph) -> Plan:
+        """Finds the foreground.
+
+        Args:
+            image: (H, W), uint8 or uint16.
+
+        Returns:
+            The ``mask`` (H, W) of the hands; no parameters and the flag ``no_foreground`` where none are found. The
+            flag ``foreground_doubtful`` asks for a look at the result, ``no_ready_mask`` for a drawn mask.
+
+        Raises:
+            XrayError: The network cannot be loaded.
+        """
+        view = small_view(image)
+        if self.method == "auto":
+            mask, agreed = _agreed(view, Flat(), self.network)
+            return _planned(mask, image.shape, () if agreed else (DOUBTFUL,))
+        if self.method == "masks":
+            return _planned(Flat().segment(view), image.shape, (NO_READY_MASK,))
+        segmenters: dict[str, ForegroundSegmenter] = {"flat": Flat(), "grabcut": GrabCut(), "network": self.network}
+        return _planned(segmenters[self.method].segment(view), image.shape)
+
+    def plan_at(self, image: Radiograph, place: Place) -> Plan:
+        """Plans like :meth:`plan`, with the mask that was drawn for the original where there is one.
+
+        Args:
+            image: (H, W), uint8 or uint16.
+            place: Where it comes from.
+
+        Returns:
+            The plan.
+
+        Raises:
+            XrayError: The drawn mask cannot be used, or the network cannot be loaded.
+        """
+        drawn = self.masks.mask_at(place, image.shape) if self.masks else None
+        if drawn is None:
+            return self.plan(image)
+        return Plan({"mask": drawn}) if drawn.any() else Plan(flags=(NO_FOREGROUND,))
+
+    def apply(self, image: Radiograph, plan: Plan) -> Radiograph:
+        """Sets everything outside of the planned mask to 0, and what is 0 inside of it to 1.
+
+        Args:
+            image: (H, W), uint8 or uint16; not changed.
+            plan: A plan with the ``mask`` of a picture of this size.
+
+        Returns:
+            (H, W), of the same depth.
+        """
+        return cast("Radiograph", np.where(plan.parameters["mask"], np.maximum(image, 1), 0).astype(image.dtype))
+
+    def fingerprint(self, name: str) -> str:
+        """SHA-256 of the network's files, or of the drawn mask.
+
+        Args:
+            name: Path of the original below its root, with forward slashes.
+
+        Returns:
+            The hash; empty where neither is used.
+
+        Raises:
+            XrayError: A file cannot be read.
+        """
+        if self.masks is not None:
+            return self.masks.fingerprint(name)
+        return self.network.fingerprint() if self.method in ("auto", "network") else ""
+
+
+def _check_settings(method: str, model: Path | None, model_output: str, masks: Path | None) -> None:
+    if method not in get_args(Method):
+        raise XrayError(f"The method {method!r} is unknown; choose one of {', '.join(get_args(Method))}.")
+    if model_output not in get_args(Output):
+        raise XrayError(f"The model_output {model_output!r} is unknown; choose one of {', '.join(get_args(Output))}.")
+    if (masks is not None) != (method == "masks"):
+        raise XrayError("The setting masks, a folder, and the method 'masks' need each other: give both or neither.")
+    if model is not None and method not in ("auto", "network"):
+        raise XrayError(f"The setting model has no effect with the method {method!r}: leave it out.")
+    if model is None and model_output != "probabilities":
+        raise XrayError("The setting model_output belongs to a model of your own: set model, or leave it out.")
+    if masks is not None and not masks.is_dir():
+        raise XrayError(f"The folder of masks {masks} does not exist.")
+    if model is not None and not model.is_file():
+        raise XrayError(f"The model {model} does not exist: give an .xml or .onnx file.")
+
+
+def _agreed(view: NDArray[np.uint8], first: ForegroundSegmenter, check: ForegroundSegmenter) -> tuple[Mask, bool]:
+    """The first method's mask and True where the second one agrees, else the more plausible mask and False."""
+    mask, checked = first.segment(view), check.segment(view)
+    either = int((mask | checked).sum())
+    if either == 0 or (mask & checked).sum() / either >= _LEAST_AGREEMENT:
+        return mask, True
+    return (checked if _plausible(checked) or (not _plausible(mask) and checked.any()) else mask), False
+
+
+def _plausible(mask: Mask) -> bool:
+    least, most = _PLAUSIBLE_SHARE
+    return bool(least <= mask.mean() <= most)
+
+
+def _planned(mask: Mask, shape: tuple[int, ...], flags: tuple[str, ...] = ()) -> Plan:
+    """The plan for a picture (H, W) in whose view a mask was found."""
+    full = full_mask(mask, shape)
+    if not full.any():
+        return Plan(flags=(*(flag for flag in flags if flag != DOUBTFUL), NO_FOREGROUND))
+    if not _plausible(mask) and DOUBTFUL not in flags:
+        flags = (*flags, DOUBTFUL)
+    return Plan({"mask": full}, flags)

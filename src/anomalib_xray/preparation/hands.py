@@ -1,0 +1,172 @@
+"""The step that finds the hands, crops them, and makes two pictures of one that shows both."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal, cast
+
+import cv2
+import numpy as np
+
+from anomalib_xray.errors import XrayError
+from anomalib_xray.io.read import Radiograph
+from anomalib_xray.preparation.localization.contours import find_hands
+from anomalib_xray.preparation.localization.detector import Detector
+from anomalib_xray.preparation.localization.division import divide
+from anomalib_xray.preparation.localization.labels import Labels
+from anomalib_xray.preparation.step import Mask, Matrix, Plan, Step
+from anomalib_xray.preparation.view import small_view
+
+_SMALL = 0.04  # share of the picture below which a hand has too few pixels to be judged, or is none
+_RAGGED = 0.02  # share of the picture's frame that the outline of a forearm may leave out
+_GROWN = 2.0  # pixels of the view by which a hand reaches over its outline there, to keep its rim in a larger picture
+
+
+class Hands(Step):
+    """Crops the hands. What is not hand becomes background; a picture of two hands becomes two, from left to right.
+
+    Comes after the foreground step: the mask of all hands is where the picture is not 0. The method ``contours`` takes
+    each connected part of it for a hand, and cuts a part with two palms, which are hands that touch. The method
+    ``detector`` gives each part to the box of a trained network that holds it, and divides a part that several boxes
+    hold; on a picture without foreground mask it crops the boxes themselves, as
+    arXiv 2001.10883 did.
+
+    Flags: ``no_hand`` (the picture passes unchanged), ``two_hands``, ``several_hands`` (three or more, of which some
+    are hardly hands), ``hands_touching`` (they were cut apart), ``hand_cut`` (a hand leaves the picture at two places
+    or more) and ``small_hand`` (a hand covers less than 4 % of the picture).
+
+    Args:
+        method: ``contours`` needs no training; ``detector`` needs ``model``.
+        margin: Background left around a hand, as a share of the longer side of its box, 0 to 1; never more than the
+            picture has.
+        smallest: With ``contours``: share of the largest part's area below which a part is dropped as no hand, above 0
+            and up to 1.
+        model: With ``detector``: the .xml file that ``anomalib-xray train-localizer`` wrote, with its .bin and .json.
+        threshold: With ``detector``: score from which on a box counts, 0 to 1; the model's own when not given.
+        try_rotated: With ``detector``: looks at the picture turned by 90 degrees too, and takes those boxes if they are
+            more, as published.
+
+    Raises:
+        XrayError: A setting has an impossible value.
+    """
+
+    def __init__(
+        self,
+        method: Literal["contours", "detector"] = "contours",
+        margin: float = 0.02,
+        smallest: float = 0.2,
+        model: Path | None = None,
+        threshold: float | None = None,
+        try_rotated: bool = False,
+    ) -> None:
+        if method not in ("contours", "detector"):
+            raise XrayError(f"method is contours or detector, not {method!r}.")
+        if not 0 <= margin <= 1:
+            raise XrayError(f"margin is a share from 0 to 1, not {margin}.")
+        if not 0 < smallest <= 1:
+            raise XrayError(f"smallest is a share above 0 and up to 1, not {smallest}.")
+        if threshold is not None and not 0 <= threshold <= 1:
+            raise XrayError(f"threshold is a score from 0 to 1, not {threshold}.")
+        if (method == "detector") != (model is not None):
+            raise XrayError("method: detector and model belong together: set both, or neither.")
+        self.margin = margin
+        self.smallest = smallest
+        self.detector = None if model is None else Detector(Path(model), threshold, try_rotated)
+
+    def plan(self, image: Radiograph) -> Plan:
+        """Finds the hands.
+
+        Args:
+            image: (H, W), uint8 or uint16; the background is 0.
+
+        Returns:
+            ``hands``: for each its ``box`` [x0, y0, x1, y1], the second corner outside, and its ``mask``, which has the
+            size of the box.
+
+        Raises:
+            XrayError: The detector's model cannot be used.
+        """
+        shown = image > 0
+        foreground = small_view(shown.astype(np.uint8) * np.uint8(255)) > 127
+        if self.detector is None:
+            labels, touching = find_hands(foreground, self.smallest)
+        else:
+            labels, touching = divide(foreground, self.detector.boxes(small_view(image)))
+        count = int(labels.max(initial=0))
+        if count == 0:
+            return Plan(flags=("no_hand",))
+        grown = _in_size_of(labels, shown.shape)
+        hands = [self._cropped(shown & (grown == number)) for number in range(1, count + 1)]
+        return Plan({"hands": hands}, _flags(labels, touching=touching))
+
+    def parts(self, plan: Plan) -> Sequence[Plan]:
+        """One plan a hand, from left to right."""
+        return [Plan({"hands": [hand]}, plan.flags) for hand in plan.parameters["hands"]]
+
+    def apply(self, image: Radiograph, plan: Plan) -> Radiograph:
+        """Crops the one hand of a plan's part; everything else within the box becomes 0."""
+        (hand,) = plan.parameters["hands"]
+        x0, y0, x1, y1 = hand["box"]
+        return cast("Radiograph", np.where(hand["mask"], image[y0:y1, x0:x1], image.dtype.type(0)))
+
+    def matrix(self, plan: Plan) -> Matrix:
+        """The shift to the corner of the one hand of a plan's part."""
+        (hand,) = plan.parameters["hands"]
+        x0, y0, _, _ = hand["box"]
+        return np.array([[1.0, 0.0, -x0], [0.0, 1.0, -y0], [0.0, 0.0, 1.0]])
+
+    def fingerprint(self, name: str) -> str:
+        """Hash of the detector's files; empty without one."""
+        del name
+        return "" if self.detector is None else self.detector.fingerprint()
+
+    def _cropped(self, hand: Mask) -> dict[str, Any]:
+        """A hand's mask (H, W) as its box with margin, and its mask therein."""
+        x0, y0, width, height = cv2.boundingRect(hand.astype(np.uint8))
+        margin = round(self.margin * max(width, height))
+        box = [
+            max(x0 - margin, 0),
+            max(y0 - margin, 0),
+            min(x0 + width + margin, hand.shape[1]),
+            min(y0 + height + margin, hand.shape[0]),
+        ]
+        return {"box": box, "mask": hand[box[1] : box[3], box[0] : box[2]].copy()}
+
+
+def _in_size_of(labels: Labels, shape: tuple[int, ...]) -> Labels:
+    """The hands (H, W) of a picture, from those (h, w) of its view."""
+    if labels.shape == shape:
+        return labels
+    distance, nearest = cv2.distanceTransformWithLabels(
+        (labels == 0).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_5, labelType=cv2.DIST_LABEL_PIXEL
+    )
+    # OpenCV numbers the hands' pixels and says which of them is nearest: from the number to the hand it belongs to.
+    owners = np.zeros(int(nearest.max()) + 1, np.int32)
+    owners[nearest[labels > 0]] = labels[labels > 0]
+    grown = np.where(distance <= _GROWN, owners[nearest], 0)
+    larger = cv2.resize(grown.astype(np.uint8), (shape[1], shape[0]), interpolation=cv2.INTER_NEAREST)
+    return np.asarray(larger, np.int32)
+
+
+def _flags(labels: Labels, *, touching: bool) -> tuple[str, ...]:
+    """What a person should know about the hands (H, W) of a picture."""
+    hands = [labels == number for number in range(1, int(labels.max()) + 1)]
+    raised = {
+        "two_hands": len(hands) == 2,
+        "several_hands": len(hands) > 2,
+        "hands_touching": touching,
+        "hand_cut": any(_exits(hand) > 1 for hand in hands),
+        "small_hand": any(hand.mean() < _SMALL for hand in hands),
+    }
+    return tuple(flag for flag, is_so in raised.items() if is_so)
+
+
+def _exits(hand: Mask) -> int:
+    """At how many places a hand (H, W) leaves the picture; a forearm that leaves it at a corner does so once."""
+    frame = np.concatenate([hand[0], hand[1:, -1], hand[-1, -2::-1], hand[-2:0:-1, 0]])
+    places = np.flatnonzero(frame)
+    if places.size == 0:
+        return 0
+    # The outline of a forearm is ragged, hence the tolerance.
+    return int(np.count_nonzero(np.diff(places, append=places[0] + frame.size) > _RAGGED * frame.size))

@@ -1,0 +1,156 @@
+"""What was done to a picture, step by step, as it is recorded and replayed."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import cv2
+import numpy as np
+
+from anomalib_xray.errors import XrayError
+from anomalib_xray.preparation.step import Mask, Plan
+
+_MASK = "$mask"
+
+
+@dataclass(frozen=True)
+class Action:
+    """What one step did to a picture.
+
+    Attributes:
+        step: The step's name.
+        fingerprint: Of the step and its settings; plans of another fingerprint are made anew.
+        plan: The plan.
+        part: Which part of the plan this picture is, counted from 0.
+    """
+
+    step: str
+    fingerprint: str
+    plan: Plan
+    part: int = 0
+
+
+History: TypeAlias = tuple[Action, ...]
+"""One action a step of the pipeline, in order."""
+
+
+def flags_of(history: History) -> list[str]:
+    """All flags of a history, each once, in order."""
+    return list(dict.fromkeys(flag for action in history for flag in action.plan.flags))
+
+
+def settled(plan: Plan) -> Plan:
+    """The plan as it comes back from a record, so that a first run and a replay apply exactly the same.
+
+    Args:
+        plan: What a step returned.
+
+    Returns:
+        The plan with JSON's types: lists instead of tuples, masks of their own.
+
+    Raises:
+        TypeError: A parameter is neither a JSON value nor a boolean mask.
+    """
+    return Plan({key: _settled(value) for key, value in plan.parameters.items()}, plan.flags)
+
+
+def encode_history(history: History) -> list[dict[str, Any]]:
+    """Turns a history into values that JSON has; masks become PNG files in base 64."""
+    return [
+        {
+            "step": action.step,
+            "fingerprint": action.fingerprint,
+            "part": action.part,
+            "flags": list(action.plan.flags),
+            "parameters": {key: _encoded(value) for key, value in action.plan.parameters.items()},
+        }
+        for action in history
+    ]
+
+
+def decode_history(entries: list[dict[str, Any]]) -> History:
+    """Reads what :func:`encode_history` wrote.
+
+    Raises:
+        KeyError, TypeError, ValueError: The entries are not a history.
+        XrayError: A mask is damaged.
+    """
+    return tuple(
+        Action(
+            entry["step"],
+            entry["fingerprint"],
+            Plan({key: _decoded(value) for key, value in entry["parameters"].items()}, tuple(entry["flags"])),
+            int(entry["part"]),
+        )
+        for entry in entries
+    )
+
+
+def summarised(history: History) -> dict[str, Any]:
+    """The parameters of each step that did something, for people to read: a mask is only its share of the picture."""
+    return {
+        action.step: {
+            **({"part": action.part + 1} if action.part else {}),
+            **{key: _readable(value) for key, value in action.plan.parameters.items()},
+        }
+        for action in history
+        if action.plan.parameters
+    }
+
+
+def _settled(value: Any) -> Any:  # noqa: ANN401  # any JSON value
+    if isinstance(value, np.ndarray) and value.dtype == np.bool_ and value.ndim == 2:
+        return value
+    if isinstance(value, Mapping):
+        return {str(key): _settled(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_settled(item) for item in value]
+    if value is None or isinstance(value, str | bool | int | float):
+        return value
+    raise TypeError(f"a plan holds JSON values and boolean masks, not {type(value).__name__}")
+
+
+def _encoded(value: Any) -> Any:  # noqa: ANN401  # any JSON value
+    if isinstance(value, np.ndarray):
+        return {_MASK: _encoded_mask(value)}
+    if isinstance(value, Mapping):
+        return {key: _encoded(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_encoded(item) for item in value]
+    return value
+
+
+def _decoded(value: Any) -> Any:  # noqa: ANN401  # any JSON value
+    if isinstance(value, dict) and _MASK in value:
+        return _decoded_mask(value[_MASK])
+    if isinstance(value, dict):
+        return {key: _decoded(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_decoded(item) for item in value]
+    return value
+
+
+def _readable(value: Any) -> Any:  # noqa: ANN401  # any JSON value
+    if isinstance(value, np.ndarray):
+        return f"mask of {value.mean():.1%}"
+    if isinstance(value, Mapping):
+        return {key: _readable(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_readable(item) for item in value]
+    return value
+
+
+def _encoded_mask(mask: Mask) -> str:
+    # One bit a pixel: a hand of 512 x 400 pixels takes about 2 KB.
+    _, content = cv2.imencode(".png", mask.astype(np.uint8) * np.uint8(255), [cv2.IMWRITE_PNG_BILEVEL, 1])
+    return base64.b64encode(content.tobytes()).decode("ascii")
+
+
+def _decoded_mask(text: str) -> Mask:
+    mask = cv2.imdecode(np.frombuffer(base64.b64decode(text), np.uint8), cv2.IMREAD_GRAYSCALE)
+    if mask is None:
+        raise XrayError("A recorded mask is damaged; prepare the picture again.")
+    return np.asarray(mask > 0)

@@ -1,0 +1,1 @@
+"""Where the hands are: by the outlines of the foreground, or by a trained detector."""

@@ -1,0 +1,121 @@
+"""Boxes that people drew around hands and markers: Pascal VOC, COCO, or the table that labelImg's files become."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias
+from xml.etree import ElementTree as ET
+
+from anomalib_xray.errors import XrayError
+
+MAX_BYTES = 50_000_000
+"""Boxes of about 200,000 pictures."""
+
+
+@dataclass(frozen=True)
+class LabelledBox:
+    """A box with its class.
+
+    Attributes:
+        label: Name of the class, such as ``rh``.
+        corners: x0, y0, x1, y1 in pixels, the second corner outside.
+    """
+
+    label: str
+    corners: tuple[float, float, float, float]
+
+
+LabelledPictures: TypeAlias = Mapping[str, tuple[LabelledBox, ...]]
+"""The boxes of each picture, by its file name or path as the annotations give it; none for a picture without hands."""
+
+
+def read_boxes(path: Path) -> LabelledPictures:
+    """Reads boxes.
+
+    Args:
+        path: A folder with a Pascal VOC file (.xml) for each picture, as labelImg writes them; a COCO file (.json); or
+            a table (.csv) with the columns filename, width, height, class, xmin, ymin, xmax and ymax.
+
+    Returns:
+        The boxes of each picture.
+
+    Raises:
+        XrayError: A file is missing, too large, of another format, or has a box without area.
+    """
+    readers = {".json": _read_coco, ".csv": _read_table}
+    if path.is_dir():
+        files = sorted(path.glob("*.xml"))
+        if not files:
+            raise XrayError(f"The folder {path} holds no .xml file: give the folder in which labelImg saved the boxes.")
+        found = [entry for file in files for entry in _read(file, _read_voc)]
+    elif path.suffix.lower() in readers:
+        found = _read(path, readers[path.suffix.lower()])
+    else:
+        raise XrayError(f"{path} holds no boxes: give a folder of Pascal VOC files, a COCO .json or a labelImg .csv.")
+    boxes: dict[str, list[LabelledBox]] = {}
+    for picture, box in found:
+        boxes.setdefault(picture, []).extend([] if box is None else [box])
+    return {picture: tuple(listed) for picture, listed in boxes.items()}
+
+
+_Entry: TypeAlias = tuple[str, LabelledBox | None]
+"""A picture's name and a box on it; None says that the picture was looked at."""
+
+
+def _read(path: Path, reader: Callable[[str, Path], Iterator[_Entry]]) -> list[_Entry]:
+    """What a reader finds in a file's text."""
+    try:
+        size = path.stat().st_size
+        if size > MAX_BYTES:
+            raise XrayError(f"{path} has {size} bytes; at most {MAX_BYTES} are read.")
+        return list(reader(path.read_text(encoding="utf-8-sig"), path))
+    except OSError as error:
+        raise XrayError(f"{path} cannot be read: {error.strerror}.") from error
+    except (ValueError, KeyError, TypeError, AttributeError, ET.ParseError, csv.Error) as error:
+        raise XrayError(f"{path} does not hold boxes as its ending promises: {error}.") from error
+
+
+def _read_voc(text: str, path: Path) -> Iterator[_Entry]:
+    """Pascal VOC: one picture a file."""
+    if "<!DOCTYPE" in text or "<!ENTITY" in text:
+        raise XrayError(f"{path} declares a document type or entities, which files of boxes never need: remove them.")
+    root = ET.fromstring(text)
+    if root.tag != "annotation":
+        raise XrayError(f"{path} is no Pascal VOC file: its outermost element is {root.tag}, not annotation.")
+    picture = root.findtext("filename") or path.stem
+    yield picture, None
+    for entry in root.iter("object"):
+        sides = [entry.findtext(f"bndbox/{side}") for side in ("xmin", "ymin", "xmax", "ymax")]
+        yield picture, _box(entry.findtext("name"), sides, path, picture)
+
+
+def _read_coco(text: str, path: Path) -> Iterator[_Entry]:
+    """COCO: all pictures in one file."""
+    content = json.loads(text)
+    pictures = {entry["id"]: str(entry["file_name"]) for entry in content["images"]}
+    labels = {entry["id"]: entry["name"] for entry in content["categories"]}
+    for picture in pictures.values():
+        yield picture, None
+    for entry in content["annotations"]:
+        x, y, width, height = map(float, entry["bbox"])
+        picture = pictures[entry["image_id"]]
+        yield picture, _box(labels[entry["category_id"]], [x, y, x + width, y + height], path, picture)
+
+
+def _read_table(text: str, path: Path) -> Iterator[_Entry]:
+    """The table that labelImg's files are commonly turned into: one box a row."""
+    for row in csv.DictReader(text.splitlines()):
+        sides = [row[side] for side in ("xmin", "ymin", "xmax", "ymax")]
+        yield row["filename"], _box(row["class"], sides, path, row["filename"])
+
+
+def _box(label: Any, sides: list[Any], path: Path, picture: str) -> LabelledBox:  # noqa: ANN401  # as the file has it
+    x0, y0, x1, y1 = (float(side) for side in sides)
+    if not label or not all(map(math.isfinite, (x0, y0, x1, y1))) or x1 <= x0 or y1 <= y0:
+        raise XrayError(f"{path} has a box of {picture} without class or area: {label} {x0:g} {y0:g} {x1:g} {y1:g}.")
+    return LabelledBox(str(label), (x0, y0, x1, y1))

@@ -1,0 +1,96 @@
+"""The manifest: one table of all that was prepared, and of all that was not."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TypeAlias
+
+from anomalib_xray.io.write import write_atomically
+from anomalib_xray.preparation.history import flags_of, summarised
+from anomalib_xray.preparation.record import MANIFEST, Record
+from anomalib_xray.preparation.sources import Source
+
+Row: TypeAlias = dict[str, str]
+
+COLUMNS = (
+    "image_path",
+    "source_path",
+    "part",
+    "parts",
+    "patient",
+    "study",
+    "mask_path",
+    "source_sha256",
+    "config_sha256",
+    "height",
+    "width",
+    "flags",
+    "parameters",
+    "error",
+)
+"""Columns of the manifest.
+
+``image_path`` and ``mask_path`` are relative to the manifest's folder, ``source_path`` to the root of the originals.
+``part`` counts from 1; ``parts`` is 0 where the original failed. ``flags`` are words with spaces between them;
+``parameters`` is JSON, in which a mask is only its share of the picture.
+"""
+
+
+def rows_of(source: Source, record: Record) -> list[Row]:
+    """The rows of an original: one an output, or one with the reason why there is none."""
+    shared = dict.fromkeys(COLUMNS, "") | {
+        "source_path": source.name,
+        "patient": source.patient,
+        "study": source.study,
+        "parts": str(len(record.outputs)),
+        "source_sha256": record.sha256,
+        "config_sha256": record.key,
+    }
+    if not record.outputs:
+        return [shared | {"error": record.error}]
+    return [
+        shared
+        | {
+            "image_path": output.name,
+            "part": str(part),
+            "mask_path": output.mask,
+            "height": str(output.shape[0]),
+            "width": str(output.shape[1]),
+            "flags": " ".join(flags_of(output.history)),
+            "parameters": json.dumps(summarised(output.history), sort_keys=True, separators=(",", ":")),
+        }
+        for part, output in enumerate(record.outputs, 1)
+    ]
+
+
+def write_manifest(out: Path, rows: Iterable[Row]) -> None:
+    """Writes the manifest, sorted, in one step; one that says the same already is left alone.
+
+    Args:
+        out: Folder of the prepared pictures.
+        rows: The rows.
+
+    Raises:
+        XrayError: It cannot be written.
+    """
+    table = io.StringIO()
+    writer = csv.DictWriter(table, COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(sorted(rows, key=lambda row: (row["source_path"], int(row["part"] or 0))))
+    path, content = out / MANIFEST, table.getvalue().encode()
+    if not (path.is_file() and path.read_bytes() == content):
+        write_atomically(path, content)
+
+
+def read_manifest(out: Path) -> list[Row]:
+    """Reads the manifest of a folder of prepared pictures.
+
+    Raises:
+        OSError: There is none.
+    """
+    with (out / MANIFEST).open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))

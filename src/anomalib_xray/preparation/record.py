@@ -1,0 +1,141 @@
+"""The record of a prepared original: a small JSON file, written last, that says what was done and what came out."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from anomalib_xray.errors import XrayError
+from anomalib_xray.io.write import write_atomically
+from anomalib_xray.preparation.history import History, decode_history, encode_history
+from anomalib_xray.preparation.step import Matrix
+
+HOUSEKEEPING = ".preparation"
+"""Folder beside the prepared pictures that holds the records and the settings."""
+
+MANIFEST = "manifest.csv"
+"""Table beside the prepared pictures: a row an output, and a row for each original that failed."""
+
+_FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Output:
+    """A prepared picture on disk.
+
+    Attributes:
+        name: Its path below the folder of prepared pictures, with forward slashes.
+        mask: The same of its anomaly mask; empty without one.
+        shape: Height and width.
+        size: Of its file in bytes.
+        matrix: (3, 3), leads from the original's pixel coordinates (x, y, 1) to its own.
+        history: What was done.
+    """
+
+    name: str
+    mask: str
+    shape: tuple[int, int]
+    size: int
+    matrix: Matrix
+    history: History
+
+
+@dataclass(frozen=True)
+class Record:
+    """What became of an original.
+
+    Attributes:
+        source: Its path below its root, with forward slashes.
+        sha256: Hash of its file; empty where it could not be read.
+        key: Hash of everything that the outputs depend on; the same key means that nothing is to be done.
+        shape: Height and width of the original; (0, 0) where it could not be read.
+        outputs: The prepared pictures.
+        error: Why there is none; empty where all went well.
+    """
+
+    source: str
+    sha256: str
+    key: str
+    shape: tuple[int, int]
+    outputs: tuple[Output, ...]
+    error: str
+
+
+def record_path(out: Path, source: str) -> Path:
+    """Where the record of an original is kept."""
+    return out / HOUSEKEEPING / "records" / f"{source}.json"
+
+
+def write_record(out: Path, record: Record) -> None:
+    """Writes a record in one step.
+
+    Raises:
+        XrayError: It cannot be written.
+    """
+    content = {
+        "format": _FORMAT,
+        "source": record.source,
+        "sha256": record.sha256,
+        "key": record.key,
+        "shape": list(record.shape),
+        "outputs": [_encoded(output) for output in record.outputs],
+        "error": record.error,
+    }
+    write_atomically(record_path(out, record.source), json.dumps(content, sort_keys=True))
+
+
+def read_record(out: Path, source: str) -> Record | None:
+    """Reads a record.
+
+    Args:
+        out: Folder of the prepared pictures.
+        source: Path of the original below its root, with forward slashes.
+
+    Returns:
+        The record; None where there is none, or none that this version can read, so that the original is prepared anew.
+    """
+    try:
+        content = json.loads(record_path(out, source).read_text(encoding="utf-8"))
+        if content["format"] != _FORMAT or content["source"] != source:
+            return None
+        return Record(
+            source,
+            str(content["sha256"]),
+            str(content["key"]),
+            _shape(content["shape"]),
+            tuple(_decoded(entry) for entry in content["outputs"]),
+            str(content["error"]),
+        )
+    except (OSError, KeyError, TypeError, ValueError, XrayError):
+        return None
+
+
+def _encoded(output: Output) -> dict[str, Any]:
+    return {
+        "name": output.name,
+        "mask": output.mask,
+        "shape": list(output.shape),
+        "size": output.size,
+        "matrix": output.matrix.tolist(),
+        "history": encode_history(output.history),
+    }
+
+
+def _decoded(entry: dict[str, Any]) -> Output:
+    return Output(
+        str(entry["name"]),
+        str(entry["mask"]),
+        _shape(entry["shape"]),
+        int(entry["size"]),
+        np.array(entry["matrix"], np.float64).reshape(3, 3),
+        decode_history(entry["history"]),
+    )
+
+
+def _shape(values: list[int]) -> tuple[int, int]:
+    height, width = values
+    return int(height), int(width)

@@ -1,0 +1,80 @@
+"""Pictures brought to one size."""
+
+from __future__ import annotations
+
+from typing import cast
+
+import cv2
+import numpy as np
+
+from anomalib_xray.errors import XrayError
+from anomalib_xray.io.read import Radiograph
+from anomalib_xray.preparation.step import Matrix, Plan, Step
+from anomalib_xray.preparation.view import scaling
+
+
+class Resize(Step):
+    """Resizes a picture so that its longest side has a given length; the aspect ratio stays.
+
+    Shrinking averages areas, enlarging interpolates bilinearly. Pixels of 0 are background and have no say in the
+    grey levels beside them, so a hand's rim does not fade: the background stays exactly 0, the foreground at least 1.
+
+    Args:
+        longest_side: In pixels.
+        enlarge: Whether smaller pictures are enlarged; otherwise they pass unchanged.
+
+    Raises:
+        XrayError: ``longest_side`` is less than 1.
+    """
+
+    def __init__(self, longest_side: int = 512, *, enlarge: bool = False) -> None:
+        if longest_side < 1:
+            raise XrayError(f"The setting longest_side is {longest_side}; it must be at least 1 pixel.")
+        self.longest_side = longest_side
+        self.enlarge = enlarge
+
+    def plan(self, image: Radiograph) -> Plan:
+        """Computes the new size.
+
+        Args:
+            image: (H, W), uint8 or uint16.
+
+        Returns:
+            Height and width ``before`` and ``after``.
+        """
+        scale = self.longest_side / max(image.shape)
+        if scale == 1 or (scale > 1 and not self.enlarge):
+            return Plan()
+        after = [max(round(side * scale), 1) for side in image.shape]
+        return Plan({"before": list(image.shape), "after": after})
+
+    def apply(self, image: Radiograph, plan: Plan) -> Radiograph:
+        """Resizes the picture.
+
+        Args:
+            image: (H, W), uint8 or uint16.
+            plan: What :meth:`plan` returned.
+
+        Returns:
+            (h, w), of the same depth; a pixel is background where at least half of it was.
+        """
+        before, after = plan.parameters["before"], plan.parameters["after"]
+        filtering = cv2.INTER_AREA if max(after) < max(before) else cv2.INTER_LINEAR
+        size = (after[1], after[0])
+        weighted = cv2.resize(image.astype(np.float32), size, interpolation=filtering)
+        covered = cv2.resize((image > 0).astype(np.float32), size, interpolation=filtering)
+        foreground = covered > 0.5
+        grey = np.rint(weighted / np.where(foreground, covered, 1))
+        levels = np.where(foreground, np.clip(grey, 1, np.iinfo(image.dtype).max), 0)
+        return cast("Radiograph", levels.astype(image.dtype))
+
+    def matrix(self, plan: Plan) -> Matrix:
+        """The change of size.
+
+        Args:
+            plan: What :meth:`plan` returned.
+
+        Returns:
+            (3, 3), leads from pixel coordinates (x, y, 1) before to those after.
+        """
+        return scaling(plan.parameters["before"], plan.parameters["after"])

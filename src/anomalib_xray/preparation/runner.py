@@ -1,0 +1,169 @@
+"""Prepare a whole folder: in parallel, resumable, with a manifest at the end."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from anomalib_xray.errors import XrayError
+from anomalib_xray.io.write import TEMPORARY, write_atomically
+from anomalib_xray.preparation.manifest import write_manifest
+from anomalib_xray.preparation.parallel import Backend, results
+from anomalib_xray.preparation.pipeline import Pipeline
+from anomalib_xray.preparation.record import HOUSEKEEPING, MANIFEST
+from anomalib_xray.preparation.sources import Source
+from anomalib_xray.preparation.worker import Job, Outcome, prepare_source
+
+PIPELINE = f"{HOUSEKEEPING}/pipeline.json"
+"""File beside the prepared pictures that holds the settings they were made with."""
+
+_LOCK = f"{HOUSEKEEPING}/lock"
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What a run did.
+
+    Attributes:
+        done: How many originals were prepared, kept or failed.
+        outputs: How many prepared pictures there are.
+        flags: How many of these carry each flag.
+        errors: The reason of each original that failed, by its path below the root.
+    """
+
+    done: Counter[str]
+    outputs: int
+    flags: Counter[str]
+    errors: dict[str, str]
+
+
+def run(
+    pipeline: Pipeline,
+    root: Path,
+    out: Path,
+    sources: Sequence[Source],
+    *,
+    workers: int = 1,
+    backend: Backend = "loky",
+    scheduler: str | None = None,
+    replay: Path | None = None,
+) -> Summary:
+    """Prepares radiographs and writes the manifest.
+
+    What an earlier run finished is kept. The run may be stopped at any time, and the next one goes on; until one
+    reaches the end there is no manifest.
+
+    Args:
+        pipeline: The steps.
+        root: Folder of the raw radiographs.
+        out: Folder of the prepared ones.
+        sources: The radiographs, as of :func:`anomalib_xray.preparation.sources.find_sources`.
+        workers: How many processes work at once on this machine.
+        backend: ``loky`` for processes, ``ray`` for Ray.
+        scheduler: Address of the scheduler of a Dask cluster, which is then used instead.
+        replay: Folder of prepared pictures whose records are replayed; None to look at each picture.
+
+    Returns:
+        What was done.
+
+    Raises:
+        XrayError: ``out`` cannot be used, or the workers cannot.
+    """
+    # Workers may run in other folders, even on other machines.
+    root, out, folder = (Path(os.path.abspath(path)) for path in (root, out, pipeline.folder))  # noqa: PTH100
+    job = Job(root, out, json.dumps(pipeline.settings), folder, replay and Path(os.path.abspath(replay)))  # noqa: PTH100
+    with _alone_in(out):
+        _remove_leftovers(out)
+        _remember(out, pipeline)
+        outcomes = list(_outcomes(job, sources, workers, backend, scheduler))
+        write_manifest(out, (row for outcome in outcomes for row in outcome.rows))
+    return _summary(outcomes)
+
+
+def pipeline_of(prepared: Path) -> Pipeline:
+    """The pipeline that a folder of pictures was prepared with.
+
+    Args:
+        prepared: Folder that :func:`run` wrote.
+
+    Returns:
+        The pipeline.
+
+    Raises:
+        XrayError: Nothing was prepared there, or a step is not installed any more.
+    """
+    path = prepared / PIPELINE
+    try:
+        remembered = json.loads(path.read_text(encoding="utf-8"))
+        steps, folder = list(remembered["steps"]), Path(remembered["folder"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise XrayError(f"{prepared} holds no prepared radiographs: give a folder that prepare wrote.") from error
+    return Pipeline(steps, folder, str(path))
+
+
+def _outcomes(
+    job: Job, sources: Sequence[Source], workers: int, backend: Backend, scheduler: str | None
+) -> Iterator[Outcome]:
+    from rich.progress import track
+
+    work = results(
+        partial(prepare_source, job), sources, workers=workers, backend=backend, scheduler=scheduler, shared=job.root
+    )
+    yield from track(work, "Preparing", total=len(sources), transient=True, disable=not sys.stdout.isatty())
+
+
+def _summary(outcomes: Sequence[Outcome]) -> Summary:
+    rows = [row for outcome in outcomes for row in outcome.rows]
+    return Summary(
+        done=Counter(outcome.done for outcome in outcomes),
+        outputs=sum(bool(row["image_path"]) for row in rows),
+        flags=Counter(flag for row in rows for flag in row["flags"].split()),
+        errors=dict(sorted((row["source_path"], row["error"]) for row in rows if row["error"])),
+    )
+
+
+def _remember(out: Path, pipeline: Pipeline) -> None:
+    """Keeps the settings beside the pictures, for replays."""
+    content = json.dumps({"steps": pipeline.settings, "folder": os.path.abspath(pipeline.folder)}, indent=1)  # noqa: PTH100
+    path = out / PIPELINE
+    if not (path.is_file() and path.read_text(encoding="utf-8") == content):
+        (out / MANIFEST).unlink(missing_ok=True)
+        write_atomically(path, content)
+
+
+@contextmanager
+def _alone_in(out: Path) -> Iterator[None]:
+    """Makes sure that the folder holds prepared pictures only, and that no other run on this machine writes there."""
+    try:
+        if out.is_dir() and not (out / HOUSEKEEPING).is_dir() and any(out.iterdir()):
+            raise XrayError(f"{out} holds files that prepare did not write: give an empty or a new folder as --out.")
+        (out / HOUSEKEEPING).mkdir(parents=True, exist_ok=True)
+        lock = (out / _LOCK).open("w")
+    except OSError as error:
+        raise XrayError(f"{out} cannot be written: {error.strerror}; give another folder as --out.") from error
+    with lock:
+        try:
+            # The system lets go of such a lock even when the process is killed.
+            import fcntl
+
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except ImportError:  # not on Windows, where two runs at once are the user's to avoid
+            pass
+        except OSError as error:
+            raise XrayError(f"Another run is preparing into {out}: wait until it is done.") from error
+        yield
+
+
+def _remove_leftovers(out: Path) -> None:
+    """Removes the halves of files that killed processes left behind."""
+    for folder, _, files in os.walk(out):
+        for file in files:
+            if TEMPORARY.fullmatch(file):
+                Path(folder, file).unlink(missing_ok=True)

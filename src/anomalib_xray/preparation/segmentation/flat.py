@@ -1,0 +1,129 @@
+"""The foreground as what stands out from a smooth background: no weights, and no idea of what a hand looks like."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from anomalib_xray.preparation.segmentation.parts import central_parts, fill_holes
+from anomalib_xray.preparation.step import Mask
+
+_GRID_SIDE = 96  # longest side of the grid on which the background is fitted
+_ORDER = 2
+_ROUNDS = 20
+_FRAME_SHARE = 0.12  # of a side that a film's frame takes at most
+_GLOW = 0.6  # share of a line that a film's glowing border covers
+_GLOW_BEYOND_HAND = 0.2  # the same, beyond the share that the hand covers further in
+_OTSU_SHARE = 0.5  # of Otsu's threshold, on the square root: the skin's outline is much fainter than the bones
+_NOISE = 2.5  # standard deviations of the background that are no foreground
+
+
+class Flat:
+    """The method :func:`flat_foreground` behind the plug point."""
+
+    def segment(self, view: NDArray[np.uint8]) -> Mask:
+        """Finds the foreground; see :func:`flat_foreground`."""
+        return flat_foreground(view)
+
+
+def flat_foreground(view: NDArray[np.uint8]) -> Mask:
+    """Finds the hands by fitting the background around them.
+
+    A polynomial of low order is fitted to the grey levels, again and again without the pixels that rise above it.
+    What then rises above it is opened and thresholded by Otsu's method on its square root, at half the threshold. Of
+    the parts found, the large and central ones are kept, with their holes filled.
+
+    Args:
+        view: (h, w), bones bright; tuned for a longest side of 512.
+
+    Returns:
+        (h, w); all False where nothing stands out.
+    """
+    top, bottom, left, right = _within_frame(view)
+    found = np.zeros(view.shape, np.bool_)
+    inner = cv2.GaussianBlur(view[top:bottom, left:right].astype(np.float32), (0, 0), 1)
+    background, noise = _background(np.asarray(inner, np.float32))
+    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (5, 5))
+    raised = cv2.morphologyEx(np.maximum(inner - background, 0), cv2.MORPH_OPEN, kernel)
+    highest = float(np.percentile(raised, 99.5))
+    if highest <= _NOISE * noise:
+        return found
+    root = np.sqrt(np.minimum(raised / highest, 1)) * 255
+    otsu, _ = cv2.threshold(root.astype(np.uint8), 0, 255, cv2.THRESH_BINARY | cv2.THRESH_OTSU)
+    least = max((_OTSU_SHARE * otsu / 255) ** 2 * highest, _NOISE * noise)
+    found[top:bottom, left:right] = fill_holes(central_parts(_without_strips(np.asarray(raised > least))))
+    return found
+
+
+def _within_frame(view: NDArray[np.uint8]) -> tuple[int, int, int, int]:
+    """Rows top to bottom and columns left to right that lie inside of a film's bright or black frame."""
+    top, bottom = _frame_width(view), _frame_width(view[::-1])
+    left, right = _frame_width(view.T), _frame_width(view.T[::-1])
+    return top, view.shape[0] - bottom, left, view.shape[1] - right
+
+
+def _frame_width(lines: NDArray[np.uint8]) -> int:
+    """How many of the first lines (n, length) belong to a frame.
+
+    A hand that leaves the picture covers a part of a line only; a frame makes nearly a whole one brighter than the
+    background further in, or darker.
+    """
+    outermost = int(len(lines) * _FRAME_SHARE)
+    if outermost == 0:
+        return 0
+    darkest, dim, bright = np.percentile(lines[: 2 * outermost], (10, 25, 85), axis=1)
+    background = np.median(dim[outermost:])
+    framing = (darkest > 1.3 * background + 8) | (bright < 0.6 * background - 4)
+    return _last(framing[:outermost])
+
+
+def _background(inner: NDArray[np.float32]) -> tuple[NDArray[np.float32], float]:
+    """The background (h, w) as a polynomial, and the standard deviation of grey levels around it."""
+    height, width = inner.shape
+    scale = min(_GRID_SIDE / max(height, width), 1)
+    size = (max(round(width * scale), 1), max(round(height * scale), 1))
+    grid = cv2.resize(inner, size, interpolation=cv2.INTER_AREA).astype(np.float64)
+    y, x = np.meshgrid(np.linspace(-1, 1, size[1]), np.linspace(-1, 1, size[0]), indexing="ij")
+    terms = np.stack([x**i * y**j for i in range(_ORDER + 1) for j in range(_ORDER + 1 - i)], axis=-1)
+    design, levels = terms.reshape(-1, terms.shape[-1]), grid.ravel()
+    kept = levels <= np.quantile(levels, 0.6)
+    for _ in range(_ROUNDS):
+        weights = np.linalg.lstsq(design[kept], levels[kept], rcond=None)[0]
+        rest = levels - design @ weights
+        spread = 1.4826 * float(np.median(np.abs(rest[kept] - np.median(rest[kept])))) + 0.5
+        flat = (rest < 2.5 * spread) & (rest > -5 * spread)
+        if flat.mean() < 0.1 or np.array_equal(flat, kept):
+            break
+        kept = flat
+    fitted = (terms @ weights).astype(np.float32)
+    return np.asarray(cv2.resize(fitted, (width, height), interpolation=cv2.INTER_LINEAR), np.float32), spread
+
+
+def _without_strips(raised: Mask) -> Mask:
+    """What is raised (h, w), without the glow that runs along a border of the film and into the hand."""
+    cleaned = raised.copy()
+    # Each view begins at another border, and changes the mask itself.
+    for lines in (cleaned, cleaned[::-1], cleaned.T, cleaned.T[::-1]):
+        width = _glow_width(lines)
+        lines[:width] &= lines[width]
+    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (7, 7))
+    opened = cv2.morphologyEx(
+        cleaned.astype(np.uint8), cv2.MORPH_OPEN, kernel, borderType=cv2.BORDER_CONSTANT, borderValue=0
+    )
+    return np.asarray(opened > 0)
+
+
+def _glow_width(lines: Mask) -> int:
+    """How many of the first lines (n, length) are covered by much more than what the hand covers further in."""
+    outermost = int(len(lines) * _FRAME_SHARE)
+    if outermost == 0:
+        return 0
+    covered = lines[: 2 * outermost].mean(axis=1)
+    glowing = covered[:outermost] > max(_GLOW, np.median(covered[outermost:]) + _GLOW_BEYOND_HAND)
+    return _last(glowing)
+
+
+def _last(true: NDArray[np.bool_]) -> int:
+    """How many entries (n,) there are up to the last true one."""
+    return int(np.flatnonzero(true)[-1]) + 1 if true.any() else 0

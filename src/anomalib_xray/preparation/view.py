@@ -1,0 +1,93 @@
+"""Smaller and shallower views of a radiograph, for steps that look at it."""
+
+from __future__ import annotations
+
+from typing import cast
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from anomalib_xray.io.read import Radiograph
+from anomalib_xray.preparation.step import Mask
+
+VIEW_SIDE = 512
+"""Longest side of a view in pixels: that of MURA's pictures, at which the steps were tuned."""
+
+
+def to_8_bit(image: Radiograph) -> NDArray[np.uint8]:
+    """A radiograph with 256 grey levels.
+
+    Args:
+        image: (H, W), uint8 or uint16.
+
+    Returns:
+        (H, W): an 8-bit picture as it is; a 16-bit one scaled so that its maximum becomes 255, with what was not 0
+        staying at least 1.
+    """
+    if image.dtype == np.uint8:
+        return cast("NDArray[np.uint8]", image)
+    brightest = max(int(image.max(initial=0)), 1)
+    scaled = np.rint(image.astype(np.float32) * np.float32(255 / brightest)).astype(np.uint8)
+    return np.asarray(np.where(image > 0, np.maximum(scaled, 1), 0), np.uint8)
+
+
+def small_view(image: Radiograph, longest_side: int = VIEW_SIDE) -> NDArray[np.uint8]:
+    """An 8-bit view of which no side is longer than given; a smaller picture keeps its size.
+
+    Args:
+        image: (H, W), uint8 or uint16.
+        longest_side: In pixels.
+
+    Returns:
+        (h, w).
+    """
+    view = to_8_bit(image)
+    scale = longest_side / max(image.shape)
+    if scale >= 1:
+        return view
+    size = (max(round(image.shape[1] * scale), 1), max(round(image.shape[0] * scale), 1))
+    return np.asarray(cv2.resize(view, size, interpolation=cv2.INTER_AREA), np.uint8)
+
+
+def full_mask(mask: Mask, shape: tuple[int, ...]) -> Mask:
+    """A mask that was found in a view, in the size of the picture.
+
+    Args:
+        mask: (h, w), boolean.
+        shape: Height and width of the picture.
+
+    Returns:
+        (H, W), boolean.
+    """
+    if mask.shape == tuple(shape):
+        return mask
+    grey = cv2.resize(mask.astype(np.float32), (shape[1], shape[0]), interpolation=cv2.INTER_LINEAR)
+    return np.asarray(grey >= 0.5)
+
+
+def scaling(before: tuple[int, ...], after: tuple[int, ...]) -> NDArray[np.float64]:
+    """The matrix of a change of size, with whole coordinates at pixel centres.
+
+    Args:
+        before: Height and width before.
+        after: Height and width after.
+
+    Returns:
+        (3, 3), leads from pixel coordinates (x, y, 1) before to those after.
+    """
+    x, y = after[1] / before[1], after[0] / before[0]
+    return np.array([[x, 0, (x - 1) / 2], [0, y, (y - 1) / 2], [0, 0, 1]])
+
+
+def keep_background(image: Radiograph, before: Radiograph) -> Radiograph:
+    """Restores the promise about the background after a filter: 0 stays 0 and nothing else becomes 0.
+
+    Args:
+        image: The filtered picture (H, W).
+        before: The picture before, (H, W).
+
+    Returns:
+        (H, W), of the depth of ``image``.
+    """
+    return cast("Radiograph", np.where(before > 0, np.maximum(image, 1), 0).astype(image.dtype))

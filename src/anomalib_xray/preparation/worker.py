@@ -1,0 +1,233 @@
+"""One radiograph from file to file: what a worker process does."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path, PurePosixPath
+from typing import Literal
+
+import cv2
+import numpy as np
+
+from anomalib_xray.errors import XrayError
+from anomalib_xray.io.formats import SUFFIXES
+from anomalib_xray.io.read import MAX_BYTES, Radiograph, decode_radiograph, read_radiograph
+from anomalib_xray.io.write import write_png
+from anomalib_xray.preparation.history import History, encode_history
+from anomalib_xray.preparation.manifest import Row, rows_of
+from anomalib_xray.preparation.mapping import to_prepared
+from anomalib_xray.preparation.pipeline import Pipeline, Prepared
+from anomalib_xray.preparation.record import MANIFEST, Output, Record, read_record, write_record
+from anomalib_xray.preparation.sources import Source, prepared_name
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a radiograph in this run.
+
+    Attributes:
+        done: Whether it was ``prepared``, ``kept`` as an earlier run left it, or ``failed``.
+        rows: Its rows of the manifest.
+    """
+
+    done: Literal["prepared", "kept", "failed"]
+    rows: list[Row]
+
+
+@dataclass(frozen=True)
+class Job:
+    """What all radiographs of a run have in common; small, because it travels with each of them.
+
+    Attributes:
+        root: Folder of the raw radiographs.
+        out: Folder of the prepared ones.
+        settings: The steps' settings as JSON, as of :attr:`anomalib_xray.preparation.pipeline.Pipeline.settings`.
+        folder: Where relative paths in the settings start.
+        replay: Folder of prepared pictures whose records are replayed; None to look at each picture.
+    """
+
+    root: Path
+    out: Path
+    settings: str
+    folder: Path
+    replay: Path | None = None
+
+    def pipeline(self) -> Pipeline:
+        """The pipeline; made once a process, because models may hang on it."""
+        return _pipeline(self.settings, self.folder)
+
+
+def prepare_source(job: Job, source: Source) -> Outcome:
+    """Prepares a radiograph, unless its record says that this is done.
+
+    The outputs are written first and the record last, each in one step, so that a process may die at any time.
+
+    Args:
+        job: What all radiographs have in common.
+        source: The radiograph.
+
+    Returns:
+        What was done and the rows for the manifest; the reason for a failure is in both.
+
+    Raises:
+        XrayError: An output or the record cannot be written, so that nothing else could be either.
+    """
+    # Each worker has a core of its own; threads of OpenCV would only fight over it.
+    cv2.setNumThreads(1)
+    earlier = read_record(job.out, source.name)
+    try:
+        content = _content(job.root / source.name)
+        sha256 = hashlib.sha256(content).hexdigest()
+    except XrayError as error:
+        return _fail(job, source, "", error, earlier)
+    try:
+        if source.problem:
+            raise XrayError(f"{source.name}: {source.problem}.")
+        pipeline = job.pipeline()
+        recorded = _recorded(job, source)
+        key = _key(job, source, sha256, pipeline.fingerprints(source.name), recorded)
+        if earlier is not None and earlier.key == key and _is_complete(job.out, earlier):
+            return Outcome("kept", rows_of(source, earlier))
+        image = decode_radiograph(content, name=source.name)
+        if recorded is None:
+            known = [output.history for output in earlier.outputs] if earlier and earlier.sha256 == sha256 else []
+            pictures = pipeline.prepare(image, source.name, known)
+        else:
+            pictures = [_replayed(pipeline, image, recorded, history) for history in recorded.histories]
+        names = _output_names(job.root, source, len(pictures))
+        masks = _masks(job.root, source, image, pictures)
+    except Exception as error:  # whatever a step raises is a row of the manifest
+        return _fail(job, source, sha256, error, earlier)
+    outputs = _write(job, source, pictures, names, masks)
+    record = Record(source.name, sha256, key, (image.shape[0], image.shape[1]), outputs, "")
+    _commit(job, record, earlier)
+    return Outcome("prepared", rows_of(source, record))
+
+
+@dataclass(frozen=True)
+class _Recorded:
+    """What an earlier run did to an original of the same name."""
+
+    shape: tuple[int, int]
+    histories: Sequence[History]
+
+
+@lru_cache(maxsize=4)
+def _pipeline(settings: str, folder: Path) -> Pipeline:
+    return Pipeline(json.loads(settings), folder)
+
+
+def _content(path: Path) -> bytes:
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            raise XrayError(f"{path} has {path.stat().st_size} bytes; at most {MAX_BYTES} are read.")
+        return path.read_bytes()
+    except OSError as error:
+        raise XrayError(f"{path} cannot be read: {error.strerror}.") from error
+
+
+def _recorded(job: Job, source: Source) -> _Recorded | None:
+    if job.replay is None:
+        return None
+    record = read_record(job.replay, source.name)
+    if record is None or record.error:
+        raise XrayError(f"{source.name} was not prepared in {job.replay}, so there is nothing to replay.")
+    return _Recorded(record.shape, [output.history for output in record.outputs])
+
+
+def _key(job: Job, source: Source, sha256: str, fingerprints: list[str], recorded: _Recorded | None) -> str:
+    """Hash of everything that the outputs depend on."""
+    mask = hashlib.sha256(_content(job.root / source.mask)).hexdigest() if source.mask else ""
+    replayed = None if recorded is None else [encode_history(history) for history in recorded.histories]
+    parts = [sha256, fingerprints, source.mask, mask, replayed]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def _is_complete(out: Path, record: Record) -> bool:
+    """Whether nothing is missing and nothing is to be tried again."""
+    try:
+        return not record.error and all(
+            (out / output.name).stat().st_size == output.size and (not output.mask or (out / output.mask).is_file())
+            for output in record.outputs
+        )
+    except OSError:
+        return False
+
+
+def _replayed(pipeline: Pipeline, image: Radiograph, recorded: _Recorded, history: History) -> Prepared:
+    if image.shape != recorded.shape:
+        raise XrayError(f"it has {image.shape} pixels and what was recorded is for {recorded.shape}")
+    return pipeline.replay(image, history)
+
+
+def _output_names(root: Path, source: Source, parts: int) -> list[str]:
+    names = [prepared_name(source.name, part, parts) for part in range(1, parts + 1)]
+    for name in names if parts > 1 else ():
+        for suffix in SUFFIXES:
+            if (root / name).with_suffix(suffix).exists():
+                raise XrayError(f"its part {name} would have the name of another original; rename one of them")
+    return names
+
+
+def _masks(root: Path, source: Source, image: Radiograph, pictures: Sequence[Prepared]) -> list[Radiograph] | None:
+    """The anomaly mask in the geometry of each prepared picture, 0 and 255."""
+    if not source.mask:
+        return None
+    mask = read_radiograph(root / source.mask)
+    if mask.shape != image.shape:
+        raise XrayError(f"its anomaly mask has {mask.shape} pixels and the radiograph {image.shape}; draw it anew")
+    return [
+        to_prepared(np.asarray(mask > 0), picture.matrix, (picture.image.shape[0], picture.image.shape[1])).astype(
+            np.uint8
+        )
+        * np.uint8(255)
+        for picture in pictures
+    ]
+
+
+def _write(
+    job: Job, source: Source, pictures: Sequence[Prepared], names: Sequence[str], masks: Sequence[Radiograph] | None
+) -> tuple[Output, ...]:
+    """Writes the prepared pictures and their masks."""
+    # Where the manifest is gone, readers see that the run is not finished.
+    (job.out / MANIFEST).unlink(missing_ok=True)
+    outputs = []
+    for number, (picture, name) in enumerate(zip(pictures, names, strict=True)):
+        mask = ""
+        if masks is not None:
+            mask = prepared_name(source.mask, number + 1, len(pictures))
+            write_png(job.out / mask, masks[number])
+        write_png(job.out / name, picture.image)
+        shape = picture.image.shape[0], picture.image.shape[1]
+        size = (job.out / name).stat().st_size
+        outputs.append(Output(name, mask, shape, size, picture.matrix, picture.history))
+    return tuple(outputs)
+
+
+def _fail(job: Job, source: Source, sha256: str, error: Exception, earlier: Record | None) -> Outcome:
+    """Records why a radiograph could not be prepared; no picture of another content or pipeline stays in its place."""
+    reason = str(error) if isinstance(error, XrayError) else f"{type(error).__name__}: {error}"
+    record = Record(source.name, sha256, "", (0, 0), (), " ".join(reason.split()))
+    if earlier != record:
+        (job.out / MANIFEST).unlink(missing_ok=True)
+        # An original that cannot be read may only be out of reach for a while: what was made of it is kept.
+        _commit(job, record, earlier if sha256 else None)
+    return Outcome("failed", rows_of(source, record))
+
+
+def _commit(job: Job, record: Record, earlier: Record | None) -> None:
+    """Writes the record, then removes what an earlier run wrote and this one did not."""
+    write_record(job.out, record)
+    if earlier is None:
+        return
+    written = {name for output in record.outputs for name in (output.name, output.mask)}
+    for output in earlier.outputs:
+        for name in {output.name, output.mask} - written - {""}:
+            if not PurePosixPath(name).is_absolute() and ".." not in PurePosixPath(name).parts:
+                with suppress(OSError):
+                    (job.out / name).unlink()

@@ -1,0 +1,1 @@
+"""Training of the networks that preparation uses; the steps themselves run without torch."""

@@ -1,0 +1,146 @@
+"""Pictures to learn segmentation from: phantoms, seen in ever new ways."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from anomalib_xray.phantom import SceneOptions, render_phantom
+from anomalib_xray.preparation.step import Mask, Matrix
+
+SCENES = SceneOptions(prepared=False, landscape=0.2, carrier=0.4, marker=0.9, second_hand=0.15)
+SIDE = 192
+"""Side of the network's input in pixels."""
+_STORED_SIDE = 256
+
+Plane = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A phantom, small enough to keep many of them.
+
+    Attributes:
+        image: (h, w), bones bright.
+        foreground: (h, w).
+        carrier_corners: (4, 2), x and y, clockwise from the carrier's top left corner; None without a carrier.
+    """
+
+    image: NDArray[np.uint8]
+    foreground: Mask
+    carrier_corners: Plane | None
+
+
+def render_scenes(indices: range, seed: int, longest_side: int = _STORED_SIDE) -> Iterator[Scene]:
+    """Renders phantoms with carriers, markers and second hands.
+
+    Args:
+        indices: Which of the seed's endless series of phantoms.
+        seed: Seed of everything random.
+        longest_side: In pixels.
+
+    Yields:
+        The scenes.
+    """
+    for index in indices:
+        phantom = render_phantom(np.random.default_rng([seed, index]), SCENES)
+        scale = longest_side / max(phantom.image.shape)
+        size = (round(phantom.image.shape[1] * scale), round(phantom.image.shape[0] * scale))
+        foreground = cv2.resize(phantom.foreground.astype(np.float32), size, interpolation=cv2.INTER_AREA) >= 0.5
+        corners = phantom.carrier_corners
+        yield Scene(
+            image=np.asarray(cv2.resize(phantom.image, size, interpolation=cv2.INTER_AREA), np.uint8),
+            foreground=np.asarray(foreground),
+            carrier_corners=None if corners is None else np.asarray(np.multiply(corners, scale), np.float32),
+        )
+
+
+def cropped(scene: Scene) -> Scene:
+    """A scene cropped to its carrier, as the pipeline shows it to the segmentation; one without a carrier as it is."""
+    if scene.carrier_corners is None:
+        return scene
+    width, height = _carrier_size(scene.carrier_corners)
+    matrix = _onto_rectangle(scene.carrier_corners, width, height)
+    image = cv2.warpPerspective(scene.image, matrix, (width, height), flags=cv2.INTER_LINEAR)
+    mask = cv2.warpPerspective(scene.foreground.astype(np.uint8), matrix, (width, height), flags=cv2.INTER_NEAREST)
+    return Scene(np.asarray(image, np.uint8), np.asarray(mask > 0), None)
+
+
+def draw_example(scene: Scene, rng: np.random.Generator) -> tuple[Plane, Plane]:
+    """Shows a scene in a new way: turned, cut, framed, dimmed, on uneven ground, noisy.
+
+    Args:
+        scene: The scene.
+        rng: Source of randomness.
+
+    Returns:
+        The picture in [0, 1] and its foreground, 0 or 1; each (:data:`SIDE`, :data:`SIDE`), with 0 around the picture.
+    """
+    if rng.random() < 0.75:
+        scene = cropped(scene)
+    shape = scene.image.shape
+    matrix = _random_view(shape, rng)
+    seen = cv2.warpAffine(scene.image, matrix, (SIDE, SIDE), flags=cv2.INTER_LINEAR)
+    foreground = cv2.warpAffine(scene.foreground.astype(np.uint8), matrix, (SIDE, SIDE), flags=cv2.INTER_NEAREST)
+    picture = cv2.warpAffine(np.ones(shape, np.uint8), matrix, (SIDE, SIDE), flags=cv2.INTER_NEAREST)
+    image = _exposed_anew(np.asarray(seen.astype(np.float32) / 255, np.float32), rng)
+    if rng.random() < 0.4:
+        outside = _outside_frame(rng)
+        foreground[outside] = 0
+        image[outside] = rng.choice([0.0, 1.0, rng.random()]) + 0.03 * rng.standard_normal()
+    noise = np.float32(rng.exponential(0.008)) * rng.standard_normal(image.shape, dtype=np.float32)
+    return np.asarray(np.clip(image + noise, 0, 1) * picture, np.float32), foreground.astype(np.float32)
+
+
+def _carrier_size(corners: Plane) -> tuple[int, int]:
+    width, height = np.linalg.norm(corners[1] - corners[0]), np.linalg.norm(corners[3] - corners[0])
+    return round(float(width)) + 1, round(float(height)) + 1
+
+
+def _onto_rectangle(corners: Plane, width: int, height: int) -> Matrix:
+    target = np.array([[0, 0], [width - 1, 0], [width - 1, height - 1], [0, height - 1]], np.float32)
+    return np.asarray(cv2.getPerspectiveTransform(corners, target), np.float64)
+
+
+def _random_view(shape: tuple[int, ...], rng: np.random.Generator) -> Matrix:
+    """The map (2, 3) of a picture onto the input: half of the time just fitted, else turned, cut and shifted too."""
+    height, width = shape
+    scale, degrees, shift = SIDE / max(shape), 0.0, np.zeros(2)
+    if rng.random() < 0.6:
+        scale *= float(rng.uniform(0.75, 1.5))
+        degrees = float(rng.normal(0, 12)) + float(rng.choice([0, 0, 90, 180, 270]))
+        shift = rng.normal(0, 0.08 * SIDE, 2)
+    turned = cv2.getRotationMatrix2D(((width - 1) / 2, (height - 1) / 2), degrees, scale)
+    matrix = np.asarray(turned, np.float64)
+    matrix[:, 2] += (SIDE - 1) / 2 - np.array([width - 1, height - 1]) / 2 + shift
+    if rng.random() < 0.5:
+        matrix[0] = -matrix[0]
+        matrix[0, 2] += SIDE - 1
+    return matrix
+
+
+def _exposed_anew(image: Plane, rng: np.random.Generator) -> Plane:
+    """The picture with another gamma, in a part of the grey levels, on a sloping ground, at times behind a board."""
+    image = image ** np.float32(np.exp(rng.uniform(-0.8, 0.8)))
+    darkest = float(rng.uniform(0, 0.4)) if rng.random() < 0.5 else 0.0
+    contrast = (1 - darkest) * float(rng.uniform(0.12, 1))
+    y, x = np.meshgrid(np.linspace(-1, 1, SIDE, dtype=np.float32), np.linspace(-1, 1, SIDE, dtype=np.float32))
+    slope = (rng.normal(0, 0.07, 5)[:, None, None] * np.stack([x, y, x * y, x**2, y**2])).sum(axis=0)
+    image = np.float32(darkest) + np.float32(contrast) * (image + slope.astype(np.float32))
+    if rng.random() < 0.15:  # a board or cloth under a part of the hand
+        board = np.cos(angle := rng.uniform(0, 2 * np.pi)) * x + np.sin(angle) * y > rng.uniform(-0.7, 0.7)
+        image = image + np.float32(contrast * rng.uniform(0.03, 0.15)) * board
+    return np.asarray(image, np.float32)
+
+
+def _outside_frame(rng: np.random.Generator) -> Mask:
+    """Where a collimator or the film's border hides the picture: outside of a slightly turned rectangle."""
+    centre = (SIDE - 1) / 2 + rng.normal(0, 0.03 * SIDE, 2)
+    size = SIDE * rng.uniform(0.75, 1.02, 2)
+    corners = cv2.boxPoints((centre.tolist(), size.tolist(), float(rng.choice([0.0, rng.normal(0, 4)]))))
+    inside = cv2.fillConvexPoly(np.zeros((SIDE, SIDE), np.uint8), np.rint(corners).astype(np.int32), 1)
+    return np.asarray(inside == 0)

@@ -1,0 +1,214 @@
+"""Trains the U-Net that tells hands from background, on phantoms alone, and exports it."""
+
+from __future__ import annotations
+
+import io
+import math
+import sys
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch.nn import functional as F  # noqa: N812  # the name that torch's own documentation uses
+
+from anomalib_xray.errors import XrayError
+from anomalib_xray.io.write import write_atomically
+from anomalib_xray.preparation.segmentation.network import Network, fit, to_mask
+from anomalib_xray.preparation.step import Mask
+from anomalib_xray.preparation_models.foreground_scenes import SIDE, Scene, cropped, draw_example, render_scenes
+from anomalib_xray.preparation_models.unet import UNet
+
+MODEL = "foreground_unet.xml"
+_CHECKPOINT = "checkpoint.pt"
+_HELD_OUT = 40
+_STEPS_A_CHECKPOINT = 100
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a training depends on.
+
+    Attributes:
+        steps: Number of optimiser steps.
+        seed: Seed of the phantoms, of their augmentation and of the network's first weights.
+        images: Number of phantoms.
+        batch_size: Pictures a step.
+        learning_rate: Highest learning rate of AdamW; it rises for a twentieth of the steps, then falls to 0.
+    """
+
+    steps: int
+    seed: int
+    images: int
+    batch_size: int
+    learning_rate: float
+
+    def __post_init__(self) -> None:
+        for name, value in asdict(self).items():
+            if value <= 0 and not (name == "seed" and value == 0):
+                raise XrayError(f"The training cannot use {name} {value}: give a number above 0.")
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """Mean intersection over union with the truth of held-out phantoms.
+
+    Attributes:
+        torch: The trained network's.
+        openvino: The exported model's.
+    """
+
+    torch: float
+    openvino: float
+
+
+def train(out: Path, settings: Settings) -> Agreement:
+    """Trains the network, or goes on where an earlier run with the same settings stopped, and exports it.
+
+    Args:
+        out: Folder for the checkpoint and the model :data:`MODEL`, an OpenVINO IR with weights in half precision that
+            goes from (1, 1, 192, 192) in [0, 1] to probabilities of the same shape.
+        settings: What the training depends on.
+
+    Returns:
+        How well network and exported model do on held-out phantoms.
+
+    Raises:
+        XrayError: ``out`` holds a checkpoint of other settings or a damaged one, or cannot be written.
+    """
+    network = train_network(out / _CHECKPOINT, settings)
+    export(network, out / MODEL)
+    held_out = [cropped(scene) for scene in render_scenes(range(_HELD_OUT), settings.seed, longest_side=512)]
+    exported = Network(out / MODEL)
+    return Agreement(
+        torch=_mean_iou([_segment(network, scene) for scene in held_out], held_out),
+        openvino=_mean_iou([exported.segment(scene.image) for scene in held_out], held_out),
+    )
+
+
+def train_network(checkpoint: Path, settings: Settings) -> UNet:
+    """Trains the network, or goes on where an earlier run stopped.
+
+    Args:
+        checkpoint: The file that an earlier run left, and that this one writes every now and then.
+        settings: What the training depends on.
+
+    Returns:
+        The network, in eval mode.
+
+    Raises:
+        XrayError: The checkpoint is of other settings or damaged, or cannot be written.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(settings.seed)
+        network = UNet()
+    optimizer = torch.optim.AdamW(network.parameters(), lr=settings.learning_rate, weight_decay=1e-4)
+    done = _resume(checkpoint, network, optimizer, settings)
+    if done < settings.steps:
+        _optimise(network, optimizer, settings, done, checkpoint)
+    return network.eval()
+
+
+def export(network: UNet, path: Path) -> None:
+    """Writes the network, with a sigmoid behind it, as OpenVINO IR in half precision.
+
+    Args:
+        network: In eval mode.
+        path: The ``.xml`` file; the ``.bin`` file is written beside it.
+    """
+    import openvino  # type: ignore[import-untyped]  # openvino ships no types
+
+    shape = (1, 1, SIDE, SIDE)
+    program = torch.export.export(torch.nn.Sequential(network, torch.nn.Sigmoid()), (torch.zeros(shape),))
+    model = openvino.convert_model(program)
+    model.reshape(shape)  # a traced program leaves its sizes open
+    openvino.save_model(model, path, compress_to_fp16=True)
+
+
+def _optimise(network: UNet, optimizer: torch.optim.Optimizer, settings: Settings, done: int, checkpoint: Path) -> None:
+    from rich.progress import track
+
+    quiet = not sys.stdout.isatty()
+    indices = range(_HELD_OUT, _HELD_OUT + settings.images)
+    scenes = list(
+        track(render_scenes(indices, settings.seed), "Drawing phantoms", total=settings.images, disable=quiet)
+    )
+    network.train()
+    for step in track(range(done, settings.steps), "Training", disable=quiet):
+        images, foreground = _batch(scenes, np.random.default_rng([settings.seed, step]), settings.batch_size)
+        for group in optimizer.param_groups:
+            group["lr"] = settings.learning_rate * _warmth(step / settings.steps)
+        optimizer.zero_grad()
+        loss = segmentation_loss(network(images), foreground)
+        loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+        optimizer.step()
+        if (step + 1) % _STEPS_A_CHECKPOINT == 0 or step + 1 == settings.steps:
+            print(f"step {step + 1} of {settings.steps}: loss {loss.item():.4f}", flush=True)
+            _save(checkpoint, network, optimizer, settings, step + 1)
+
+
+def segmentation_loss(logits: torch.Tensor, foreground: torch.Tensor) -> torch.Tensor:
+    """Binary cross-entropy plus soft Dice loss (V-Net, arXiv 1606.04797), averaged over the batch.
+
+    Args:
+        logits: (N, 1, H, W).
+        foreground: (N, 1, H, W), 0 or 1.
+
+    Returns:
+        A scalar, at least 0.
+    """
+    probability = torch.sigmoid(logits)
+    overlap = (probability * foreground).sum(dim=(1, 2, 3))
+    total = probability.sum(dim=(1, 2, 3)) + foreground.sum(dim=(1, 2, 3))
+    dice = (2 * overlap + 1) / (total + 1)  # the ones keep it defined, and perfect, for pictures without a hand
+    return F.binary_cross_entropy_with_logits(logits, foreground) + 1 - dice.mean()
+
+
+def _warmth(progress: float) -> float:
+    """The learning rate's share of its highest value, after a share of the training."""
+    return min((progress + 1e-3) / 0.05, 0.5 * (1 + math.cos(math.pi * progress)))
+
+
+def _batch(scenes: list[Scene], rng: np.random.Generator, size: int) -> tuple[torch.Tensor, torch.Tensor]:
+    chosen = rng.integers(len(scenes), size=size)
+    images, masks = zip(*(draw_example(scenes[index], rng) for index in chosen), strict=True)
+    return torch.from_numpy(np.stack(images)[:, None]), torch.from_numpy(np.stack(masks)[:, None])
+
+
+def _save(path: Path, network: UNet, optimizer: torch.optim.Optimizer, settings: Settings, step: int) -> None:
+    content = io.BytesIO()
+    state = {"network": network.state_dict(), "optimizer": optimizer.state_dict()}
+    torch.save({"settings": asdict(settings), "step": step, **state}, content)
+    write_atomically(path, content.getvalue())
+
+
+def _resume(path: Path, network: UNet, optimizer: torch.optim.Optimizer, settings: Settings) -> int:
+    """Restores the state of an earlier run, if there is one; returns how many steps it has done."""
+    if not path.exists():
+        return 0
+    try:
+        state: dict[str, Any] = torch.load(path, weights_only=True)
+        if state["settings"] != asdict(settings):
+            raise XrayError(f"{path} belongs to a training with other settings: choose another folder or delete it.")
+        network.load_state_dict(state["network"])
+        optimizer.load_state_dict(state["optimizer"])
+        return int(state["step"])
+    except XrayError:
+        raise
+    except Exception as error:  # torch raises about anything for damaged files
+        raise XrayError(f"{path} is no checkpoint of this training: delete it to start anew.") from error
+
+
+def _segment(network: UNet, scene: Scene) -> Mask:
+    with torch.inference_mode():
+        logits = network(torch.from_numpy(fit(scene.image, (SIDE, SIDE)))[None, None])
+    return to_mask(logits[0, 0].numpy(), scene.image.shape)
+
+
+def _mean_iou(masks: list[Mask], scenes: list[Scene]) -> float:
+    overlaps = [
+        (mask & scene.foreground).sum() / max(int((mask | scene.foreground).sum()), 1)
+        for mask, scene in zip(masks, scenes, strict=True)
+    ]
+    return float(np.mean(overlaps))

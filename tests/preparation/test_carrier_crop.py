@@ -1,0 +1,155 @@
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+from anomalib_xray.errors import XrayError
+from anomalib_xray.io.read import Radiograph
+from anomalib_xray.phantom import Phantom, SceneOptions, render_phantom
+from anomalib_xray.preparation.carrier_crop import CarrierCrop
+
+SIZE = (240, 160)
+"""Height and width of the plate on :func:`on_carrier`."""
+
+
+@pytest.fixture(scope="module")
+def tilted() -> list[Phantom]:
+    options = SceneOptions(prepared=False, carrier=1.0, marker=0.8)
+    return [render_phantom(np.random.default_rng(seed), options) for seed in range(6)]
+
+
+def on_carrier(degrees: float = 9, dtype: type[np.uint8 | np.uint16] = np.uint8) -> Radiograph:
+    """A plate with a bright upper left corner, 0.4 of its sides, on black surroundings."""
+    film = np.full(SIZE, 100, np.float32)
+    film[: SIZE[0] * 2 // 5, : SIZE[1] * 2 // 5] = 200
+    film += np.random.default_rng(0).normal(0, 2, SIZE).astype(np.float32)
+    turn = cv2.getRotationMatrix2D(((SIZE[1] - 1) / 2, (SIZE[0] - 1) / 2), -degrees, 1)
+    turn[:, 2] += 60, 50
+    picture = cv2.warpAffine(film, turn, (280, 340), flags=cv2.INTER_LINEAR)
+    return np.rint(picture * (np.iinfo(dtype).max / 255)).astype(dtype)
+
+
+def cropped(image: Radiograph, step: CarrierCrop) -> Radiograph:
+    return step.apply(image, step.plan(image))
+
+
+@pytest.mark.parametrize("degrees", [-14, -3, 0, 3, 14])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_the_plate_comes_out_upright(degrees: float, dtype: type[np.uint8 | np.uint16]) -> None:
+    crop = cropped(on_carrier(degrees, dtype), CarrierCrop(margin=0))
+    assert crop.dtype == dtype
+    assert crop.shape == pytest.approx(SIZE, abs=4)
+    height, width = crop.shape
+    levels = crop / (np.iinfo(dtype).max / 255)
+    assert levels[10 : height * 2 // 5 - 6, 10 : width * 2 // 5 - 6].min() > 185
+    assert levels[10:-10, width * 2 // 5 + 6 : -10].max() < 115
+    assert levels[height * 2 // 5 + 6 : -10, 10:-10].max() < 115
+
+
+def test_a_margin_leaves_nothing_of_the_surroundings(tilted: list[Phantom]) -> None:
+    for phantom in tilted:
+        step = CarrierCrop()
+        plan = step.plan(phantom.image)
+        on_plate = np.zeros(phantom.image.shape, np.uint8)
+        cv2.fillConvexPoly(on_plate, np.rint(phantom.carrier_corners).astype(np.int32), 255)
+        assert step.apply(on_plate, plan).mean() > 254.5
+        kept = step.apply(phantom.foreground.astype(np.uint8), plan).sum()
+        assert kept == pytest.approx(phantom.foreground.sum(), rel=0.03), (
+            "the hand stays, up to the margin at its wrist"
+        )
+
+
+def test_the_margin_is_a_share_of_the_shorter_side() -> None:
+    image = on_carrier()
+    whole, trimmed = (
+        np.array(CarrierCrop(margin=margin, frames=1).plan(image).parameters["size"]) for margin in (0, 0.1)
+    )
+    np.testing.assert_allclose(whole - trimmed, 0.2 * whole.min(), atol=1)
+
+
+def test_the_matrix_leads_to_the_pixels_that_apply_makes() -> None:
+    image = on_carrier().astype(np.uint16) * 100
+    cv2.circle(image, (120, 200), 6, 65535, -1)
+    step = CarrierCrop()
+    plan = step.plan(image)
+    crop = step.apply(image, plan)
+    expected = step.matrix(plan) @ [120, 200, 1]
+    centre = np.argwhere(crop > 50000).mean(axis=0)[::-1]
+    np.testing.assert_allclose(centre, expected[:2] / expected[2], atol=0.3)
+    height, width = plan.parameters["size"]
+    ends = np.column_stack([plan.parameters["corners"], np.ones(4)]) @ step.matrix(plan).T
+    targets = [[0, 0], [width - 1, 0], [width - 1, height - 1], [0, height - 1]]
+    np.testing.assert_allclose(ends[:, :2] / ends[:, 2:], targets, atol=0.02)
+
+
+def test_large_pictures_are_cut_at_full_resolution(tilted: list[Phantom]) -> None:
+    film = tilted[0].image
+    large = cv2.resize(film, None, fx=4, fy=4, interpolation=cv2.INTER_LINEAR)
+    step = CarrierCrop(margin=0)
+    corners = np.array(step.plan(np.asarray(large, np.uint8)).parameters["corners"])
+    truth = np.array(tilted[0].carrier_corners) * 4 + 1.5
+    assert np.linalg.norm(corners - truth, axis=1).max() < 16
+    assert min(step.plan(np.asarray(large, np.uint8)).parameters["size"]) > max(film.shape)
+
+
+def test_a_film_on_a_film_is_cut_out_twice() -> None:
+    film = on_carrier(5)
+    film = np.maximum(film, 30) + np.random.default_rng(0).integers(0, 3, film.shape).astype(np.uint8)
+    double = np.pad(film, 80)
+    once, twice = (CarrierCrop(frames=frames, margin=0).plan(double).parameters["size"] for frames in (1, 2))
+    assert once == pytest.approx(film.shape, abs=3)
+    assert twice == pytest.approx(SIZE, abs=4)
+
+
+def test_portrait_turns_lying_carriers_clockwise() -> None:
+    lying = np.ascontiguousarray(np.rot90(on_carrier(9)))
+    upright = cropped(lying, CarrierCrop())
+    turned = cropped(lying, CarrierCrop(portrait=True))
+    assert upright.shape[1] > upright.shape[0]
+    np.testing.assert_allclose(turned.astype(float), np.rot90(upright, -1), atol=3)
+    standing = on_carrier(9)
+    np.testing.assert_array_equal(cropped(standing, CarrierCrop(portrait=True)), cropped(standing, CarrierCrop()))
+
+
+def test_the_input_stays_and_the_plan_is_the_same_json_again() -> None:
+    image = on_carrier()
+    before = image.copy()
+    step = CarrierCrop()
+    plan = step.plan(image)
+    step.apply(image, plan)
+    np.testing.assert_array_equal(image, before)
+    assert step.plan(image) == plan
+    assert plan.flags == ()
+    assert json.loads(json.dumps(dict(plan.parameters))) == plan.parameters
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize("shape", [(1, 1), (1, 9), (9, 1), (40, 30), (1, 40000)])
+def test_pictures_without_a_carrier_pass_with_a_flag(shape: tuple[int, int], dtype: type[np.uint8 | np.uint16]) -> None:
+    for level in (0, 100, np.iinfo(dtype).max):
+        plan = CarrierCrop().plan(np.full(shape, level, dtype))
+        assert not plan.parameters
+        assert plan.flags == ("no_carrier",)
+
+
+def test_a_carrier_that_leaves_the_picture_gets_no_black_corner() -> None:
+    crop = cropped(on_carrier(12)[30:, 40:], CarrierCrop())
+    assert crop.min() > 60
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"method": "other"}, "'other'; choose one of ladder, otsu, contours"),
+        ({"frames": 0}, "frames is 0"),
+        ({"margin": 0.5}, "margin is 0.5"),
+        ({"margin": float("nan")}, "margin is nan"),
+    ],
+)
+def test_impossible_settings_are_refused(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(XrayError, match=message):
+        CarrierCrop(**settings)

@@ -1,0 +1,141 @@
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from anomalib_xray.cli import main
+from anomalib_xray.io.read import read_radiograph
+from anomalib_xray.io.write import write_png
+from anomalib_xray.preparation import worker
+from anomalib_xray.preparation.record import MANIFEST
+
+
+@pytest.fixture
+def raw(tmp_path: Path) -> Path:
+    root = tmp_path / "raw"
+    rng = np.random.default_rng(0)
+    write_png(root / "a/wide.png", rng.integers(50, 200, (8, 20), dtype=np.uint8))
+    write_png(root / "b.png", rng.integers(50, 200, (9, 9), dtype=np.uint8))
+    return root
+
+
+@pytest.fixture
+def config(tmp_path: Path, small_steps: object) -> Path:
+    del small_steps
+    worker._pipeline.cache_clear()
+    path = tmp_path / "pipeline.yaml"
+    path.write_text("steps:\n  - halves\n  - brighten: {by: 3}\n")
+    return path
+
+
+def call(*arguments: object) -> int:
+    return main(["prepare", "--workers", "1", *map(str, arguments)])
+
+
+def test_a_folder_is_prepared_and_summed_up(raw: Path, config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = raw.parent / "out"
+    assert call("--config", config, "--root", raw, "--out", out, "--preview", 2) == 0
+    printed = capsys.readouterr().out
+    assert "2 radiographs: 2 prepared, 0 done before, 0 failed. 3 pictures" in printed
+    assert "narrow" in printed
+    assert read_radiograph(out / "a/wide_part2.png").shape == (8, 10)
+    assert (out / MANIFEST).is_file()
+    assert (out / "preview_1.png").is_file()
+
+
+def test_a_broken_radiograph_is_one_line_and_the_status(
+    raw: Path, config: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (raw / "broken.png").write_bytes(b"nothing")
+    assert call("--config", config, "--root", raw, "--out", raw.parent / "out") == 1
+    printed = capsys.readouterr().out
+    assert printed.count("broken.png") == 1
+    assert "1 failed" in printed
+
+
+def test_an_interrupted_run_says_how_to_go_on(
+    raw: Path, config: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(worker, "write_png", interrupted)
+        assert call("--config", config, "--root", raw, "--out", raw.parent / "out") == 130
+    assert "the same command goes on" in capsys.readouterr().out
+    assert call("--config", config, "--root", raw, "--out", raw.parent / "out") == 0
+
+
+def test_a_replay_and_heat_maps_go_back(raw: Path, config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out, maps = raw.parent / "out", raw.parent / "maps"
+    call("--config", config, "--root", raw, "--out", out)
+    assert call("--replay", out, "--root", raw, "--out", raw.parent / "again") == 0
+    assert (raw.parent / "again/b.png").read_bytes() == (out / "b.png").read_bytes()
+    write_png(maps / "a/wide_part1.png", np.full((8, 10), 40, np.uint8))
+    write_png(maps / "a/wide_part2.png", np.full((4, 5), 90, np.uint8))  # of half the size, as a model gives it
+    assert call("--replay", out, "--back", "true", "--root", maps, "--out", raw.parent / "back") == 0
+    back = read_radiograph(raw.parent / "back/a/wide.png")
+    np.testing.assert_array_equal(back, np.tile(np.uint8([40] * 10 + [90] * 10), (8, 1)))
+    assert "1 of 1" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--root", "RAW", "--out", "out"], "Give either --config"),
+        (["--root", "RAW", "--out", "out", "--config", "none.yaml"], "none.yaml cannot be read"),
+        (["--root", "none", "--out", "out", "--config", "CONFIG"], "There is no folder none"),
+        (["--root", "RAW", "--out", "RAW", "--config", "CONFIG"], "overwritten"),
+        (["--root", "RAW", "--out", "out", "--config", "CONFIG", "--workers", "-1"], "0 or more"),
+        (["--root", "RAW", "--out", "out", "--config", "CONFIG", "--back", "true"], "needs --replay"),
+        (["--root", "RAW", "--out", "out", "--replay", "RAW"], "holds no prepared"),
+        (["--root", "RAW", "--out", "out", "--replay", "RAW", "--back", "true"], "no manifest"),
+        (["--root", "RAW", "--out", "out", "--config", "CONFIG", "--backend", "spark"], "'spark' is no value"),
+        (["--root", "RAW", "--out", "out", "--config", "CONFIG", "--table", "none.csv"], "none.csv cannot be read"),
+    ],
+)
+def test_wrong_arguments_are_one_sentence(
+    raw: Path, config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], says: str
+) -> None:
+    names = {"RAW": str(raw), "CONFIG": str(config), "out": str(tmp_path / "out")}
+    assert main(["prepare", *(names.get(argument, argument) for argument in arguments)]) == 2
+    printed = capsys.readouterr().err
+    assert says in printed
+    assert printed.count("\n") == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGKILL])
+def test_a_stopped_process_loses_nothing(tmp_path: Path, end: signal.Signals) -> None:
+    root, config = tmp_path / "raw", tmp_path / "pipeline.yaml"
+    rng = np.random.default_rng(0)
+    picture = rng.integers(0, 255, (700, 700), dtype=np.uint8)
+    for number in range(30):
+        write_png(root / f"{number:03}.png", np.roll(picture, number))
+    config.write_text("steps:\n  - median_filter: {kernel: 19}\n")
+
+    def command(out: str) -> list[str]:
+        code = "import sys; from anomalib_xray.cli import main; sys.exit(main())"
+        return [
+            *(sys.executable, "-c", code, "prepare", "--config", str(config), "--root", str(root)),
+            *("--out", str(tmp_path / out), "--workers", "2"),
+        ]
+
+    subprocess.run(command("whole"), check=True, capture_output=True, timeout=300)
+    process = subprocess.Popen(command("out"), stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True)
+    while process.poll() is None and not list((tmp_path / "out").glob("00?.png")):
+        pass
+    os.killpg(process.pid, end)
+    printed = b"".join(process.communicate(timeout=60)).decode()
+    assert "Traceback" not in printed
+    assert len(list((tmp_path / "out").glob("*.png"))) < 30
+    assert not (tmp_path / "out" / MANIFEST).exists()
+    subprocess.run(command("out"), check=True, capture_output=True, timeout=300)
+    for path in [*(tmp_path / "whole").glob("*.png"), tmp_path / "whole" / MANIFEST]:
+        assert (tmp_path / "out" / path.name).read_bytes() == path.read_bytes()

@@ -1,0 +1,88 @@
+"""Every step of this project keeps the contract that is asked of others."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from anomalib_xray.preparation.carrier_crop import CarrierCrop
+from anomalib_xray.preparation.clahe import Clahe
+from anomalib_xray.preparation.foreground import Foreground
+from anomalib_xray.preparation.hands import Hands
+from anomalib_xray.preparation.inversion import Inversion
+from anomalib_xray.preparation.marker_removal import MarkerRemoval
+from anomalib_xray.preparation.median_filter import MedianFilter
+from anomalib_xray.preparation.otsu_filter import OtsuFilter
+from anomalib_xray.preparation.resize import Resize
+from anomalib_xray.testing import StepContract
+
+
+class TestInversion(StepContract):
+    step = Inversion
+
+
+class TestPublishedInversion(StepContract):
+    step = Inversion
+    settings: ClassVar[dict[str, object]] = {"method": "published"}
+
+
+class TestCarrierCrop(StepContract):
+    step = CarrierCrop
+
+
+class TestOtsuCarrierCrop(StepContract):
+    step = CarrierCrop
+    settings: ClassVar[dict[str, object]] = {"method": "otsu"}
+
+
+class TestContoursCarrierCrop(StepContract):
+    step = CarrierCrop
+    settings: ClassVar[dict[str, object]] = {"method": "contours"}
+
+
+class TestMarkerRemoval(StepContract):
+    step = MarkerRemoval
+
+
+class TestBrightMarkerRemoval(StepContract):
+    step = MarkerRemoval
+    settings: ClassVar[dict[str, object]] = {"detector": "bright"}
+
+
+class TestForeground(StepContract):
+    step = Foreground
+
+
+class TestFlatForeground(StepContract):
+    step = Foreground
+    settings: ClassVar[dict[str, object]] = {"method": "flat"}
+
+
+class TestHands(StepContract):
+    step = Hands
+
+
+class TestMedianFilter(StepContract):
+    step = MedianFilter
+    settings: ClassVar[dict[str, object]] = {"kernel": 5}
+
+
+class TestClahe(StepContract):
+    step = Clahe
+
+
+class TestOtsuFilter(StepContract):
+    step = OtsuFilter
+
+
+class TestResize(StepContract):
+    step = Resize
+
+
+class TestSmallResize(StepContract):
+    step = Resize
+    settings: ClassVar[dict[str, object]] = {"longest_side": 200}
+
+
+class TestLargeResize(StepContract):
+    step = Resize
+    settings: ClassVar[dict[str, object]] = {"longest_side": 700, "enlarge": True}

@@ -1,0 +1,184 @@
+from __future__ import annotations
+
+import json
+import pickle
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import openvino
+import pytest
+from openvino import opset13 as ops
+
+from anomalib_xray.errors import XrayError
+from anomalib_xray.io.write import write_png
+from anomalib_xray.phantom import SceneOptions, render_phantom
+from anomalib_xray.preparation.foreground import DOUBTFUL, NO_FOREGROUND, NO_READY_MASK, Foreground
+from anomalib_xray.preparation.segmentation.flat import flat_foreground
+from anomalib_xray.preparation.step import Place
+
+METHODS = ("auto", "flat", "grabcut", "network")
+
+
+def raw_phantom(seed: int = 0) -> Any:
+    return render_phantom(np.random.default_rng(seed), SceneOptions(prepared=False, marker=1))
+
+
+def write_constant_model(path: Path, level: float, region: tuple[slice, slice]) -> Path:
+    """A network that finds the same region in every picture."""
+    image = ops.parameter([1, 1, 32, 32], np.float32, name="image")
+    logits = np.full((1, 1, 32, 32), -1, np.float32)
+    logits[(0, 0, *region)] = level
+    output = ops.add(ops.multiply(image, np.float32(0)), logits)
+    openvino.save_model(openvino.Model([output], [image]), path, compress_to_fp16=False)
+    return path
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_background_is_0_and_foreground_at_least_1(method: Any, dtype: type) -> None:
+    image = raw_phantom().image[::2, ::2].astype(dtype) * (1 if dtype is np.uint8 else 16)
+    image[image < 12 * (1 if dtype is np.uint8 else 16)] = 0
+    before = image.copy()
+    step = Foreground(method)
+    plan = step.plan(image)
+    prepared = step.apply(image, plan)
+    mask = plan.parameters["mask"]
+    np.testing.assert_array_equal(image, before)
+    assert prepared.dtype == dtype
+    assert mask.dtype == np.bool_
+    assert mask.shape == image.shape
+    np.testing.assert_array_equal(prepared > 0, mask)
+    np.testing.assert_array_equal(prepared[mask], np.maximum(image, 1)[mask])
+    json.dumps({key: value for key, value in plan.parameters.items() if key != "mask"})
+    np.testing.assert_array_equal(step.plan(image).parameters["mask"], mask)
+
+
+@pytest.mark.parametrize("method", ["auto", "flat"])
+def test_hands_of_phantoms_are_found(method: Any) -> None:
+    overlaps = []
+    for seed in range(6):
+        phantom = raw_phantom(seed)
+        plan = Foreground(method).plan(phantom.image)
+        assert plan.flags == ()
+        mask = plan.parameters["mask"]
+        overlaps.append((mask & phantom.foreground).sum() / (mask | phantom.foreground).sum())
+    assert np.mean(overlaps) >= 0.975
+
+
+def test_large_pictures_are_looked_at_in_a_view() -> None:
+    phantom = raw_phantom()
+    large = phantom.image.repeat(4, axis=0).repeat(4, axis=1)
+    mask = Foreground("flat").plan(large).parameters["mask"]
+    truth = phantom.foreground.repeat(4, axis=0).repeat(4, axis=1)
+    assert mask.shape == large.shape
+    assert (mask & truth).sum() / (mask | truth).sum() >= 0.97
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("shape", [(1, 1), (1, 600), (5, 3), (64, 48)])
+@pytest.mark.parametrize("level", [0, 1, 65535])
+def test_pictures_of_one_level_pass_without_a_warning(method: Any, shape: tuple[int, int], level: int) -> None:
+    image = np.full(shape, level, np.uint16)
+    step = Foreground(method)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        plan = step.plan(image)
+    if plan.parameters:  # a network may see something in anything
+        assert DOUBTFUL in plan.flags or method in ("network", "auto")
+        assert step.apply(image, plan).shape == shape
+    else:
+        assert plan.flags == (NO_FOREGROUND,)
+
+
+def test_a_picture_without_a_hand_is_flagged() -> None:
+    assert Foreground("flat").plan(np.full((100, 80), 30, np.uint8)).flags == (NO_FOREGROUND,)
+
+
+@pytest.mark.parametrize("region", [np.s_[10:12, 10:20], np.s_[2:30, 3:30]])
+def test_an_implausible_area_is_flagged(tmp_path: Path, region: tuple[slice, slice]) -> None:
+    model = write_constant_model(tmp_path / "m.xml", 1, region)
+    plan = Foreground("network", model=model, model_output="logits").plan(np.full((200, 200), 20, np.uint8))
+    assert plan.parameters["mask"].any()
+    assert plan.flags == (DOUBTFUL,)
+
+
+def test_where_methods_disagree_the_network_decides_and_it_is_flagged(tmp_path: Path) -> None:
+    model = write_constant_model(tmp_path / "m.xml", 1, np.s_[4:28, 4:12])
+    image = raw_phantom().image
+    plan = Foreground("auto", model=model, model_output="logits").plan(image)
+    network = Foreground("network", model=model, model_output="logits").plan(image)
+    assert plan.flags == (DOUBTFUL,)
+    np.testing.assert_array_equal(plan.parameters["mask"], network.parameters["mask"])
+
+
+@pytest.mark.parametrize("region", [np.s_[0:0, 0:0], np.s_[:, :]])
+def test_an_implausible_network_does_not_decide(tmp_path: Path, region: tuple[slice, slice]) -> None:
+    model = write_constant_model(tmp_path / "m.xml", 1, region)
+    image = raw_phantom().image
+    plan = Foreground("auto", model=model, model_output="logits").plan(image)
+    assert plan.flags == (DOUBTFUL,)
+    np.testing.assert_array_equal(plan.parameters["mask"], flat_foreground(image))
+
+
+def test_a_drawn_mask_is_taken_and_moved(tmp_path: Path) -> None:
+    drawn = np.zeros((6, 8), np.uint8)
+    drawn[2:4, 3:6] = 200
+    write_png(tmp_path / "a" / "b.png", drawn)
+    shifted = np.array([[1.0, 0, -1], [0, 1, -2], [0, 0, 1]])
+    step = Foreground("masks", masks=tmp_path)
+    plan = step.plan_at(np.zeros((4, 7), np.uint16), Place("a/b.jpg", (6, 8), shifted))
+    np.testing.assert_array_equal(plan.parameters["mask"], drawn[2:, 1:] > 0)
+    assert plan.flags == ()
+
+
+def test_an_empty_drawn_mask_is_no_foreground(tmp_path: Path) -> None:
+    write_png(tmp_path / "b.png", np.zeros((6, 8), np.uint8))
+    plan = Foreground("masks", masks=tmp_path).plan_at(np.ones((6, 8), np.uint8), Place("b.png", (6, 8), np.eye(3)))
+    assert plan.flags == (NO_FOREGROUND,)
+    assert not plan.parameters
+
+
+def test_a_missing_drawn_mask_is_flagged_and_replaced(tmp_path: Path) -> None:
+    image = raw_phantom().image
+    plan = Foreground("masks", masks=tmp_path).plan_at(image, Place("b.png", image.shape, np.eye(3)))
+    assert plan.flags == (NO_READY_MASK,)
+    np.testing.assert_array_equal(plan.parameters["mask"], flat_foreground(image))
+
+
+def test_the_fingerprint_follows_what_the_settings_name(tmp_path: Path) -> None:
+    assert Foreground("flat").fingerprint("a.png") == ""
+    assert Foreground("grabcut").fingerprint("a.png") == ""
+    assert Foreground("auto").fingerprint("a.png") == Foreground("network").fingerprint("b.png") != ""
+    model = write_constant_model(tmp_path / "m.xml", 1, np.s_[:, :])
+    assert Foreground("auto", model=model).fingerprint("a.png") not in ("", Foreground("auto").fingerprint("a.png"))
+    masks = Foreground("masks", masks=tmp_path)
+    assert masks.fingerprint("a.jpg") == ""
+    write_png(tmp_path / "a.png", np.ones((2, 2), np.uint8))
+    assert masks.fingerprint("a.jpg") != ""
+
+
+def test_a_step_travels_to_other_processes() -> None:
+    image = raw_phantom().image
+    step = Foreground("auto")
+    expected = step.plan(image).parameters["mask"]
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(step)).plan(image).parameters["mask"], expected)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"method": "magic"}, "method 'magic' is unknown"),
+        ({"model_output": "votes"}, "model_output 'votes' is unknown"),
+        ({"model_output": "logits"}, "model of your own"),
+        ({"method": "masks"}, "masks"),
+        ({"masks": Path()}, "masks"),
+        ({"method": "masks", "masks": Path("/nowhere")}, "/nowhere does not exist"),
+        ({"method": "flat", "model": Path("m.xml")}, "no effect"),
+        ({"model": Path("/nowhere/m.xml")}, "does not exist"),
+    ],
+)
+def test_impossible_settings_are_refused(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(XrayError, match=message):
+        Foreground(**settings)

@@ -1,0 +1,129 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from anomalib_xray.errors import XrayError
+from anomalib_xray.preparation.sources import find_sources, prepared_name
+
+
+def touch(root: Path, *names: str) -> None:
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(b"")
+
+
+def test_names_patients_and_studies_come_from_muras_folders(tmp_path: Path) -> None:
+    root = tmp_path / "raw"
+    image = "train/XR_HAND/patient00007/study2_negative/image1.png"
+    touch(root, image, "other/b.JPG", "c.dcm", "._d.png", "notes.txt")
+    found = find_sources(root, tmp_path / "out")
+    assert [(source.name, source.patient, source.study) for source in found] == [
+        ("c.dcm", "", ""),
+        ("other/b.JPG", "", ""),
+        (image, "patient00007", "study2_negative"),
+    ]
+
+
+def test_what_lies_in_the_output_is_no_source(tmp_path: Path) -> None:
+    touch(tmp_path, "a.png", "out/a.png")
+    assert [source.name for source in find_sources(tmp_path, tmp_path / "out")] == ["a.png"]
+
+
+def test_masks_follow_their_radiographs(tmp_path: Path) -> None:
+    root = tmp_path / "raw"
+    touch(root, "train/a.png", "train/b.png", "ground_truth/anomaly/train/a.png")
+    found = find_sources(root, tmp_path / "out", masks=Path("ground_truth/anomaly"))
+    assert [(source.name, source.mask) for source in found] == [
+        ("train/a.png", "ground_truth/anomaly/train/a.png"),
+        ("train/b.png", ""),
+    ]
+
+
+def test_folders_of_masks_hold_no_radiographs(tmp_path: Path) -> None:
+    touch(tmp_path / "raw", "train/a.png", "ground_truth/foreground/train/a.png", "b/ground_truth/c.png")
+    assert [source.name for source in find_sources(tmp_path / "raw", tmp_path / "out")] == ["train/a.png"]
+
+
+def test_a_pattern_chooses(tmp_path: Path) -> None:
+    root = tmp_path / "raw"
+    touch(root, "train/XR_HAND/p/s/a.png", "train/XR_ELBOW/p/s/a.png", "valid/XR_HAND/p/s/b.png")
+    names = [source.name for source in find_sources(root, tmp_path / "out", only="*/XR_HAND/*")]
+    assert names == ["train/XR_HAND/p/s/a.png", "valid/XR_HAND/p/s/b.png"]
+    with pytest.raises(XrayError, match="--only"):
+        find_sources(root, tmp_path / "out", only="hand")
+
+
+def test_a_folder_of_masks_that_is_not_there_is_one_sentence(tmp_path: Path) -> None:
+    touch(tmp_path, "raw/a.png")
+    with pytest.raises(XrayError, match="give --masks as a path below"):
+        find_sources(tmp_path / "raw", tmp_path / "out", masks=Path("none"))
+
+
+def test_a_table_lists_what_to_prepare(tmp_path: Path) -> None:
+    root = tmp_path / "raw"
+    touch(root, "a.png", "b.png", "m/a.png")
+    table = tmp_path / "t.csv"
+    table.write_text("image_path,patient,study,mask_path\nb.png,p2,s1,\na.png,p1,,m/a.png\nmissing.png,p3,,\n")
+    found = find_sources(root, tmp_path / "out", table=table)
+    assert [(source.name, source.patient, source.study, source.mask) for source in found] == [
+        ("a.png", "p1", "", "m/a.png"),
+        ("b.png", "p2", "s1", ""),
+        ("missing.png", "p3", "", ""),
+    ]
+
+
+@pytest.mark.parametrize("path", ["../a.png", "/etc/hosts", "x/../../a.png", "link/a.png"])
+def test_a_table_does_not_lead_out_of_the_root(tmp_path: Path, path: str) -> None:
+    root = tmp_path / "raw"
+    touch(root, "a.png")
+    touch(tmp_path, "a.png", "elsewhere/a.png")
+    (root / "link").symlink_to(tmp_path / "elsewhere")
+    table = tmp_path / "t.csv"
+    table.write_text(f"image_path\n{path}\n")
+    with pytest.raises(XrayError, match="does not lie below"):
+        find_sources(root, tmp_path / "out", table=table)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [("", "no column image_path"), ("path\na.png\n", "no column image_path"), ("image_path\na.png\na.png\n", "twice")],
+)
+def test_a_wrong_table_is_one_sentence(tmp_path: Path, text: str, says: str) -> None:
+    touch(tmp_path, "raw/a.png")
+    (tmp_path / "t.csv").write_text(text)
+    with pytest.raises(XrayError, match=says):
+        find_sources(tmp_path / "raw", tmp_path / "out", table=tmp_path / "t.csv")
+
+
+def test_files_whose_outputs_would_collide_are_marked(tmp_path: Path) -> None:
+    root = tmp_path / "raw"
+    touch(root, "a.png", "A.jpg", "b.png")
+    found = find_sources(root, tmp_path / "out")
+    assert [(source.name, bool(source.problem)) for source in found] == [
+        ("A.jpg", True),
+        ("a.png", True),
+        ("b.png", False),
+    ]
+
+
+@pytest.mark.parametrize("out", [".", "..", "../.."])
+def test_raw_radiographs_are_never_overwritten(tmp_path: Path, out: str) -> None:
+    root = tmp_path / "x" / "raw"
+    touch(root, "a.png")
+    with pytest.raises(XrayError, match="overwritten"):
+        find_sources(root, root / out)
+
+
+def test_a_missing_or_empty_root_is_one_sentence(tmp_path: Path) -> None:
+    with pytest.raises(XrayError, match="There is no folder"):
+        find_sources(tmp_path / "none", tmp_path / "out")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(XrayError, match="holds no radiograph"):
+        find_sources(tmp_path / "empty", tmp_path / "out")
+
+
+def test_prepared_names() -> None:
+    assert prepared_name("a/b.jpeg", 1, 1) == "a/b.png"
+    assert prepared_name("a/b.dcm", 2, 2) == "a/b_part2.png"

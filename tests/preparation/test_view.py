@@ -1,0 +1,46 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from anomalib_xray.preparation.view import full_mask, keep_background, scaling, small_view, to_8_bit
+
+
+def test_8_bits_stay_as_they_are() -> None:
+    image = np.arange(256, dtype=np.uint8).reshape(16, 16)
+    assert to_8_bit(image) is image
+
+
+def test_16_bits_are_scaled_by_their_maximum_and_keep_the_background() -> None:
+    image = np.array([[0, 1, 2000, 4000]], np.uint16)
+    assert to_8_bit(image).tolist() == [[0, 1, 128, 255]]
+    assert to_8_bit(np.zeros((2, 2), np.uint16)).max() == 0
+
+
+@pytest.mark.parametrize(("shape", "view"), [((1024, 512), (512, 256)), ((100, 80), (100, 80)), ((3000, 2), (512, 1))])
+def test_a_view_is_never_larger_than_asked(shape: tuple[int, int], view: tuple[int, int]) -> None:
+    assert small_view(np.full(shape, 9, np.uint16)).shape == view
+
+
+def test_a_mask_returns_to_full_size() -> None:
+    mask = np.zeros((10, 8), bool)
+    mask[2:6, 2:5] = True
+    full = full_mask(mask, (40, 32))
+    assert full.shape == (40, 32)
+    assert full.mean() == pytest.approx(mask.mean(), rel=0.1)
+    assert full[16, 12]
+    assert full_mask(mask, (10, 8)) is mask
+
+
+def test_scaling_keeps_the_corners_of_the_picture() -> None:
+    matrix = scaling((10, 20), (30, 10))
+    # pixel centres have whole coordinates, so the picture reaches from -0.5 to its width - 0.5
+    np.testing.assert_allclose(matrix @ (-0.5, -0.5, 1), (-0.5, -0.5, 1))
+    np.testing.assert_allclose(matrix @ (19.5, 9.5, 1), (9.5, 29.5, 1))
+
+
+def test_the_background_is_restored() -> None:
+    before = np.array([[0, 1, 200]], np.uint8)
+    after = np.array([[7, 0, 255]], np.uint8)
+    assert keep_background(after, before).tolist() == [[0, 1, 255]]
+    assert keep_background(after.astype(np.uint16), before.astype(np.uint16)).dtype == np.uint16
