@@ -29,6 +29,7 @@ import numpy as np
 import psutil
 from rich.progress import track
 
+from anomalib_xray.io.dicom_write import write_secondary_capture
 from anomalib_xray.io.read import decode_radiograph, read_radiograph
 from anomalib_xray.io.write import write_png
 from anomalib_xray.phantom import RAW, render_phantom
@@ -162,9 +163,9 @@ def cluster(folder: Path) -> Iterator[tuple[str, list[subprocess.Popen[bytes]]]]
 
 def fuzz(folder: Path, arguments: argparse.Namespace) -> None:
     """Mutated files of every format, read in a process of their own, then prepared: each is a picture or a row."""
-    from anomalib_xray.testing.mutations import example_files, mutations
+    from anomalib_xray.testing.mutations import mutations
 
-    for suffix, contents in example_files(arguments.seed).items():
+    for suffix, contents in example_files(folder, arguments.seed).items():
         files = list(mutations(contents, arguments.mutations, arguments.seed))
         context = multiprocessing.get_context("spawn")
         slowest = context.Value("d", 0.0)
@@ -185,6 +186,38 @@ def fuzz(folder: Path, arguments: argparse.Namespace) -> None:
             f" {1000 * slowest.value:.0f} ms; prepare: exit {run.returncode}, rows for {len(sources)} files,"
             f" {len({row['source_path'] for row in rows if row['error']})} with a reason"
         )
+
+
+def example_files(folder: Path, seed: int) -> dict[str, list[bytes]]:
+    """Sound files of each format, by the ending of their names."""
+    from pydicom import dcmread
+    from pydicom.encaps import encapsulate
+    from pydicom.uid import JPEGBaseline8Bit, RLELossless
+
+    small = cv2.resize(render_phantom(np.random.default_rng(seed), RAW).image, (90, 110))
+    colour = cv2.cvtColor(small, cv2.COLOR_GRAY2BGR)
+    deep = small.astype(np.uint16) * 200
+    encoded = {
+        suffix: [cv2.imencode(f".{suffix}", picture)[1].tobytes() for picture in pictures]
+        for suffix, pictures in {"png": [small, colour, deep], "jpg": [small, colour]}.items()
+    }
+    path = folder / "example.dcm"
+    write_secondary_capture(path, small, source=None, description="example")
+    dicom = [path.read_bytes()]
+    for transfer_syntax in (RLELossless, JPEGBaseline8Bit):
+        data = dcmread(path)
+        if transfer_syntax == RLELossless:
+            data.compress(RLELossless)
+        else:
+            data.PixelData = encapsulate([encoded["jpg"][0]])
+            data["PixelData"].is_undefined_length = True
+            data.file_meta.TransferSyntaxUID = transfer_syntax
+        compressed = folder / "compressed.dcm"
+        data.save_as(compressed)
+        dicom.append(compressed.read_bytes())
+    for content in (*encoded["png"], *encoded["jpg"], *dicom):
+        decode_radiograph(content, name="example")  # a mutation of what cannot be read would show nothing
+    return encoded | {"dcm": dicom}
 
 
 def read_all(files: list[bytes], slowest: object, read: object) -> None:

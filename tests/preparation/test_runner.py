@@ -3,6 +3,9 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import cv2
@@ -262,3 +265,50 @@ def test_processes_write_the_same_bytes(raw: Path) -> None:
     hashes = [{name: digest for name, (digest, _) in state(raw.parent / folder).items()} for folder in ("one", "two")]
     assert hashes[0] == hashes[1]
     assert cv2.imread(str(raw.parent / "two" / WIDE)) is not None
+
+
+DEADLY = """
+import os
+
+from anomalib_xray.preparation.step import Plan, Step
+
+
+class Deadly(Step):
+    def plan(self, image):
+        if image.min() == 255:
+            os._exit(9)
+        return Plan()
+
+    def apply(self, image, plan):
+        return image
+"""
+
+
+@pytest.mark.slow
+def test_a_picture_that_kills_its_worker_is_a_row(raw: Path) -> None:
+    write_png(raw / "deadly.png", np.full((9, 9), 255, np.uint8))
+    code = "import sys; from anomalib_xray.cli import main; sys.exit(main())"
+    package = raw.parent / "package"
+    (package / "deadly-1.0.dist-info").mkdir(parents=True)
+    (package / "deadly-1.0.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: deadly\nVersion: 1.0\n")
+    (package / "deadly-1.0.dist-info" / "entry_points.txt").write_text(
+        "[anomalib_xray.preparation_steps]\ndeadly = deadly:Deadly\n"
+    )
+    (package / "deadly.py").write_text(DEADLY)
+    (raw.parent / "p.yaml").write_text("steps: [deadly]\n")
+    out = raw.parent / "out"
+    process = subprocess.run(
+        [
+            *(sys.executable, "-c", code, "prepare", "--config", str(raw.parent / "p.yaml")),
+            *("--root", str(raw), "--out", str(out), "--workers", "2"),
+        ],
+        env=os.environ | {"PYTHONPATH": str(package)},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert process.returncode == 1, process.stderr
+    errors = {row["source_path"]: row["error"] for row in rows(out) if row["error"]}
+    assert sorted(errors) == ["broken.png", "deadly.png"]
+    assert "killed the process" in errors["deadly.png"]
+    assert len(rows(out)) == 6

@@ -127,3 +127,10 @@ def test_a_missing_or_empty_root_is_one_sentence(tmp_path: Path) -> None:
 def test_prepared_names() -> None:
     assert prepared_name("a/b.jpeg", 1, 1) == "a/b.png"
     assert prepared_name("a/b.dcm", 2, 2) == "a/b_part2.png"
+    assert prepared_name("a/1.2.840.17", 1, 1) == "a/1.2.840.17.png"
+
+
+def test_dicom_files_are_found_by_content_where_the_name_says_nothing(tmp_path: Path) -> None:
+    touch(tmp_path / "raw", "IM000002", "DICOMDIR")
+    (tmp_path / "raw" / "IM000001").write_bytes(b"\0" * 128 + b"DICM")
+    assert [source.name for source in find_sources(tmp_path / "raw", tmp_path / "out")] == ["IM000001"]

@@ -77,7 +77,7 @@ def read_image(path: str | Path) -> Image:
     """Reads a radiograph as anomalib wants its images.
 
     Args:
-        path: A PNG or JPEG file.
+        path: A PNG, JPEG or DICOM file.
 
     Returns:
         (3, H, W), float32 in [0, 1], with equal channels.
@@ -92,7 +92,7 @@ def read_mask(path: str | Path, image: Image) -> Mask:
     """Reads an anomaly mask.
 
     Args:
-        path: A PNG or JPEG file of the size of ``image``; 0 is normal, anything else is anomalous.
+        path: A PNG, JPEG or DICOM file of the size of ``image``; 0 is normal, anything else is anomalous.
         image: The image that the mask belongs to, (3, H, W).
 
     Returns:

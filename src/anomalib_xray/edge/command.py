@@ -24,7 +24,7 @@ def predict(
 
     Args:
         bundle: Folder that an export wrote, or the run folder around it, or the .xml or .onnx file in it.
-        images: PNG or JPEG files, or folders, which are searched with all folders below them.
+        images: PNG, JPEG or DICOM files, or folders, which are searched with all folders below them.
         out: Folder to write to.
         threshold: Raw score from which on an image is anomalous, instead of the bundle's own.
         device: OpenVINO device, such as CPU or GPU.

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from anomalib_xray.errors import XrayError
 from anomalib_xray.io.codestream import Expected, check_jpeg, check_jpeg_2000, check_rle
 from anomalib_xray.io.dicom_dataset import BoundedReader, inflated, read_elements, reading_dicom
-from anomalib_xray.io.formats import MAX_PIXELS, Radiograph, check_size
+from anomalib_xray.io.formats import MAX_PIXELS, check_size
+from anomalib_xray.io.radiograph import Radiograph
 
 if TYPE_CHECKING:
     from pydicom import Dataset

@@ -1,16 +1,10 @@
-"""Which files hold radiographs, what is read from them, and how large they may be."""
+"""Which files hold radiographs, and how large they may be. Light: commands list files before they read any."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TypeAlias
-
-import numpy as np
-from numpy.typing import NDArray
 
 from anomalib_xray.errors import XrayError
-
-Radiograph: TypeAlias = NDArray[np.uint8] | NDArray[np.uint16]
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".dcm", ".dicom", ".dic"})
 """Endings, in lower case, of the files that a folder is searched for; reading itself goes by content."""

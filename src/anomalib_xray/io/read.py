@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 
 from anomalib_xray.errors import XrayError
 from anomalib_xray.io.dicom import decode_dicom
-from anomalib_xray.io.formats import MAX_BYTES, MAX_PIXELS, Radiograph, check_size, is_dicom
+from anomalib_xray.io.formats import MAX_BYTES, MAX_PIXELS, check_size, is_dicom
 from anomalib_xray.io.jpeg import JPEG_SIGNATURE, jpeg_ends, jpeg_size
 from anomalib_xray.io.png import PNG_SIGNATURE, picture_chunks, png_size
+from anomalib_xray.io.radiograph import Radiograph
 
 __all__ = [
     "MAX_BYTES",

@@ -18,6 +18,10 @@ Result = TypeVar("Result")
 _RAY_CHUNK = 64  # tasks a call, since Ray returns a call's results all at once
 
 
+class WorkerDiedError(XrayError):
+    """A worker process ended in the middle of its work, as after a crash in a decoder or for lack of memory."""
+
+
 def results(
     function: Callable[[Task], Result],
     tasks: Sequence[Task],
@@ -41,7 +45,8 @@ def results(
         What the calls return.
 
     Raises:
-        XrayError: A package is missing, the cluster cannot be used, or a worker process died.
+        WorkerDiedError: A worker process died.
+        XrayError: A package is missing, or the cluster cannot be used.
     """
     from joblib import Parallel, delayed
 
@@ -58,7 +63,7 @@ def results(
             in_parallel = Parallel(n_jobs=workers, return_as="generator_unordered")
             yield from in_parallel(delayed(function)(task) for task in tasks)
     except BrokenProcessPool as error:
-        raise XrayError(
+        raise WorkerDiedError(
             "A worker process died, perhaps because memory ran out: run the same command again to go on where it"
             " stopped, with fewer --workers."
         ) from error

@@ -15,16 +15,17 @@ from pathlib import Path
 from anomalib_xray.errors import XrayError
 from anomalib_xray.io.write import TEMPORARY, write_atomically
 from anomalib_xray.preparation.manifest import write_manifest
-from anomalib_xray.preparation.parallel import Backend, results
+from anomalib_xray.preparation.parallel import Backend, WorkerDiedError, results
 from anomalib_xray.preparation.pipeline import Pipeline
 from anomalib_xray.preparation.record import HOUSEKEEPING, MANIFEST
 from anomalib_xray.preparation.sources import Source
-from anomalib_xray.preparation.worker import Job, Outcome, prepare_source
+from anomalib_xray.preparation.worker import Job, Outcome, give_up, prepare_source
 
 PIPELINE = f"{HOUSEKEEPING}/pipeline.json"
 """File beside the prepared pictures that holds the settings they were made with."""
 
 _LOCK = f"{HOUSEKEEPING}/lock"
+_CHUNK = 64  # originals that are tried together once a worker has died
 
 
 @dataclass(frozen=True)
@@ -113,10 +114,39 @@ def _outcomes(
 ) -> Iterator[Outcome]:
     from rich.progress import track
 
-    work = results(
-        partial(prepare_source, job), sources, workers=workers, backend=backend, scheduler=scheduler, shared=job.root
-    )
+    work = _work(job, sources, workers, backend, scheduler)
     yield from track(work, "Preparing", total=len(sources), transient=True, disable=not sys.stdout.isatty())
+
+
+def _work(
+    job: Job, sources: Sequence[Source], workers: int, backend: Backend, scheduler: str | None
+) -> Iterator[Outcome]:
+    """Prepares all sources; should some kill their worker, the others are prepared all the same."""
+    prepare = partial(prepare_source, job)
+    finished = set()
+    try:
+        for outcome in results(
+            prepare, sources, workers=workers, backend=backend, scheduler=scheduler, shared=job.root
+        ):
+            finished.add(outcome.rows[0]["source_path"])
+            yield outcome
+    except WorkerDiedError:
+        remaining = [source for source in sources if source.name not in finished]
+        for start in range(0, len(remaining), _CHUNK):
+            yield from _carefully(job, remaining[start : start + _CHUNK], workers)
+
+
+def _carefully(job: Job, sources: Sequence[Source], workers: int) -> Iterator[Outcome]:
+    """Prepares some sources, and if a worker dies one after the other, to find the one to blame."""
+    prepare = partial(prepare_source, job)
+    try:
+        yield from list(results(prepare, sources, workers=workers))
+    except WorkerDiedError:
+        for source in sources:
+            try:
+                yield from list(results(prepare, [source], workers=2))  # a single worker would be this process
+            except WorkerDiedError:
+                yield give_up(job, source)
 
 
 def _summary(outcomes: Sequence[Outcome]) -> Summary:

@@ -13,11 +13,10 @@ from pathlib import Path, PurePosixPath
 from typing import NoReturn
 
 from anomalib_xray.errors import XrayError
-from anomalib_xray.io.formats import SUFFIXES
+from anomalib_xray.io.formats import SUFFIXES, is_radiograph_file
 
 _PATIENT_AND_STUDY = re.compile(r"(?:^|/)(?P<patient>patient\d+)/(?P<study>study\d+[^/]*)/[^/]+$")  # MURA's layout
 _TRUTH = "ground_truth"  # what MVTec AD, anomalib and the phantoms call the folder of masks, which are no radiographs
-_DEBRIS = "._"  # macOS leaves such files beside each file on foreign disks; they hold no picture
 
 
 @dataclass(frozen=True)
@@ -88,7 +87,9 @@ def prepared_name(name: str, part: int, parts: int) -> str:
         The original's path with the ending ``.png``, and ``_part1`` and so on before it where there are several.
     """
     path = PurePosixPath(name)
-    return str(path.with_name(f"{path.stem}{f'_part{part}' if parts > 1 else ''}.png"))
+    # The last number of a DICOM file that is named by its UID is no ending.
+    stem = path.stem if path.suffix.lower() in SUFFIXES else path.name
+    return str(path.with_name(f"{stem}{f'_part{part}' if parts > 1 else ''}.png"))
 
 
 def _check_apart(root: Path, out: Path) -> None:
@@ -102,7 +103,7 @@ def _scanned(root: Path, out: Path, mask_folder: Path | None) -> Iterator[Source
     for folder, subfolders, files in os.walk(root, onerror=_refuse):
         subfolders[:] = [name for name in subfolders if name != _TRUTH and Path(folder, name).resolve() not in left_out]
         for file in files:
-            if Path(file).suffix.lower() in SUFFIXES and not file.startswith(_DEBRIS):
+            if is_radiograph_file(Path(folder, file)):
                 name = Path(folder, file).relative_to(root).as_posix()
                 yield Source(name, *_patient_and_study(name), _mask_of(name, root, mask_folder))
 

@@ -16,7 +16,8 @@ import numpy as np
 
 from anomalib_xray.errors import XrayError
 from anomalib_xray.io.formats import SUFFIXES
-from anomalib_xray.io.read import MAX_BYTES, Radiograph, decode_radiograph, read_radiograph
+from anomalib_xray.io.radiograph import Radiograph
+from anomalib_xray.io.read import decode_radiograph, read_bytes, read_radiograph
 from anomalib_xray.io.write import write_png
 from anomalib_xray.preparation.history import History, encode_history
 from anomalib_xray.preparation.manifest import Row, rows_of
@@ -81,7 +82,7 @@ def prepare_source(job: Job, source: Source) -> Outcome:
     cv2.setNumThreads(1)
     earlier = read_record(job.out, source.name)
     try:
-        content = _content(job.root / source.name)
+        content = read_bytes(job.root / source.name)
         sha256 = hashlib.sha256(content).hexdigest()
     except XrayError as error:
         return _fail(job, source, "", error, earlier)
@@ -109,6 +110,20 @@ def prepare_source(job: Job, source: Source) -> Outcome:
     return Outcome("prepared", rows_of(source, record))
 
 
+def give_up(job: Job, source: Source) -> Outcome:
+    """Records a radiograph that killed the process which was to prepare it.
+
+    Args:
+        job: What all radiographs have in common.
+        source: The radiograph.
+
+    Returns:
+        The outcome of a failure.
+    """
+    error = XrayError(f"{source.name} killed the process that prepared it: the file is damaged, or memory ran out.")
+    return _fail(job, source, "", error, read_record(job.out, source.name))
+
+
 @dataclass(frozen=True)
 class _Recorded:
     """What an earlier run did to an original of the same name."""
@@ -122,15 +137,6 @@ def _pipeline(settings: str, folder: Path) -> Pipeline:
     return Pipeline(json.loads(settings), folder)
 
 
-def _content(path: Path) -> bytes:
-    try:
-        if path.stat().st_size > MAX_BYTES:
-            raise XrayError(f"{path} has {path.stat().st_size} bytes; at most {MAX_BYTES} are read.")
-        return path.read_bytes()
-    except OSError as error:
-        raise XrayError(f"{path} cannot be read: {error.strerror}.") from error
-
-
 def _recorded(job: Job, source: Source) -> _Recorded | None:
     if job.replay is None:
         return None
@@ -142,7 +148,7 @@ def _recorded(job: Job, source: Source) -> _Recorded | None:
 
 def _key(job: Job, source: Source, sha256: str, fingerprints: list[str], recorded: _Recorded | None) -> str:
     """Hash of everything that the outputs depend on."""
-    mask = hashlib.sha256(_content(job.root / source.mask)).hexdigest() if source.mask else ""
+    mask = hashlib.sha256(read_bytes(job.root / source.mask)).hexdigest() if source.mask else ""
     replayed = None if recorded is None else [encode_history(history) for history in recorded.histories]
     parts = [sha256, fingerprints, source.mask, mask, replayed]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()

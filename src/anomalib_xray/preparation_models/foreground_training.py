@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import io
 import math
 import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from torch.nn import functional as F  # noqa: N812  # the name that torch's own documentation uses
 
 from anomalib_xray.errors import XrayError
-from anomalib_xray.io.write import write_atomically
 from anomalib_xray.preparation.segmentation.network import Network, fit, to_mask
 from anomalib_xray.preparation.step import Mask
+from anomalib_xray.preparation_models.checkpoint import resume, save_checkpoint
 from anomalib_xray.preparation_models.foreground_scenes import SIDE, Scene, cropped, draw_example, render_scenes
 from anomalib_xray.preparation_models.unet import UNet
 
@@ -104,7 +102,7 @@ def train_network(checkpoint: Path, settings: Settings) -> UNet:
         torch.manual_seed(settings.seed)
         network = UNet()
     optimizer = torch.optim.AdamW(network.parameters(), lr=settings.learning_rate, weight_decay=1e-4)
-    done = _resume(checkpoint, network, optimizer, settings)
+    done = resume(checkpoint, asdict(settings), {"network": network, "optimizer": optimizer})
     if done < settings.steps:
         _optimise(network, optimizer, settings, done, checkpoint)
     return network.eval()
@@ -145,7 +143,7 @@ def _optimise(network: UNet, optimizer: torch.optim.Optimizer, settings: Setting
         optimizer.step()
         if (step + 1) % _STEPS_A_CHECKPOINT == 0 or step + 1 == settings.steps:
             print(f"step {step + 1} of {settings.steps}: loss {loss.item():.4f}", flush=True)
-            _save(checkpoint, network, optimizer, settings, step + 1)
+            save_checkpoint(checkpoint, asdict(settings), step + 1, {"network": network, "optimizer": optimizer})
 
 
 def segmentation_loss(logits: torch.Tensor, foreground: torch.Tensor) -> torch.Tensor:
@@ -174,30 +172,6 @@ def _batch(scenes: list[Scene], rng: np.random.Generator, size: int) -> tuple[to
     chosen = rng.integers(len(scenes), size=size)
     images, masks = zip(*(draw_example(scenes[index], rng) for index in chosen), strict=True)
     return torch.from_numpy(np.stack(images)[:, None]), torch.from_numpy(np.stack(masks)[:, None])
-
-
-def _save(path: Path, network: UNet, optimizer: torch.optim.Optimizer, settings: Settings, step: int) -> None:
-    content = io.BytesIO()
-    state = {"network": network.state_dict(), "optimizer": optimizer.state_dict()}
-    torch.save({"settings": asdict(settings), "step": step, **state}, content)
-    write_atomically(path, content.getvalue())
-
-
-def _resume(path: Path, network: UNet, optimizer: torch.optim.Optimizer, settings: Settings) -> int:
-    """Restores the state of an earlier run, if there is one; returns how many steps it has done."""
-    if not path.exists():
-        return 0
-    try:
-        state: dict[str, Any] = torch.load(path, weights_only=True)
-        if state["settings"] != asdict(settings):
-            raise XrayError(f"{path} belongs to a training with other settings: choose another folder or delete it.")
-        network.load_state_dict(state["network"])
-        optimizer.load_state_dict(state["optimizer"])
-        return int(state["step"])
-    except XrayError:
-        raise
-    except Exception as error:  # torch raises about anything for damaged files
-        raise XrayError(f"{path} is no checkpoint of this training: delete it to start anew.") from error
 
 
 def _segment(network: UNet, scene: Scene) -> Mask:

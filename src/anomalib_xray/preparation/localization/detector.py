@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from dataclasses import dataclass
 from functools import lru_cache
@@ -11,10 +10,10 @@ from typing import Any
 
 import cv2
 import numpy as np
-import openvino  # type: ignore[import-untyped]  # openvino ships no types
 from numpy.typing import NDArray
 
 from anomalib_xray.errors import XrayError
+from anomalib_xray.preparation.model_file import ModelFile
 
 Box = NDArray[np.float64]
 """Corners x0, y0, x1, y1, the second one outside, (4,)."""
@@ -107,10 +106,11 @@ class Detector:
         Raises:
             XrayError: A file cannot be read.
         """
-        return _digest(self.model, _state(self.model))
+        return _model_file(self.model).fingerprint()
 
     def _detected(self, view: NDArray[np.uint8]) -> list[Box]:
-        compiled, description = _loaded(self.model, _state(self.model))
+        file = _model_file(self.model)
+        compiled, description = _loaded(file, file.fingerprint())
         _, _, height, width = compiled.input(0).shape
         fitted = cv2.resize(view, (width, height), interpolation=cv2.INTER_LINEAR).astype(np.float32) / 255
         answer = compiled(np.repeat(fitted[None, None], 3, axis=1))
@@ -132,39 +132,17 @@ def _turned_back(box: Box, width: int) -> Box:
     return np.array([width - y1, x0, width - y0, x1])
 
 
-def _files(model: Path) -> tuple[Path, ...]:
-    return model, model.with_suffix(".bin"), model.with_suffix(".json")
-
-
-def _state(model: Path) -> tuple[tuple[int, int], ...]:
-    """Size and time of a model's files, which tell a replaced model from the one that was loaded before."""
-    try:
-        stats = [file.stat() for file in _files(model)]
-    except OSError as error:
-        raise XrayError(f"The detector {model} cannot be read, or its .bin or .json file: {error.strerror}.") from error
-    return tuple((stat.st_size, stat.st_mtime_ns) for stat in stats)
+def _model_file(model: Path) -> ModelFile:
+    return ModelFile(model, (model.with_suffix(".bin"), model.with_suffix(".json")), "detector")
 
 
 @lru_cache(maxsize=4)
-def _digest(model: Path, state: tuple[tuple[int, int], ...]) -> str:
-    del state
-    digest = hashlib.sha256()
-    for file in _files(model):
-        digest.update(file.read_bytes())
-    return digest.hexdigest()
-
-
-@lru_cache(maxsize=4)
-def _loaded(model: Path, state: tuple[tuple[int, int], ...]) -> tuple[Any, Description]:
-    """The model, ready to run on one thread, and what it detects; pictures are spread over processes instead."""
-    del state
-    description = Description.of(model)
-    settings = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": 1}
-    try:
-        compiled = openvino.Core().compile_model(model, "CPU", settings)
-    except RuntimeError as error:
-        raise XrayError(f"The detector {model} cannot be loaded: give an .xml file with its .bin beside it.") from error
-    _check(compiled, description, model)
+def _loaded(file: ModelFile, fingerprint: str) -> tuple[Any, Description]:
+    """The model, ready to run, and what it detects."""
+    del fingerprint  # tells a replaced model from the one that was loaded before
+    description = Description.of(file.path)
+    compiled = file.compiled()
+    _check(compiled, description, file.path)
     return compiled, description
 
 

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 import cv2
 import numpy as np
-import openvino  # type: ignore[import-untyped]  # openvino ships no types
 from numpy.typing import NDArray
 
 from anomalib_xray.errors import XrayError
+from anomalib_xray.preparation.model_file import ModelFile
 from anomalib_xray.preparation.segmentation.parts import central_parts, fill_holes
 from anomalib_xray.preparation.step import Mask
 
@@ -50,7 +48,8 @@ class Network:
         Raises:
             XrayError: The file cannot be loaded, or its inputs or outputs are others.
         """
-        model = _compiled(*_state(self.path))
+        model = _model_file(self.path).compiled()
+        _check(model, self.path)
         _, channels, height, width = model.input(0).shape
         image = np.repeat(fit(view, (height, width))[None, None], channels, axis=1)
         answer = np.asarray(model(image)[0], np.float32).reshape(height, width)
@@ -62,7 +61,7 @@ class Network:
         Raises:
             XrayError: A file cannot be read.
         """
-        return _digest(*_state(self.path))
+        return _model_file(self.path).fingerprint()
 
 
 def fit(view: NDArray[np.uint8], shape: tuple[int, int]) -> NDArray[np.float32]:
@@ -105,46 +104,9 @@ def _place(view: tuple[int, ...], shape: tuple[int, int]) -> tuple[int, int, int
     return (shape[0] - height) // 2, (shape[1] - width) // 2, height, width
 
 
-def _files(path: Path) -> list[Path]:
-    """The model's file and, where its weights lie beside it, theirs."""
+def _model_file(path: Path) -> ModelFile:
     weights = path.with_suffix(".bin") if path.suffix == ".xml" else path.with_name(f"{path.name}.data")
-    return [file for file in (path, weights) if file == path or file.is_file()]
-
-
-def _state(path: Path) -> tuple[Path, tuple[tuple[int, int], ...]]:
-    """The path with size and time of the files, which tell a replaced model from the one that was loaded before."""
-    try:
-        stats = [file.stat() for file in _files(path)]
-    except OSError as error:
-        raise XrayError(f"The segmentation model {path} cannot be read: {error.strerror}.") from error
-    return path.absolute(), tuple((stat.st_size, stat.st_mtime_ns) for stat in stats)
-
-
-@lru_cache(maxsize=4)
-def _digest(path: Path, state: tuple[tuple[int, int], ...]) -> str:
-    del state
-    digest = hashlib.sha256()
-    try:
-        for file in _files(path):
-            digest.update(file.read_bytes())
-    except OSError as error:
-        raise XrayError(f"The segmentation model {path} cannot be read: {error.strerror}.") from error
-    return digest.hexdigest()
-
-
-@lru_cache(maxsize=4)
-def _compiled(path: Path, state: tuple[tuple[int, int], ...]) -> Any:  # noqa: ANN401  # openvino ships no types
-    """The model, ready to run on one thread; pictures are spread over processes instead."""
-    del state
-    settings = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": 1}
-    try:
-        model = openvino.Core().compile_model(path, "CPU", settings)
-    except RuntimeError as error:
-        raise XrayError(
-            f"The segmentation model {path} cannot be loaded: give an .xml file with its .bin beside it, or .onnx."
-        ) from error
-    _check(model, path)
-    return model
+    return ModelFile(path.absolute(), (weights.absolute(),) if weights.is_file() else (), "segmentation model")
 
 
 def _check(model: Any, path: Path) -> None:  # noqa: ANN401  # openvino ships no types
