@@ -1,16 +1,14 @@
-"""From raw phantoms to a datamodule that reads them prepared, over the real command."""
+"""Raw phantoms through the whole preparation, over the real command."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import cv2
-import numpy as np
 import pandas as pd
 import pytest
 
 from anomalib_xray.cli import main
-from anomalib_xray.data import Mura
 from anomalib_xray.io.read import read_radiograph
 from anomalib_xray.phantom import write_phantoms
 
@@ -18,10 +16,9 @@ FULL = Path(__file__).parents[2] / "configs" / "preparation" / "full.yaml"
 
 
 @pytest.mark.slow
-def test_raw_phantoms_are_prepared_and_read(tmp_path: Path) -> None:
+def test_raw_phantoms_are_prepared(tmp_path: Path) -> None:
     raw, out = tmp_path / "raw", tmp_path / "prepared"
     write_phantoms(raw, patients=8, seed=3, prepared=False, positive_share=0.5, progress=False)
-    (raw / "train" / "XR_HAND" / "patient00001" / "study1_negative").mkdir(parents=True, exist_ok=True)
     broken = next((raw / "train").rglob("image1.png"))
     broken.write_bytes(broken.read_bytes()[:1000])
     arguments = ["--config", str(FULL), "--root", str(raw), "--out", str(out), "--masks", "ground_truth/anomaly"]
@@ -39,11 +36,3 @@ def test_raw_phantoms_are_prepared_and_read(tmp_path: Path) -> None:
     sheet = cv2.imread(str(out / "preview_1.png"), cv2.IMREAD_UNCHANGED)
     assert sheet is not None
     assert sheet.ndim == 2
-    data = Mura(root=raw, prepared_root=out, num_workers=0)
-    data.setup()
-    read = pd.concat([part.samples for part in (data.train_data, data.val_data, data.test_data)])
-    assert read["image_path"].str.startswith(str(out)).all()
-    assert str(broken) not in set(read["source"])
-    np.testing.assert_array_equal(
-        sorted(set(read["patient"])), sorted({path.parts[-3] for path in (raw / "train").rglob("image*.png")})
-    )

@@ -59,14 +59,14 @@ def test_training_repeats_with_its_seed_and_leaves_the_global_one_alone(tmp_path
 
 
 def test_a_stopped_training_goes_on_as_if_it_had_not_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    save = foreground_training._save
+    save = foreground_training.save_checkpoint
 
     def save_and_stop(*arguments: Any) -> None:
         save(*arguments)
         raise KeyboardInterrupt
 
     with monkeypatch.context() as stopping:
-        stopping.setattr(foreground_training, "_save", save_and_stop)
+        stopping.setattr(foreground_training, "save_checkpoint", save_and_stop)
         with pytest.raises(KeyboardInterrupt):
             train_network(tmp_path / "stopped.pt", SHORT)
     assert torch.load(tmp_path / "stopped.pt", weights_only=True)["step"] == 1
