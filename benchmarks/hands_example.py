@@ -5,7 +5,13 @@
 
 Takes a folder of healthy hand radiographs, one image a patient (docs/results/hands_example.md used 320 of the RSNA
 Pediatric Bone Age Challenge 2017), keeps 70 for the test, paints an anomaly into half of these, and leaves the others
-for training (225) and validation (25). The pictures are used as they are, unprepared. The same seed gives the same set.
+for training (225) and validation (25). The pictures are written as they are; to prepare them as well and train on them:
+
+    anomalib-xray prepare --config configs/preparation/full.yaml --root hands_example --table hands_example/table.csv
+        --out hands_prepared
+    anomalib train ... --data.prepared_root hands_prepared
+
+The same seed gives the same set.
 Nothing of it may be passed on but under the terms of the pictures it was made from.
 """
 
