@@ -39,7 +39,7 @@ def prepare(
             known.
         masks: Folder below ROOT with anomaly masks under the relative paths of their radiographs, such as
             ground_truth/anomaly; the masks are moved along into the geometry of the prepared pictures.
-        only: Pattern of the paths below ROOT to prepare, such as 'train/XR_HAND/*'.
+        only: Pattern of the paths below ROOT to prepare, such as '*/XR_HAND/*'; the manifest lists these alone.
         workers: Processes that work at once; 0 for one a core.
         backend: loky for processes on this machine, ray for Ray.
         scheduler: Address of the scheduler of a Dask cluster that is to do the work, such as tcp://host:8786.
