@@ -6,7 +6,6 @@ Nothing heavy is imported before a verb needs it, jsonargparse included: help mu
 from __future__ import annotations
 
 import os
-import re
 import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from anomalib_xray import __version__
 from anomalib_xray.edge.bundle import NOTICE
-from anomalib_xray.errors import XrayError
+from anomalib_xray.errors import XrayError, refusal
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser
@@ -149,22 +148,15 @@ def _run_verb(verb: str, arguments: Sequence[str]) -> int:
     try:
         parsed = parser.parse_args(list(arguments))
     except ArgumentError as error:
-        raise XrayError(f"{_sentence(str(error))}; {_PROGRAM} {verb} --help explains the arguments.") from error
+        raise XrayError(
+            f"{refusal(str(error), 'argument')}; {_PROGRAM} {verb} --help explains the arguments."
+        ) from error
     except SystemExit as end:  # after --help
         return int(end.code or 0)
     values = parser.instantiate_classes(parsed).as_dict()
     if "config" not in signature(function).parameters:
         values.pop("config", None)
     return function(**values) or _DONE
-
-
-def _sentence(message: str) -> str:
-    """Says in a few words what jsonargparse says in several lines."""
-    if missing := re.search(r"Option '(\w+)' is required", message):
-        return f"The argument {missing[1]} is missing"
-    if refused := re.search(r'Parser key "(\w+)":.*(?:Given|Got) value: (.*)', message, re.DOTALL):
-        return f"{refused[2].strip()!r} is no value for the argument {refused[1]}"
-    return " ".join(message.split()).rstrip(".")
 
 
 def _parser(verb: str, function: Callable[..., Any]) -> ArgumentParser:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import traceback
 from pathlib import Path
@@ -14,6 +15,23 @@ class XrayError(Exception):
     The message is one sentence that names the file or value and says what to do about it; commands print it instead
     of a traceback.
     """
+
+
+def refusal(message: str, kind: str) -> str:
+    """Says in a few words what jsonargparse says in several lines.
+
+    Args:
+        message: Of its error.
+        kind: What the values are called, for example ``setting``.
+
+    Returns:
+        A sentence without its full stop.
+    """
+    if missing := re.search(r"Option '(\w+)' is required", message):
+        return f"The {kind} {missing[1]} is missing"
+    if refused := re.search(r'[Kk]ey "([\w.]+)":.*(?:Given|Got) value: (.*)', message, re.DOTALL):
+        return f"{refused[2].strip()!r} is no value for the {kind} {refused[1]}"
+    return " ".join(message.split()).rstrip(".")
 
 
 def print_plainly_under_anomalib() -> None:

@@ -8,11 +8,9 @@ import pytest
 
 from anomalib_xray.data.table import (
     COLUMNS,
-    absolute,
     check_samples,
     has_masks,
     label_index,
-    leads_out,
     samples_table,
     split_by_recipe,
     train_on_normal,
@@ -135,23 +133,3 @@ def test_an_original_shows_its_anomaly_on_one_of_its_pictures_or_is_named(
     crops.loc[5, "mask_path"] = ""
     with pytest.raises(XrayError, match=r"1 of 2 abnormal images have none, the first is .*f\.png"):
         check_samples(crops, "set")
-
-
-def test_leaving_a_folder_by_dots_or_links_is_noticed(tmp_path: Path) -> None:
-    folder = tmp_path / "folder"
-    (folder / "inside").mkdir(parents=True)
-    (tmp_path / "outside").mkdir()
-    (folder / "out").symlink_to(tmp_path / "outside")
-    (folder / "in").symlink_to(folder / "inside")
-    assert [leads_out(folder / name, folder) for name in ("inside/a", "in/a", "out/a", "../a")] == [
-        False,
-        False,
-        True,
-        True,
-    ]
-
-
-def test_absolute_removes_dots_and_keeps_links(tmp_path: Path) -> None:
-    (tmp_path / "disk").mkdir()
-    (tmp_path / "link").symlink_to(tmp_path / "disk")
-    assert absolute(tmp_path / "x" / ".." / "link") == tmp_path / "link"

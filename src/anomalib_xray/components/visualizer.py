@@ -15,7 +15,7 @@ from anomalib.visualization.image.item_visualizer import visualize_image_item
 from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor
 
-from anomalib_xray.data.table import absolute
+from anomalib_xray.io.paths import absolute
 
 
 class AlignedVisualizer(ImageVisualizer):

@@ -19,7 +19,8 @@ from torchvision.transforms.v2 import Compose, Transform
 from anomalib_xray.data.dataset import RadiographDataset
 from anomalib_xray.data.prepared import leave_out_flagged, prepared_samples
 from anomalib_xray.data.sampler import EpochSampler
-from anomalib_xray.data.table import absolute, check_samples, has_masks, train_on_normal
+from anomalib_xray.data.table import check_samples, has_masks, train_on_normal
+from anomalib_xray.io.paths import absolute
 from anomalib_xray.transforms import PadResize, SquarePad, XrayPreProcessor
 
 logger = logging.getLogger(__name__)

@@ -13,8 +13,9 @@ from pathlib import Path
 import pandas as pd
 
 from anomalib_xray.data.splits import SPLITS
-from anomalib_xray.data.table import absolute, has_masks, leads_out
+from anomalib_xray.data.table import has_masks
 from anomalib_xray.errors import XrayError
+from anomalib_xray.io.paths import absolute, leads_out
 from anomalib_xray.preparation.record import HOUSEKEEPING, MANIFEST
 
 logger = logging.getLogger(__name__)

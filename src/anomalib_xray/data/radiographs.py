@@ -8,8 +8,9 @@ import pandas as pd
 from torchvision.transforms.v2 import Transform
 
 from anomalib_xray.data.datamodule import RadiographDataModule
-from anomalib_xray.data.table import absolute, label_index, leads_out, samples_table, split_by_recipe
+from anomalib_xray.data.table import label_index, samples_table, split_by_recipe
 from anomalib_xray.errors import XrayError
+from anomalib_xray.io.paths import absolute, leads_out
 
 
 class Radiographs(RadiographDataModule):

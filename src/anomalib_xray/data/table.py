@@ -9,7 +9,6 @@ mask). Preparation may have made several images of one original; they share its 
 from __future__ import annotations
 
 import logging
-import os
 from pathlib import Path
 
 import pandas as pd
@@ -168,13 +167,3 @@ def _check_files(samples: pd.DataFrame, name: str) -> None:
     missing = [path for path in paths if not Path(path).is_file()]
     if missing:
         raise XrayError(f"{name} needs {len(missing)} files that do not exist, the first is {missing[0]}.")
-
-
-def absolute(path: str | Path) -> Path:
-    """The path from the root of the file system, without ``..``, with symbolic links left as they are."""
-    return Path(os.path.abspath(path))  # noqa: PTH100  # Path.resolve() would follow links
-
-
-def leads_out(path: Path, folder: Path) -> bool:
-    """Whether a path leads out of a folder, be it over a symbolic link."""
-    return not path.resolve().is_relative_to(folder.resolve())

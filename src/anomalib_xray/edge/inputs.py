@@ -11,6 +11,7 @@ from typing import NoReturn
 
 from anomalib_xray.errors import XrayError
 from anomalib_xray.io.formats import is_radiograph_file
+from anomalib_xray.io.paths import absolute
 
 
 @dataclass(frozen=True)
@@ -51,10 +52,10 @@ def find_inputs(given: Sequence[Path], out: Path) -> list[Input]:
     taken: set[str] = set()
     for argument in given:
         for path in _images_of(argument, out):
-            found = _absolute(path)
+            found = absolute(path)
             if found not in inputs:
                 inputs[found] = Input(path, found.relative_to(root), _free(out / found.relative_to(root), taken))
-    overwritten = {_absolute(image.overlay) for image in inputs.values()} & inputs.keys()
+    overwritten = {absolute(image.overlay) for image in inputs.values()} & inputs.keys()
     if overwritten:
         raise XrayError(f"The overlays would replace the image {min(overwritten)}: choose another folder than {out}.")
     return list(inputs.values())
@@ -65,11 +66,11 @@ def _images_of(argument: Path, out: Path) -> Iterator[Path]:
     if not argument.is_dir():
         yield argument
         return
-    if _absolute(argument) == _absolute(out):
+    if absolute(argument) == absolute(out):
         raise XrayError(f"The overlays would lie among the images in {argument}: choose another folder than {out}.")
     empty = True
     for folder, subfolders, files in os.walk(argument, onerror=_refuse):
-        subfolders[:] = sorted(name for name in subfolders if _absolute(Path(folder, name)) != _absolute(out))
+        subfolders[:] = sorted(name for name in subfolders if absolute(Path(folder, name)) != absolute(out))
         for name in sorted(files):
             if is_radiograph_file(Path(folder, name)):
                 empty = False
@@ -79,7 +80,7 @@ def _images_of(argument: Path, out: Path) -> Iterator[Path]:
 
 
 def _shared_folder(given: Sequence[Path]) -> Path:
-    folders = [_absolute(path) if path.is_dir() else _absolute(path).parent for path in given]
+    folders = [absolute(path) if path.is_dir() else absolute(path).parent for path in given]
     try:
         return Path(os.path.commonpath(folders))
     except ValueError as error:
@@ -94,11 +95,6 @@ def _free(image: Path, taken: set[str]) -> Path:
             break
     taken.add(str(overlay).casefold())
     return overlay
-
-
-def _absolute(path: Path) -> Path:
-    """The path from the root; links keep their own names, which are the ones the user knows."""
-    return Path(os.path.abspath(path))  # noqa: PTH100  # Path.resolve follows links, Path.absolute keeps ".."
 
 
 def _refuse(error: OSError) -> NoReturn:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from anomalib_xray.errors import XrayError
+from anomalib_xray.io.paths import absolute
 from anomalib_xray.io.read import Radiograph, read_radiograph
 from anomalib_xray.io.write import write_png
 from anomalib_xray.preparation.manifest import read_manifest
@@ -36,7 +36,7 @@ def restore(heat_maps: Path, out: Path, prepared: Path) -> int:
     """
     from rich.progress import track
 
-    if os.path.abspath(heat_maps) == os.path.abspath(out):  # noqa: PTH100  # links keep their own names
+    if absolute(heat_maps) == absolute(out):
         raise XrayError(f"The heat maps in {out} would be overwritten: give another folder as --out.")
     try:
         names = sorted({row["source_path"] for row in read_manifest(prepared) if row["image_path"]})

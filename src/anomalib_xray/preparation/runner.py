@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 
 from anomalib_xray.errors import XrayError
+from anomalib_xray.io.paths import absolute
 from anomalib_xray.io.write import TEMPORARY, write_atomically
 from anomalib_xray.preparation.manifest import write_manifest
 from anomalib_xray.preparation.parallel import Backend, WorkerDiedError, results
@@ -78,8 +79,8 @@ def run(
         XrayError: ``out`` cannot be used, or the workers cannot.
     """
     # Workers may run in other folders, even on other machines.
-    root, out, folder = (Path(os.path.abspath(path)) for path in (root, out, pipeline.folder))  # noqa: PTH100
-    job = Job(root, out, json.dumps(pipeline.settings), folder, replay and Path(os.path.abspath(replay)))  # noqa: PTH100
+    root, out = absolute(root), absolute(out)
+    job = Job(root, out, json.dumps(pipeline.settings), absolute(pipeline.folder), replay and absolute(replay))
     with _alone_in(out):
         _remove_leftovers(out)
         _remember(out, pipeline)
@@ -161,7 +162,7 @@ def _summary(outcomes: Sequence[Outcome]) -> Summary:
 
 def _remember(out: Path, pipeline: Pipeline) -> None:
     """Keeps the settings beside the pictures, for replays."""
-    content = json.dumps({"steps": pipeline.settings, "folder": os.path.abspath(pipeline.folder)}, indent=1)  # noqa: PTH100
+    content = json.dumps({"steps": pipeline.settings, "folder": str(absolute(pipeline.folder))}, indent=1)
     path = out / PIPELINE
     if not (path.is_file() and path.read_text(encoding="utf-8") == content):
         (out / MANIFEST).unlink(missing_ok=True)

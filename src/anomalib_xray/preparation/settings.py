@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -11,7 +10,7 @@ from inspect import signature
 from pathlib import Path
 from typing import Any
 
-from anomalib_xray.errors import XrayError
+from anomalib_xray.errors import XrayError, refusal
 from anomalib_xray.preparation.step import Step
 
 STEP_GROUP = "anomalib_xray.preparation_steps"
@@ -145,18 +144,11 @@ def _build(name: str, settings: dict[str, Any], folder: Path, where: str) -> Nam
         try:
             values = parser.parse_object(settings).as_dict()
         except ArgumentError as error:
-            raise XrayError(_reason(str(error))) from error
+            raise XrayError(refusal(str(error), "setting")) from error
         step = cls(**{key: _resolved(value, folder) for key, value in values.items()})
     except XrayError as error:
         raise XrayError(f"{where}: {str(error).rstrip('.')}.") from error
     return NamedStep(name, {key: _plain(value) for key, value in values.items()}, step)
-
-
-def _reason(message: str) -> str:
-    """Says in a few words what jsonargparse says in several lines."""
-    if refused := re.search(r'[Kk]ey "([\w.]+)":.*(?:Given|Got) value: (.*)', message, re.DOTALL):
-        return f"{refused[2].strip()!r} is no value for the setting {refused[1]}"
-    return " ".join(message.split())
 
 
 def _resolved(value: Any, folder: Path) -> Any:  # noqa: ANN401  # any setting
