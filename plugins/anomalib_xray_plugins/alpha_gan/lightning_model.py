@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import torch
@@ -9,22 +10,30 @@ from anomalib.data import ImageBatch
 from anomalib.metrics import Evaluator
 from anomalib.models import AnomalibModule
 from anomalib.visualization import Visualizer
-from lightning.pytorch.core.optimizer import LightningOptimizer
-from torch import Tensor, nn, optim
+from torch import Tensor, nn
 from torch.nn.functional import l1_loss
 
-from anomalib_xray.components import AdversarialLoss, RadiographModel
+from anomalib_xray.components import (
+    AdversarialLoss,
+    GanModel,
+    Latent,
+    Schedule,
+    check_soft_labels,
+    draw,
+    gradient_penalty,
+)
+from anomalib_xray.components.sagan import to_tanh_range
+from anomalib_xray.scores import ReconstructionScorer
 from anomalib_xray_plugins.alpha_gan.loss import (
     code_discriminator_loss,
     encoder_loss,
     generator_step_loss,
     image_discriminator_loss,
 )
-from anomalib_xray_plugins.alpha_gan.networks import Latent
-from anomalib_xray_plugins.alpha_gan.torch_model import SCORES, AlphaGanModel, to_tanh_range, to_unit_range
+from anomalib_xray_plugins.alpha_gan.torch_model import SCORES, AlphaGanModel
 
 
-class AlphaGan(RadiographModel, AnomalibModule):
+class AlphaGan(GanModel, AnomalibModule):
     """α-GAN: an autoencoder and a generative adversarial network in one, trained on normal radiographs.
 
     Source: Rosca et al. 2017 (1706.04987), as used in arXiv 2001.10883, section 3. Every player sees one forward pass
@@ -38,17 +47,26 @@ class AlphaGan(RadiographModel, AnomalibModule):
         width: Channels of the first level; the widest level has 16 times as many.
         latent_size: Length of the code.
         latent: Code ``linear`` (mean unbounded, log-variance) or ``tanh`` (both through tanh, as published).
+        attention: Whether encoder, generator and discriminator have self-attention.
         attention_pooling: Pooling of keys and values in self-attention; 1 as published, 2 costs a quarter.
-        adversarial_loss: ``log`` (as published, where it is called hinge) or ``hinge``.
+        spectral_norm: Whether convolutions are spectrally normalised.
+        minibatch_discrimination: Whether the discriminator compares images with others of their batch.
+        adversarial_loss: ``log`` (as published, where it is called hinge), ``hinge`` or ``wgan-gp``.
+        gradient_penalty: Weight of the gradient penalty of ``wgan-gp``.
+        soft_labels: Largest distance of the discriminator's labels from 0 and 1; with ``log`` only.
         reconstruction_weight: Weight of the absolute reconstruction error in the losses of encoder and generator.
-        score: Score that becomes the predicted score: ``mse``, ``mse_top_k``, ``l1``, ``l1_top_k``, ``discriminator``,
-            ``code_discriminator`` or ``discriminators_mean``.
+        ema_decay: Decay of the moving average of the generator's weights that evaluation uses; 0 for none.
+        score: Score that becomes the predicted score: ``mse``, ``l1``, ``smooth_l1``, ``ssim``, ``gradient``, each also
+            with ``_top_k``, ``discriminator``, ``code_discriminator``, ``discriminators_mean``, ``feature_matching``,
+            ``feature_matching_signed`` or ``latent_distance``.
+        extra_scores: Errors whose scores are computed besides: ``ssim``, ``gradient``.
         top_k: Pixels of the top-k scores: a number, or a fraction of the foreground if below 1.
         map_sigma: Smoothing of the anomaly map, in pixels of the network's input.
         learning_rate: Learning rate of encoder and generator.
         discriminator_learning_rate: Learning rate of the discriminator.
         code_discriminator_learning_rate: Learning rate of the code discriminator.
         betas: Coefficients of Adam.
+        schedule: Learning rates over the training: ``constant``, ``linear``, ``cosine`` or ``exponential``.
         seed: Seed of weights, codes, shuffling and augmentation; none leaves them random.
         pre_processor: Pre-processor, or whether to use the default one.
         post_processor: Post-processor, or whether to use the default one.
@@ -56,8 +74,10 @@ class AlphaGan(RadiographModel, AnomalibModule):
         visualizer: Visualizer, or whether to use the default one.
 
     Raises:
-        XrayError: An image size or score that the model does not have.
+        XrayError: An image size or score that the model does not have, or soft labels with a loss that has no labels.
     """
+
+    model: AlphaGanModel
 
     def __init__(
         self,
@@ -67,16 +87,24 @@ class AlphaGan(RadiographModel, AnomalibModule):
         width: int = 64,
         latent_size: int = 100,
         latent: Latent = "linear",
+        attention: bool = True,
         attention_pooling: int = 2,
+        spectral_norm: bool = True,
+        minibatch_discrimination: bool = True,
         adversarial_loss: AdversarialLoss = "hinge",
+        gradient_penalty: float = 10.0,
+        soft_labels: float = 0.0,
         reconstruction_weight: float = 10.0,
+        ema_decay: float = 0.0,
         score: str = "mse_top_k",
+        extra_scores: list[str] | None = None,
         top_k: float = 0.03,
         map_sigma: float = 1.0,
         learning_rate: float = 2e-4,
         discriminator_learning_rate: float = 2e-4,
         code_discriminator_learning_rate: float = 2e-4,
         betas: tuple[float, float] = (0.5, 0.999),
+        schedule: Schedule = "constant",
         seed: int | None = 42,
         pre_processor: nn.Module | bool = True,
         post_processor: nn.Module | bool = True,
@@ -87,21 +115,29 @@ class AlphaGan(RadiographModel, AnomalibModule):
             pre_processor=pre_processor, post_processor=post_processor, evaluator=evaluator, visualizer=visualizer
         )
         self.start(SCORES)
-        self.automatic_optimization = False
-        self.adversarial_loss = adversarial_loss
-        self.reconstruction_weight = reconstruction_weight
-        self.learning_rates = (
-            learning_rate,
-            learning_rate,
-            discriminator_learning_rate,
-            code_discriminator_learning_rate,
-        )
-        self.betas = betas
-        self.model: AlphaGanModel = AlphaGanModel(
-            image_size, width, latent_size, latent, attention_pooling, score, top_k, map_sigma
+        check_soft_labels(soft_labels, adversarial_loss)
+        self.model = AlphaGanModel(
+            image_size,
+            width,
+            latent_size,
+            latent,
+            attention,
+            attention_pooling,
+            spectral_norm,
+            minibatch_discrimination,
+            ema_decay,
+            ReconstructionScorer(score, top_k, map_sigma, extra_scores),
         )
 
-        self.register_buffer("fixed_codes", torch.randn(16, latent_size), persistent=False)
+    def players(self) -> dict[str, tuple[Sequence[nn.Module], float]]:
+        """Encoder, generator, discriminator and code discriminator."""
+        model, rates = self.model, self.hparams
+        return {
+            "encoder": ([model.encoder], rates["learning_rate"]),
+            "generator": ([model.generator], rates["learning_rate"]),
+            "discriminator": ([model.discriminator], rates["discriminator_learning_rate"]),
+            "code_discriminator": ([model.code_discriminator], rates["code_discriminator_learning_rate"]),
+        }
 
     def training_step(self, batch: ImageBatch, *_: Any) -> None:  # noqa: ANN401
         """Updates encoder, generator, discriminator and code discriminator in turn.
@@ -109,80 +145,66 @@ class AlphaGan(RadiographModel, AnomalibModule):
         Every player is updated on a forward pass of its own through the current weights of the others; codes and fakes
         are handed on as data.
         """
-        model, weight, kind = self.model, self.reconstruction_weight, self.adversarial_loss
-        optimizers = self.optimizers()
-        assert isinstance(optimizers, list)  # four players
+        model, weight = self.model, self.hparams["reconstruction_weight"]
         image = to_tanh_range(self.grey(batch))
         noise = torch.randn(len(image), model.latent_size, device=self.device)
 
-        self._turn_of(model.encoder)
-        mean, deviation = model.encoder(image)
-        code = mean + deviation * torch.randn_like(mean)
+        self.turn_of("encoder")
+        code = draw(*model.encoder(image))
         encoder = encoder_loss(image, model.generator(code), model.code_discriminator(code), weight)
-        self._update(optimizers[0], encoder)
+        self.update("encoder", encoder)
         code = code.detach()
 
-        self._turn_of(model.generator)
+        self.turn_of("generator")
         reconstruction, sample = model.generator(code), model.generator(noise)
         judged = model.discriminator(reconstruction), model.discriminator(sample)
         generator = generator_step_loss(image, reconstruction, *judged, weight)
-        self._update(optimizers[1], generator)
+        self.update("generator", generator)
         reconstruction, sample = reconstruction.detach(), sample.detach()
 
-        self._turn_of(model.discriminator)
+        self.turn_of("discriminator")
         real = model.discriminator(image, remember=True)
         judged = model.discriminator(reconstruction), model.discriminator(sample)
-        discriminator = image_discriminator_loss(real, *judged, kind)
-        self._update(optimizers[2], discriminator)
+        discriminator = self._discriminator_loss(image, reconstruction, sample, (real, *judged))
+        self.update("discriminator", discriminator)
 
-        self._turn_of(model.code_discriminator)
-        code_discriminator = code_discriminator_loss(
-            model.code_discriminator(noise), model.code_discriminator(code), kind
-        )
-        self._update(optimizers[3], code_discriminator)
+        self.turn_of("code_discriminator")
+        code_discriminator = self._code_discriminator_loss(noise, code)
+        self.update("code_discriminator", code_discriminator)
 
-        self.log_losses(
+        self.end_of_step(
             {
                 "generator_loss": generator,
                 "encoder_loss": encoder,
                 "discriminator_loss": discriminator,
                 "code_discriminator_loss": code_discriminator,
                 "reconstruction_l1": l1_loss(reconstruction, image),
-                "real_logit": real.mean(),
                 "reconstruction_logit": judged[0].mean(),
-                "sample_logit": judged[1].mean(),
             },
+            real,
+            judged[1],
             len(image),
         )
 
-    def _turn_of(self, player: nn.Module) -> None:
-        """Lets gradients into one player's weights only."""
-        self.model.requires_grad_(False)
-        player.requires_grad_(True)
+    def _discriminator_loss(
+        self, image: Tensor, reconstruction: Tensor, sample: Tensor, logits: tuple[Tensor, Tensor, Tensor]
+    ) -> Tensor:
+        """The discriminator's loss on images, reconstructions and samples, and the penalty for both kinds of fakes."""
+        kind, judge = self.hparams["adversarial_loss"], self.model.discriminator
+        loss = image_discriminator_loss(*logits, kind, self.hparams["soft_labels"])
+        if kind == "wgan-gp":
+            penalty = gradient_penalty(judge, image, reconstruction) + gradient_penalty(judge, image, sample)
+            loss = loss + self.hparams["gradient_penalty"] * penalty
+        return loss
 
-    def _update(self, optimizer: LightningOptimizer, loss: Tensor) -> None:
-        """One step of the player whose turn it is."""
-        optimizer.zero_grad()
-        self.manual_backward(loss)
-        optimizer.step()
-
-    def on_train_epoch_end(self) -> None:
-        """Hands all weights back as trainable."""
-        self.model.requires_grad_(True)
+    def _code_discriminator_loss(self, noise: Tensor, code: Tensor) -> Tensor:
+        """The code discriminator's loss on normal codes and the encoder's, and its penalty."""
+        kind, judge = self.hparams["adversarial_loss"], self.model.code_discriminator
+        loss = code_discriminator_loss(judge(noise), judge(code), kind)
+        if kind == "wgan-gp":
+            loss = loss + self.hparams["gradient_penalty"] * gradient_penalty(judge, noise, code)
+        return loss
 
     def pictures(self, image: Tensor) -> dict[str, Tensor]:
         """Images above their reconstructions, and samples from fixed codes."""
-        mean, _ = self.model.encoder(to_tanh_range(image))
-        return {
-            **self.reconstruction_rows(image, to_unit_range(self.model.generator(mean))),
-            "samples": to_unit_range(self.model.generator(self.fixed_codes)),
-        }
-
-    def configure_optimizers(self) -> list[optim.Optimizer]:
-        """Adam for each player: encoder, generator, discriminator, code discriminator."""
-        model = self.model
-        players = (model.encoder, model.generator, model.discriminator, model.code_discriminator)
-        return [
-            optim.Adam(player.parameters(), lr=rate, betas=self.betas)
-            for player, rate in zip(players, self.learning_rates, strict=True)
-        ]
+        return {**super().pictures(image), **self.reconstruction_rows(image, self.model.reconstruct(image))}

@@ -45,19 +45,22 @@ def generator_step_loss(
     return weight * l1_loss(reconstruction, image) + adversarial
 
 
-def image_discriminator_loss(real: Tensor, reconstruction: Tensor, sample: Tensor, kind: AdversarialLoss) -> Tensor:
+def image_discriminator_loss(
+    real: Tensor, reconstruction: Tensor, sample: Tensor, kind: AdversarialLoss, soft_labels: float = 0.0
+) -> Tensor:
     """Real images against reconstructions and against samples.
 
     Args:
         real: Logits of real images, ``(N,)``.
         reconstruction: Logits of reconstructions, ``(N,)``.
         sample: Logits of images generated from normal codes, ``(N,)``.
-        kind: ``log`` or ``hinge``.
+        kind: ``log``, ``hinge`` or ``wgan-gp``, then without the penalty.
+        soft_labels: See :func:`~anomalib_xray.components.discriminator_loss`.
 
     Returns:
         Scalar.
     """
-    return discriminator_loss(real, [reconstruction, sample], kind)
+    return discriminator_loss(real, [reconstruction, sample], kind, soft_labels)
 
 
 def code_discriminator_loss(normal: Tensor, encoded: Tensor, kind: AdversarialLoss) -> Tensor:
@@ -66,7 +69,7 @@ def code_discriminator_loss(normal: Tensor, encoded: Tensor, kind: AdversarialLo
     Args:
         normal: Logits of codes drawn from the normal distribution, ``(N,)``.
         encoded: Logits of the encoder's codes, ``(N,)``.
-        kind: ``log`` or ``hinge``.
+        kind: ``log``, ``hinge`` or ``wgan-gp``, then without the penalty.
 
     Returns:
         Scalar.

@@ -4,18 +4,31 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from anomalib_xray.components import Latent, generator_of, moving_average
+from anomalib_xray.components.sagan import Generator, Trunk, to_tanh_range, to_unit_range
 from anomalib_xray.scores import (
+    EXTRA_SCORES,
     RECONSTRUCTION_SCORES,
+    ReconstructionScorer,
     ScoredBatch,
-    SmoothedErrorMap,
     discriminator_score,
-    foreground,
-    reconstruction_scores,
+    feature_matching,
+    feature_matching_signed,
+    latent_distance,
 )
-from anomalib_xray_plugins.alpha_gan.networks import CodeDiscriminator, Discriminator, Encoder, Generator, Latent
+from anomalib_xray_plugins.alpha_gan.networks import CodeDiscriminator, Discriminator, Encoder
 
-SCORES = (*RECONSTRUCTION_SCORES, "discriminator", "code_discriminator", "discriminators_mean")
-"""Scores that the model computes."""
+SCORES = (
+    *RECONSTRUCTION_SCORES,
+    "discriminator",
+    "code_discriminator",
+    "discriminators_mean",
+    "feature_matching",
+    "feature_matching_signed",
+    "latent_distance",
+    *EXTRA_SCORES,
+)
+"""Scores that the model can compute."""
 
 
 class AlphaGanModel(nn.Module):
@@ -25,11 +38,13 @@ class AlphaGanModel(nn.Module):
         image_size: Side S of the images.
         width: Channels of the first level (64 as published).
         latent_size: Length Z of the code (100 in the published code).
-        latent: See :class:`~anomalib_xray_plugins.alpha_gan.networks.Encoder`.
+        latent: See :class:`~anomalib_xray.components.GaussianHead`.
+        attention: Whether there is self-attention.
         attention_pooling: Pooling of keys and values in self-attention (1 as published).
-        score: Name of the score that becomes the predicted score.
-        top_k: Pixels of the top-k scores: a number (200 as published) or, below 1, a fraction of the foreground.
-        map_sigma: Smoothing of the anomaly map, in pixels of the network's input.
+        spectral_norm: Whether convolutions are spectrally normalised.
+        minibatch_discrimination: Whether the discriminator compares images with others of their batch.
+        ema_decay: Decay of the generator's moving average, 0 for none.
+        scorer: Computes scores and map from the reconstruction; the default scorer if left out.
     """
 
     def __init__(
@@ -38,20 +53,30 @@ class AlphaGanModel(nn.Module):
         width: int = 64,
         latent_size: int = 100,
         latent: Latent = "linear",
+        attention: bool = True,
         attention_pooling: int = 2,
-        score: str = "mse_top_k",
-        top_k: float = 0.03,
-        map_sigma: float = 1.0,
+        spectral_norm: bool = True,
+        minibatch_discrimination: bool = True,
+        ema_decay: float = 0.0,
+        scorer: ReconstructionScorer | None = None,
     ) -> None:
         super().__init__()
-        self.encoder = Encoder(image_size, width, latent_size, latent, attention_pooling)
-        self.generator = Generator(image_size, width, latent_size, attention_pooling)
-        self.discriminator = Discriminator(image_size, width, attention_pooling)
+
+        def trunk() -> Trunk:
+            return Trunk(image_size, width, attention, attention_pooling, spectral_norm)
+
+        self.encoder = Encoder(trunk(), latent_size, latent)
+        self.generator = Generator(image_size, width, latent_size, attention, attention_pooling, spectral_norm)
+        self.discriminator = Discriminator(trunk(), minibatch_discrimination, spectral_norm)
         self.code_discriminator = CodeDiscriminator(latent_size)
+        self.average = moving_average(self.generator, ema_decay)
         self.latent_size = latent_size
-        self.score = score
-        self.top_k = top_k
-        self.anomaly_map = SmoothedErrorMap(map_sigma)
+        self.scorer = scorer or ReconstructionScorer("mse_top_k", 0.03, 1.0)
+
+    def reconstruct(self, image: Tensor) -> Tensor:
+        """Encodes and generates as evaluation does, ``(N, 1, S, S)`` in [0, 1] to the same."""
+        mean, _ = self.encoder(to_tanh_range(image))
+        return to_unit_range(generator_of(self)(mean))
 
     def forward(self, batch: Tensor) -> ScoredBatch:
         """Scores images; training drives the players one by one.
@@ -64,20 +89,29 @@ class AlphaGanModel(nn.Module):
         """
         image = batch.mean(1, keepdim=True)
         mean, _ = self.encoder(to_tanh_range(image))
-        reconstruction = to_unit_range(self.generator(mean))
-        mask = foreground(image)
-        scores = reconstruction_scores(image, reconstruction, mask, self.top_k)
-        scores["discriminator"] = discriminator_score(self.discriminator(to_tanh_range(image)))
-        scores["code_discriminator"] = discriminator_score(self.code_discriminator(mean))
-        scores["discriminators_mean"] = (scores["discriminator"] + scores["code_discriminator"]) / 2
-        return ScoredBatch.of(scores, self.score, self.anomaly_map((image - reconstruction).square(), mask))
+        generated = generator_of(self)(mean)
+        mean_again, _ = self.encoder(generated)
+        scored: ScoredBatch = self.scorer(
+            image,
+            to_unit_range(generated),
+            self.reconstruct,
+            {
+                **self._discriminator_scores(image, generated, mean),
+                "latent_distance": latent_distance(mean, mean_again),
+            },
+        )
+        return scored
 
-
-def to_tanh_range(image: Tensor) -> Tensor:
-    """[0, 1] to the generator's [-1, 1]."""
-    return 2 * image - 1
-
-
-def to_unit_range(image: Tensor) -> Tensor:
-    """The generator's [-1, 1] to [0, 1]."""
-    return (image + 1) / 2
+    def _discriminator_scores(self, image: Tensor, generated: Tensor, code: Tensor) -> dict[str, Tensor]:
+        """Scores of the two discriminators and of the features of one."""
+        features = self.discriminator.matched_features(to_tanh_range(image))
+        generated_features = self.discriminator.matched_features(generated)
+        of_image = discriminator_score(self.discriminator.judge(features[-1]))
+        of_code = discriminator_score(self.code_discriminator(code))
+        return {
+            "discriminator": of_image,
+            "code_discriminator": of_code,
+            "discriminators_mean": (of_image + of_code) / 2,
+            "feature_matching": feature_matching(features, generated_features),
+            "feature_matching_signed": feature_matching_signed(features, generated_features),
+        }

@@ -11,7 +11,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from anomalib_xray.scores import ScoredBatch, SmoothedErrorMap, foreground, reconstruction_scores
+from anomalib_xray.scores import ReconstructionScorer, ScoredBatch
 
 Output = Literal["sigmoid", "relu_tanh"]
 
@@ -45,9 +45,7 @@ class CaeModel(nn.Module):
         latent_channels: Channels of the bottleneck (512 as published).
         levels: Halvings between the image and the bottleneck (5 as published: 512 x 512 pixels become 16 x 16).
         output: ``sigmoid``, or ``relu_tanh`` as published, whose units can die: then a pixel stays 0 for ever.
-        score: Name of the score that becomes the predicted score.
-        top_k: Pixels of the top-k scores: a number (200 as published) or, below 1, a fraction of the foreground.
-        map_sigma: Smoothing of the anomaly map, in pixels of the network's input.
+        scorer: Computes scores and map; the default scorer if left out.
     """
 
     def __init__(
@@ -56,9 +54,7 @@ class CaeModel(nn.Module):
         latent_channels: int = 512,
         levels: int = 5,
         output: Output = "sigmoid",
-        score: str = "mse_top_k",
-        top_k: float = 0.03,
-        map_sigma: float = 1.0,
+        scorer: ReconstructionScorer | None = None,
     ) -> None:
         super().__init__()
         channels = [width * 2**level for level in range(levels)]
@@ -71,9 +67,7 @@ class CaeModel(nn.Module):
         decoder.append(nn.ConvTranspose2d(width, 1, 3, 1, 1, bias=output == "sigmoid"))
         decoder += [nn.Sigmoid()] if output == "sigmoid" else [nn.ReLU(), nn.Tanh()]
         self.decoder = nn.Sequential(*decoder)
-        self.score = score
-        self.top_k = top_k
-        self.anomaly_map = SmoothedErrorMap(map_sigma)
+        self.scorer = scorer or ReconstructionScorer("mse_top_k", 0.03, 1.0)
         # Convolutions with few channels on large maps run faster with channels last.
         self.to(memory_format=torch.channels_last)
 
@@ -102,6 +96,5 @@ class CaeModel(nn.Module):
         reconstruction = self.reconstruct(image)
         if self.training:
             return reconstruction
-        mask = foreground(image)
-        scores = reconstruction_scores(image, reconstruction, mask, self.top_k)
-        return ScoredBatch.of(scores, self.score, self.anomaly_map((image - reconstruction).square(), mask))
+        scored: ScoredBatch = self.scorer(image, reconstruction, self.reconstruct)
+        return scored

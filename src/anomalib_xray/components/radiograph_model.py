@@ -11,10 +11,13 @@ from anomalib.data import ImageBatch, InferenceBatch
 from anomalib.metrics import AUROC, Evaluator, F1Score
 from lightning.pytorch import Callback, seed_everything
 from torch import Tensor, nn
+from torch.optim import Optimizer
 from torchvision.transforms.v2 import Transform
 
 from anomalib_xray.components.export import ExportWithParity
 from anomalib_xray.components.pictures import PICTURES_IN_A_ROW, log_pictures, takes_pictures
+from anomalib_xray.components.random_state import random_state, restore_random_state
+from anomalib_xray.components.schedule import with_schedule
 from anomalib_xray.components.visualizer import AlignedVisualizer
 from anomalib_xray.errors import XrayError
 from anomalib_xray.post_processing import XrayPostProcessor
@@ -51,6 +54,9 @@ class RadiographModel(ExportWithParity, AnomalibModule):
     """
 
     model: nn.Module
+
+    _random_state: dict[str, Any] | None = None
+    """State of the generators in a checkpoint that training goes on from."""
 
     def start(self, scores: Sequence[str]) -> None:
         """Checks the settings that every plugin has and seeds the run before layers are built.
@@ -140,6 +146,26 @@ class RadiographModel(ExportWithParity, AnomalibModule):
         output = InferenceBatch(scored.pred_score, None, scored.anomaly_map, None)
         return self.post_processor(output) if self.post_processor else output
 
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keeps the state of the random number generators too, so that a resumed training draws what it would have."""
+        super().on_save_checkpoint(checkpoint)
+        checkpoint["random_state"] = random_state()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Notes the random state, to be restored when training goes on: until then others draw numbers."""
+        super().on_load_checkpoint(checkpoint)
+        self._random_state = checkpoint.get("random_state")
+
+    def on_train_epoch_start(self) -> None:
+        """Restores the random state of the checkpoint, once."""
+        if self._random_state is not None:
+            restore_random_state(self._random_state)
+            self._random_state = None
+
+    def with_schedule(self, optimizer: Optimizer) -> Any:  # noqa: ANN401  # Lightning's union of forms
+        """An optimiser with the schedule of the setting ``schedule``, as ``configure_optimizers`` returns it."""
+        return with_schedule(optimizer, self.hparams.get("schedule", "constant"), self._trainer)
+
     @staticmethod
     def grey(batch: ImageBatch) -> Tensor:
         """The one channel of a batch of pre-processed images, ``(N, 1, S, S)`` in [0, 1]."""
@@ -148,8 +174,12 @@ class RadiographModel(ExportWithParity, AnomalibModule):
         return grey
 
     def _score(self, batch: ImageBatch) -> ImageBatch:
-        """Scores a batch in place: the evaluator reads the batch itself, not what a step returns."""
-        output: ScoredBatch = self.model(batch.image)
+        """Scores a batch in place: the evaluator reads the batch itself, not what a step returns.
+
+        In single precision whatever training uses, so that a score does not depend on the trainer's flags.
+        """
+        with torch.autocast(self.device.type, enabled=False):
+            output: ScoredBatch = self.model(batch.image)
         batch.update(pred_score=output.pred_score, anomaly_map=output.anomaly_map)
         batch.scores = output.scores  # type: ignore[attr-defined]  # an attribute, as anomalib's fields take no mapping
         return batch

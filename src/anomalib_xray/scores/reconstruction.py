@@ -6,8 +6,11 @@ foreground instead of 200 pixels makes scores of different image sizes comparabl
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor
+from torch.nn.functional import smooth_l1_loss
 
 
 def masked_mean(error: Tensor, mask: Tensor) -> Tensor:
@@ -42,6 +45,43 @@ def masked_top_k_mean(error: Tensor, mask: Tensor, top_k: float) -> Tensor:
     return (largest * (rank < count)).sum(1) / count.squeeze(1)
 
 
+def reconstruction_errors(image: Tensor, reconstruction: Tensor) -> dict[str, Tensor]:
+    """Computes the per-pixel errors that reconstruction scores average.
+
+    Args:
+        image: Radiographs, values in [0, 1], ``(N, 1, H, W)``.
+        reconstruction: Their reconstructions, same range and shape.
+
+    Returns:
+        ``mse``: squared difference; ``l1``: absolute difference; ``smooth_l1``: half the squared difference, as no
+        difference exceeds 1. The published "L1" is the last one, and so ranks images as ``mse`` does. Each ``(N, 1, H,
+        W)``.
+    """
+    return {
+        "mse": (image - reconstruction).square(),
+        "l1": (image - reconstruction).abs(),
+        "smooth_l1": smooth_l1_loss(reconstruction, image, reduction="none"),
+    }
+
+
+def error_scores(errors: Mapping[str, Tensor], mask: Tensor, top_k: float) -> dict[str, Tensor]:
+    """Averages per-pixel errors over the foreground and over their largest pixels.
+
+    Args:
+        errors: Errors by name, each at least 0, ``(N, 1, H, W)``.
+        mask: 1 in the foreground and 0 outside, ``(N, 1, H, W)``.
+        top_k: See :func:`masked_top_k_mean`.
+
+    Returns:
+        For each error ``<name>`` and ``<name>_top_k``, ``(N,)``.
+    """
+    scores = {}
+    for name, error in errors.items():
+        scores[name] = masked_mean(error, mask)
+        scores[name + TOP_K] = masked_top_k_mean(error, mask, top_k)
+    return scores
+
+
 def reconstruction_scores(image: Tensor, reconstruction: Tensor, mask: Tensor, top_k: float) -> dict[str, Tensor]:
     """Computes the named scores of a model that reconstructs.
 
@@ -52,16 +92,12 @@ def reconstruction_scores(image: Tensor, reconstruction: Tensor, mask: Tensor, t
         top_k: See :func:`masked_top_k_mean`.
 
     Returns:
-        ``mse``, ``mse_top_k``, ``l1`` and ``l1_top_k``, each ``(N,)``.
+        ``mse``, ``l1`` and ``smooth_l1``, and each with ``_top_k`` appended, each ``(N,)``.
     """
-    squared = (image - reconstruction).square()
-    absolute = (image - reconstruction).abs()
-    return {
-        "mse": masked_mean(squared, mask),
-        "mse_top_k": masked_top_k_mean(squared, mask, top_k),
-        "l1": masked_mean(absolute, mask),
-        "l1_top_k": masked_top_k_mean(absolute, mask, top_k),
-    }
+    return error_scores(reconstruction_errors(image, reconstruction), mask, top_k)
 
 
-RECONSTRUCTION_SCORES = ("mse", "mse_top_k", "l1", "l1_top_k")
+TOP_K = "_top_k"
+"""Ending of the scores of an error's largest pixels."""
+
+RECONSTRUCTION_SCORES = ("mse", "mse_top_k", "l1", "l1_top_k", "smooth_l1", "smooth_l1_top_k")

@@ -1,0 +1,27 @@
+"""Structural dissimilarity of a radiograph and its reconstruction."""
+
+from __future__ import annotations
+
+from kornia.metrics import ssim
+from torch import Tensor
+
+WINDOW = 11
+"""Side of the window, in pixels, as in Wang et al. 2004."""
+
+
+def dissimilarity(image: Tensor, reconstruction: Tensor) -> Tensor:
+    """``(1 - SSIM) / 2`` at each pixel: 0 where the surroundings agree, 1 where they are opposite.
+
+    Source: Wang et al. 2004, "Image quality assessment: from error visibility to structural similarity"; as anomaly
+        score
+    of autoencoders Bergmann et al. 2019 (1807.02011).
+
+    Args:
+        image: Radiographs, values in [0, 1], ``(N, 1, H, W)``.
+        reconstruction: Their reconstructions, same range and shape.
+
+    Returns:
+        In [0, 1], ``(N, 1, H, W)``.
+    """
+    found: Tensor = (1 - ssim(image, reconstruction, WINDOW)).clamp(0, 2) / 2
+    return found
