@@ -20,10 +20,13 @@ if TYPE_CHECKING:
     from jsonargparse import ArgumentParser
 
 VERBS = {
+    "attention": "anomalib_xray.explain.command:attention",
+    "fuse": "anomalib_xray.fusion_command:fuse",
     "phantom": "anomalib_xray.phantom.command:phantom",
     "plugins": "anomalib_xray.cli:plugins",
     "predict": "anomalib_xray.edge.command:predict",
     "prepare": "anomalib_xray.preparation.command:prepare",
+    "progress-gif": "anomalib_xray.progress.command:progress_gif",
     "train-foreground": "anomalib_xray.preparation_models.foreground_command:train_foreground",
     "train-localizer": "anomalib_xray.preparation_models.localizer_command:train_localizer",
 }

@@ -3,9 +3,18 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from anomalib_xray.components import discriminator_loss, generator_loss
+from anomalib_xray.components import (
+    AdversarialLoss,
+    SelfAttention,
+    check_soft_labels,
+    discriminator_loss,
+    generator_loss,
+    gradient_penalty,
+    passing_loss,
+)
+from anomalib_xray.errors import XrayError
 
 
 def logits(seed: int, count: int = 7) -> Tensor:
@@ -30,14 +39,88 @@ def test_hinge_loss_is_its_formula(kinds: int) -> None:
     assert float(discriminator_loss(real, fakes, "hinge")) == pytest.approx(expected)
 
 
+@pytest.mark.parametrize("kinds", [1, 2, 3])
+def test_wasserstein_loss_is_its_formula(kinds: int) -> None:
+    real, fakes = logits(0), [logits(seed, 4 + seed) for seed in range(1, kinds + 1)]
+    expected = -real.numpy().mean() + sum(fake.numpy().mean() for fake in fakes)
+    assert float(discriminator_loss(real, fakes, "wgan-gp")) == pytest.approx(expected)
+
+
+def test_soft_labels_are_drawn_near_1_and_0() -> None:
+    real, fake = logits(0), logits(1)
+    torch.manual_seed(3)
+    of_real, of_fake = 1 - 0.2 * torch.rand_like(real).numpy(), 0.2 * torch.rand_like(fake).numpy()
+    expected = sum(
+        -(label * np.log(probability(judged)) + (1 - label) * np.log(1 - probability(judged))).mean()
+        for judged, label in ((real, of_real), (fake, of_fake))
+    )
+    torch.manual_seed(3)
+    assert float(discriminator_loss(real, [fake], "log", 0.2)) == pytest.approx(expected)
+    assert float(discriminator_loss(real, [fake], "log", 0.0)) != pytest.approx(expected)
+
+
+@pytest.mark.parametrize("kind", ["hinge", "wgan-gp"])
+def test_soft_labels_without_log_are_refused(kind: AdversarialLoss) -> None:
+    with pytest.raises(XrayError, match=f"soft_labels is 0.1, but the loss '{kind}' has no labels"):
+        check_soft_labels(0.1, kind)
+    check_soft_labels(0.0, kind)
+    check_soft_labels(0.1, "log")
+
+
+@pytest.mark.parametrize("soft_labels", [-0.1, 0.5, 1.0])
+def test_soft_labels_that_could_change_sides_are_refused(soft_labels: float) -> None:
+    with pytest.raises(XrayError, match=f"soft_labels is {soft_labels}"):
+        check_soft_labels(soft_labels, "log")
+
+
+def test_passing_is_judged_by_the_discriminators_own_loss() -> None:
+    fake = logits(0)
+    assert float(passing_loss(fake, "log")) == pytest.approx(-np.log(probability(fake)).mean())
+    for kind in ("hinge", "wgan-gp"):
+        assert float(passing_loss(fake, kind)) == pytest.approx(-fake.numpy().mean())
+
+
+@pytest.mark.parametrize("slope", [0.0, 1.0, 3.0])
+def test_penalty_of_a_linear_critic_is_the_distance_of_its_slope_from_1(slope: float) -> None:
+    weight = torch.randn(1, 4, 4, dtype=torch.float64)
+    weight = slope * weight / weight.norm()
+    real, fake = torch.randn(2, 5, 1, 4, 4, dtype=torch.float64)
+    penalty = gradient_penalty(lambda image: (image * weight).sum((1, 2, 3)), real, fake)
+    assert float(penalty) == pytest.approx((slope - 1) ** 2)
+
+
+def test_penalty_is_taken_between_real_and_fake() -> None:
+    """The gradient of ``|x|^2 / 2`` is x, whose length tells where on the line it was taken."""
+    real, fake = torch.full((200, 1), 3.0), torch.full((200, 1), 5.0)
+    torch.manual_seed(0)
+    share = torch.rand(200, 1)
+    expected = ((share * 3 + (1 - share) * 5 - 1).square()).mean()
+    torch.manual_seed(0)
+    penalty = gradient_penalty(lambda x: x.square().sum(1) / 2, real, fake)
+    assert float(penalty) == pytest.approx(float(expected), rel=1e-5)
+
+
+def test_penalty_teaches_a_critic_with_self_attention() -> None:
+    critic = nn.Sequential(nn.Conv2d(1, 8, 3), SelfAttention(8), nn.Flatten(), nn.LazyLinear(1), nn.Flatten(0))
+    with torch.no_grad():
+        critic[1].gamma.fill_(0.5)
+    penalty = gradient_penalty(critic, torch.rand(2, 1, 6, 6), torch.rand(2, 1, 6, 6))
+    penalty.backward()  # type: ignore[no-untyped-call]
+    # a bias of the last layer moves all logits alike, which no gradient in the image tells
+    silent = {name for name, weight in critic.named_parameters() if weight.grad is None or not weight.grad.any()}
+    assert "1.query.weight" not in silent
+    assert "0.weight" not in silent
+    assert "3.bias" in silent
+
+
 def test_generator_loss_is_the_ratio() -> None:
     fake = logits(0)
     expected = (-np.log(probability(fake)) + np.log(1 - probability(fake))).mean()
     assert float(generator_loss(fake)) == pytest.approx(expected)
 
 
-@pytest.mark.parametrize("kind", ["log", "hinge"])
-def test_losses_pull_the_players_apart(kind: str) -> None:
+@pytest.mark.parametrize("kind", ["log", "hinge", "wgan-gp"])
+def test_losses_pull_the_players_apart(kind: AdversarialLoss) -> None:
     real, fake = logits(0).requires_grad_(), logits(1).requires_grad_()
     discriminator_loss(real, [fake], kind).backward()
     assert (real.grad <= 0).all()
@@ -47,8 +130,8 @@ def test_losses_pull_the_players_apart(kind: str) -> None:
     assert (fooled.grad < 0).all()
 
 
-@pytest.mark.parametrize("kind", ["log", "hinge"])
-def test_extreme_logits_stay_finite(kind: str) -> None:
+@pytest.mark.parametrize("kind", ["log", "hinge", "wgan-gp"])
+def test_extreme_logits_stay_finite(kind: AdversarialLoss) -> None:
     extreme = torch.tensor([-1e4, 1e4])
     assert torch.isfinite(discriminator_loss(extreme, [extreme], kind))
     assert torch.isfinite(generator_loss(extreme))

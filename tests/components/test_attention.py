@@ -1,9 +1,10 @@
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
-from torch.nn.functional import conv2d
+from torch.nn.functional import conv2d, max_pool2d
 
 from anomalib_xray.components import SelfAttention
 from anomalib_xray.errors import XrayError
@@ -75,3 +76,33 @@ def test_an_image_is_independent_of_its_batch(features: Tensor, pooling: int) ->
 def test_too_few_channels_are_refused() -> None:
     with pytest.raises(XrayError, match="7 channels but needs at least 8"):
         SelfAttention(7)
+
+
+@pytest.mark.parametrize("pooling", [1, 2])
+def test_weights_are_the_softmax_of_query_times_key(features: Tensor, pooling: int) -> None:
+    layer = attention(pooling)
+    query, key = (conv2d(features, part.weight, part.bias).detach().numpy() for part in (layer.query, layer.key))
+    count, channels, height, width = key.shape
+    windows = key.reshape(count, channels, height // pooling, pooling, width // pooling, pooling)
+    key = windows.max((3, 5)).reshape(count, channels, -1)
+    exponent = np.exp(np.einsum("nci,ncj->nij", query.reshape(count, channels, -1), key))
+    expected = exponent / exponent.sum(2, keepdims=True)
+    found = layer.weights(features).detach().numpy()
+    assert found.shape == (2, 48, 48 // pooling**2)
+    np.testing.assert_allclose(found, expected)
+    np.testing.assert_allclose(found.sum(2), 1)
+
+
+@pytest.mark.parametrize("pooling", [1, 2])
+def test_output_computed_with_the_weights_is_the_forward_pass(features: Tensor, pooling: int) -> None:
+    layer = attention(pooling)
+    value = max_pool2d(layer.value(features), pooling).flatten(2)
+    attended = (value @ layer.weights(features).transpose(1, 2)).reshape(features.shape)
+    torch.testing.assert_close(layer.gamma * attended + features, layer(features))
+
+
+def test_positions_that_pooling_drops_are_no_keys() -> None:
+    features = torch.randn(1, 16, 5, 7, dtype=torch.float64)
+    layer = attention(pooling=2)
+    assert layer.weights(features).shape == (1, 35, 6)
+    assert layer(features).shape == features.shape

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from anomalib_xray.components import masked_mse_loss
+from anomalib_xray.components import masked_mse_loss, masked_reconstruction_loss
+from anomalib_xray.components.losses import ReconstructionLoss
 
 
 def test_pixels_of_the_whole_batch_count_alike() -> None:
@@ -26,3 +27,33 @@ def test_background_gets_no_gradient_and_an_empty_batch_no_loss() -> None:
     masked_mse_loss(reconstruction, image, mask).backward()
     assert (reconstruction.grad[..., 2:] == 0).all()
     assert (reconstruction.grad[..., :2] != 0).all()
+
+
+@pytest.mark.parametrize("kind", ["bce", "mse", "l1", "smooth_l1"])
+def test_error_of_choice_is_averaged_over_the_foreground(kind: ReconstructionLoss) -> None:
+    random = np.random.default_rng(0)
+    image, reconstruction = random.random((2, 3, 1, 5, 4)).astype(np.float32)
+    mask = (random.random((3, 1, 5, 4)) < 0.5).astype(np.float32)
+    difference = np.abs(image - reconstruction)
+    errors = {
+        "bce": -(image * np.log(reconstruction) + (1 - image) * np.log(1 - reconstruction)),
+        "mse": difference**2,
+        "l1": difference,
+        "smooth_l1": difference**2 / 2,
+    }
+    loss = masked_reconstruction_loss(*map(torch.from_numpy, (reconstruction, image, mask)), kind)
+    assert float(loss) == pytest.approx(errors[kind][mask > 0].mean(), rel=1e-5)
+
+
+def test_cross_entropy_is_finite_in_half_precision_where_a_reconstruction_is_exactly_0_or_1() -> None:
+    image = torch.rand(1, 1, 4, 4)
+    reconstruction = torch.ones(1, 1, 4, 4, dtype=torch.bfloat16)
+    reconstruction[..., :2] = 0
+    reconstruction.requires_grad_(True)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        loss = masked_reconstruction_loss(reconstruction, image, torch.ones_like(image), "bce")
+    loss.backward()
+    assert loss.dtype == torch.float32
+    assert loss.isfinite()
+    assert reconstruction.grad is not None
+    assert reconstruction.grad.isfinite().all()

@@ -6,7 +6,14 @@ import numpy as np
 import pytest
 import torch
 
-from anomalib_xray.scores import RECONSTRUCTION_SCORES, masked_mean, masked_top_k_mean, reconstruction_scores
+from anomalib_xray.scores import (
+    RECONSTRUCTION_SCORES,
+    error_scores,
+    masked_mean,
+    masked_top_k_mean,
+    reconstruction_errors,
+    reconstruction_scores,
+)
 
 
 @pytest.fixture
@@ -64,7 +71,7 @@ def test_named_scores_are_their_formulas(error: torch.Tensor, mask: torch.Tensor
     scores = reconstruction_scores(image, reconstruction, mask, top_k=3)
     assert tuple(scores) == RECONSTRUCTION_SCORES
     difference = np.abs((image - reconstruction).numpy())
-    for name, values in (("mse", difference**2), ("l1", difference)):
+    for name, values in (("mse", difference**2), ("l1", difference), ("smooth_l1", difference**2 / 2)):
         for index in range(3):
             masked = (values * mask.numpy())[index].ravel()
             assert float(scores[name][index]) == pytest.approx(masked.sum() / float(mask[index].sum()))
@@ -80,3 +87,29 @@ def test_a_score_depends_on_its_image_alone(error: torch.Tensor, mask: torch.Ten
         alone = reconstruction_scores(error[one], error[one].flip(3), mask[one], top_k)
         for name, score in alone.items():
             torch.testing.assert_close(score, together[name][one])
+
+
+def test_smooth_l1_is_half_the_squared_error_and_straight_beyond_1(error: torch.Tensor) -> None:
+    # Girshick 2015, equation 3; images in [0, 1] never get beyond, so that it ranks them as the squared error does.
+    image, reconstruction = 3 * error, torch.zeros_like(error)
+    difference = image.numpy()
+    expected = np.where(difference < 1, difference**2 / 2, difference - 0.5)
+    assert (difference > 1).any()
+    np.testing.assert_allclose(reconstruction_errors(image, reconstruction)["smooth_l1"], expected)
+    within = reconstruction_errors(error, reconstruction)
+    torch.testing.assert_close(within["smooth_l1"], within["mse"] / 2)
+
+
+@pytest.mark.parametrize("top_k", [3, 0.25])
+def test_every_error_has_a_mean_and_a_mean_of_its_largest_pixels(
+    top_k: float, error: torch.Tensor, mask: torch.Tensor
+) -> None:
+    errors = {"first": error, "second": error.square()}
+    scores = error_scores(errors, mask, top_k)
+    assert tuple(scores) == ("first", "first_top_k", "second", "second_top_k")
+    for name, values in errors.items():
+        for index, pixels in enumerate(foreground_errors(values, mask)):
+            count = top_k if top_k >= 1 else math.ceil(top_k * len(pixels))
+            largest = np.sort(pixels)[::-1][: int(count)]
+            assert float(scores[name][index]) == pytest.approx(pixels.mean() if len(pixels) else 0)
+            assert float(scores[f"{name}_top_k"][index]) == pytest.approx(largest.mean() if len(largest) else 0)

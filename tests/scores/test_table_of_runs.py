@@ -206,10 +206,21 @@ def test_limited_validation_is_evaluated_on_the_images_that_were_seen(phantoms: 
     trainer = Trainer(default_root_dir=tmp_path, limit_val_batches=1, **QUIET)
     # One image has one class, and one class has no AUROC.
     assert "val_image_AUROC" not in trainer.validate(model, data, verbose=False)[0]
-    assert not list(tmp_path.glob("*.csv"))
+    assert len(pd.read_csv(tmp_path / "val_scores.csv")) == 1
+    assert not (tmp_path / "scores.csv").exists()
 
 
-def test_the_sanity_check_logs_nothing() -> None:
+def test_the_last_validation_leaves_its_own_table(run: Run) -> None:
+    validated, samples = pd.read_csv(run.folder / "val_scores.csv"), run.data.val_data.samples.sort_values("image_path")
+    assert validated.columns.tolist() == run.scores().columns.tolist()
+    assert validated["image_path"].tolist() == samples["image_path"].tolist()
+    assert validated["label"].tolist() == samples["label_index"].tolist()
+    images = {item.image_path: item.image for item in run.data.val_data}
+    expected = pd.DataFrame(raw_scores(run.model, (images[path] for path in validated["image_path"])))
+    np.testing.assert_allclose(validated["mse"], expected["mse"], rtol=1e-4)
+
+
+def test_the_sanity_check_leaves_nothing(tmp_path: Path) -> None:
     table = ScoreTable()
     batch = ImageBatch(
         image=torch.rand(2, 3, 8, 8),
@@ -220,11 +231,12 @@ def test_the_sanity_check_logs_nothing() -> None:
     logged: dict[str, float] = {}
     module: Any = SimpleNamespace(log_dict=logged.update)
     for sanity_checking in (True, False):
-        trainer: Any = SimpleNamespace(sanity_checking=sanity_checking, val_dataloaders=None)
+        trainer: Any = SimpleNamespace(sanity_checking=sanity_checking, val_dataloaders=None, default_root_dir=tmp_path)
         table.on_validation_epoch_start(trainer, module)
         table.on_validation_batch_end(trainer, module, batch, batch, 0)
         table.on_validation_epoch_end(trainer, module)
         assert bool(logged) != sanity_checking
+        assert (tmp_path / "val_scores.csv").exists() != sanity_checking
     assert logged == {"val_image_AUROC": 1.0, "val_image_AP": 1.0}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -13,6 +14,7 @@ from anomalib.models import AnomalibModule
 from anomalib.pre_processing import PreProcessor
 from torchvision.transforms.v2 import Resize
 
+from anomalib_xray.errors import XrayError
 from anomalib_xray.scores import ScoredBatch
 from anomalib_xray.testing import ModelContract
 from anomalib_xray.testing.base import Training, train_on_phantoms
@@ -215,6 +217,56 @@ def test_refuses_an_export_that_answers_otherwise(tmp_path: Path) -> None:
 
     contract = contract_of(scored(exported_otherwise))
     with pytest.raises(AssertionError, match="scores of the exported model differ"):
+        contract.test_exported_model_agrees(untrained(contract), tmp_path, "to_onnx")
+
+
+def writes_half_a_file(model: Any) -> None:
+    def to_onnx(folder: Path) -> None:
+        (folder / "model.onnx").touch()
+        raise XrayError("Cae cannot be exported.")
+
+    model.to_onnx = to_onnx
+
+
+def refuses_with_another_error(model: Any) -> None:
+    def to_onnx(_folder: Path) -> None:
+        raise RuntimeError("Cae cannot be exported.")
+
+    model.to_onnx = to_onnx
+
+
+def refuses(model: Any) -> None:
+    def to_onnx(_folder: Path) -> None:
+        raise XrayError("Cae cannot be exported.")
+
+    model.to_onnx = to_onnx
+
+
+def exports(model: Any) -> None:
+    model.to_onnx = lambda _folder: None
+
+
+@pytest.mark.parametrize(
+    ("export", "error"),
+    [
+        (refuses, None),
+        (exports, pytest.fail.Exception),
+        (writes_half_a_file, AssertionError),
+        (refuses_with_another_error, RuntimeError),
+    ],
+)
+def test_a_model_that_is_not_exportable_has_to_refuse(
+    export: Defect, error: type[BaseException] | None, tmp_path: Path
+) -> None:
+    contract = contract_of(export)
+    type(contract).exportable = False
+    with nullcontext() if error is None else pytest.raises(error):
+        contract.test_exported_model_agrees(untrained(contract), tmp_path, "to_onnx")
+
+
+def test_an_exportable_model_must_not_refuse(tmp_path: Path) -> None:
+    contract = contract_of(refuses)
+    with pytest.raises(XrayError, match="cannot be exported"):
         contract.test_exported_model_agrees(untrained(contract), tmp_path, "to_onnx")
 
 

@@ -13,7 +13,7 @@ from anomalib_xray.components.average import moving_average
 from anomalib_xray.components.gan import GanModel, generator_of
 from anomalib_xray.components.instance_noise import NoiseSchedule, add_noise, instance_noise_level
 from anomalib_xray.components.latent import GaussianHead, Latent, draw
-from anomalib_xray.components.losses import masked_mse_loss
+from anomalib_xray.components.losses import ReconstructionLoss, masked_mse_loss, masked_reconstruction_loss
 from anomalib_xray.components.minibatch_discrimination import MinibatchDiscrimination
 from anomalib_xray.components.radiograph_model import RadiographModel
 from anomalib_xray.components.schedule import Schedule
@@ -26,6 +26,7 @@ __all__ = [
     "MinibatchDiscrimination",
     "NoiseSchedule",
     "RadiographModel",
+    "ReconstructionLoss",
     "Schedule",
     "SelfAttention",
     "add_noise",
@@ -37,6 +38,7 @@ __all__ = [
     "gradient_penalty",
     "instance_noise_level",
     "masked_mse_loss",
+    "masked_reconstruction_loss",
     "moving_average",
     "passing_loss",
 ]

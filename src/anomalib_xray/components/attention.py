@@ -47,15 +47,31 @@ class SelfAttention(nn.Module):
         Returns:
             ``(N, C, H, W)``.
         """
-        query, key, value = self.query(features), self.key(features), self.value(features)
-        if self.pooling > 1:
-            key, value = max_pool2d(key, self.pooling), max_pool2d(value, self.pooling)
+        query, key, value = self.query(features), self._pooled(self.key(features)), self._pooled(self.value(features))
         missing = value.shape[1] - query.shape[1]
         attended = scaled_dot_product_attention(
             pad(_positions(query), (0, missing)), pad(_positions(key), (0, missing)), _positions(value), scale=1.0
         )
         attended = attended.squeeze(1).transpose(1, 2).reshape(features.shape)
         return self.gamma * attended + features
+
+    def weights(self, features: Tensor) -> Tensor:
+        """Computes how strongly each position attends to each key, for pictures: the whole matrix stands in memory.
+
+        Args:
+            features: ``(N, C, H, W)``.
+
+        Returns:
+            ``softmax(q k)``, rows sum to 1, ``(N, H * W, K)`` with the ``K = H / pooling * W / pooling`` keys row by
+            row.
+        """
+        query, key = self.query(features), self._pooled(self.key(features))
+        weights: Tensor = (query.flatten(2).transpose(1, 2) @ key.flatten(2)).softmax(dim=2)
+        return weights
+
+    def _pooled(self, features: Tensor) -> Tensor:
+        """Keys or values, ``(N, C, H / pooling, W / pooling)``."""
+        return max_pool2d(features, self.pooling) if self.pooling > 1 else features
 
 
 def _positions(features: Tensor) -> Tensor:

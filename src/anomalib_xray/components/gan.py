@@ -11,6 +11,7 @@ from lightning.pytorch.core.optimizer import LightningOptimizer
 from lightning.pytorch.utilities.types import LRSchedulerPLType
 from torch import Tensor, nn, optim
 
+from anomalib_xray.components.attention_maps import attention_maps, has_attention
 from anomalib_xray.components.gan_monitor import GanMonitor
 from anomalib_xray.components.radiograph_model import RadiographModel
 from anomalib_xray.components.sagan import to_unit_range
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 else:
     AnomalibModule = object
 
-SAMPLES = 16
+SAMPLES = 32
 """Number of samples from fixed codes that are shown and watched."""
 
 
@@ -73,6 +74,10 @@ class GanModel(RadiographModel, AnomalibModule):
         """Those of every model, and one that reports collapsed generators and dead discriminators."""
         return [*super().configure_callbacks(), GanMonitor()]
 
+    def plays(self) -> bool:
+        """Whether the current epoch's steps end with :meth:`end_of_step`; a model with other epochs overrides it."""
+        return True
+
     def turn_of(self, player: str) -> None:
         """Lets gradients into one player's weights only.
 
@@ -120,7 +125,7 @@ class GanModel(RadiographModel, AnomalibModule):
 
     @torch.no_grad()
     def samples(self) -> Tensor:
-        """Images from fixed codes, ``(16, 1, S, S)`` in [0, 1], as evaluation generates them."""
+        """Images from fixed codes, ``(32, 1, S, S)`` in [0, 1], as evaluation generates them."""
         network = generator_of(self.model)
         was_training = network.training
         images = to_unit_range(network.eval()(self.fixed_codes))
@@ -128,9 +133,14 @@ class GanModel(RadiographModel, AnomalibModule):
         return images
 
     def pictures(self, image: Tensor) -> dict[str, Tensor]:
-        """Samples from fixed codes."""
-        del image
-        return {"samples": self.samples()}
+        """Samples from fixed codes, and the attention maps of each self-attention layer.
+
+        The latter are three rows: images, what their pixel of the highest anomaly attends to, and how much attention
+        every position receives.
+        """
+        maps = attention_maps(self.model, image.expand(-1, 3, -1, -1)).layers if has_attention(self.model) else {}
+        rows = {f"attention_{name}": torch.cat([image, *layer]) for name, layer in maps.items()}
+        return {"samples": self.samples(), **rows}
 
     def _optimizers(self) -> list[LightningOptimizer]:
         optimizers = self.optimizers()

@@ -78,7 +78,10 @@ class GanMonitor(Callback):
             self.real = pl_module.grey(batch).detach()
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Logs and judges the epoch."""
+        """Logs and judges the epoch, if the players met in it."""
+        if not getattr(pl_module, "plays", lambda: True)():
+            self.real = None
+            return
         logged = trainer.callback_metrics
         real, fake = float(logged["train_real_logit"]), float(logged["train_sample_logit"])
         share = diversity(pl_module.samples(), self.real)  # type: ignore[operator]  # a GanModel

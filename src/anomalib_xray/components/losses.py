@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
+import torch
 from torch import Tensor
+from torch.nn.functional import binary_cross_entropy, l1_loss, mse_loss, smooth_l1_loss
+
+ReconstructionLoss = Literal["bce", "mse", "l1", "smooth_l1"]
+
+ERRORS = {"mse": mse_loss, "l1": l1_loss, "smooth_l1": smooth_l1_loss}
+"""Errors that are computed in any precision."""
 
 
 def masked_mse_loss(reconstruction: Tensor, image: Tensor, mask: Tensor) -> Tensor:
@@ -20,3 +29,27 @@ def masked_mse_loss(reconstruction: Tensor, image: Tensor, mask: Tensor) -> Tens
         Scalar; 0 for a batch without foreground.
     """
     return ((reconstruction - image).square() * mask).sum() / mask.sum().clamp(min=1)
+
+
+def masked_reconstruction_loss(
+    reconstruction: Tensor, image: Tensor, mask: Tensor, kind: ReconstructionLoss = "mse"
+) -> Tensor:
+    """Mean of an error of the choice over the foreground of a whole batch, jointly as in :func:`masked_mse_loss`.
+
+    Args:
+        reconstruction: ``(N, 1, H, W)`` in [0, 1].
+        image: ``(N, 1, H, W)`` in [0, 1].
+        mask: 1 where pixels count and 0 elsewhere, ``(N, 1, H, W)``.
+        kind: ``mse``; ``l1``, the absolute error; ``smooth_l1``, half the squared one for values in [0, 1]; ``bce``,
+            the binary cross-entropy with the image as probability, whose minimum is not 0 but the image's entropy.
+
+    Returns:
+        Scalar; 0 for a batch without foreground.
+    """
+    if kind == "bce":
+        # Not defined in half precision, where a reconstruction can be exactly 1.
+        with torch.autocast(image.device.type, enabled=False):
+            error = binary_cross_entropy(reconstruction.float(), image.float(), reduction="none")
+    else:
+        error = ERRORS[kind](reconstruction, image, reduction="none")
+    return (error * mask).sum() / mask.sum().clamp(min=1)

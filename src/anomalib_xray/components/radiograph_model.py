@@ -15,17 +15,15 @@ from torch.optim import Optimizer
 from torchvision.transforms.v2 import Transform
 
 from anomalib_xray.components.export import ExportWithParity
-from anomalib_xray.components.pictures import PICTURES_IN_A_ROW, log_pictures, takes_pictures
+from anomalib_xray.components.pictures import PICTURE_EPOCHS, PICTURES_IN_A_ROW, log_pictures, takes_pictures
 from anomalib_xray.components.random_state import random_state, restore_random_state
 from anomalib_xray.components.schedule import with_schedule
+from anomalib_xray.components.score_histograms import ScoreHistograms
 from anomalib_xray.components.visualizer import AlignedVisualizer
 from anomalib_xray.errors import XrayError
 from anomalib_xray.post_processing import XrayPostProcessor
 from anomalib_xray.scores import ScoredBatch, ScoreTable
 from anomalib_xray.transforms import Augmentation, XrayPreProcessor
-
-PICTURE_EPOCHS = 10
-"""Pictures are logged every this many epochs."""
 
 if TYPE_CHECKING:
     from anomalib.models import AnomalibModule
@@ -127,10 +125,10 @@ class RadiographModel(ExportWithParity, AnomalibModule):
         return AlignedVisualizer()
 
     def configure_callbacks(self) -> list[Callback]:
-        """The score table first: it must see raw scores before the post-processor normalises them."""
+        """Those that collect scores first: they must see raw ones before the post-processor normalises them."""
         components = super().configure_callbacks()
         assert isinstance(components, Sequence)  # anomalib's own signature also allows a single one
-        return [ScoreTable(), *components]
+        return [ScoreTable(), ScoreHistograms(), *components]
 
     def forward(self, batch: Tensor, *_: Any, **__: Any) -> InferenceBatch:  # noqa: ANN401
         """Pre-processes, scores and post-processes raw images; this is what is exported.
@@ -147,8 +145,9 @@ class RadiographModel(ExportWithParity, AnomalibModule):
         return self.post_processor(output) if self.post_processor else output
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keeps the state of the random number generators too, so that a resumed training draws what it would have."""
+        """Keeps the model's name, and the state of the random number generators for a training that goes on."""
         super().on_save_checkpoint(checkpoint)
+        checkpoint["model_name"] = self.name
         checkpoint["random_state"] = random_state()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -156,8 +155,9 @@ class RadiographModel(ExportWithParity, AnomalibModule):
         super().on_load_checkpoint(checkpoint)
         self._random_state = checkpoint.get("random_state")
 
-    def on_train_epoch_start(self) -> None:
-        """Restores the random state of the checkpoint, once."""
+    def on_fit_start(self) -> None:
+        """Restores the random state of the checkpoint: the loader of the next epoch is what draws next."""
+        super().on_fit_start()
         if self._random_state is not None:
             restore_random_state(self._random_state)
             self._random_state = None
@@ -233,4 +233,5 @@ class RadiographModel(ExportWithParity, AnomalibModule):
                 on_epoch=True,
                 prog_bar=index == 0,
                 batch_size=batch_size,
+                sync_dist=True,
             )

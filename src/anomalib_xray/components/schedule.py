@@ -47,7 +47,7 @@ def make_scheduler(optimizer: Optimizer, schedule: Schedule, steps: int) -> LRSc
 
 
 def with_schedule(
-    optimizer: Optimizer, schedule: Schedule, trainer: Trainer | None
+    optimizer: Optimizer, schedule: Schedule, trainer: Trainer | None, share: float = 1.0
 ) -> OptimizerLRSchedulerConfig | Optimizer:
     """An optimiser as Lightning takes it, with its scheduler if the rate is to change.
 
@@ -55,6 +55,7 @@ def with_schedule(
         optimizer: The optimiser.
         schedule: See :func:`make_scheduler`.
         trainer: The trainer, which knows how long training takes; may lack for a constant rate.
+        share: Share of the training in which the optimiser is used.
 
     Returns:
         The optimiser alone, or with a scheduler that is stepped after each batch.
@@ -68,6 +69,6 @@ def with_schedule(
     if not isfinite(steps):
         msg = f"schedule is {schedule!r}, but training has no end; set trainer.max_epochs, or schedule: constant."
         raise XrayError(msg)
-    scheduler = make_scheduler(optimizer, schedule, int(steps))
+    scheduler = make_scheduler(optimizer, schedule, round(share * steps))
     assert scheduler is not None  # not constant
     return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}

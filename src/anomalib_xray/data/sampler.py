@@ -5,7 +5,11 @@ from __future__ import annotations
 from collections.abc import Sized
 
 import torch
+import torch.distributed as distributed
 from torch.utils.data import RandomSampler
+
+ANOTHER_PROCESS = 1_000_003
+"""Distance of the seeds of two processes, more than a training has epochs."""
 
 
 class EpochSampler(RandomSampler):
@@ -35,4 +39,10 @@ class EpochSampler(RandomSampler):
         self.epoch = epoch
         state = (self.seed + epoch) % 2**63
         self.source.manual_seed(state)
-        torch.manual_seed(state)
+        # Processes share the order, of which each takes its part, but not the noise.
+        torch.manual_seed((state + _rank() * ANOTHER_PROCESS) % 2**63)
+
+
+def _rank() -> int:
+    """Number of this process among those that train together."""
+    return distributed.get_rank() if distributed.is_available() and distributed.is_initialized() else 0

@@ -66,14 +66,14 @@ def _predict_one(runtime: Runtime, image: Input, threshold: float | None) -> dic
     Returns:
         Its row of the table.
     """
-    path = _printable(image.path)
+    path = printable(image.path)
     try:
         radiograph = read_radiograph(image.path)
         prediction = runtime.predict(radiograph, threshold=threshold)
-        overlay = draw_overlay(radiograph, prediction, _printable(image.name))
+        overlay = draw_overlay(radiograph, prediction, printable(image.name))
         write_atomically(image.overlay, cv2.imencode(".png", overlay)[1].tobytes())
     except XrayError as error:
-        reason = _printable(error)
+        reason = printable(error)
         print(f"error: {reason if path in reason else f'{path}: {reason}'}", file=sys.stderr)
         return dict.fromkeys(COLUMNS, "") | {"path": path, "error": reason}
     limit = "none" if prediction.threshold is None else f"{prediction.threshold:.4g}"
@@ -104,6 +104,6 @@ def _number(value: float | None) -> str:
     return "" if value is None else f"{value:.9g}"
 
 
-def _printable(value: object) -> str:
+def printable(value: object) -> str:
     """Text without the characters that a terminal would obey and without bytes that are no UTF-8."""
     return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in str(value))

@@ -58,7 +58,7 @@ def draw_overlay(image: Radiograph, prediction: Prediction, name: str) -> Pictur
 
 def _with_heat(anatomy: Picture, heat_map: NDArray[np.float32], threshold: float | None) -> Picture:
     """Blends the map into the picture and surrounds what reaches the threshold."""
-    coloured = _blend(anatomy, _level(heat_map, threshold))
+    coloured = blend(anatomy, _level(heat_map, threshold))
     if threshold is not None:
         region = (heat_map >= threshold).astype(np.uint8)
         outlines, _ = cv2.findContours(region, cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
@@ -76,8 +76,16 @@ def _level(heat_map: NDArray[np.float32], threshold: float | None) -> NDArray[np
     return ((heat_map - bottom) / unit).astype(np.float32)
 
 
-def _blend(picture: Picture, level: NDArray[np.float32]) -> Picture:
-    """Lays the colours of the levels (H, W) over a picture (H, W, 3)."""
+def blend(picture: Picture, level: NDArray[np.float32]) -> Picture:
+    """Lays the colours of a map over a picture.
+
+    Args:
+        picture: (H, W, 3) uint8, BGR.
+        level: (H, W); colours begin at 0.5, are fully visible from 1 on, and end at 2.
+
+    Returns:
+        (H, W, 3).
+    """
     steps = (np.clip((level - _FADE_IN) / (2 - _FADE_IN), 0, 1) * 255).astype(np.uint8)
     colours = cv2.applyColorMap(255 - steps, cv2.COLORMAP_AUTUMN)  # reversed: yellow to red
     opacity = _OPACITY * np.clip((level - _FADE_IN) / (1 - _FADE_IN), 0, 1)[..., np.newaxis]
@@ -102,11 +110,11 @@ def _footer(width: int, prediction: Prediction, name: str) -> Picture:
     left = width - margin - chip
     top, bottom = round(em * 0.6), round(em * 2.1)
     cv2.rectangle(footer, (left, top), (width - margin, bottom), _CHIPS[prediction.is_anomalous], cv2.FILLED)
-    _write(footer, verdict, (left + em // 2, round(em * 1.65)), em, _INK, bold=True)
-    _write(footer, _shortened(name, em, left - 2 * margin), (margin, round(em * 1.65)), em, _INK, bold=True)
+    write_text(footer, verdict, (left + em // 2, round(em * 1.65)), em, _INK, bold=True)
+    write_text(footer, shortened(name, em, left - 2 * margin), (margin, round(em * 1.65)), em, _INK, bold=True)
     threshold = "none" if prediction.threshold is None else f"{prediction.threshold:.4g}"
-    _write(footer, f"score {prediction.score:.4g}    threshold {threshold}", (margin, round(em * 3.6)), em, _INK)
-    _write(footer, NOTICE, (margin, round(em * 5.4)), round(em * 0.85), _FAINT_INK)
+    write_text(footer, f"score {prediction.score:.4g}    threshold {threshold}", (margin, round(em * 3.6)), em, _INK)
+    write_text(footer, NOTICE, (margin, round(em * 5.4)), round(em * 0.85), _FAINT_INK)
     if prediction.heat_map is not None:
         _draw_key(footer, em, prediction.pixel_threshold)
     return footer
@@ -117,23 +125,24 @@ def _draw_key(footer: Picture, em: int, threshold: float | None) -> None:
     length, right = em * 12, footer.shape[1] - em
     left, top, bottom = right - length, round(em * 2.8), round(em * 3.6)
     bar = np.full((bottom - top, length, 3), 60, np.uint8)
-    footer[top:bottom, left:right] = _blend(bar, np.tile(np.linspace(0, 2, length, dtype=np.float32), (len(bar), 1)))
+    footer[top:bottom, left:right] = blend(bar, np.tile(np.linspace(0, 2, length, dtype=np.float32), (len(bar), 1)))
     size, line = round(em * 0.72), round(em * 4.5)
     ends = ("smallest", "", "largest") if threshold is None else ("0", f"{threshold:.3g}", f"{2 * threshold:.3g}")
     if threshold is not None and threshold <= 0:
         ends = ("", f"{threshold:.3g}", "")  # such a scale begins at the map's own smallest value
     for text, share in zip(ends, (0.0, 0.5, 1.0), strict=True):
         offset = round(share * (length - _text_width(text, size))) if text else 0
-        _write(footer, text, (left + offset, line), size, _FAINT_INK)
+        write_text(footer, text, (left + offset, line), size, _FAINT_INK)
     title = "heat map on this image's own scale" if threshold is None else "heat map, line at its threshold"
-    _write(footer, title, (right - _text_width(title, size), round(em * 5.4)), size, _FAINT_INK)
+    write_text(footer, title, (right - _text_width(title, size), round(em * 5.4)), size, _FAINT_INK)
     if threshold is not None:
         cv2.line(footer, (left + length // 2, top - 2), (left + length // 2, bottom + 2), _CONTOUR, max(1, em // 12))
 
 
-def _write(
+def write_text(
     picture: Picture, text: str, origin: tuple[int, int], size: int, colour: Colour, *, bold: bool = False
 ) -> None:
+    """Writes text of a size in pixels; its baseline begins at ``origin`` = (column, row)."""
     cv2.putText(picture, text, origin, colour, cv2.FontFace(_FONT), size, 700 if bold else 400)
 
 
@@ -142,7 +151,7 @@ def _text_width(text: str, size: int, *, bold: bool = False) -> int:
     return int(width)
 
 
-def _shortened(name: str, size: int, width: int) -> str:
+def shortened(name: str, size: int, width: int) -> str:
     """The end of a name that fits, without characters that cannot be shown: the end tells images apart."""
     name = "".join(character if character.isprintable() else "?" for character in name)
     if _text_width(name, size, bold=True) <= width:

@@ -1,4 +1,4 @@
-"""The table of all scores that ``anomalib test`` and ``anomalib predict`` leave behind.
+"""The table of all scores that training, ``anomalib test`` and ``anomalib predict`` leave behind.
 
 All comparison reads this table: AUROC and average precision are computed from its raw scores by rank, never from
 normalised or batch-wise transformed ones.
@@ -15,10 +15,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+import torch.distributed as distributed
 from anomalib.data import ImageBatch, InferenceBatch
 from anomalib.metrics import Evaluator
 from anomalib.post_processing import PostProcessor
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.utilities import rank_zero_only
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from anomalib_xray.errors import XrayError
@@ -34,13 +36,15 @@ LEVELS: dict[str, list[str]] = {"image": ["source_path"], "study": ["patient", "
 
 
 class ScoreTable(Callback):
-    """Writes ``scores.csv`` (test) or ``predictions.csv`` (predict) and logs AUROC and average precision.
+    """Writes ``scores.csv`` (test), ``val_scores.csv`` (each validation) or ``predictions.csv`` (predict), and logs.
 
     One row an image: path, path of the original that it was prepared from (its own where it was not), patient, study,
     label (0 normal, 1 abnormal, empty unknown), decision at the model's threshold, the raw chosen score and every named
-    score. Logged are ``image_``, ``study_`` and ``patient_AUROC`` and ``_AP`` of the chosen score, and the same with
-    ``_<score>`` appended for every named score; in validation with the prefix ``val_``. Originals, patients
-    and studies come from the data set's sample table, joined by path; without patients only the images are evaluated.
+    score. The table of a validation replaces the one before; a fusion of scores is fitted on its normal images. Logged
+    are AUROC and average precision: ``image_``, ``study_`` and ``patient_AUROC`` and ``_AP`` of the chosen score, and
+    the same with ``_<score>`` appended for every named score; in validation with the prefix ``val_``. Originals,
+    patients and studies come from the data set's sample table, joined by path; without patients only the images are
+    evaluated.
 
     Models of this project bring it along; for others it is added under ``trainer.callbacks``. Their evaluator logs an
     ``image_AUROC`` of its own, from squashed scores; beside it the one of the raw scores is ``image_AUROC_raw``.
@@ -83,12 +87,14 @@ class ScoreTable(Callback):
         return table[[*IDENTITY_COLUMNS, *scores]]
 
     def _finish(self, trainer: Trainer, pl_module: LightningModule, samples: pd.DataFrame | None, prefix: str) -> None:
-        """Logs the metrics of the rows collected so far and, after a test, writes the table."""
-        if not self._rows or trainer.sanity_checking:
+        """Writes the table of the rows collected so far and logs its metrics."""
+        if trainer.sanity_checking:
+            return
+        self._rows = _of_all_processes(self._rows)
+        if not self._rows:
             return
         table = self._table(pl_module, samples)
-        if not prefix:
-            _write(table, Path(trainer.default_root_dir) / "scores.csv")
+        _write(table, Path(trainer.default_root_dir) / f"{prefix}scores.csv")
         metrics = {prefix + name: value for name, value in score_metrics(table).items()}
         taken = _names_of_evaluator(pl_module)
         pl_module.log_dict({f"{name}_raw" if name in taken else name: value for name, value in metrics.items()})
@@ -136,7 +142,7 @@ class ScoreTable(Callback):
         self._collect(outputs)
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Logs the metrics with the prefix ``val_``."""
+        """Writes the table and logs its metrics with the prefix ``val_``."""
         self._finish(trainer, pl_module, _samples(trainer.val_dataloaders), "val_")
 
     def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -145,6 +151,7 @@ class ScoreTable(Callback):
 
     def on_predict_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Writes the table."""
+        self._rows = _of_all_processes(self._rows)
         if self._rows:
             table = self._table(pl_module, _samples(trainer.predict_dataloaders))
             _write(table, Path(trainer.default_root_dir) / "predictions.csv")
@@ -232,6 +239,16 @@ def _decisions(module: LightningModule, scores: list[float]) -> list[int] | None
     return None if decisions is None else decisions.int().tolist()
 
 
+def _of_all_processes(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The rows of every process, each image once: images are repeated until all processes have the same number."""
+    if not (distributed.is_available() and distributed.is_initialized()):
+        return rows
+    parts: list[list[dict[str, Any]]] = [[] for _ in range(distributed.get_world_size())]
+    distributed.all_gather_object(parts, rows)
+    return list({row["image_path"]: row for part in parts for row in part}.values())
+
+
+@rank_zero_only
 def _write(table: pd.DataFrame, path: Path) -> None:
     """Writes the table, sorted by path, in one step."""
     write_atomically(path, table.sort_values("image_path").to_csv(index=False))

@@ -60,6 +60,7 @@ class ContractBase:
     settings: ClassVar[Mapping[str, Any]] = {}
     falling_loss: ClassVar[str] = "train_loss"
     steps: ClassVar[int] = 20
+    exportable: ClassVar[bool] = True
 
     @classmethod
     def make_model(cls, **changes: Any) -> AnomalibModule:  # noqa: ANN401  # arguments of the plugin's constructor

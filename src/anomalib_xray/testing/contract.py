@@ -22,6 +22,8 @@ class ModelContract(DiscoveryContract, TrainingContract, ScoringContract, Storag
         falling_loss: Logged loss that must fall within ``steps`` steps on one batch. An adversarial loss need not
             fall: name the reconstruction's.
         steps: Number of these steps.
+        exportable: Whether the model can be exported. One that cannot, for example because it needs a gradient to
+            score, must refuse with an :class:`~anomalib_xray.errors.XrayError` that names it, and write nothing.
 
     Example:
         ::

@@ -10,15 +10,24 @@ import torch
 
 from anomalib_xray.edge.bundle import METADATA_NAME, Bundle
 from anomalib_xray.edge.runtime import Runtime
+from anomalib_xray.errors import XrayError
 from anomalib_xray.testing.base import TOLERANCE, ContractBase, Training, as_input, pre_process, radiographs, score
 
 
 class ExportContract(ContractBase):
-    """ONNX and OpenVINO files run without torch and give the same numbers."""
+    """ONNX and OpenVINO files run without torch and give the same numbers, or are refused."""
 
     @pytest.mark.parametrize("export", ["to_onnx", "to_openvino"])
     def test_exported_model_agrees(self, trained: Training, tmp_path: Path, export: str) -> None:
-        """Score, decision and map agree on images of several sizes, as the metadata beside the export say."""
+        """Score, decision and map agree on images of several sizes, as the metadata beside the export say.
+
+        A model that is not ``exportable`` refuses instead, before anything is written.
+        """
+        if not self.exportable:
+            with pytest.raises(XrayError, match=self.model.__name__):
+                getattr(trained.model, export)(tmp_path)
+            assert list(tmp_path.iterdir()) == []
+            return
         path = Path(getattr(trained.model, export)(tmp_path))
         parity = json.loads((path.parent / METADATA_NAME).read_text())["parity"]
         assert parity["images"] > 0

@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 from anomalib.data import ImageBatch
+from torch import optim
 
+from anomalib_xray.errors import XrayError
 from anomalib_xray_plugins.alpha_gan import AlphaGan
 
 PLAYERS = ("encoder", "generator", "discriminator", "code_discriminator")
@@ -16,11 +19,10 @@ def small(**settings: Any) -> AlphaGan:
 
 
 class Turn:
-    """An optimiser that notes which players hold gradients when it is its turn, and changes no weight."""
+    """An optimiser that notes which players hold gradients when it steps, and steps or leaves the weights."""
 
-    def __init__(self, model: AlphaGan, turns: list[dict[str, bool]]) -> None:
-        self.model = model.model
-        self.turns = turns
+    def __init__(self, model: AlphaGan, turns: list[dict[str, bool]], optimizer: optim.Optimizer | None = None) -> None:
+        self.model, self.turns, self.optimizer = model.model, turns, optimizer
 
     def zero_grad(self) -> None:
         self.model.zero_grad()
@@ -32,27 +34,142 @@ class Turn:
         }
         # Every weight of a player has a gradient or none has; a player with a mixture is missing here.
         self.turns.append({player: found[0] for player, found in gradients.items() if len(set(found)) == 1})
+        if self.optimizer is not None:
+            self.optimizer.step()
 
 
-@pytest.mark.parametrize("kind", ["log", "hinge"])
-def test_gradients_reach_only_the_player_whose_turn_it_is(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    model = small(adversarial_loss=kind).train()
+def batch(count: int = 4) -> ImageBatch:
+    generator = torch.Generator().manual_seed(0)
+    return ImageBatch(image=torch.rand(count, 1, 64, 64, generator=generator).repeat(1, 3, 1, 1))
+
+
+def one_step(
+    model: AlphaGan, monkeypatch: pytest.MonkeyPatch, optimizers: list[optim.Optimizer] | None = None
+) -> tuple[list[dict[str, bool]], dict[str, torch.Tensor]]:
+    """Takes a training step without a trainer; returns who had gradients in each turn, and the losses."""
     turns: list[dict[str, bool]] = []
-    monkeypatch.setattr(model, "optimizers", lambda: [Turn(model, turns) for _ in PLAYERS])
-    monkeypatch.setattr(model, "manual_backward", lambda loss: loss.backward())
     logged: dict[str, torch.Tensor] = {}
+    steps = [Turn(model, turns, optimizer) for optimizer in optimizers or [None] * len(PLAYERS)]
+    monkeypatch.setattr(model, "optimizers", lambda: steps)
+    monkeypatch.setattr(model, "lr_schedulers", lambda: None)
+    monkeypatch.setattr(model, "manual_backward", lambda loss: loss.backward())
     monkeypatch.setattr(model, "log_losses", lambda losses, _: logged.update(losses))
+    model.train().training_step(batch())
+    return turns, logged
 
-    model.training_step(ImageBatch(image=torch.rand(4, 1, 64, 64).repeat(1, 3, 1, 1)))
 
-    assert len(turns) == len(PLAYERS)
-    for player, gradients in zip(PLAYERS, turns, strict=True):
-        assert gradients == {other: other == player for other in PLAYERS}
-        assert f"{player}_loss" in logged
-    assert model.model.discriminator.minibatch.stored == 4
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"adversarial_loss": "log"},
+        {"adversarial_loss": "log", "soft_labels": 0.1},
+        {"adversarial_loss": "wgan-gp", "attention": True},
+        {"adversarial_loss": "wgan-gp", "spectral_norm": False, "minibatch_discrimination": False},
+        {"attention": False},
+        {"attention_pooling": 1, "latent": "tanh"},
+        {"spectral_norm": False},
+        {"minibatch_discrimination": False},
+        {"ema_decay": 0.9},
+        {"extra_scores": ["ssim"]},
+    ],
+    ids=str,
+)
+def test_gradients_reach_only_the_player_whose_turn_it_is(
+    settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = small(**settings)
+    turns, logged = one_step(model, monkeypatch)
+    assert turns == [{other: other == player for other in PLAYERS} for player in PLAYERS]
+    assert {f"{player}_loss" for player in PLAYERS} < logged.keys()
+    assert all(loss.isfinite() for loss in logged.values())
+    minibatch = model.model.discriminator.minibatch
+    assert (minibatch is not None) == settings.get("minibatch_discrimination", True)
+    assert minibatch is None or minibatch.stored == 4
 
     model.on_train_epoch_end()
-    assert all(parameter.requires_grad for parameter in model.parameters())
+    assert all(parameter.requires_grad for parameter in model.model.generator.parameters())
+
+
+@pytest.mark.parametrize(
+    ("settings", "kind", "present"),
+    [
+        ({}, "SelfAttention", True),
+        ({"attention": False}, "SelfAttention", False),
+        ({}, "_SpectralNorm", True),
+        ({"spectral_norm": False}, "_SpectralNorm", False),
+        ({}, "MinibatchDiscrimination", True),
+        ({"minibatch_discrimination": False}, "MinibatchDiscrimination", False),
+        ({}, "AveragedModel", False),
+        ({"ema_decay": 0.9}, "AveragedModel", True),
+    ],
+    ids=str,
+)
+def test_options_add_and_remove_their_parts(settings: dict[str, Any], kind: str, present: bool) -> None:
+    assert (kind in {type(part).__name__ for part in small(**settings).model.modules()}) == present
+
+
+def test_penalty_is_weighted_and_added_to_both_discriminators(monkeypatch: pytest.MonkeyPatch) -> None:
+    losses = []
+    for weight in (0.0, 1.0, 10.0):
+        _, logged = one_step(small(adversarial_loss="wgan-gp", gradient_penalty=weight), monkeypatch)
+        losses.append([float(logged[f"{player}_loss"].detach()) for player in ("discriminator", "code_discriminator")])
+    for none, one, ten in zip(*losses, strict=True):
+        assert one > none
+        assert ten - none == pytest.approx(10 * (one - none), rel=1e-3)
+
+
+def test_average_follows_its_formula_and_is_what_evaluation_uses(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = small(ema_decay=0.75, learning_rate=0.01)
+    network, average = model.model.generator, model.model.average
+    assert average is not None
+    optimizers = model.configure_optimizers()
+    one_step(model, monkeypatch, optimizers)
+    # After the first step the average is the network itself.
+    before = [weight.clone() for weight in average.parameters()]
+    assert all(torch.equal(one, other) for one, other in zip(network.parameters(), before, strict=True))
+    one_step(model, monkeypatch, optimizers)
+    for now, old, found in zip(network.parameters(), before, average.parameters(), strict=True):
+        torch.testing.assert_close(found, 0.75 * old + 0.25 * now)
+    assert any(not torch.equal(one, other) for one, other in zip(network.parameters(), before, strict=True))
+
+    model.eval()
+    image = torch.rand(2, 1, 64, 64)
+    with torch.no_grad():
+        expected = (average.module(model.model.encoder(2 * image - 1)[0]) + 1) / 2
+        torch.testing.assert_close(model.model.reconstruct(image), expected)
+        assert not torch.allclose(expected, (network(model.model.encoder(2 * image - 1)[0]) + 1) / 2)
+        mse = (image - expected).square().mean((1, 2, 3))
+        torch.testing.assert_close(model.model(image.repeat(1, 3, 1, 1)).scores["mse"], mse)
+        torch.testing.assert_close(model.samples(), (average.module(model.fixed_codes) + 1) / 2)
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        ({"soft_labels": 0.1}, "soft_labels is 0.1, but the loss 'hinge' has no labels"),
+        ({"ema_decay": 1.0}, "ema_decay is 1.0"),
+        ({"extra_scores": ["kld"]}, "extra_scores names kld"),
+        ({"score": "kld"}, "score is 'kld'"),
+    ],
+    ids=str,
+)
+def test_wrong_settings_are_refused(settings: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(XrayError, match=sentence):
+        small(**settings)
+
+
+def test_schedule_lowers_every_players_rate(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = small(schedule="linear")
+    monkeypatch.setattr(model, "_trainer", SimpleNamespace(estimated_stepping_batches=10))
+    made = model.configure_optimizers()
+    assert len(made) == len(PLAYERS)
+    for one in made:
+        optimizer, scheduler = one["optimizer"], one["lr_scheduler"]["scheduler"]
+        for _ in range(10):
+            optimizer.step()
+            scheduler.step()
+        assert optimizer.param_groups[0]["lr"] == pytest.approx(2e-4 / 100)
 
 
 def test_each_player_has_its_optimizer() -> None:
@@ -72,7 +189,7 @@ def test_pictures_show_reconstructions_and_samples() -> None:
     model = small().eval()
     pictures = model.pictures(torch.rand(2, 1, 64, 64))
     assert pictures["reconstructions"].shape == (4, 1, 64, 64)
-    assert pictures["samples"].shape == (16, 1, 64, 64)
+    assert pictures["samples"].shape[1:] == (1, 64, 64)
     for images in pictures.values():
         assert images.min() >= 0
         assert images.max() <= 1

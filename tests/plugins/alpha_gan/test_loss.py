@@ -36,6 +36,8 @@ def reconstruction_error() -> float:
 def tells_apart(real: torch.Tensor, fakes: list[torch.Tensor], kind: str) -> float:
     if kind == "log":
         losses = [-np.log(probability(real)), *(-np.log(1 - probability(fake)) for fake in fakes)]
+    elif kind == "wgan-gp":
+        losses = [-real.numpy(), *(fake.numpy() for fake in fakes)]
     else:
         losses = [np.maximum(0, 1 - real.numpy()), *(np.maximum(0, 1 + fake.numpy()) for fake in fakes)]
     return float(sum(loss.mean() for loss in losses))
@@ -53,13 +55,13 @@ def test_generator_reconstructs_and_hides_reconstructions_and_samples() -> None:
     assert found.item() == pytest.approx(expected)
 
 
-@pytest.mark.parametrize("kind", ["log", "hinge"])
+@pytest.mark.parametrize("kind", ["log", "hinge", "wgan-gp"])
 def test_discriminator_tells_images_from_reconstructions_and_samples(kind: AdversarialLoss) -> None:
     found = image_discriminator_loss(FIRST, SECOND, THIRD, kind)
     assert found.item() == pytest.approx(tells_apart(FIRST, [SECOND, THIRD], kind))
 
 
-@pytest.mark.parametrize("kind", ["log", "hinge"])
+@pytest.mark.parametrize("kind", ["log", "hinge", "wgan-gp"])
 def test_code_discriminator_tells_normal_codes_from_encoded_ones(kind: AdversarialLoss) -> None:
     found = code_discriminator_loss(FIRST, SECOND, kind)
     assert found.item() == pytest.approx(tells_apart(FIRST, [SECOND], kind))

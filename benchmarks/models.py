@@ -1,0 +1,282 @@
+"""Every model on phantoms or on real hands with painted anomalies, with several seeds and one budget.
+
+    python benchmarks/models.py train --data phantom --out models_results
+    python benchmarks/models.py train --data hands --out models_results --root hands_example
+    python benchmarks/models.py table --out models_results
+
+Each model has its recommended settings (``configs/<model>.yaml``) but for what the constants below say: 64 pixels, and
+widths that two cores can train. All see the same images for the same number of epochs with the same augmentation. A cell (model,
+data, seed) that is done is not run again, so that an interrupted run goes on, and several processes may share the cells
+by ``--models`` and ``--seeds``. ``benchmarks/hands_example.py`` makes the hands' folder. Pictures are prepared and
+brought to 64 pixels before anything is trained.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import os
+import statistics
+import time
+import warnings
+from pathlib import Path
+from typing import Any
+
+CONFIGS = Path(__file__).parents[1] / "configs"
+
+EVERY_MODEL: dict[str, Any] = {"image_size": 64, "top_k": 0.01}
+"""Settings of all models; every anomaly is small."""
+
+EQUALIZE = {"phantom": False, "hands": True}
+"""Real hands are partly washed out, phantoms are not."""
+
+STEPS: dict[str, list[Any]] = {
+    "phantom": [],  # phantoms are drawn prepared
+    "hands": ["inversion", "carrier_crop", "marker_removal", "foreground", "hands"],
+}
+"""Steps of the preparation, before the pictures are made small."""
+
+SETTINGS: dict[str, tuple[str, dict[str, Any]]] = {
+    "Cae": ("cae", {}),
+    "Bae": ("bae", {}),
+    "Bae, skip": ("bae", {"skip": True}),
+    "Vae": ("vae", {}),
+    "Dcgan": ("dcgan", {}),
+    "Bigan": ("bigan", {"width": 16}),
+    "AlphaGan": ("alphagan", {"width": 16}),
+    "AnoGan": ("anogan", {}),
+    "FAnoGan": ("fanogan", {}),
+}
+"""Configuration file and changed settings of each row."""
+
+FLIPS = [{"class": "HorizontalFlip", "p": 0.5}, {"class": "RandomRotate90", "p": 0.5}]
+"""Augmentation of all models: hands are left and right, and phantoms lie in any direction."""
+
+KINDS = ["plate", "screw", "ring", "lysis", "mass", "extra_phalanx"]
+"""Anomalies of the phantoms: those that are there to be seen at 64 pixels, as in ``make demo``."""
+
+EXTRA_SCORES = ["ssim", "gradient"]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    verbs = parser.add_subparsers(dest="verb", required=True)
+    train = verbs.add_parser("train", help="train and test every cell that is not done")
+    train.add_argument("--data", choices=["phantom", "hands"], required=True)
+    train.add_argument("--models", nargs="*", default=list(SETTINGS), choices=list(SETTINGS))
+    train.add_argument("--seeds", nargs="*", type=int, default=[42, 43])
+    train.add_argument("--epochs", type=int, default=60)
+    train.add_argument("--root", type=Path, default=Path("hands_example"), help="the hands, with table.csv")
+    train.add_argument("--set", nargs="*", default=[], metavar="NAME=VALUE", help="settings to try; give another --out")
+    table = verbs.add_parser("table", help="print the tables of the cells that are done")
+    for verb in (train, table):
+        verb.add_argument("--out", type=Path, default=Path("models_results"))
+    arguments = parser.parse_args()
+    if arguments.verb == "table":
+        print_tables(arguments.out)
+        return
+    changes = {name: json.loads(value) for name, value in (item.split("=", 1) for item in arguments.set)}
+    for seed in arguments.seeds:
+        for row in arguments.models:
+            cell = arguments.out / f"{arguments.data}-{row.replace(', ', '_')}-{seed}"
+            if (cell / "result.json").exists():
+                continue
+            result = run_cell(row, seed, arguments, cell, changes)
+            (cell / "result.json").write_text(json.dumps(result, indent=1) + "\n")
+            best = max(result["scores"], key=lambda name: result["scores"][name])
+            print(
+                f"{cell.name}: {best} {result['scores'][best]:.3f}, training {result['training_cpu_s']:.0f} CPU-s, "
+                f"testing {result['testing_cpu_s']:.0f}",
+                flush=True,
+            )
+
+
+def run_cell(row: str, seed: int, arguments: argparse.Namespace, cell: Path, changes: dict[str, Any]) -> dict[str, Any]:
+    """Trains and tests one model with one seed and returns what it reached."""
+    import yaml
+
+    warnings.filterwarnings("ignore")
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    from anomalib.engine import Engine
+
+    import anomalib_xray.models
+
+    name, special = SETTINGS[row]
+    config = yaml.safe_load((CONFIGS / f"{name}.yaml").read_text())["model"]
+    model_class = getattr(anomalib_xray.models, config["class_path"].rpartition(".")[2])
+    settings = {**config["init_args"], **EVERY_MODEL, "equalize": EQUALIZE[arguments.data], **special, **changes}
+    settings["seed"] = seed
+    if "extra_scores" in settings or "extra_scores" in _arguments_of(model_class):
+        settings["extra_scores"] = EXTRA_SCORES
+    model = model_class(**{name: value for name, value in settings.items() if name in _arguments_of(model_class)})
+    pixels = _pixel_callback()
+    engine = Engine(
+        max_epochs=arguments.epochs,
+        check_val_every_n_epoch=arguments.epochs,
+        num_sanity_val_steps=0,
+        accelerator="cpu",
+        logger=False,
+        default_root_dir=cell,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        callbacks=[pixels],
+    )
+    data = _data(arguments)
+    data.prepare_data()
+    start = time.process_time()
+    engine.fit(model, datamodule=data)
+    trained = time.process_time()
+    found = engine.test(model, datamodule=data)[0]
+    return {
+        "row": row,
+        "data": arguments.data,
+        "seed": seed,
+        "epochs": arguments.epochs,
+        "settings": {key: value for key, value in model.hparams.items() if _is_plain(value)},
+        "parameters": sum(weight.numel() for weight in model.model.parameters()),
+        "scores": {
+            key.removeprefix("image_AUROC_"): value for key, value in found.items() if key.startswith("image_AUROC_")
+        },
+        "training": {key: float(value) for key, value in engine.trainer.callback_metrics.items() if "train_" in key},
+        "logged": {key: value for key, value in found.items() if key.endswith("active_units")},
+        "images": len(data.test_data),
+        "positives": int(data.test_data.samples.label_index.sum()),
+        "training_cpu_s": trained - start,
+        "testing_cpu_s": time.process_time() - trained,
+        **pixels.results(),
+    }
+
+
+def _arguments_of(model_class: type) -> set[str]:
+    from inspect import signature
+
+    return set(signature(model_class).parameters)
+
+
+def _is_plain(value: object) -> bool:
+    return value is None or isinstance(value, bool | int | float | str | list | tuple)
+
+
+def _data(arguments: argparse.Namespace) -> Any:  # noqa: ANN401  # a datamodule
+    """The pictures, prepared and small, with the augmentation that all models share."""
+    from anomalib_xray.data import Radiographs
+    from anomalib_xray.transforms import Augmentation
+
+    table = _phantoms(arguments.out / "phantoms") if arguments.data == "phantom" else arguments.root / "table.csv"
+    return Radiographs(
+        table=table,
+        prepared_root=_small_copy(arguments, table),
+        train_batch_size=8,
+        eval_batch_size=16,
+        num_workers=0,
+        train_augmentations=Augmentation(FLIPS),
+    )
+
+
+def _phantoms(root: Path) -> Path:
+    """Draws the phantoms once and writes their table, whose masks the preparation needs."""
+    from anomalib_xray.data import Phantom
+
+    table = root / "table.csv"
+    if not table.exists():
+        data = Phantom(root=root, patients=300, positive_share=0.15, kinds=KINDS)
+        data.prepare_data()
+        samples = data.samples.assign(label=data.samples.label_index)
+        for column in ("image_path", "mask_path"):
+            samples[column] = [os.path.relpath(path, root.resolve()) if path else "" for path in samples[column]]
+        samples[["image_path", "label", "patient", "study", "split", "mask_path"]].to_csv(table, index=False)
+    return table
+
+
+def _small_copy(arguments: argparse.Namespace, table: Path) -> Path:
+    """Prepares the pictures of a table once, down to the size that the models see."""
+    import yaml
+
+    from anomalib_xray.cli import main as anomalib_xray
+
+    source = ["--root", str(table.parent), "--table", str(table)]
+    steps = [*STEPS[arguments.data], {"resize": {"longest_side": EVERY_MODEL["image_size"]}}]
+    small: Path = arguments.out / f"{arguments.data}_{EVERY_MODEL['image_size']}"
+    if not (small / "manifest.csv").exists():
+        small.mkdir(parents=True, exist_ok=True)
+        pipeline = small.with_suffix(".yaml")
+        pipeline.write_text(yaml.safe_dump({"steps": steps}))
+        if anomalib_xray(["prepare", "--config", str(pipeline), *source, "--out", str(small)]):
+            raise SystemExit(f"{small} could not be prepared.")
+    return small
+
+
+def _pixel_callback() -> Any:  # noqa: ANN401  # a class that needs Lightning
+    """A callback that compares maps and masks of the test images."""
+    import numpy as np
+    from lightning.pytorch import Callback
+    from sklearn.metrics import precision_recall_curve, roc_auc_score
+
+    class Pixels(Callback):
+        """Takes part before the post-processor, so that maps are raw."""
+
+        def __init__(self) -> None:
+            self.values: list[Any] = []
+            self.truth: list[Any] = []
+
+        def on_test_batch_end(self, trainer: Any, module: Any, outputs: Any, batch: Any, index: int) -> None:  # noqa: ANN401, ARG002
+            if batch.anomaly_map is None or batch.gt_mask is None:
+                return
+            inside = batch.image.amax(1) > 0
+            self.values.append(batch.anomaly_map[inside].cpu().numpy())
+            self.truth.append(batch.gt_mask.reshape(inside.shape)[inside].bool().cpu().numpy())
+
+        def results(self) -> dict[str, float]:
+            """AUROC and best Dice over all foreground pixels of the test images."""
+            if not self.values:
+                return {}
+            values, truth = np.concatenate(self.values), np.concatenate(self.truth)
+            precision, recall, _ = precision_recall_curve(truth, values)
+            dice = 2 * precision * recall / np.maximum(precision + recall, np.finfo(float).tiny)
+            return {"pixel_AUROC": float(roc_auc_score(truth, values)), "best_dice": float(dice.max())}
+
+    return Pixels()
+
+
+def print_tables(out: Path) -> None:
+    """Prints a table of the models and one of all scores for each data set."""
+    results = [json.loads(path.read_text()) for path in sorted(out.glob("*/result.json"))]
+    for data in sorted({result["data"] for result in results}):
+        rows = {row: [one for one in results if one["data"] == data and one["row"] == row] for row in SETTINGS}
+        rows = {row: cells for row, cells in rows.items() if cells}
+        one = next(iter(rows.values()))[0]
+        print(f"\n## {data}: {one['images']} test images, {one['positives']} abnormal, {one['epochs']} epochs\n")
+        print("| model | parameters | best score | AUROC | pixel AUROC | best Dice | training CPU-s |")
+        print("|---|---|---|---|---|---|---|")
+        for row, cells in rows.items():
+            means = {name: _mean(cells, name) for name in cells[0]["scores"]}
+            best = max(means, key=lambda name: means[name])
+            print(
+                f"| {row} | {cells[0]['parameters']:,} | `{best}` | {_figure([c['scores'][best] for c in cells])} | "
+                f"{_figure([c[k] for c in cells] if (k := 'pixel_AUROC') in cells[0] else [])} | "
+                f"{_figure([c[k] for c in cells] if (k := 'best_dice') in cells[0] else [])} | "
+                f"{statistics.mean(c['training_cpu_s'] for c in cells):.0f} |"
+            )
+        names = list(dict.fromkeys(name for cells in rows.values() for name in cells[0]["scores"]))
+        print(f"\n| score | {' | '.join(rows)} |")
+        print(f"|---|{'---|' * len(rows)}")
+        for name in names:
+            found = [_figure([c["scores"][name] for c in cells if name in c["scores"]]) for cells in rows.values()]
+            print(f"| `{name}` | {' | '.join(found)} |")
+
+
+def _mean(cells: list[dict[str, Any]], name: str) -> float:
+    return statistics.mean(cell["scores"][name] for cell in cells)
+
+
+def _figure(values: list[float]) -> str:
+    """Mean and, over several seeds, standard deviation."""
+    if not values:
+        return ""
+    spread = f" ± {statistics.stdev(values):.3f}" if len(values) > 1 else ""
+    return f"{statistics.mean(values):.3f}{spread}".replace("0.", ".")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,119 @@
+"""The AnoGAN as one module: a DCGAN's networks, and how a search through its codes scores."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from anomalib_xray.components import generator_of, moving_average
+from anomalib_xray.components.sagan import to_tanh_range, to_unit_range
+from anomalib_xray.scores import (
+    RECONSTRUCTION_SCORES,
+    ReconstructionScorer,
+    ScoredBatch,
+    discriminator_score,
+    foreground,
+)
+from anomalib_xray_plugins.ano_gan.search import CodeSearch, Found, frozen
+from anomalib_xray_plugins.dcgan.networks import Discriminator, Generator, Norm
+
+SCORES = (*RECONSTRUCTION_SCORES, "residual", "feature", "anogan", "discriminator", "ssim", "ssim_top_k")
+"""Scores that the model can compute. One from the image's gradient is not among them: the search hides it."""
+
+
+class AnoGanModel(nn.Module):
+    """Generator and discriminator, and the search for the code that generates what resembles an image most.
+
+    The features that are compared are those of the discriminator's last level.
+
+    Args:
+        image_size: Side S of the images.
+        width: Channels of the generator's last level.
+        discriminator_width: Channels of the discriminator's first level.
+        latent_size: Length Z of the code.
+        norm: Normalisation of the generator's levels: ``batch`` or ``none``.
+        spectral_norm: Whether the discriminator's convolutions are spectrally normalised.
+        minibatch_discrimination: Whether the discriminator compares images with others of their batch.
+        ema_decay: Decay of the generator's moving average, 0 for none.
+        search_steps: Number of steps of a search.
+        search_learning_rate: Learning rate of a search.
+        feature_weight: Share of the features in what a search makes small, 0 to 1.
+        restarts: Number of codes that a search starts from: the code of zeros, then others that are drawn once.
+        scorer: Computes scores and map from the closest image; the default scorer if left out.
+    """
+
+    starts: Tensor
+
+    def __init__(
+        self,
+        image_size: int = 64,
+        width: int = 32,
+        discriminator_width: int = 16,
+        latent_size: int = 64,
+        norm: Norm = "batch",
+        spectral_norm: bool = True,
+        minibatch_discrimination: bool = True,
+        ema_decay: float = 0.0,
+        search_steps: int = 100,
+        search_learning_rate: float = 0.1,
+        feature_weight: float = 0.1,
+        restarts: int = 1,
+        scorer: ReconstructionScorer | None = None,
+    ) -> None:
+        super().__init__()
+        self.generator = Generator(image_size, width, latent_size, norm, spectral=False)
+        self.discriminator = Discriminator(image_size, discriminator_width, minibatch_discrimination, spectral_norm)
+        self.average = moving_average(self.generator, ema_decay)
+        others = torch.randn(restarts - 1, latent_size)
+        self.register_buffer("starts", torch.cat([torch.zeros(1, latent_size), others]))
+        self.search_steps = search_steps
+        self.search_learning_rate = search_learning_rate
+        self.feature_weight = feature_weight
+        self.scorer = scorer or ReconstructionScorer("mse_top_k", 0.03, 1.0)
+
+    def forward(self, batch: Tensor) -> ScoredBatch:
+        """Scores images; training drives the players one by one.
+
+        Args:
+            batch: Pre-processed images with equal channels, ``(N, 3, S, S)`` in [0, 1].
+
+        Returns:
+            Scores and map.
+        """
+        image = batch.mean(1, keepdim=True)
+        with frozen(self.generator, self.discriminator):
+            features = self._features(image)
+            found = self.search(image, features)
+        others = {
+            "residual": found.residual,
+            "feature": found.feature,
+            "anogan": found.loss,
+            "discriminator": discriminator_score(self.discriminator.judge(features)),
+        }
+        scored: ScoredBatch = self.scorer(image, found.image, lambda _: found.image, others)
+        return scored
+
+    def search(self, image: Tensor, features: Tensor) -> Found:
+        """Finds the generated images that resemble images most; within :func:`frozen`.
+
+        Args:
+            image: ``(N, 1, S, S)`` in [0, 1].
+            features: Their features, ``(N, C, 4, 4)``.
+
+        Returns:
+            The closest images, with their codes and differences.
+        """
+        generator = generator_of(self)
+        search = CodeSearch(
+            lambda code: to_unit_range(generator(code)), self._features, self.search_learning_rate, self.feature_weight
+        )
+        return search(image, foreground(image), features, self.starts, self.search_steps)
+
+    def reconstruct(self, image: Tensor) -> Tensor:
+        """The closest generated images, ``(N, 1, S, S)`` in [0, 1] to the same; in evaluation."""
+        with frozen(self.generator, self.discriminator):
+            return self.search(image, self._features(image)).image
+
+    def _features(self, image: Tensor) -> Tensor:
+        """The discriminator's features of images in [0, 1]."""
+        return self.discriminator.features(to_tanh_range(image))[-1]

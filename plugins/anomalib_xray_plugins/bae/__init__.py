@@ -1,0 +1,5 @@
+"""Bottleneck autoencoder."""
+
+from anomalib_xray_plugins.bae.lightning_model import Bae
+
+__all__ = ["Bae"]

@@ -1,0 +1,5 @@
+"""Bidirectional generative adversarial network."""
+
+from anomalib_xray_plugins.bigan.lightning_model import Bigan
+
+__all__ = ["Bigan"]

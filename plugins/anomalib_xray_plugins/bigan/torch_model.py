@@ -1,0 +1,115 @@
+"""The BiGAN as one module: its networks together, and how they score."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from anomalib_xray.components import generator_of, moving_average
+from anomalib_xray.components.sagan import Generator, Trunk, to_tanh_range, to_unit_range
+from anomalib_xray.scores import (
+    EXTRA_SCORES,
+    RECONSTRUCTION_SCORES,
+    ReconstructionScorer,
+    ScoredBatch,
+    anogan_score,
+    discriminator_score,
+    feature_matching,
+    feature_matching_signed,
+    foreground,
+    latent_distance,
+    masked_mean,
+)
+from anomalib_xray_plugins.bigan.networks import Encoder, PairDiscriminator
+
+SCORES = (
+    *RECONSTRUCTION_SCORES,
+    "discriminator",
+    "feature_matching",
+    "feature_matching_signed",
+    "latent_distance",
+    "bigan",
+    *EXTRA_SCORES,
+)
+"""Scores that the model can compute."""
+
+
+class BiganModel(nn.Module):
+    """Encoder, generator and the discriminator of pairs.
+
+    Args:
+        image_size: Side S of the images.
+        width: Channels of the first level (64 as published).
+        latent_size: Length Z of the code (100 in the published code, 200 in the paper).
+        attention: Whether there is self-attention.
+        attention_pooling: Pooling of keys and values in self-attention (1 as published).
+        spectral_norm: Whether convolutions are spectrally normalised.
+        ema_decay: Decay of the moving averages of generator and encoder, 0 for none.
+        feature_weight: Share of the features in the score ``bigan``.
+        scorer: Computes scores and map from the reconstruction; the default scorer if left out.
+    """
+
+    def __init__(
+        self,
+        image_size: int = 128,
+        width: int = 64,
+        latent_size: int = 100,
+        attention: bool = True,
+        attention_pooling: int = 2,
+        spectral_norm: bool = True,
+        ema_decay: float = 0.0,
+        feature_weight: float = 0.1,
+        scorer: ReconstructionScorer | None = None,
+    ) -> None:
+        super().__init__()
+
+        def trunk() -> Trunk:
+            return Trunk(image_size, width, attention, attention_pooling, spectral_norm)
+
+        self.encoder = Encoder(trunk(), latent_size)
+        self.generator = Generator(image_size, width, latent_size, attention, attention_pooling, spectral_norm)
+        self.discriminator = PairDiscriminator(trunk(), width, latent_size, spectral_norm)
+        self.average = moving_average(self.generator, ema_decay)
+        self.encoder_average = moving_average(self.encoder, ema_decay)
+        self.latent_size = latent_size
+        self.feature_weight = feature_weight
+        self.scorer = scorer or ReconstructionScorer("mse_top_k", 0.03, 1.0)
+
+    def encode(self, image: Tensor) -> Tensor:
+        """Encodes as evaluation does, ``(N, 1, S, S)`` in [-1, 1] to ``(N, Z)``."""
+        encoder: nn.Module = self.encoder if self.encoder_average is None else self.encoder_average.module
+        code: Tensor = encoder(image)
+        return code
+
+    def reconstruct(self, image: Tensor) -> Tensor:
+        """Encodes and generates as evaluation does, ``(N, 1, S, S)`` in [0, 1] to the same."""
+        return to_unit_range(generator_of(self)(self.encode(to_tanh_range(image))))
+
+    def forward(self, batch: Tensor) -> ScoredBatch:
+        """Scores images; training drives the players one by one.
+
+        Args:
+            batch: Pre-processed images with equal channels, ``(N, 3, S, S)`` in [0, 1].
+
+        Returns:
+            Scores and map.
+        """
+        image = batch.mean(1, keepdim=True)
+        code = self.encode(to_tanh_range(image))
+        generated = generator_of(self)(code)
+        reconstruction = to_unit_range(generated)
+        others = self._discriminator_scores(to_tanh_range(image), generated, code)
+        others["latent_distance"] = latent_distance(code, self.encode(generated))
+        residual = masked_mean((image - reconstruction).abs(), foreground(image))
+        others["bigan"] = anogan_score(residual, others["feature_matching"], self.feature_weight)
+        scored: ScoredBatch = self.scorer(image, reconstruction, self.reconstruct, others)
+        return scored
+
+    def _discriminator_scores(self, image: Tensor, generated: Tensor, code: Tensor) -> dict[str, Tensor]:
+        """Scores of the discriminator and of the features of its image branch; both images in [-1, 1]."""
+        features = self.discriminator.matched_features(image)
+        generated_features = self.discriminator.matched_features(generated)
+        return {
+            "discriminator": discriminator_score(self.discriminator.judge(features[-1], code)),
+            "feature_matching": feature_matching(features, generated_features),
+            "feature_matching_signed": feature_matching_signed(features, generated_features),
+        }

@@ -1,0 +1,187 @@
+"""Generator, critic and encoder of residual blocks.
+
+Source: Gulrajani et al. 2017 (1704.00028), appendix on 64 x 64 residual networks, as used by Schlegl et al. 2019
+(f-AnoGAN). Images are (-1, 1) here.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from math import log2
+from typing import Literal
+
+from torch import Tensor, nn
+
+SMALLEST = 4
+"""Side of the smallest feature map."""
+
+WIDEST = 8
+"""Most channels of a level, in multiples of the first level's."""
+
+Code = Literal["linear", "tanh"]
+
+
+def level_channels(image_size: int, width: int) -> list[int]:
+    """Channels of the feature maps from the image's side down to 4 x 4; 64-128-256-512-512 at 64 pixels as published.
+
+    Args:
+        image_size: Side S of the images.
+        width: Channels of the first level.
+    """
+    levels = int(log2(image_size // SMALLEST)) + 1
+    return [width * min(2**level, WIDEST) for level in range(levels)]
+
+
+class DownBlock(nn.Module):
+    """Residual block that halves the side, ``(N, C, H, W)`` to ``(N, C', H / 2, W / 2)``.
+
+    Layer normalisation and not batch normalisation: the gradient penalty looks at each image on its own.
+
+    Args:
+        inputs: Channels C.
+        outputs: Channels C'.
+    """
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.shortcut = nn.Sequential(nn.AvgPool2d(2), nn.Conv2d(inputs, outputs, 1))
+        self.residual = nn.Sequential(
+            nn.GroupNorm(1, inputs),
+            nn.ReLU(),
+            nn.Conv2d(inputs, inputs, 3, padding=1),
+            nn.GroupNorm(1, inputs),
+            nn.ReLU(),
+            nn.Conv2d(inputs, outputs, 3, padding=1),
+            nn.AvgPool2d(2),
+        )
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Adds residual and shortcut."""
+        found: Tensor = self.shortcut(features) + self.residual(features)
+        return found
+
+
+class UpBlock(nn.Module):
+    """Residual block that doubles the side, ``(N, C, H, W)`` to ``(N, C', 2 H, 2 W)``, with batch normalisation.
+
+    Args:
+        inputs: Channels C.
+        outputs: Channels C'.
+    """
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.shortcut = nn.Sequential(nn.Conv2d(inputs, outputs, 1), nn.Upsample(scale_factor=2))
+        self.residual = nn.Sequential(
+            nn.BatchNorm2d(inputs),
+            nn.ReLU(),
+            nn.Upsample(scale_factor=2),
+            nn.Conv2d(inputs, outputs, 3, padding=1),
+            nn.BatchNorm2d(outputs),
+            nn.ReLU(),
+            nn.Conv2d(outputs, outputs, 3, padding=1),
+        )
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Adds residual and shortcut."""
+        found: Tensor = self.shortcut(features) + self.residual(features)
+        return found
+
+
+class Trunk(nn.Sequential):
+    """Downward path of critic and encoder, ``(N, 1, S, S)`` to ``(N, F)``.
+
+    Args:
+        image_size: Side S of the images.
+        width: Channels of the first level.
+    """
+
+    def __init__(self, image_size: int, width: int) -> None:
+        channels = level_channels(image_size, width)
+        super().__init__(
+            nn.Conv2d(1, channels[0], 3, padding=1),
+            *(DownBlock(inputs, outputs) for inputs, outputs in pairwise(channels)),
+            nn.Flatten(),
+        )
+        self.size = channels[-1] * SMALLEST**2
+        """Number F of features."""
+
+
+class Generator(nn.Module):
+    """Code ``(N, Z)`` to image ``(N, 1, S, S)`` in (-1, 1).
+
+    Args:
+        image_size: Side S of the images.
+        width: Channels of the largest level.
+        latent_size: Length Z of the code.
+    """
+
+    def __init__(self, image_size: int, width: int, latent_size: int) -> None:
+        super().__init__()
+        channels = level_channels(image_size, width)[::-1]
+        self.layers = nn.Sequential(
+            nn.Linear(latent_size, channels[0] * SMALLEST**2),
+            nn.Unflatten(1, (channels[0], SMALLEST, SMALLEST)),
+            *(UpBlock(inputs, outputs) for inputs, outputs in pairwise(channels)),
+            nn.BatchNorm2d(channels[-1]),
+            nn.ReLU(),
+            nn.Conv2d(channels[-1], 1, 3, padding=1),
+            nn.Tanh(),
+        )
+
+    def forward(self, code: Tensor) -> Tensor:
+        """Generates images."""
+        image: Tensor = self.layers(code)
+        return image
+
+
+class Critic(nn.Module):
+    """Tells real images from generated ones.
+
+    Args:
+        image_size: Side S of the images.
+        width: Channels of the first level.
+    """
+
+    def __init__(self, image_size: int, width: int) -> None:
+        super().__init__()
+        self.trunk = Trunk(image_size, width)
+        self.head = nn.Linear(self.trunk.size, 1)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Judges images ``(N, 1, S, S)``: logits, higher = more real, ``(N,)``."""
+        return self.judge(self.features(image))
+
+    def features(self, image: Tensor) -> Tensor:
+        """The features before the last layer, ``(N, F)``."""
+        found: Tensor = self.trunk(image)
+        return found
+
+    def judge(self, features: Tensor) -> Tensor:
+        """Logits ``(N,)`` of the features ``(N, F)``."""
+        logits: Tensor = self.head(features).flatten()
+        return logits
+
+
+class Encoder(nn.Module):
+    """Image ``(N, 1, S, S)`` to code ``(N, Z)``.
+
+    Args:
+        image_size: Side S of the images.
+        width: Channels of the first level.
+        latent_size: Length Z of the code.
+        latent: ``linear``: unbounded, as the codes are that the generator is trained on. ``tanh``: in (-1, 1), as
+            published.
+    """
+
+    def __init__(self, image_size: int, width: int, latent_size: int, latent: Code = "linear") -> None:
+        super().__init__()
+        trunk = Trunk(image_size, width)
+        self.layers = nn.Sequential(
+            trunk, nn.Linear(trunk.size, latent_size), nn.Tanh() if latent == "tanh" else nn.Identity()
+        )
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Encodes images."""
+        code: Tensor = self.layers(image)
+        return code

@@ -1,0 +1,142 @@
+"""Network of the variational autoencoder.
+
+Source: arXiv 2001.10883, section 3, and its appendix table of the VAE; Kingma and Welling 2014 (1312.6114).
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import NamedTuple
+
+from torch import Tensor, nn
+
+from anomalib_xray.components import GaussianHead, draw
+from anomalib_xray.scores import (
+    EXTRA_SCORES,
+    RECONSTRUCTION_SCORES,
+    ReconstructionScorer,
+    ScoredBatch,
+    foreground,
+    kld_score,
+    masked_mean,
+)
+
+SCORES = (*RECONSTRUCTION_SCORES, "kld", "l1_kld", "mse_kld", *EXTRA_SCORES)
+"""Scores that the model can compute."""
+
+SIDE = 2
+"""Side of the last map, for every image size."""
+
+
+class Reconstruction(NamedTuple):
+    """What the network returns in training.
+
+    Attributes:
+        image: Reconstruction from a drawn code, ``(N, 1, S, S)`` in [0, 1].
+        mean: Mean of the code, ``(N, Z)``.
+        deviation: Standard deviation of the code, positive, ``(N, Z)``.
+    """
+
+    image: Tensor
+    mean: Tensor
+    deviation: Tensor
+
+
+def down(inputs: int, outputs: int) -> nn.Sequential:
+    """Side S of a feature map to ``S / 2 - 1``."""
+    return nn.Sequential(nn.Conv2d(inputs, outputs, 4, 2, bias=False), nn.BatchNorm2d(outputs), nn.ReLU(inplace=True))
+
+
+def up(inputs: int, outputs: int) -> nn.Sequential:
+    """Side S of a feature map to ``2 S + 2``."""
+    return nn.Sequential(
+        nn.ConvTranspose2d(inputs, outputs, 4, 2, bias=False), nn.BatchNorm2d(outputs), nn.ReLU(inplace=True)
+    )
+
+
+class VaeModel(nn.Module):
+    """Variational autoencoder without places: the code is a vector.
+
+    Convolutions without padding leave a map of 2 x 2 whatever the image size: 512, 255, 126, 62, 30, 14, 6, 2 as
+    published, and one level less for each halving of the image.
+
+    Args:
+        image_size: Side S of the images: a power of two, at least 16.
+        width: Channels of the first level; every level doubles them (8 as published).
+        latent_size: Length Z of the code (1024 as published).
+        scorer: Computes scores and map from the reconstruction; the default scorer if left out.
+    """
+
+    def __init__(
+        self, image_size: int = 128, width: int = 8, latent_size: int = 1024, scorer: ReconstructionScorer | None = None
+    ) -> None:
+        super().__init__()
+        levels = image_size.bit_length() - 3
+        channels = [width * 2**level for level in range(levels)]
+        features = SIDE * SIDE * channels[-1]
+        self.encoder = nn.Sequential(
+            *(down(narrow, wide) for narrow, wide in pairwise([1, *channels])),
+            nn.Flatten(),
+        )
+        self.head = GaussianHead(nn.Linear(features, latent_size), nn.Linear(features, latent_size))
+        self.decoder = nn.Sequential(
+            nn.Linear(latent_size, features),
+            nn.Unflatten(1, (channels[-1], SIDE, SIDE)),
+            *(up(wide, narrow) for narrow, wide in reversed(list(pairwise(channels)))),
+            nn.ConvTranspose2d(width, 1, 6, 2),
+            nn.Sigmoid(),
+        )
+        self.scorer = scorer or ReconstructionScorer("mse_top_k", 0.03, 1.0)
+
+    def encode(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """Images ``(N, 1, S, S)`` in [0, 1] to mean and standard deviation of their codes, each ``(N, Z)``."""
+        mean, deviation = self.head(self.encoder(image))
+        return mean, deviation
+
+    def reconstruct(self, image: Tensor) -> Tensor:
+        """Decodes the mean code, ``(N, 1, S, S)`` in [0, 1] to the same."""
+        mean, _ = self.encode(image)
+        reconstruction: Tensor = self.decoder(mean)
+        return reconstruction
+
+    def forward(self, batch: Tensor) -> Reconstruction | ScoredBatch:
+        """Reconstructs from a drawn code in training, scores the reconstruction from the mean code in evaluation.
+
+        Args:
+            batch: Pre-processed images with equal channels, ``(N, 3, S, S)`` in [0, 1].
+
+        Returns:
+            Reconstruction and code in training, scores and map in evaluation.
+        """
+        image = batch.mean(1, keepdim=True)
+        mean, deviation = self.encode(image)
+        if self.training:
+            return Reconstruction(self.decoder(draw(mean, deviation)), mean, deviation)
+        reconstruction = self.decoder(mean)
+        scored: ScoredBatch = self.scorer(
+            image, reconstruction, self.reconstruct, code_scores(image, reconstruction, kld_score(mean, deviation))
+        )
+        return scored
+
+
+def code_scores(image: Tensor, reconstruction: Tensor, kld: Tensor) -> dict[str, Tensor]:
+    """Scores that look at the code, and their plain sums with reconstruction errors.
+
+    The sums are as published: an error of a mean pixel, at most 1, plus nats of a whole code, so that the code speaks
+    almost alone. The ``l1`` in it is the absolute error, as its name says; the published code took the smooth one
+    there.
+
+    Args:
+        image: ``(N, 1, S, S)`` in [0, 1].
+        reconstruction: ``(N, 1, S, S)`` in [0, 1].
+        kld: Divergence of each image's code from the standard normal distribution, ``(N,)``.
+
+    Returns:
+        ``kld``, ``l1_kld`` and ``mse_kld``, each ``(N,)``.
+    """
+    error, mask = image - reconstruction, foreground(image)
+    return {
+        "kld": kld,
+        "l1_kld": masked_mean(error.abs(), mask) + kld,
+        "mse_kld": masked_mean(error.square(), mask) + kld,
+    }

@@ -1,0 +1,1 @@
+"""Pictures that tell what a trained model looks at."""

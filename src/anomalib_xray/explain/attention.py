@@ -1,0 +1,145 @@
+"""Draw the attention maps of radiographs."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from anomalib_xray.components.attention_maps import AttentionMap, Query, attention_maps, has_attention
+from anomalib_xray.edge.batch import printable
+from anomalib_xray.edge.bundle import NOTICE
+from anomalib_xray.edge.inputs import Input
+from anomalib_xray.edge.overlay import Picture, blend, shortened, write_text
+from anomalib_xray.edge.runtime import to_picture
+from anomalib_xray.errors import XrayError
+from anomalib_xray.io.read import Radiograph, read_radiograph, to_unit_interval
+from anomalib_xray.io.write import write_atomically
+
+if TYPE_CHECKING:
+    from anomalib.models import AnomalibModule
+
+_SIDE = 560
+"""Longer side in pixels of each of the two pictures."""
+_GAP, _LINE, _LETTERS = 12, 24, 15
+_INK, _FAINT_INK, _MARK = (240, 240, 240), (165, 165, 165), (255, 255, 0)
+_OPAQUE = 2.0  # level at which the colours end
+
+Position = tuple[float, float]
+
+
+def draw_all(model: AnomalibModule, inputs: Sequence[Input], query: Query, out: Path) -> int:
+    """Draws the attention maps of image after image.
+
+    Args:
+        model: A model with self-attention, in evaluation.
+        inputs: The images.
+        query: See :func:`~anomalib_xray.components.attention_maps.attention_maps`.
+        out: Folder that the pictures are in, for the report.
+
+    Returns:
+        Exit status: 0, 1 if an image could not be used.
+
+    Raises:
+        XrayError: The model has no self-attention.
+    """
+    if not has_attention(model.model):
+        raise XrayError(f"{model.name} was trained without self-attention, so that there is nothing to draw.")
+    print(NOTICE)
+    failed = 0
+    for image in inputs:
+        path = printable(image.path)
+        try:
+            layers = _draw_one(model, image, query)
+        except XrayError as error:
+            reason = printable(error)
+            print(f"error: {reason if path in reason else f'{path}: {reason}'}", file=sys.stderr)
+            failed += 1
+        else:
+            print(f"{path}: {', '.join(layers)}")
+    print(f"{len(inputs) - failed} of {len(inputs)} images drawn; the pictures are in {out}.")
+    return 1 if failed else 0
+
+
+def _draw_one(model: AnomalibModule, image: Input, query: Query) -> list[str]:
+    """Draws the maps of one image; returns the names of the layers."""
+    radiograph = read_radiograph(image.path)
+    batch = torch.from_numpy(to_unit_interval(radiograph)).repeat(1, 3, 1, 1)
+    with torch.no_grad():
+        prepared = model.pre_processor(batch) if model.pre_processor else batch
+    maps = attention_maps(model.model, prepared, query)
+    position = _on_radiograph(maps.position[0].tolist(), prepared.shape[-1], radiograph.shape)
+    stem = image.overlay.name.removesuffix("_overlay.png")
+    for name, layer in maps.layers.items():
+        strength = float(model.model.get_parameter(f"{name}.gamma"))
+        title = f"{printable(image.name)}, {name}, strength {strength:.2g}"
+        picture = draw_attention(radiograph, layer, position, title)
+        write_atomically(image.overlay.with_name(f"{stem}_{name}.png"), cv2.imencode(".png", picture)[1].tobytes())
+    return list(maps.layers)
+
+
+def draw_attention(radiograph: Radiograph, layer: AttentionMap, position: Position, title: str) -> Picture:
+    """Draws a radiograph under the two maps of a layer, side by side, with a footer below them.
+
+    Colours begin at a quarter of the map's largest value and run from yellow to red.
+
+    Args:
+        radiograph: (H, W), uint8 or uint16.
+        layer: The maps of this image alone, ``(1, 1, S, S)`` each.
+        position: Row and column of the radiograph's pixel that is marked.
+        title: What the footer calls it.
+
+    Returns:
+        (H', W', 3) uint8 in OpenCV's order BGR.
+    """
+    looking, received = (_coloured(radiograph, weights[0, 0].numpy()) for weights in layer)
+    factor = looking.shape[0] / radiograph.shape[0]
+    row, column = (round((value + 0.5) * factor) for value in position)
+    cv2.drawMarker(looking, (column, row), _MARK, cv2.MARKER_CROSS, 24, 2, cv2.LINE_AA)
+    pictures = [_widened(picture) for picture in (looking, received)]
+    both = np.hstack([pictures[0], np.zeros((len(pictures[0]), _GAP, 3), np.uint8), pictures[1]])
+    return np.vstack([both, _footer(both.shape[1], layer, title)])
+
+
+def _coloured(radiograph: Radiograph, weights: NDArray[np.float32]) -> Picture:
+    """The radiograph, its longer side made ``_SIDE``, with the colours of the weights (S, S)."""
+    factor = _SIDE / max(radiograph.shape)
+    size = tuple(max(1, round(length * factor)) for length in radiograph.shape[::-1])
+    grey = (to_unit_interval(radiograph) * 255).round().astype(np.uint8)
+    resized = cv2.resize(grey, size, interpolation=cv2.INTER_AREA if factor < 1 else cv2.INTER_CUBIC)
+    heat = to_picture(weights, size[1], size[0])
+    return blend(np.repeat(resized[..., np.newaxis], 3, axis=2).astype(np.uint8), _OPAQUE * heat)
+
+
+def _widened(picture: Picture) -> Picture:
+    """The picture in the middle of a width of ``_SIDE``, so that the footer fits."""
+    left = (_SIDE - picture.shape[1]) // 2
+    right = _SIDE - picture.shape[1] - left
+    return cv2.copyMakeBorder(picture, 0, 0, left, right, cv2.BORDER_CONSTANT).astype(np.uint8)
+
+
+def _footer(width: int, layer: AttentionMap, title: str) -> Picture:
+    """Three lines: image and layer, what each map is, and the notice."""
+    footer = np.zeros((round(3.5 * _LINE), width, 3), np.uint8)
+    write_text(footer, shortened(title, _LETTERS, width - 2 * _GAP), (_GAP, _LINE), _LETTERS, _INK, bold=True)
+    left, right = (f"smallest {float(weights.min()):.2f} of largest" for weights in layer)
+    for column, text in ((0, f"what the cross attends to, {left}"), (_SIDE, f"attention received, {right}")):
+        write_text(footer, text, (_GAP + column, 2 * _LINE), _LETTERS, _INK)
+    write_text(footer, NOTICE, (_GAP, 3 * _LINE), _LETTERS - 2, _FAINT_INK)
+    return footer
+
+
+def _on_radiograph(position: Sequence[int], size: int, shape: tuple[int, ...]) -> Position:
+    """A pixel of the padded square of side ``size`` as a pixel of the radiograph, which the padding may leave."""
+    side = max(shape)
+    row, column = (
+        min(max((index + 0.5) * side / size - 0.5 - (side - length) // 2, 0), length - 1)
+        for index, length in zip(position, shape, strict=True)
+    )
+    return row, column

@@ -1,0 +1,72 @@
+"""Open a checkpoint without knowing its model."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from anomalib_xray.errors import XrayError
+
+if TYPE_CHECKING:
+    from anomalib.models import AnomalibModule
+
+
+def check_exists(checkpoint: Path) -> None:
+    """Checks that a checkpoint is there, before anything heavy is imported.
+
+    Args:
+        checkpoint: The file.
+
+    Raises:
+        XrayError: There is no such file.
+    """
+    if not checkpoint.is_file():
+        raise XrayError(f"{checkpoint} is no file: name a checkpoint that training wrote, such as model.ckpt.")
+
+
+def load_model(checkpoint: Path, name: str | None = None) -> AnomalibModule:
+    """Loads the model of a checkpoint; no code that the file might hold is run.
+
+    Args:
+        checkpoint: Checkpoint of a model plugin.
+        name: Name of its model, for checkpoints that do not hold it.
+
+    Returns:
+        The model, in evaluation, on the CPU.
+
+    Raises:
+        XrayError: The file is no checkpoint, its model is not known, or it is that of another model.
+    """
+    check_exists(checkpoint)
+    with warnings.catch_warnings(action="ignore"):  # of packages that anomalib imports
+        import anomalib_xray.models as plugins
+    if name is None:
+        name = _model_name(checkpoint)
+    if name not in plugins.__all__:
+        choices = ", ".join(sorted(plugins.__all__))
+        raise XrayError(f"{name!r} is no model that works here: name the one of {checkpoint} with --model ({choices}).")
+    try:
+        model: AnomalibModule = getattr(plugins, name).load_from_checkpoint(checkpoint, map_location="cpu")
+    except Exception as error:  # torch and the model's constructor raise about anything for a wrong file
+        raise XrayError(f"{checkpoint} is no checkpoint of {name}: name its model with --model.") from error
+    return model.eval()
+
+
+def _model_name(checkpoint: Path) -> str:
+    """Name of the model in a checkpoint."""
+    import torch
+    from anomalib.utils.serialization import anomalib_safe_globals
+
+    try:
+        with anomalib_safe_globals():
+            content: Any = torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)
+        if not {"state_dict", "hyper_parameters"} <= content.keys():
+            raise KeyError
+    except Exception as error:  # torch raises about anything for files that are none of its own
+        raise XrayError(
+            f"{checkpoint} is no checkpoint of a model: name the .ckpt file that training wrote."
+        ) from error
+    if "model_name" not in content:
+        raise XrayError(f"{checkpoint} does not say which model it holds: name it with --model, such as AlphaGan.")
+    return str(content["model_name"])

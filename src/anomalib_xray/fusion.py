@@ -1,0 +1,189 @@
+"""One score out of several, of one model or of several models.
+
+Scores have units of their own, so each is first brought to a common scale that the normal images of a validation set
+give. Labels of anomalies are not used.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, get_args
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from anomalib_xray.errors import XrayError
+
+Method = Literal["rank", "z_score", "robust_z_score"]
+
+Scores = NDArray[np.float64]
+
+MAD_TO_DEVIATION = 1.4826
+"""Standard deviation of a normal distribution as a multiple of its median absolute deviation."""
+
+
+@dataclass(frozen=True)
+class LinearScale:
+    """``(score - centre) / spread``.
+
+    Attributes:
+        centre: Score that becomes 0.
+        spread: Difference that becomes 1, more than 0.
+    """
+
+    centre: float
+    spread: float
+
+    def __call__(self, scores: Scores) -> Scores:
+        """Scales scores ``(N,)``."""
+        return (scores - self.centre) / self.spread
+
+
+@dataclass(frozen=True)
+class RankScale:
+    """Share of normal images with a lower score, ties counted half, in (0, 1).
+
+    Between two normal scores the share is interpolated, so that scores between them do not tie. Beyond the lowest and
+    the highest one, where a plain share would be 0 and 1 for every image, it goes on towards 0 and 1 without reaching
+    them: the rest of the way times ``t / (1 + t)``, with ``t`` the distance in units of the normal scores' range. This
+    breaks ties between images that are all worse than any normal one, but leaves them close to each other: a rank tells
+    that an image is unlike the normal ones better than how much.
+
+    Attributes:
+        values: Distinct scores of normal images, rising.
+        ranks: Share of each.
+    """
+
+    values: Sequence[float]
+    ranks: Sequence[float]
+
+    def __call__(self, scores: Scores) -> Scores:
+        """Scales scores ``(N,)``."""
+        lowest, highest = self.values[0], self.values[-1]
+        beyond = (np.maximum(scores - highest, 0) + np.maximum(lowest - scores, 0)) / (highest - lowest)
+        rest = beyond / (1 + beyond)
+        inside: Scores = np.interp(scores, self.values, self.ranks)
+        return inside + np.where(scores > highest, rest * (1 - self.ranks[-1]), -rest * self.ranks[0])
+
+
+Scale = LinearScale | RankScale
+
+
+class ScoreFusion:
+    """Mean of several named scores on a common scale.
+
+    Args:
+        method: ``rank``: see :class:`RankScale`. ``z_score``: less the normal images' mean, in units of their standard
+            deviation. ``robust_z_score``: the same from median and median absolute deviation, which a few odd normal
+            images do not move.
+
+    Raises:
+        XrayError: The method is unknown.
+    """
+
+    def __init__(self, method: Method = "rank") -> None:
+        if method not in get_args(Method):
+            raise XrayError(f"method is {method!r}, but scores are fused by {', '.join(get_args(Method))}; choose one.")
+        self.method = method
+        self.scales: dict[str, Scale] = {}
+
+    def fit(self, normal: Mapping[str, ArrayLike]) -> ScoreFusion:
+        """Learns the scale of each score.
+
+        Args:
+            normal: Scores of normal validation images by name, each ``(M,)``; these names are fused.
+
+        Returns:
+            Itself.
+
+        Raises:
+            XrayError: No score, fewer than two images, or a score that is constant or not finite.
+        """
+        if not normal:
+            raise XrayError("There is no score to fuse; name at least one.")
+        self.scales = {name: self._scale(name, _vector(name, scores)) for name, scores in normal.items()}
+        return self
+
+    def transform(self, scores: Mapping[str, ArrayLike]) -> Scores:
+        """Fuses the scores of images.
+
+        Args:
+            scores: Scores by name, each ``(N,)``; names that were not fitted are ignored.
+
+        Returns:
+            Mean over the fitted names, higher = more anomalous, ``(N,)``; in (0, 1) for ``rank``, unbounded otherwise.
+
+        Raises:
+            XrayError: Nothing was fitted, a score is missing or not finite, or scores differ in length.
+        """
+        if not self.scales:
+            raise XrayError("The fusion has no scale yet; fit it on the scores of normal validation images first.")
+        missing = [name for name in self.scales if name not in scores]
+        if missing:
+            raise XrayError(f"The score {missing[0]} is missing; there are {', '.join(scores) or 'none'}.")
+        scaled = {name: scale(_vector(name, scores[name])) for name, scale in self.scales.items()}
+        lengths = {name: len(values) for name, values in scaled.items()}
+        if len(set(lengths.values())) > 1:
+            listed = ", ".join(f"{name} {length}" for name, length in lengths.items())
+            raise XrayError(
+                f"Scores of different numbers of images cannot be fused ({listed}); give those of the same."
+            )
+        fused: Scores = np.mean(list(scaled.values()), axis=0)
+        return fused
+
+    def __call__(self, scores: Mapping[str, ArrayLike]) -> Scores:
+        """As :meth:`transform`."""
+        return self.transform(scores)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Method and scales as plain JSON."""
+        return {"method": self.method, "scales": {name: asdict(scale) for name, scale in self.scales.items()}}
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any]) -> ScoreFusion:
+        """Makes the fusion that :meth:`to_dict` described.
+
+        Args:
+            content: What it returned.
+
+        Raises:
+            XrayError: It is something else.
+        """
+        try:
+            fusion = cls(content["method"])
+            kind = RankScale if fusion.method == "rank" else LinearScale
+            fusion.scales = {name: kind(**scale) for name, scale in content["scales"].items()}
+        except (KeyError, TypeError, AttributeError) as error:
+            raise XrayError("This is not the description of a fusion; save one with ScoreFusion.to_dict.") from error
+        return fusion
+
+    def _scale(self, name: str, normal: Scores) -> Scale:
+        if len(normal) < 2:
+            raise XrayError(f"The score {name} has {len(normal)} normal images, but a scale needs 2; validate on more.")
+        if self.method == "rank":
+            values, first, counts = np.unique(np.sort(normal), return_index=True, return_counts=True)
+            ranks = (first + counts / 2) / len(normal)
+            scale: Scale = RankScale(values.tolist(), ranks.tolist())
+            spread = float(values[-1] - values[0])
+        elif self.method == "z_score":
+            spread = float(normal.std()) if np.ptp(normal) > 0 else 0.0  # equal numbers may differ from their mean
+            scale = LinearScale(float(normal.mean()), spread)
+        else:
+            centre = float(np.median(normal))
+            spread = MAD_TO_DEVIATION * float(np.median(np.abs(normal - centre)))
+            scale = LinearScale(centre, spread)
+        if spread == 0:
+            rest = " for half of the normal images or more" if self.method == "robust_z_score" else " on normal images"
+            raise XrayError(f"The score {name} is constant{rest}, so that it has no scale; leave it out.")
+        return scale
+
+
+def _vector(name: str, scores: ArrayLike) -> Scores:
+    """Scores as an array, checked."""
+    vector = np.asarray(scores, dtype=np.float64)
+    if vector.ndim != 1:
+        raise XrayError(f"The score {name} has the shape {vector.shape}, but it is one number an image.")
+    if not np.isfinite(vector).all():
+        raise XrayError(f"The score {name} is not a finite number for some image; leave it out.")
+    return vector

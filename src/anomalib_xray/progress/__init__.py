@@ -1,0 +1,1 @@
+"""A training as a moving picture, from the grids that it logged."""
