@@ -5,10 +5,10 @@
     python benchmarks/models.py table --out models_results
 
 Each model has its recommended settings (``configs/<model>.yaml``) but for what the constants below say: 64 pixels, and
-widths that two cores can train. All see the same images for the same number of epochs with the same augmentation. A cell (model,
-data, seed) that is done is not run again, so that an interrupted run goes on, and several processes may share the cells
-by ``--models`` and ``--seeds``. ``benchmarks/hands_example.py`` makes the hands' folder. Pictures are prepared and
-brought to 64 pixels before anything is trained.
+widths that two cores can train. All see the same images with the same augmentation, and the number of epochs gives each
+about the same time of a processor. A cell (model, data, seed) that is done is not run again, so that an interrupted run
+goes on, and several processes may share the cells by ``--models`` and ``--seeds``. ``benchmarks/hands_example.py``
+makes the hands' folder; they are prepared here.
 """
 
 from __future__ import annotations
@@ -30,12 +30,6 @@ EVERY_MODEL: dict[str, Any] = {"image_size": 64, "top_k": 0.01}
 
 EQUALIZE = {"phantom": False, "hands": True}
 """Real hands are partly washed out, phantoms are not."""
-
-STEPS: dict[str, list[Any]] = {
-    "phantom": [],  # phantoms are drawn prepared
-    "hands": ["inversion", "carrier_crop", "marker_removal", "foreground", "hands"],
-}
-"""Steps of the preparation, before the pictures are made small."""
 
 SETTINGS: dict[str, tuple[str, dict[str, Any]]] = {
     "Cae": ("cae", {}),
@@ -163,10 +157,15 @@ def _data(arguments: argparse.Namespace) -> Any:  # noqa: ANN401  # a datamodule
     from anomalib_xray.data import Radiographs
     from anomalib_xray.transforms import Augmentation
 
-    table = _phantoms(arguments.out / "phantoms") if arguments.data == "phantom" else arguments.root / "table.csv"
+    _read_each_picture_once()
+    if arguments.data == "phantom":
+        table, prepared = _phantoms(arguments.out / "phantoms"), None
+    else:
+        table = arguments.root / "table.csv"
+        prepared = _prepared(arguments.out, table)
     return Radiographs(
         table=table,
-        prepared_root=_small_copy(arguments, table),
+        prepared_root=prepared,
         train_batch_size=8,
         eval_batch_size=16,
         num_workers=0,
@@ -189,22 +188,42 @@ def _phantoms(root: Path) -> Path:
     return table
 
 
-def _small_copy(arguments: argparse.Namespace, table: Path) -> Path:
-    """Prepares the pictures of a table once, down to the size that the models see."""
-    import yaml
-
+def _prepared(out: Path, table: Path) -> Path:
+    """Prepares the hands of a table once."""
     from anomalib_xray.cli import main as anomalib_xray
 
-    source = ["--root", str(table.parent), "--table", str(table)]
-    steps = [*STEPS[arguments.data], {"resize": {"longest_side": EVERY_MODEL["image_size"]}}]
-    small: Path = arguments.out / f"{arguments.data}_{EVERY_MODEL['image_size']}"
-    if not (small / "manifest.csv").exists():
-        small.mkdir(parents=True, exist_ok=True)
-        pipeline = small.with_suffix(".yaml")
-        pipeline.write_text(yaml.safe_dump({"steps": steps}))
-        if anomalib_xray(["prepare", "--config", str(pipeline), *source, "--out", str(small)]):
-            raise SystemExit(f"{small} could not be prepared.")
-    return small
+    prepared = out / "hands_prepared"
+    source = ["--root", str(table.parent), "--table", str(table), "--out", str(prepared)]
+    if not (prepared / "manifest.csv").exists() and anomalib_xray(
+        ["prepare", "--config", str(CONFIGS / "preparation" / "full.yaml"), *source]
+    ):
+        raise SystemExit(f"{prepared} could not be prepared.")
+    return prepared
+
+
+def _read_each_picture_once() -> None:
+    """Keeps pictures in memory at the models' size; reading them anew in every epoch takes longer than training."""
+    from functools import cache
+
+    import torch
+    from torchvision.tv_tensors import Mask
+
+    import anomalib_xray.data.dataset as dataset
+    from anomalib_xray.io.read import read_radiograph
+    from anomalib_xray.transforms import PadResize
+
+    geometry, read_image = PadResize(EVERY_MODEL["image_size"]), dataset.read_image
+
+    @cache
+    def small_image(path: str) -> Any:  # noqa: ANN401  # an image
+        return geometry(read_image(path))
+
+    @cache
+    def small_mask(path: str) -> Any:  # noqa: ANN401  # a mask
+        return geometry(Mask(torch.from_numpy(read_radiograph(path) > 0).to(torch.uint8)))
+
+    dataset.read_image = small_image
+    dataset.read_mask = lambda path, _: small_mask(path)
 
 
 def _pixel_callback() -> Any:  # noqa: ANN401  # a class that needs Lightning

@@ -66,14 +66,15 @@ def test_a_constant_rate_has_no_scheduler() -> None:
     assert with_schedule(used, "constant", None) is used
 
 
-def test_steps_are_the_trainers() -> None:
-    trainer: Any = SimpleNamespace(estimated_stepping_batches=STEPS)
+def test_steps_are_the_trainers_epochs() -> None:
+    trainer: Any = SimpleNamespace(max_epochs=STEPS)
     found: Any = with_schedule(optimizer(), "cosine", trainer)
-    assert found["lr_scheduler"]["interval"] == "step"
+    assert found["lr_scheduler"]["interval"] == "epoch"
     assert found["lr_scheduler"]["scheduler"].T_max == STEPS
 
 
-def test_an_endless_training_is_refused() -> None:
-    trainer: Any = SimpleNamespace(estimated_stepping_batches=math.inf)
+@pytest.mark.parametrize("endless", [-1, None])
+def test_an_endless_training_is_refused(endless: int | None) -> None:
+    trainer: Any = SimpleNamespace(max_epochs=endless)
     with pytest.raises(XrayError, match=r"schedule is 'linear', but training has no end; set trainer\.max_epochs"):
         with_schedule(optimizer(), "linear", trainer)

@@ -24,7 +24,7 @@ def train(name: str, folder: Path, epochs: int, resume: Path | None = None) -> t
         logger=False,
         enable_progress_bar=False,
     )
-    model: AnomalibModule = getattr(models, name)(image_size=64, width=8)
+    model: AnomalibModule = getattr(models, name)(image_size=64, width=8, schedule="cosine")
     engine.fit(model, datamodule=data, ckpt_path=resume)
     return model, Path(engine.best_model_path)
 

@@ -29,7 +29,7 @@ from anomalib_xray.components.schedule import with_schedule
 from anomalib_xray.errors import XrayError
 from anomalib_xray.scores import ReconstructionScorer, foreground
 from anomalib_xray_plugins.f_ano_gan.loss import encoder_loss
-from anomalib_xray_plugins.f_ano_gan.networks import Code
+from anomalib_xray_plugins.f_ano_gan.networks import Blocks, Code
 from anomalib_xray_plugins.f_ano_gan.phases import Phase, gan_epochs, phase_of
 from anomalib_xray_plugins.f_ano_gan.torch_model import SCORES, FAnoGanModel
 
@@ -50,6 +50,7 @@ class FAnoGan(GanModel, AnomalibModule):
         width: Channels of the first level; the widest level has 8 times as many.
         latent_size: Length of the code.
         latent: Code ``linear`` (unbounded) or ``tanh`` (in (-1, 1), as published).
+        blocks: ``residual`` blocks as published, or ``plain``: one convolution a level, about a tenth of the cost.
         adversarial_loss: ``wgan-gp`` (as published), ``log`` or ``hinge``.
         gradient_penalty: Weight of the gradient penalty of ``wgan-gp``.
         critic_steps: Steps of the critic for one of the generator.
@@ -90,6 +91,7 @@ class FAnoGan(GanModel, AnomalibModule):
         width: int = 64,
         latent_size: int = 128,
         latent: Code = "linear",
+        blocks: Blocks = "residual",
         adversarial_loss: AdversarialLoss = "wgan-gp",
         gradient_penalty: float = 10.0,
         critic_steps: int = 5,
@@ -128,6 +130,7 @@ class FAnoGan(GanModel, AnomalibModule):
             width,
             latent_size,
             latent,
+            blocks,
             feature_weight,
             adversarial_loss,
             ema_decay,
@@ -218,8 +221,7 @@ class FAnoGan(GanModel, AnomalibModule):
 
         generator.train(was_training)
         if not self.plays():  # otherwise the adversarial step has done it
-            for scheduler in self._schedulers():
-                scheduler.step()  # type: ignore[call-arg]  # none of ours takes a metric
+            self.step_schedules()
         losses = {"encoder_loss": loss, "reconstruction_l1": l1_loss(reconstruction, real)}
         self.log_losses(losses, len(image))
 

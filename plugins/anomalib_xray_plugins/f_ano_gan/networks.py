@@ -12,6 +12,8 @@ from typing import Literal
 
 from torch import Tensor, nn
 
+from anomalib_xray_plugins.dcgan.networks import Generator as PlainGenerator
+
 SMALLEST = 4
 """Side of the smallest feature map."""
 
@@ -19,6 +21,12 @@ WIDEST = 8
 """Most channels of a level, in multiples of the first level's."""
 
 Code = Literal["linear", "tanh"]
+
+Blocks = Literal["residual", "plain"]
+"""Residual blocks as published, or one convolution a level, which costs about a tenth."""
+
+SLOPE = 0.2
+"""Slope of leaky ReLU below 0 in plain levels."""
 
 
 def level_channels(image_size: int, width: int) -> list[int]:
@@ -88,21 +96,30 @@ class UpBlock(nn.Module):
         return found
 
 
+def plain_down(inputs: int, outputs: int) -> nn.Module:
+    """Level that halves the side, with layer normalisation unless it sees the image itself."""
+    norm = nn.GroupNorm(1, outputs) if inputs > 1 else nn.Identity()
+    return nn.Sequential(nn.Conv2d(inputs, outputs, 4, 2, 1), norm, nn.LeakyReLU(SLOPE))
+
+
 class Trunk(nn.Sequential):
     """Downward path of critic and encoder, ``(N, 1, S, S)`` to ``(N, F)``.
 
     Args:
         image_size: Side S of the images.
         width: Channels of the first level.
+        blocks: ``residual``, or ``plain``: a 4 x 4 convolution of stride 2 a level.
     """
 
-    def __init__(self, image_size: int, width: int) -> None:
+    def __init__(self, image_size: int, width: int, blocks: Blocks = "residual") -> None:
         channels = level_channels(image_size, width)
-        super().__init__(
-            nn.Conv2d(1, channels[0], 3, padding=1),
-            *(DownBlock(inputs, outputs) for inputs, outputs in pairwise(channels)),
-            nn.Flatten(),
-        )
+        if blocks == "plain":
+            channels = channels[:-1]
+            levels = [plain_down(inputs, outputs) for inputs, outputs in pairwise([1, *channels])]
+        else:
+            levels = [nn.Conv2d(1, channels[0], 3, padding=1)]
+            levels += [DownBlock(inputs, outputs) for inputs, outputs in pairwise(channels)]
+        super().__init__(*levels, nn.Flatten())
         self.size = channels[-1] * SMALLEST**2
         """Number F of features."""
 
@@ -135,17 +152,25 @@ class Generator(nn.Module):
         return image
 
 
+def make_generator(image_size: int, width: int, latent_size: int, blocks: Blocks) -> nn.Module:
+    """Generator of residual blocks, or the plain one of the DCGAN with batch normalisation."""
+    if blocks == "plain":
+        return PlainGenerator(image_size, width, latent_size, norm="batch", spectral=False)
+    return Generator(image_size, width, latent_size)
+
+
 class Critic(nn.Module):
     """Tells real images from generated ones.
 
     Args:
         image_size: Side S of the images.
         width: Channels of the first level.
+        blocks: See :class:`Trunk`.
     """
 
-    def __init__(self, image_size: int, width: int) -> None:
+    def __init__(self, image_size: int, width: int, blocks: Blocks = "residual") -> None:
         super().__init__()
-        self.trunk = Trunk(image_size, width)
+        self.trunk = Trunk(image_size, width, blocks)
         self.head = nn.Linear(self.trunk.size, 1)
 
     def forward(self, image: Tensor) -> Tensor:
@@ -172,11 +197,14 @@ class Encoder(nn.Module):
         latent_size: Length Z of the code.
         latent: ``linear``: unbounded, as the codes are that the generator is trained on. ``tanh``: in (-1, 1), as
             published.
+        blocks: See :class:`Trunk`.
     """
 
-    def __init__(self, image_size: int, width: int, latent_size: int, latent: Code = "linear") -> None:
+    def __init__(
+        self, image_size: int, width: int, latent_size: int, latent: Code = "linear", blocks: Blocks = "residual"
+    ) -> None:
         super().__init__()
-        trunk = Trunk(image_size, width)
+        trunk = Trunk(image_size, width, blocks)
         self.layers = nn.Sequential(
             trunk, nn.Linear(trunk.size, latent_size), nn.Tanh() if latent == "tanh" else nn.Identity()
         )

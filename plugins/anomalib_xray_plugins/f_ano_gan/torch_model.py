@@ -17,7 +17,7 @@ from anomalib_xray.scores import (
     latent_distance,
     masked_mean,
 )
-from anomalib_xray_plugins.f_ano_gan.networks import Code, Critic, Encoder, Generator
+from anomalib_xray_plugins.f_ano_gan.networks import Blocks, Code, Critic, Encoder, make_generator
 
 SCORES = (
     *RECONSTRUCTION_SCORES,
@@ -39,6 +39,7 @@ class FAnoGanModel(nn.Module):
         width: Channels of the first level (64 as published).
         latent_size: Length Z of the code (128 as published).
         latent: See :class:`~anomalib_xray_plugins.f_ano_gan.networks.Encoder`.
+        blocks: See :class:`~anomalib_xray_plugins.f_ano_gan.networks.Trunk`.
         feature_weight: Weight k of the features in the score (1 as published).
         adversarial_loss: The critic's loss; with ``wgan-gp`` its output is no log-odds.
         ema_decay: Decay of the generator's moving average, 0 for none.
@@ -51,15 +52,16 @@ class FAnoGanModel(nn.Module):
         width: int = 64,
         latent_size: int = 128,
         latent: Code = "linear",
+        blocks: Blocks = "residual",
         feature_weight: float = 1.0,
         adversarial_loss: AdversarialLoss = "wgan-gp",
         ema_decay: float = 0.0,
         scorer: ReconstructionScorer | None = None,
     ) -> None:
         super().__init__()
-        self.encoder = Encoder(image_size, width, latent_size, latent)
-        self.generator = Generator(image_size, width, latent_size)
-        self.discriminator = Critic(image_size, width)
+        self.encoder = Encoder(image_size, width, latent_size, latent, blocks)
+        self.generator = make_generator(image_size, width, latent_size, blocks)
+        self.discriminator = Critic(image_size, width, blocks)
         self.average = moving_average(self.generator, ema_decay)
         self.latent_size = latent_size
         self.feature_share = feature_weight / (1 + feature_weight)

@@ -113,9 +113,15 @@ class GanModel(RadiographModel, AnomalibModule):
         if average is not None:
             generator: nn.Module = self.model.generator  # type: ignore[assignment]  # as above
             average.update_parameters(generator)
-        for scheduler in self._schedulers():
-            scheduler.step()  # type: ignore[call-arg]  # none of ours takes a metric
+        self.step_schedules()
         self.log_losses({**losses, "real_logit": real.mean(), "sample_logit": fake.mean()}, batch_size)
+
+    def step_schedules(self) -> None:
+        """Lowers learning rates after an epoch's last batch: checkpoints of the epoch are written after that."""
+        schedulers = self._schedulers()
+        if schedulers and self.trainer.is_last_batch:
+            for scheduler in schedulers:
+                scheduler.step()  # type: ignore[call-arg]  # none of ours takes a metric
 
     def on_train_epoch_end(self) -> None:
         """Hands all weights back as trainable."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from math import isfinite
 from typing import TYPE_CHECKING, Literal
 
 from lightning.pytorch import Trainer
@@ -21,16 +20,13 @@ LAST_SHARE = 0.01
 
 
 def make_scheduler(optimizer: Optimizer, schedule: Schedule, steps: int) -> LRScheduler | None:
-    """Lowers a learning rate from its full value to a hundredth, step by step.
-
-    Steps and not epochs are counted, so that a training that goes on from any checkpoint has the rates it would have
-    had.
+    """Lowers a learning rate from its full value to a hundredth.
 
     Args:
         optimizer: The optimiser.
         schedule: ``constant``; ``linear`` and ``exponential`` fall along a line and along an exponential; ``cosine``
             along half a cosine (Loshchilov and Hutter 2017, without restarts).
-        steps: Number of steps of the whole training.
+        steps: Number of steps of the scheduler, one an epoch.
 
     Returns:
         The scheduler, ``None`` for a constant rate.
@@ -58,17 +54,19 @@ def with_schedule(
         share: Share of the training in which the optimiser is used.
 
     Returns:
-        The optimiser alone, or with a scheduler that is stepped after each batch.
+        The optimiser alone, or with a scheduler that is stepped after each epoch.
 
     Raises:
         XrayError: The trainer does not know when training ends.
     """
     if schedule == "constant" or trainer is None:
         return optimizer
-    steps = trainer.estimated_stepping_batches
-    if not isfinite(steps):
+    # Epochs, because a trainer that is asked for its steps sets its loader up before a checkpoint's progress is
+    # restored, and the loader's first epoch would then not be the one that the training goes on with.
+    epochs = trainer.max_epochs
+    if epochs is None or epochs < 1:
         msg = f"schedule is {schedule!r}, but training has no end; set trainer.max_epochs, or schedule: constant."
         raise XrayError(msg)
-    scheduler = make_scheduler(optimizer, schedule, round(share * steps))
+    scheduler = make_scheduler(optimizer, schedule, round(share * epochs))
     assert scheduler is not None  # not constant
-    return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+    return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "epoch"}}

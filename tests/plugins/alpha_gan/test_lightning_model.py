@@ -161,7 +161,7 @@ def test_wrong_settings_are_refused(settings: dict[str, Any], sentence: str) -> 
 
 def test_schedule_lowers_every_players_rate(monkeypatch: pytest.MonkeyPatch) -> None:
     model = small(schedule="linear")
-    monkeypatch.setattr(model, "_trainer", SimpleNamespace(estimated_stepping_batches=10))
+    monkeypatch.setattr(model, "_trainer", SimpleNamespace(max_epochs=10))
     made = model.configure_optimizers()
     assert len(made) == len(PLAYERS)
     for one in made:

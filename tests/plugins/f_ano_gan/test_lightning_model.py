@@ -97,7 +97,7 @@ def test_the_generator_has_one_step_for_several_of_the_critic(tmp_path: Path) ->
 
 def test_a_training_that_goes_on_does_what_it_would_have_done(tmp_path: Path) -> None:
     """Interrupted in the middle of each phase: weights, phases and the critic's steps are those of a whole training."""
-    settings: dict[str, Any] = {"critic_steps": 2, "encoder_share": 0.5}
+    settings: dict[str, Any] = {"critic_steps": 2, "encoder_share": 0.5, "schedule": "cosine"}
     whole, expected = train(small(**settings), tmp_path / "whole", 4)
     for stop in (1, 3):
         interrupted = fit(small(**settings), BATCHES, tmp_path / f"{stop}", epochs=4, callbacks=(StopAfter(stop),))
@@ -125,11 +125,11 @@ def test_the_monitor_looks_at_the_epochs_in_which_the_players_meet(tmp_path: Pat
 def test_rates_fall_over_the_epochs_of_each_player(tmp_path: Path) -> None:
     settings: dict[str, Any] = {"learning_rate": 1.0, "discriminator_learning_rate": 2.0, "encoder_learning_rate": 4.0}
     _, changes = train(small(schedule="linear", encoder_share=0.5, **settings), tmp_path, 4)
-    falling = [1 - 0.99 * step / 6 for step in range(7)]
-    critic, generator, encoder = zip(*changes.rates, strict=True)
-    assert list(critic) == pytest.approx([2 * rate for rate in falling[:6]] + [2 * falling[6]] * 6)
-    assert list(generator) == pytest.approx(falling[:6] + [falling[6]] * 6)
-    assert list(encoder) == pytest.approx([4.0] * 6 + [4 * rate for rate in falling[:6]])
+    full, half, least = 1.0, 1 - 0.99 / 2, 0.01  # before, between and after two epochs
+    critic, generator, encoder = ([rates[player] for rates in changes.rates[:: len(BATCHES)]] for player in range(3))
+    assert critic == pytest.approx([2 * full, 2 * half, 2 * least, 2 * least])
+    assert generator == pytest.approx([full, half, least, least])
+    assert encoder == pytest.approx([4 * full, 4 * full, 4 * full, 4 * half])
 
 
 def test_the_encoder_inverts_the_generator(tmp_path: Path) -> None:
