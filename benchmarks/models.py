@@ -25,7 +25,7 @@ from typing import Any
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 
-EVERY_MODEL: dict[str, Any] = {"image_size": 64, "top_k": 0.01}
+EVERY_MODEL: dict[str, Any] = {"image_size": 64, "top_k": 0.005}
 """Settings of all models; every anomaly is small."""
 
 EQUALIZE = {"phantom": False, "hands": True}
@@ -179,7 +179,7 @@ def _phantoms(root: Path) -> Path:
 
     table = root / "table.csv"
     if not table.exists():
-        data = Phantom(root=root, patients=300, positive_share=0.15, kinds=KINDS)
+        data = Phantom(root=root, patients=600, positive_share=0.15, kinds=KINDS)
         data.prepare_data()
         samples = data.samples.assign(label=data.samples.label_index)
         for column in ("image_path", "mask_path"):

@@ -20,16 +20,23 @@ import subprocess
 import sys
 import time
 from datetime import date
+from pathlib import Path
 from typing import Any
 
-PUBLISHED = {"image_size": 128, "attention_pooling": 1, "latent": "tanh"}
+CONFIGS = Path(__file__).parents[1] / "configs"
 
-CASES: list[tuple[str, str, int, dict[str, Any]]] = [
-    ("α-GAN, recommended, 128 px", "AlphaGan", 16, {"image_size": 128}),
-    ("α-GAN, published attention and code, 128 px", "AlphaGan", 16, PUBLISHED),
-    ("CAE, published widths, 512 px", "Cae", 4, {"image_size": 512}),
+CASES: list[tuple[str, str, int]] = [
+    ("BAE, as published, 512 px", "paper/bae", 4),
+    ("VAE, as published, 512 px", "paper/vae", 4),
+    ("CAE, as published, 512 px", "paper/cae", 4),
+    ("DCGAN, as published, 512 px", "paper/dcgan", 16),
+    ("BiGAN, as published, 128 px", "paper/bigan", 16),
+    ("BiGAN, recommended, 128 px", "bigan", 16),
+    ("α-GAN, as published, 128 px", "paper/alphagan", 16),
+    ("α-GAN, recommended, 128 px", "alphagan", 16),
+    ("f-AnoGAN, as published, 64 px", "paper/fanogan", 64),
 ]
-"""Title, model, batch size and settings of the default cases; widths are the models' defaults = the published ones."""
+"""Title, configuration and batch size of the default cases."""
 
 
 def main() -> None:
@@ -44,10 +51,12 @@ def main() -> None:
     if arguments.child:
         print(json.dumps(measure(**json.loads(arguments.child))))
         return
-    cases = CASES
     if arguments.model:
         settings = {name: _value(value) for name, value in (item.split("=", 1) for item in arguments.set)}
         cases = [(arguments.model, arguments.model, arguments.batch, settings)]
+    else:
+        cases = [(title, *_model_of(config), batch) for title, config, batch in CASES]
+        cases = [(title, model, batch, settings) for title, model, settings, batch in cases]
     machine = platform.processor() or platform.machine()
     print(f"{date.today()}, {machine}, {os.cpu_count()} cores, {arguments.threads} threads\n")
     print("| case | batch | parameters | CPU s/step | wall s/step (median, best) | peak memory |")
@@ -113,6 +122,14 @@ def measure(model: str, batch: int, settings: dict[str, Any], steps: int, thread
         "memory": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
         "parameters": sum(weight.numel() for weight in network.model.parameters()),
     }
+
+
+def _model_of(config: str) -> tuple[str, dict[str, Any]]:
+    """Class name and settings of the model in a configuration."""
+    import yaml
+
+    model = yaml.safe_load((CONFIGS / f"{config}.yaml").read_text(encoding="utf-8"))["model"]
+    return model["class_path"].rpartition(".")[2], model["init_args"]
 
 
 def _value(text: str) -> Any:  # noqa: ANN401  # whatever JSON holds

@@ -5,7 +5,15 @@ from itertools import pairwise
 import pytest
 import torch
 
-from anomalib_xray_plugins.f_ano_gan.networks import Code, Critic, Encoder, Generator, Trunk, level_channels
+from anomalib_xray_plugins.f_ano_gan.networks import (
+    Code,
+    Critic,
+    Encoder,
+    Generator,
+    Trunk,
+    level_channels,
+    make_generator,
+)
 
 
 def convolution(side: int, inputs: int, outputs: int) -> int:
@@ -29,6 +37,32 @@ def test_shapes(side: int) -> None:
     assert critic(image).shape == (2,)
     assert torch.equal(critic.judge(features), critic(image))
     assert Encoder(side, 2, 16)(image).shape == (2, 16)
+
+
+@pytest.mark.parametrize("side", [64, 128, 512])
+def test_plain_levels_have_the_same_shapes(side: int) -> None:
+    image, code = torch.rand(2, 1, side, side), torch.randn(2, 16)
+    generated = make_generator(side, 4, 16, "plain")(code)
+    assert generated.shape == image.shape
+    assert generated.abs().max() <= 1
+    critic = Critic(side, 4, "plain")
+    assert critic.features(image).shape == (2, critic.trunk.size)
+    assert critic(image).shape == (2,)
+    assert Encoder(side, 4, 16, blocks="plain")(image).shape == (2, 16)
+
+
+def test_a_plain_level_is_one_convolution() -> None:
+    widths = [1, 64, 128, 256, 512]
+    trunk = sum(convolution(4, inputs, outputs) for inputs, outputs in pairwise(widths))
+    normalised = sum(2 * outputs for outputs in widths[2:])
+    critic = Critic(64, 64, "plain")
+    assert sum(parameter.numel() for parameter in critic.parameters()) == trunk + normalised + 512 * 16 + 1
+
+
+def test_plain_features_of_an_image_do_not_depend_on_others() -> None:
+    critic = Critic(64, 4, "plain").train()
+    images = torch.rand(3, 1, 64, 64)
+    torch.testing.assert_close(critic.features(images)[:1], critic.features(images[:1]))
 
 
 def test_parameters_are_those_of_the_published_blocks() -> None:
