@@ -3,9 +3,9 @@
     python benchmarks/anogan.py
     python benchmarks/anogan.py --models AnoGan --rounds 5
 
-Both score the same random images with untrained networks of their recommended settings; the time does not depend on what
-was learnt. The models take turns round by round, so that what else the machine does meets both, and the median of the
-rounds counts.
+Both score the same random images with untrained networks of their recommended settings; the time does not depend on
+what was learnt. The models take turns round by round, so that what else the machine does meets both, and the median of
+the rounds counts.
 """
 
 from __future__ import annotations
