@@ -4,21 +4,37 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from anomalib.engine import Engine
 from anomalib.models import AnomalibModule
+from lightning.pytorch import Callback, Trainer
 
 from anomalib_xray import models
 from anomalib_xray.data import Phantom
 
+EPOCHS = 3
 
-def train(name: str, folder: Path, epochs: int, resume: Path | None = None) -> tuple[AnomalibModule, Path]:
+
+class StopAfter(Callback):
+    """Ends a training after some epochs that was to have more."""
+
+    def __init__(self, epochs: int) -> None:
+        super().__init__()
+        self.epochs = epochs
+
+    def on_train_epoch_end(self, trainer: Trainer, *_: Any) -> None:
+        trainer.should_stop = trainer.current_epoch + 1 == self.epochs
+
+
+def train(name: str, folder: Path, stop: int = EPOCHS, resume: Path | None = None) -> tuple[AnomalibModule, Path]:
     """Trains up to an epoch; returns the model and its last checkpoint."""
     data = Phantom(root=folder / "phantoms", patients=12, num_workers=0, train_batch_size=4)
     engine = Engine(
-        max_epochs=epochs,
+        max_epochs=EPOCHS,
+        callbacks=[StopAfter(stop)],
         default_root_dir=folder / "results",
         accelerator="cpu",
         logger=False,
@@ -32,9 +48,9 @@ def train(name: str, folder: Path, epochs: int, resume: Path | None = None) -> t
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["Cae", "AlphaGan"])
 def test_resumed_training_ends_with_the_same_weights(name: str, tmp_path: Path) -> None:
-    uninterrupted, _ = train(name, tmp_path, epochs=3)
-    _, checkpoint = train(name, tmp_path, epochs=1)
+    uninterrupted, _ = train(name, tmp_path)
+    _, checkpoint = train(name, tmp_path, stop=1)
     kept = shutil.copy(checkpoint, tmp_path / "interrupted.ckpt")
-    resumed, _ = train(name, tmp_path, epochs=3, resume=kept)
+    resumed, _ = train(name, tmp_path, resume=kept)
     for key, weight in uninterrupted.model.state_dict().items():
         assert torch.equal(resumed.model.state_dict()[key], weight), key

@@ -122,7 +122,11 @@ def test_a_stopped_process_loses_nothing(tmp_path: Path, end: signal.Signals) ->
     config.write_text("steps:\n  - median_filter: {kernel: 19}\n")
 
     def command(out: str) -> list[str]:
-        code = "import sys; from anomalib_xray.cli import main; sys.exit(main())"
+        # A shell starts what runs in its background with SIGINT ignored, and children inherit that.
+        code = (
+            "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "
+            "from anomalib_xray.cli import main; sys.exit(main())"
+        )
         return [
             *(sys.executable, "-c", code, "prepare", "--config", str(config), "--root", str(root)),
             *("--out", str(tmp_path / out), "--workers", "2"),

@@ -20,6 +20,7 @@ from anomalib_xray.components import (
     Schedule,
     check_soft_labels,
     draw,
+    evaluating,
     gradient_penalty,
 )
 from anomalib_xray.components.sagan import to_tanh_range
@@ -143,7 +144,9 @@ class AlphaGan(GanModel, AnomalibModule):
         """Updates encoder, generator, discriminator and code discriminator in turn.
 
         Every player is updated on a forward pass of its own through the current weights of the others; codes and fakes
-        are handed on as data.
+        are handed on as data. The generator sees encoded and drawn codes in one batch, and the encoder learns through
+        the generator as evaluation uses it: batch statistics of the two kinds of codes differ, and running statistics
+        of batches of one kind each would fit neither.
         """
         model, weight = self.model, self.hparams["reconstruction_weight"]
         image = to_tanh_range(self.grey(batch))
@@ -151,12 +154,14 @@ class AlphaGan(GanModel, AnomalibModule):
 
         self.turn_of("encoder")
         code = draw(*model.encoder(image))
-        encoder = encoder_loss(image, model.generator(code), model.code_discriminator(code), weight)
+        with evaluating(model.generator):
+            reconstruction = model.generator(code)
+        encoder = encoder_loss(image, reconstruction, model.code_discriminator(code), weight)
         self.update("encoder", encoder)
         code = code.detach()
 
         self.turn_of("generator")
-        reconstruction, sample = model.generator(code), model.generator(noise)
+        reconstruction, sample = model.generator(torch.cat([code, noise])).chunk(2)
         judged = model.discriminator(reconstruction), model.discriminator(sample)
         generator = generator_step_loss(image, reconstruction, *judged, weight)
         self.update("generator", generator)

@@ -11,6 +11,10 @@ from torch import Tensor, nn
 from anomalib_xray.components import GaussianHead, Latent, MinibatchDiscrimination
 from anomalib_xray.components.sagan import SMALLEST, Trunk, maybe_spectral
 
+NARROW = -4.0
+"""Log-variance of untrained codes: with a wide one all codes look alike to the generator, and it learns nothing from
+them."""
+
 MATCHED_LEVELS = 2
 """Number of levels of the discriminator, from the last one up, whose features are matched."""
 
@@ -28,6 +32,9 @@ class Encoder(nn.Module):
         super().__init__()
         self.trunk = trunk
         mean, spread = (nn.Conv2d(trunk.channels, latent_size, SMALLEST) for _ in range(2))
+        if latent == "linear":
+            assert spread.bias is not None  # a convolution's default
+            nn.init.constant_(spread.bias, NARROW)
         self.head = GaussianHead(mean, spread, latent)
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:

@@ -152,11 +152,11 @@ class Bigan(GanModel, AnomalibModule):
         drawn = torch.randn(len(image), model.latent_size, device=self.device)
 
         self.turn_of("generator")
-        code, sample = model.encoder(image), model.generator(drawn)
+        code = model.encoder(image)
+        reconstruction, sample = self._generate(code, drawn)
         encoder = encoder_loss(model.discriminator(add_noise(image, noise), code), kind)
         generator = pair_generator_loss(model.discriminator(add_noise(sample, noise), drawn), kind)
-        # A pass more through the generator, which a training as published does without.
-        errors = {"reconstruction_l1": l1_loss(model.generator(code), image)} if weight else {}
+        errors = {} if reconstruction is None else {"reconstruction_l1": l1_loss(reconstruction, image)}
         self.update("generator", encoder + generator + sum(weight * error for error in errors.values()))
         code, sample = code.detach(), sample.detach()
 
@@ -172,6 +172,17 @@ class Bigan(GanModel, AnomalibModule):
             model.encoder_average.update_parameters(model.encoder)
         losses = {"generator_loss": generator, "encoder_loss": encoder, "discriminator_loss": discriminator, **errors}
         self.end_of_step(losses, encoded, generated, len(image))
+
+    def _generate(self, code: Tensor, drawn: Tensor) -> tuple[Tensor | None, Tensor]:
+        """Reconstructions, where their error counts, and samples.
+
+        In one batch: batch statistics of encoded and drawn codes differ, and running statistics of batches of one kind
+        each would fit neither. A training as published sees drawn codes only.
+        """
+        if not self.hparams["reconstruction_weight"]:
+            return None, self.model.generator(drawn)
+        reconstruction, sample = self.model.generator(torch.cat([code, drawn])).chunk(2)
+        return reconstruction, sample
 
     def _noise(self) -> float:
         """Standard deviation of the noise on the discriminator's images in this epoch."""

@@ -20,6 +20,7 @@ from anomalib_xray.components import (
     GanModel,
     Schedule,
     discriminator_loss,
+    evaluating,
     generator_of,
     gradient_penalty,
     passing_loss,
@@ -201,12 +202,10 @@ class FAnoGan(GanModel, AnomalibModule):
     def _step_of_encoder(self, image: Tensor) -> None:
         """Updates the encoder through the generator as evaluation uses it."""
         model, generator = self.model, generator_of(self.model)
-        was_training = generator.training
-        generator.eval()
-
         self.turn_of("encoder")
         real = to_tanh_range(image)
-        reconstruction = generator(model.encoder(real))
+        with evaluating(generator):
+            reconstruction = generator(model.encoder(real))
         with torch.no_grad():
             features = model.discriminator.features(real)
         loss = encoder_loss(
@@ -219,7 +218,6 @@ class FAnoGan(GanModel, AnomalibModule):
         )
         self.update("encoder", loss)
 
-        generator.train(was_training)
         if not self.plays():  # otherwise the adversarial step has done it
             self.step_schedules()
         losses = {"encoder_loss": loss, "reconstruction_l1": l1_loss(reconstruction, real)}

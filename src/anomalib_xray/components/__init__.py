@@ -10,7 +10,7 @@ from anomalib_xray.components.adversarial import (
 )
 from anomalib_xray.components.attention import SelfAttention
 from anomalib_xray.components.average import moving_average
-from anomalib_xray.components.gan import GanModel, generator_of
+from anomalib_xray.components.gan import GanModel, evaluating, generator_of
 from anomalib_xray.components.instance_noise import NoiseSchedule, add_noise, instance_noise_level
 from anomalib_xray.components.latent import GaussianHead, Latent, draw
 from anomalib_xray.components.losses import ReconstructionLoss, masked_mse_loss, masked_reconstruction_loss
@@ -33,6 +33,7 @@ __all__ = [
     "check_soft_labels",
     "discriminator_loss",
     "draw",
+    "evaluating",
     "generator_loss",
     "generator_of",
     "gradient_penalty",

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -133,10 +134,8 @@ class GanModel(RadiographModel, AnomalibModule):
     def samples(self) -> Tensor:
         """Images from fixed codes, ``(32, 1, S, S)`` in [0, 1], as evaluation generates them."""
         network = generator_of(self.model)
-        was_training = network.training
-        images = to_unit_range(network.eval()(self.fixed_codes))
-        network.train(was_training)
-        return images
+        with evaluating(network):
+            return to_unit_range(network(self.fixed_codes))
 
     def pictures(self, image: Tensor) -> dict[str, Tensor]:
         """Samples from fixed codes, and the attention maps of each self-attention layer.
@@ -155,6 +154,21 @@ class GanModel(RadiographModel, AnomalibModule):
     def _schedulers(self) -> list[LRSchedulerPLType]:
         schedulers = self.lr_schedulers() or []
         return schedulers if isinstance(schedulers, list) else [schedulers]
+
+
+@contextmanager
+def evaluating(network: nn.Module) -> Iterator[None]:
+    """Lets a network compute as in evaluation for a while; gradients flow all the same.
+
+    Args:
+        network: The network.
+    """
+    was_training = network.training
+    network.eval()
+    try:
+        yield
+    finally:
+        network.train(was_training)
 
 
 def generator_of(model: nn.Module) -> nn.Module:
