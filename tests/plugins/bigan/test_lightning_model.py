@@ -120,7 +120,7 @@ def test_averages_follow_their_formula(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_noise_reaches_the_discriminators_images_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[Tensor] = []
     encoded: list[Tensor] = []
-    model = small(instance_noise=0.5)
+    model = small(instance_noise=0.5, reconstruction_weight=0.0)
     monkeypatch.setattr(model, "_trainer", SimpleNamespace(max_epochs=10, current_epoch=0))
     model.model.discriminator.register_forward_pre_hook(lambda _, given: seen.append(given[0].detach()))
     model.model.encoder.register_forward_pre_hook(lambda _, given: encoded.append(given[0].detach()))
