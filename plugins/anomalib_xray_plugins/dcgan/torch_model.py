@@ -5,15 +5,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from anomalib_xray.components import moving_average
+from anomalib_xray.components import evaluating, moving_average
 from anomalib_xray.components.sagan import to_tanh_range
 from anomalib_xray.scores import (
     ScoredBatch,
     SmoothedErrorMap,
     discriminator_score,
+    error_scores,
     foreground,
-    masked_mean,
-    masked_top_k_mean,
 )
 from anomalib_xray_plugins.dcgan.feature_memory import FeatureMemory
 from anomalib_xray_plugins.dcgan.networks import Discriminator, Generator, Norm
@@ -89,8 +88,7 @@ class DcganModel(nn.Module):
         distance = self.memory(features[self.compared_level], mask)
         scores = {
             "discriminator": discriminator_score(self.discriminator.judge(features[-1])),
-            "feature_distance": masked_mean(distance, mask),
-            "feature_distance_top_k": masked_top_k_mean(distance, mask, self.top_k),
+            **error_scores({"feature_distance": distance}, mask, self.top_k),
         }
         return ScoredBatch.of(scores, self.score, self.anomaly_map(distance, mask))
 
@@ -102,9 +100,7 @@ class DcganModel(nn.Module):
             image: ``(N, 1, S, S)`` in [0, 1].
             generator: Chooses among the features, on the CPU.
         """
-        was_training = self.discriminator.training
-        self.discriminator.eval()
-        levels = self.compared_level + 1
-        some = [self.discriminator.features(to_tanh_range(part), levels)[-1] for part in torch.split(image, AT_A_TIME)]
+        network, levels = self.discriminator, self.compared_level + 1
+        with evaluating(network):
+            some = [network.features(to_tanh_range(part), levels)[-1] for part in torch.split(image, AT_A_TIME)]
         self.memory.store(torch.cat(some), foreground(image), generator)
-        self.discriminator.train(was_training)
