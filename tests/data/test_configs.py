@@ -9,7 +9,7 @@ import yaml
 from anomalib.data import AnomalibDataModule
 from jsonargparse import ArgumentParser
 
-from anomalib_xray.data import Mura, Phantom, Radiographs
+from anomalib_xray.data import ChestFolder, Mura, Phantom, Radiographs, RsnaPneumonia, UnlabelledPool, VinBigData
 
 REPOSITORY = Path(__file__).parents[2]
 CONFIGS = REPOSITORY / "configs" / "data"
@@ -26,7 +26,15 @@ def instantiate(*arguments: str) -> AnomalibDataModule:
 
 
 @pytest.mark.parametrize(
-    ("config", "kind"), [("mura_hand", Mura), ("phantom", Phantom), ("hands_example", Radiographs)]
+    ("config", "kind"),
+    [
+        ("mura_hand", Mura),
+        ("phantom", Phantom),
+        ("hands_example", Radiographs),
+        ("chest", ChestFolder),
+        ("rsna_pneumonia", RsnaPneumonia),
+        ("vinbigdata", VinBigData),
+    ],
 )
 def test_shipped_config_builds_its_datamodule_and_holds_nothing_else(config: str, kind: type) -> None:
     file = CONFIGS / f"{config}.yaml"
@@ -53,6 +61,18 @@ def test_settings_and_augmentations_can_be_given_as_plain_text() -> None:
     assert datamodule.prepared_root == Path("cleaned").absolute()
     assert datamodule.drop_flagged == ["no_carrier", "two_hands"]
     assert datamodule.train_augmentations.p == 0.25
+
+
+def test_pool_and_sizes_can_be_given_as_plain_text() -> None:
+    datamodule = instantiate(
+        "--config", str(CONFIGS / "chest.yaml"), "--data.pool", "{size: 12, anomaly_rate: 0.3}", "--data.sizes.train=9"
+    )
+    assert isinstance(datamodule, ChestFolder)
+    assert datamodule.pool == UnlabelledPool(12, 0.3)
+    assert datamodule.sizes.train == 9
+    hands = instantiate("--config", str(CONFIGS / "mura_hand.yaml"), "--data.pool", "{size: 5, reserve: 0.2}")
+    assert isinstance(hands, Mura)
+    assert hands.pool == UnlabelledPool(5, reserve=0.2)
 
 
 def test_raw_phantoms_and_their_prepared_folder_can_be_given_as_plain_text() -> None:

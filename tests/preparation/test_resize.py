@@ -36,6 +36,16 @@ def test_smaller_pictures_pass_unless_they_are_to_be_enlarged() -> None:
     assert not Resize(100, enlarge=True).plan(small).parameters, "it has the size already"
 
 
+def test_a_square_loses_the_aspect_and_nothing_else() -> None:
+    wide = np.full((100, 300), 9, np.uint8)
+    wide[:, 150:] = 30
+    after = resized(wide, Resize(200, square=True))
+    assert after.shape == (200, 200)
+    assert (after[:, :99] == 9).all()
+    assert (after[:, 101:] == 30).all()
+    assert not Resize(200, square=True).plan(after).parameters, "it has the size already"
+
+
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 @pytest.mark.parametrize("side", [151, 333, 900])
 def test_the_background_does_not_fade_the_rim_of_a_hand(side: int, dtype: type[np.uint8 | np.uint16]) -> None:

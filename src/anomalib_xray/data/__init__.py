@@ -1,11 +1,25 @@
-"""Data modules for radiographs: MURA, generated phantoms, and any table of images."""
+"""Data modules for radiographs: MURA, chests, generated phantoms, and any table of images."""
 
+from anomalib_xray.data.chest_folder import ChestFolder
 from anomalib_xray.data.mura import Mura
 from anomalib_xray.data.phantom import Phantom
+from anomalib_xray.data.pool import UnlabelledPool
 from anomalib_xray.data.radiographs import Radiographs
+from anomalib_xray.data.rsna_pneumonia import RsnaPneumonia
+from anomalib_xray.data.sizes import SplitSizes
+from anomalib_xray.data.vinbigdata import VinBigData
 from anomalib_xray.errors import print_plainly_under_anomalib
 
-__all__ = ["Mura", "Phantom", "Radiographs"]
+__all__ = [
+    "ChestFolder",
+    "Mura",
+    "Phantom",
+    "Radiographs",
+    "RsnaPneumonia",
+    "SplitSizes",
+    "UnlabelledPool",
+    "VinBigData",
+]
 
 # A data module is used with models of others too, so it cannot count on anomalib_xray.models for this.
 print_plainly_under_anomalib()

@@ -17,8 +17,10 @@ from torch.utils.data import DataLoader
 from torchvision.transforms.v2 import Compose, Transform
 
 from anomalib_xray.data.dataset import RadiographDataset
+from anomalib_xray.data.pool import UnlabelledPool, draw_pool, without_labels
 from anomalib_xray.data.prepared import leave_out_flagged, prepared_samples
 from anomalib_xray.data.sampler import EpochSampler
+from anomalib_xray.data.splits import POOL, SPARE, SPLITS
 from anomalib_xray.data.table import check_samples, has_masks, train_on_normal
 from anomalib_xray.io.paths import absolute
 from anomalib_xray.transforms import PadResize, SquarePad, XrayPreProcessor
@@ -49,7 +51,11 @@ class RadiographDataModule(AnomalibDataModule):
         normal_only: Train on normal images only.
         prepared_root: Folder with prepared pictures, which are read instead of the originals.
         drop_flagged: Flags of the preparation whose pictures are left out of training, never of val or test.
+        pool: Draws a pool of unlabelled images, for models that train on one besides.
     """
+
+    unlabelled_data: RadiographDataset | None = None
+    """The pool of unlabelled images, or nothing; set by ``setup``."""
 
     def __init__(
         self,
@@ -62,6 +68,7 @@ class RadiographDataModule(AnomalibDataModule):
         normal_only: bool = True,
         prepared_root: str | Path | None = None,
         drop_flagged: Sequence[str] | None = None,
+        pool: UnlabelledPool | None = None,
     ) -> None:
         super().__init__(
             train_batch_size=train_batch_size,
@@ -76,6 +83,7 @@ class RadiographDataModule(AnomalibDataModule):
         self.normal_only = normal_only
         self.prepared_root = None if prepared_root is None else absolute(prepared_root)
         self.drop_flagged = drop_flagged
+        self.pool = pool
 
     @abstractmethod
     def build_samples(self) -> pd.DataFrame:
@@ -102,6 +110,9 @@ class RadiographDataModule(AnomalibDataModule):
         """
         if self._samples is None:
             samples = self.build_samples()
+            if self.pool is not None and not (samples["split"] == POOL).any():
+                samples = draw_pool(samples, self.pool)
+            samples = samples[samples["split"] != SPARE]
             if self.normal_only:
                 samples = train_on_normal(samples)
             if self.prepared_root is not None:
@@ -114,14 +125,21 @@ class RadiographDataModule(AnomalibDataModule):
 
     def train_dataloader(self) -> DataLoader[object]:
         """Batches of the train split, in an order that follows from the model's seed and the epoch alone."""
+        return self._shuffled(self.train_data)
+
+    def unlabelled_dataloader(self) -> DataLoader[object] | None:
+        """Batches of the pool of unlabelled images in such an order, or nothing where there is no pool."""
+        return None if self.unlabelled_data is None else self._shuffled(self.unlabelled_data)
+
+    def _shuffled(self, dataset: AnomalibDataset) -> DataLoader[object]:
         model = self.trainer.lightning_module if self.trainer else None
         seed = model.hparams.get("seed") if model is not None else None
         epoch = 0
         if self.trainer:
             # The count that Lightning itself hands to set_epoch; it is right on resuming already.
             epoch = self.trainer.fit_loop.epoch_progress.current.processed  # type: ignore[attr-defined]  # typed as its base
-        sampler = EpochSampler(self.train_data, _chance() if seed is None else seed, epoch)
-        return self._loader(self.train_data, self.train_batch_size, sampler)
+        sampler = EpochSampler(dataset, _chance() if seed is None else seed, epoch)
+        return self._loader(dataset, self.train_batch_size, sampler)
 
     def val_dataloader(self) -> DataLoader[object]:
         """Batches of the validation split in the order of the table."""
@@ -148,11 +166,14 @@ class RadiographDataModule(AnomalibDataModule):
 
     def _setup(self, _stage: str | None = None) -> None:
         task = "segmentation" if has_masks(self.samples) else "classification"
-        for split in ("train", "val", "test"):
+        for split in SPLITS:
             rows = self.samples[self.samples["split"] == split]
             setattr(self, f"{split}_data", RadiographDataset(rows, task))
             counts = rows["label"].value_counts().to_dict()
             logger.info("%s: %d images of %d patients, %s", split, len(rows), rows["patient"].nunique(), counts)
+        unlabelled = self.samples[self.samples["split"] == POOL]
+        if len(unlabelled) > 0:
+            self.unlabelled_data = RadiographDataset(without_labels(unlabelled), "classification")
 
     def _create_test_split(self) -> None:
         """Nothing to do: the table has the split. anomalib would draw normal test images from other patients."""
@@ -170,6 +191,7 @@ class RadiographDataModule(AnomalibDataModule):
             (self.train_data, augmentation),
             (self.val_data, None),
             (self.test_data, None),
+            *([] if self.unlabelled_data is None else [(self.unlabelled_data, augmentation)]),
         ):
             dataset.augmentations = self._per_image(its_augmentation, model)
             transform = getattr(getattr(model, "pre_processor", None), "transform", None)

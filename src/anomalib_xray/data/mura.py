@@ -10,6 +10,7 @@ from torchvision.transforms.v2 import Transform
 
 from anomalib_xray.data.datamodule import RadiographDataModule
 from anomalib_xray.data.mura_layout import body_part_folders, read_index, scan_folders
+from anomalib_xray.data.pool import UnlabelledPool
 from anomalib_xray.data.table import samples_table, split_by_recipe
 from anomalib_xray.errors import XrayError
 
@@ -38,6 +39,7 @@ class Mura(RadiographDataModule):
         image_size: Side in pixels of the square that images are padded and resized to; for models that bring no
             geometry of their own.
         normal_only: Train on normal images only.
+        pool: Draws a pool of unlabelled images, for models that train on one besides.
 
     Raises:
         XrayError: A body part is unknown; or, at setup, MURA is missing or unusable.
@@ -58,6 +60,7 @@ class Mura(RadiographDataModule):
         train_augmentations: Transform | None = None,
         image_size: int | None = None,
         normal_only: bool = True,
+        pool: UnlabelledPool | None = None,
     ) -> None:
         super().__init__(
             root=root,
@@ -69,6 +72,7 @@ class Mura(RadiographDataModule):
             normal_only=normal_only,
             prepared_root=prepared_root,
             drop_flagged=drop_flagged,
+            pool=pool,
         )
         self.body_parts = body_part_folders(body_parts)
         self.index = index

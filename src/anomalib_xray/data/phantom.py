@@ -9,6 +9,7 @@ import pandas as pd
 from torchvision.transforms.v2 import Transform
 
 from anomalib_xray.data.mura import Mura
+from anomalib_xray.data.pool import UnlabelledPool
 from anomalib_xray.phantom import ANOMALY_KINDS, write_phantoms
 
 
@@ -38,6 +39,7 @@ class Phantom(Mura):
         image_size: Side in pixels of the square that images are padded and resized to; for models that bring no
             geometry of their own.
         normal_only: Train on normal images only.
+        pool: Draws a pool of unlabelled images, for models that train on one besides.
 
     Raises:
         XrayError: At setup, when the folder cannot be written or holds something else.
@@ -61,6 +63,7 @@ class Phantom(Mura):
         train_augmentations: Transform | None = None,
         image_size: int | None = None,
         normal_only: bool = True,
+        pool: UnlabelledPool | None = None,
     ) -> None:
         super().__init__(
             root=root,
@@ -74,6 +77,7 @@ class Phantom(Mura):
             train_augmentations=train_augmentations,
             image_size=image_size,
             normal_only=normal_only,
+            pool=pool,
         )
         self.patients = patients
         self.positive_share = positive_share

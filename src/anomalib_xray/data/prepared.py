@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from anomalib_xray.data.splits import SPLITS
+from anomalib_xray.data.splits import POOL, SPLITS
 from anomalib_xray.data.table import has_masks
 from anomalib_xray.errors import XrayError
 from anomalib_xray.io.paths import absolute, leads_out
@@ -60,7 +60,7 @@ def prepared_samples(samples: pd.DataFrame, root: Path, prepared_root: Path) -> 
 
 
 def leave_out_flagged(samples: pd.DataFrame, flags: Sequence[str]) -> pd.DataFrame:
-    """Takes pictures with some flags out of the train split, and logs how many; val and test keep theirs.
+    """Takes pictures with some flags out of the train split and the pool, and logs how many; val and test keep theirs.
 
     Args:
         samples: A samples table with splits.
@@ -77,7 +77,7 @@ def leave_out_flagged(samples: pd.DataFrame, flags: Sequence[str]) -> pd.DataFra
             f"drop_flagged needs pictures with a {MANIFEST}: prepare them with anomalib-xray prepare and set"
             " prepared_root, or leave drop_flagged out."
         )
-    train = samples["split"] == "train"
+    train = samples["split"].isin(["train", POOL])
     found = samples["flags"].str.split()
     has = {flag: train & found.map(lambda words, flag=flag: flag in words) for flag in flags}
     left_out = pd.DataFrame(has, index=samples.index).any(axis=1)
@@ -158,7 +158,7 @@ def _warn_of_failures(rows: pd.DataFrame) -> None:
     logger.warning(
         "%d radiographs could not be prepared and are left out: %s; the first is %s: %s",
         len(rows),
-        ", ".join(f"{counts[split]} of {split}" for split in SPLITS if split in counts),
+        ", ".join(f"{counts[split]} of {split}" for split in (*SPLITS, POOL) if split in counts),
         rows.iloc[0].source_path,
         rows.iloc[0].error,
     )

@@ -8,6 +8,7 @@ import pandas as pd
 from torchvision.transforms.v2 import Transform
 
 from anomalib_xray.data.datamodule import RadiographDataModule
+from anomalib_xray.data.pool import UnlabelledPool
 from anomalib_xray.data.table import label_index, samples_table, split_by_recipe
 from anomalib_xray.errors import XrayError
 from anomalib_xray.io.paths import absolute, leads_out
@@ -40,6 +41,7 @@ class Radiographs(RadiographDataModule):
         image_size: Side in pixels of the square that images are padded and resized to; for models that bring no
             geometry of their own.
         normal_only: Train on normal images only.
+        pool: Draws a pool of unlabelled images, for models that train on one besides.
 
     Raises:
         XrayError: At setup, when the table is missing or unusable.
@@ -65,6 +67,7 @@ class Radiographs(RadiographDataModule):
         train_augmentations: Transform | None = None,
         image_size: int | None = None,
         normal_only: bool = True,
+        pool: UnlabelledPool | None = None,
     ) -> None:
         super().__init__(
             root=Path(table).parent if root is None else root,
@@ -76,6 +79,7 @@ class Radiographs(RadiographDataModule):
             normal_only=normal_only,
             prepared_root=prepared_root,
             drop_flagged=drop_flagged,
+            pool=pool,
         )
         self.table = absolute(table)
         self.paths_may_leave_root = root is None

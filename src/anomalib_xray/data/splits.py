@@ -11,6 +11,12 @@ from anomalib_xray.errors import XrayError
 
 SPLITS = ("train", "val", "test")
 
+POOL = "pool"
+"""Split of unlabelled images, which a data set may have besides."""
+
+SPARE = "spare"
+"""Split of images that nothing uses; the pool may draw from them."""
+
 
 def paper_split(patients: Mapping[str, bool], seed: int = 42) -> dict[str, str]:
     """Splits patients as arXiv 2001.10883 (Davletshina et al. 2020) does, section 4.
@@ -63,7 +69,7 @@ def check_patients(table: pd.DataFrame) -> None:
     splits_a_patient = table.groupby("patient")["split"].nunique()
     crossing = splits_a_patient.index[splits_a_patient > 1]
     if len(crossing) > 0:
-        splits = sorted(table.loc[table["patient"] == crossing[0], "split"].unique(), key=SPLITS.index)
+        splits = sorted(table.loc[table["patient"] == crossing[0], "split"].unique(), key=(*SPLITS, POOL).index)
         raise XrayError(
             f"patient {crossing[0]} is in {' and '.join(splits)} ({len(crossing)} patients are in more than one split);"
             " give all images of a patient the same split."

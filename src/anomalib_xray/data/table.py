@@ -2,8 +2,9 @@
 
 Columns: ``image_path`` (absolute path), ``source`` (absolute path of the original that a prepared image was made of;
 ``image_path`` where nothing was prepared), ``patient``, ``study``, ``label`` (normal, abnormal, unknown),
-``label_index`` (0, 1, -1), ``split`` (train, val, test), ``mask_path`` (absolute path, or empty where the image has no
-mask). Preparation may have made several images of one original; they share its label.
+``label_index`` (0, 1, -1), ``split`` (train, val, test, or pool for images whose labels are withheld), ``mask_path``
+(absolute path, or empty where the image has no mask). Preparation may have made several images of one original; they
+share its label.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from anomalib_xray.data.splits import SPLITS, check_patients, paper_split
+from anomalib_xray.data.splits import POOL, SPLITS, check_patients, paper_split
 from anomalib_xray.errors import XrayError
 
 logger = logging.getLogger(__name__)
@@ -126,10 +127,10 @@ def check_samples(samples: pd.DataFrame, name: str) -> None:
 
 
 def _check_split_names(samples: pd.DataFrame, name: str) -> None:
-    unknown = samples.loc[~samples["split"].isin(SPLITS)]
+    unknown = samples.loc[~samples["split"].isin((*SPLITS, POOL))]
     if len(unknown) > 0:
         row = unknown.iloc[0]
-        raise XrayError(f"{name} puts {row.image_path} into the split {row.split!r}; write train, val or test.")
+        raise XrayError(f"{name} puts {row.image_path} into the split {row.split!r}; write train, val, test or pool.")
     for split in SPLITS:
         if not (samples["split"] == split).any():
             raise XrayError(f"{name} has no image for the split {split}; every split needs at least one.")
@@ -142,7 +143,7 @@ def _check_images_listed_once(samples: pd.DataFrame, name: str) -> None:
 
 
 def _check_labels(samples: pd.DataFrame, name: str) -> None:
-    unlabelled = samples[(samples["split"] != "train") & (samples["label_index"] < 0)]
+    unlabelled = samples[samples["split"].isin(["val", "test"]) & (samples["label_index"] < 0)]
     if len(unlabelled) > 0:
         row = unlabelled.iloc[0]
         raise XrayError(

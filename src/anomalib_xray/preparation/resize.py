@@ -14,7 +14,7 @@ from anomalib_xray.preparation.view import scaling
 
 
 class Resize(Step):
-    """Resizes a picture so that its longest side has a given length; the aspect ratio stays.
+    """Resizes a picture so that its longest side has a given length; the aspect ratio stays but for squares.
 
     Shrinking averages areas, enlarging interpolates bilinearly. Pixels of 0 are background and have no say in the
     grey levels beside them, so a hand's rim does not fade: the background stays exactly 0, the foreground at least 1.
@@ -22,16 +22,19 @@ class Resize(Step):
     Args:
         longest_side: In pixels.
         enlarge: Whether smaller pictures are enlarged; otherwise they pass unchanged.
+        square: Whether the picture is stretched to a square of that side, enlarged where it must be. For data sets
+            whose normal pictures have another shape than the others: padding would show a model which is which.
 
     Raises:
         XrayError: ``longest_side`` is less than 1.
     """
 
-    def __init__(self, longest_side: int = 512, *, enlarge: bool = False) -> None:
+    def __init__(self, longest_side: int = 512, *, enlarge: bool = False, square: bool = False) -> None:
         if longest_side < 1:
             raise XrayError(f"The setting longest_side is {longest_side}; it must be at least 1 pixel.")
         self.longest_side = longest_side
         self.enlarge = enlarge
+        self.square = square
 
     def plan(self, image: Radiograph) -> Plan:
         """Computes the new size.
@@ -42,6 +45,9 @@ class Resize(Step):
         Returns:
             Height and width ``before`` and ``after``.
         """
+        if self.square:
+            after = [self.longest_side, self.longest_side]
+            return Plan() if list(image.shape) == after else Plan({"before": list(image.shape), "after": after})
         scale = self.longest_side / max(image.shape)
         if scale == 1 or (scale > 1 and not self.enlarge):
             return Plan()

@@ -1,0 +1,176 @@
+"""What the datamodules of chest radiographs share: splits of published sizes, and a pool of unlabelled images."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+from torchvision.transforms.v2 import Transform
+
+from anomalib_xray.data.datamodule import RadiographDataModule
+from anomalib_xray.data.partition import read_partition, split_by_partition
+from anomalib_xray.data.pool import UnlabelledPool
+from anomalib_xray.data.sizes import SplitSizes, split_by_sizes
+from anomalib_xray.data.table import samples_table
+from anomalib_xray.errors import XrayError
+from anomalib_xray.io.formats import SUFFIXES
+from anomalib_xray.io.paths import absolute
+
+
+class ChestDataModule(RadiographDataModule):
+    """Base of the datamodules of chests; a subclass lists the images with their labels.
+
+    Args:
+        root: Folder of the data set.
+        sizes: Numbers of images of the splits.
+        partition: File with published lists of images, ``data.json``; it takes the place of the sizes, of which only
+            those of validation then count.
+        split_seed: Seed of the split where no lists are given.
+        pool: Draws a pool of unlabelled images, for models that train on one besides.
+        prepared_root: Folder with prepared pictures, which are read instead.
+        drop_flagged: Flags of the preparation whose pictures are left out of training, never of val or test.
+        train_batch_size: Images a training batch.
+        eval_batch_size: Images a validation or test batch.
+        num_workers: Processes that read images.
+        train_augmentations: Augmentations of training images; the model's own when not given.
+        image_size: Side in pixels of the square that images are padded and resized to; for models that bring no
+            geometry of their own.
+        normal_only: Train on normal images only.
+    """
+
+    def __init__(
+        self,
+        root: str | Path,
+        sizes: SplitSizes,
+        partition: str | Path | None = None,
+        split_seed: int = 42,
+        pool: UnlabelledPool | None = None,
+        prepared_root: str | Path | None = None,
+        drop_flagged: list[str] | None = None,
+        train_batch_size: int = 64,
+        eval_batch_size: int = 64,
+        num_workers: int = 2,
+        train_augmentations: Transform | None = None,
+        image_size: int | None = None,
+        normal_only: bool = True,
+    ) -> None:
+        super().__init__(
+            root=root,
+            train_batch_size=train_batch_size,
+            eval_batch_size=eval_batch_size,
+            num_workers=num_workers,
+            train_augmentations=train_augmentations,
+            image_size=image_size,
+            normal_only=normal_only,
+            prepared_root=prepared_root,
+            drop_flagged=drop_flagged,
+            pool=pool,
+        )
+        self.sizes = sizes
+        self.partition = None if partition is None else absolute(partition)
+        self.split_seed = split_seed
+
+    @abstractmethod
+    def list_images(self) -> pd.DataFrame:
+        """Lists the images.
+
+        Returns:
+            Columns ``image_path`` (absolute), ``patient``, ``study``, ``label_index``.
+
+        Raises:
+            XrayError: The data set is missing or unusable.
+        """
+
+    def build_samples(self) -> pd.DataFrame:
+        """Lists the images and splits them.
+
+        Returns:
+            A samples table with splits, with ``spare`` images for the pool.
+
+        Raises:
+            XrayError: The data set is missing or unusable, or has too few images.
+        """
+        samples = samples_table(self.list_images())
+        if self.partition is None:
+            return split_by_sizes(samples, self.sizes, self.split_seed, str(self.root))
+        validation = (self.sizes.val_normal, self.sizes.val_abnormal)
+        lists = read_partition(self.partition)
+        return split_by_partition(samples, lists, self.pool, validation, str(self.partition))
+
+
+def find_pictures(root: Path, folders: Sequence[str], missing: str) -> dict[str, str]:
+    """Finds the folder that holds the pictures of a data set.
+
+    Args:
+        root: The data set's folder.
+        folders: Sub-folders in which they may be; the first that exists counts.
+        missing: What to tell the user when none exists.
+
+    Returns:
+        Absolute paths by file name without ending.
+
+    Raises:
+        XrayError: No such folder exists, or it holds no picture.
+    """
+    folder = next((root / name for name in folders if (root / name).is_dir()), None)
+    if folder is None:
+        raise XrayError(missing)
+    found = {path.stem: str(path) for path in sorted(folder.iterdir()) if path.suffix.lower() in SUFFIXES}
+    if not found:
+        raise XrayError(f"{folder} holds no radiograph; {missing}")
+    return found
+
+
+def read_labels(path: Path, columns: Sequence[str], missing: str) -> pd.DataFrame:
+    """Reads a CSV file of a data set's labels.
+
+    Args:
+        path: The file.
+        columns: Columns that it needs.
+        missing: What to tell the user when it is not there.
+
+    Returns:
+        These columns as text.
+
+    Raises:
+        XrayError: The file is missing, cannot be read, or lacks a column.
+    """
+    if not path.is_file():
+        raise XrayError(missing)
+    try:
+        rows = pd.read_csv(path, dtype=str, keep_default_na=False)
+    except (OSError, ValueError) as error:  # pandas' parser errors are ValueErrors
+        raise XrayError(f"{path} cannot be read as a CSV table: {str(error).strip()}.") from error
+    lacking = [column for column in columns if column not in rows]
+    if lacking:
+        raise XrayError(f"{path} has no column {', '.join(lacking)}; take the file as the data set's authors give it.")
+    return rows[list(columns)]
+
+
+def label_pictures(labels: pd.Series[int], pictures: dict[str, str], where: Path) -> pd.DataFrame:
+    """Puts labels and pictures together, one picture a patient.
+
+    Args:
+        labels: 0 or 1 by the picture's name.
+        pictures: Paths by the picture's name.
+        where: File that the labels come from.
+
+    Returns:
+        Rows for :func:`~anomalib_xray.data.table.samples_table`.
+
+    Raises:
+        XrayError: A picture is missing.
+    """
+    missing = sorted(set(labels.index) - set(pictures))
+    if missing:
+        raise XrayError(f"{where} lists {len(missing)} pictures that are not there, the first is {missing[0]}.")
+    return pd.DataFrame(
+        {
+            "image_path": [pictures[name] for name in labels.index],
+            "patient": labels.index,
+            "study": labels.index,
+            "label_index": labels.to_numpy(),
+        }
+    )

@@ -1,0 +1,78 @@
+"""Chest radiographs in folders, one a finding, such as the paediatric ones of Kermany et al. 2018."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from anomalib_xray.data.chest import ChestDataModule
+from anomalib_xray.data.sizes import SplitSizes
+from anomalib_xray.errors import XrayError
+from anomalib_xray.io.formats import SUFFIXES
+
+KERMANY_PATIENT = r"person\d+|(?:NORMAL2-)?IM-\d+"
+"""What names a patient in the file names of Kermany et al. 2018."""
+
+SMALL = SplitSizes(train=200, val_normal=50, val_abnormal=50, test_normal=100, test_abnormal=100)
+"""Sizes that 500 normal and 300 abnormal images allow for, with a pool of up to 150 images."""
+
+
+class ChestFolder(ChestDataModule):
+    """Chest radiographs in a folder with one sub-folder for normal ones and one for each finding.
+
+    Args:
+        root: The folder. The sub-folder ``normal`` (or ``NORMAL``) holds normal images; those of all others are
+            abnormal.
+        sizes: Numbers of images of the splits.
+        patient_pattern: Regular expression of what names the patient in a file's name; an image whose name does not
+            match is a patient of its own.
+        settings: Further settings of :class:`~anomalib_xray.data.chest.ChestDataModule`.
+
+    Raises:
+        XrayError: The pattern is not a regular expression; or, at setup, the folder is missing, unusable or too small.
+    """
+
+    def __init__(
+        self,
+        root: str | Path = "datasets/chest",
+        sizes: SplitSizes = SMALL,
+        patient_pattern: str = KERMANY_PATIENT,
+        **settings: Any,  # noqa: ANN401  # resolved by the command line from the parent
+    ) -> None:
+        super().__init__(root=root, sizes=sizes, **settings)
+        try:
+            self.patient_pattern = re.compile(patient_pattern)
+        except re.error as error:
+            raise XrayError(f"The patient_pattern {patient_pattern!r} is no regular expression: {error}.") from error
+
+    def list_images(self) -> pd.DataFrame:
+        """Lists the images of all sub-folders.
+
+        Returns:
+            Columns ``image_path``, ``patient``, ``study``, ``label_index``.
+
+        Raises:
+            XrayError: The folder is missing, or lacks normal or abnormal images.
+        """
+        files = sorted(path for path in self.root.glob("*/*") if path.suffix.lower() in SUFFIXES)
+        labels = [int(path.parent.name.lower() != "normal") for path in files]
+        if len(set(labels)) < 2:
+            raise XrayError(
+                f"{self.root} needs a sub-folder named normal and others, one a finding, with radiographs;"
+                f" {len(files)} were found. datasets/chest/README.md describes the layout."
+            )
+        return pd.DataFrame(
+            {
+                "image_path": [str(path) for path in files],
+                "patient": [self._patient(path) for path in files],
+                "study": [path.relative_to(self.root).as_posix() for path in files],
+                "label_index": labels,
+            }
+        )
+
+    def _patient(self, path: Path) -> str:
+        found = self.patient_pattern.search(path.name)
+        return found.group() if found else path.relative_to(self.root).as_posix()

@@ -1,0 +1,142 @@
+"""The pool of unlabelled images: what a hospital's archive gives beside the images that somebody called normal.
+
+Methods with two distributions (arXiv 2206.03935) train on it. An experiment makes it of labelled images, so that the
+share of abnormal ones is known; their labels are then withheld from everything that trains.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from anomalib_xray.data.splits import POOL, SPARE
+from anomalib_xray.errors import XrayError
+
+logger = logging.getLogger(__name__)
+
+UNKNOWN = -1
+"""Label index of an image whose label is not known."""
+
+
+@dataclass(frozen=True)
+class UnlabelledPool:
+    """How large the pool of unlabelled images is, and how many of them are abnormal.
+
+    Args:
+        size: Number of images.
+        anomaly_rate: Share of abnormal images among them (0.6 in arXiv 2206.03935).
+        reserve: Share of the abnormal patients of validation and of test who are taken out of there for the pool. A
+            split whose training patients are all normal, such as MURA's, has no other abnormal images.
+        seed: Seed of the draw; it is independent of the split's seed and the model's.
+
+    Raises:
+        XrayError: The size is below 1, or a share is not between 0 and 1.
+    """
+
+    size: int
+    anomaly_rate: float = 0.6
+    reserve: float = 0.0
+    seed: int = 42
+
+    def __post_init__(self) -> None:
+        if self.size < 1:
+            msg = f"The pool's size is {self.size}: give at least 1 image, or no pool at all."
+            raise XrayError(msg)
+        for name in ("anomaly_rate", "reserve"):
+            if not 0 <= getattr(self, name) <= 1:
+                msg = f"The pool's {name} is {getattr(self, name)}, but it is a share: give 0 to 1."
+                raise XrayError(msg)
+
+    @property
+    def abnormal(self) -> int:
+        """Number of abnormal images."""
+        return round(self.size * self.anomaly_rate)
+
+
+def draw_pool(samples: pd.DataFrame, pool: UnlabelledPool) -> pd.DataFrame:
+    """Draws the pool by patient: none of its patients trains, validates or tests.
+
+    Normal images come from spare patients or, where the split has none, from training patients; abnormal ones from
+    spare and training patients and from the reserved share of those who validate and test.
+
+    Args:
+        samples: A samples table with splits; patients of the split ``spare`` are in no other one.
+        pool: Size and composition.
+
+    Returns:
+        A new samples table, in which the images drawn have the split ``pool``. Other images of their patients are left
+        out; reserved patients of whom nothing was drawn are ``spare``.
+
+    Raises:
+        XrayError: There are not enough images.
+    """
+    random = np.random.default_rng(pool.seed)
+    samples = _reserve(samples, pool.reserve, random)
+    spare = samples["split"] == SPARE
+    behind = samples[spare | (samples["split"] == "train")]
+    abnormal = take_images(_of_abnormal_patients(behind, True).query("label_index == 1"), pool.abnormal, random)
+    normal_patients = _of_abnormal_patients(behind, False).query("label_index == 0")
+    spare_normal = normal_patients[normal_patients["split"] == SPARE]
+    normal = take_images(normal_patients if spare_normal.empty else spare_normal, pool.size - pool.abnormal, random)
+    for kind, found, wanted in (
+        ("abnormal", abnormal, pool.abnormal),
+        ("normal", normal, pool.size - pool.abnormal),
+    ):
+        if len(found) < wanted:
+            msg = (
+                f"The pool of {pool.size} unlabelled images needs {wanted} {kind} ones, but only {len(found)} are in "
+                "nobody's validation or test; lower its size, change its anomaly_rate, or raise its reserve."
+            )
+            raise XrayError(msg)
+    drawn = samples.index.isin([*abnormal, *normal])
+    of_drawn = samples["patient"].isin(samples.loc[drawn, "patient"])
+    result = samples.assign(split=samples["split"].mask(drawn, POOL))[drawn | ~of_drawn].reset_index(drop=True)
+    logger.info("Pool: %d images, %d of them abnormal.", pool.size, pool.abnormal)
+    return result
+
+
+def take_images(images: pd.DataFrame, count: int, random: np.random.Generator) -> list[int]:
+    """Draws images patient by patient, so that as few patients as possible are used up.
+
+    Args:
+        images: Rows of a samples table.
+        count: Number of images.
+        random: Source of chance.
+
+    Returns:
+        Their index in the table, ``count`` or all if there are fewer.
+    """
+    patients = random.permutation(sorted(images["patient"].unique()))
+    place = {patient: number for number, patient in enumerate(patients)}
+    order = images.assign(place=images["patient"].map(place)).sort_values(["place", "image_path"])
+    return order.index[:count].tolist()
+
+
+def without_labels(samples: pd.DataFrame) -> pd.DataFrame:
+    """Withholds what an unlabelled image would not have.
+
+    Args:
+        samples: Rows of a samples table.
+
+    Returns:
+        The rows with unknown labels and no masks.
+    """
+    return samples.assign(label="unknown", label_index=UNKNOWN, mask_path="")
+
+
+def _of_abnormal_patients(samples: pd.DataFrame, wanted: bool) -> pd.DataFrame:
+    """Images of patients with, or else without, an abnormal image."""
+    abnormal = samples.groupby("patient")["label_index"].transform("max") == 1
+    return samples[abnormal == wanted]
+
+
+def _reserve(samples: pd.DataFrame, share: float, random: np.random.Generator) -> pd.DataFrame:
+    """Makes a share of the abnormal patients of validation and of test spare."""
+    reserved: list[str] = []
+    for split in ("val", "test"):
+        patients = sorted(samples.loc[(samples["split"] == split) & (samples["label_index"] == 1), "patient"].unique())
+        reserved += random.permutation(patients)[: round(share * len(patients))].tolist()
+    return samples.assign(split=samples["split"].mask(samples["patient"].isin(reserved), SPARE))

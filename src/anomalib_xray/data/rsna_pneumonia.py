@@ -1,0 +1,65 @@
+"""RSNA Pneumonia Detection Challenge: chests of adults, normal or with an opacity of the lung."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from anomalib_xray.data.chest import ChestDataModule, find_pictures, label_pictures, read_labels
+from anomalib_xray.data.sizes import SplitSizes
+
+CLASSES = "stage_2_detailed_class_info.csv"
+
+FOLDERS = ("stage_2_train_images", "train_png_512")
+"""Where the pictures are: as downloaded, DICOM, or as the code of arXiv 2206.03935 converts them."""
+
+LABELS = {"Normal": 0, "Lung Opacity": 1}
+"""Images of the third class, abnormal in another way than by an opacity, are not used, as published."""
+
+PUBLISHED = SplitSizes(train=3851, val_normal=200, val_abnormal=200, test_normal=1000, test_abnormal=1000)
+"""Sizes of arXiv 2206.03935, table 1; it has no validation, which takes images that its pool leaves over."""
+
+
+class RsnaPneumonia(ChestDataModule):
+    """Chests of the RSNA Pneumonia Detection Challenge 2018 (stage 2): 8,851 normal, 6,012 with an opacity.
+
+    Each image counts as a patient: whose images are whose was not published.
+
+    Args:
+        root: Folder with ``stage_2_detailed_class_info.csv``, and the pictures in ``stage_2_train_images`` (DICOM) or
+            ``train_png_512``.
+        sizes: Numbers of images of the splits; by default the published ones.
+        settings: Further settings of :class:`~anomalib_xray.data.chest.ChestDataModule`.
+
+    Raises:
+        XrayError: At setup, when the data set is missing, unusable or too small.
+    """
+
+    def __init__(
+        self,
+        root: str | Path = "datasets/rsna-pneumonia",
+        sizes: SplitSizes = PUBLISHED,
+        **settings: Any,  # noqa: ANN401  # resolved by the command line from the parent
+    ) -> None:
+        super().__init__(root=root, sizes=sizes, **settings)
+
+    def list_images(self) -> pd.DataFrame:
+        """Lists normal images and those with an opacity.
+
+        Returns:
+            Columns ``image_path``, ``patient``, ``study``, ``label_index``.
+
+        Raises:
+            XrayError: The data set is missing or unusable.
+        """
+        missing = (
+            f"The RSNA Pneumonia Detection Challenge is not at {self.root}: it needs {CLASSES} and the pictures in"
+            f" {' or '.join(FOLDERS)}; datasets/rsna_pneumonia/README.md says where to get it."
+        )
+        classes = read_labels(self.root / CLASSES, ["patientId", "class"], missing)
+        # An image has a row for each opacity.
+        classes = classes[classes["class"].isin(LABELS)].drop_duplicates("patientId").set_index("patientId")
+        pictures = find_pictures(self.root, FOLDERS, missing)
+        return label_pictures(classes["class"].map(LABELS), pictures, self.root / CLASSES)
