@@ -36,11 +36,18 @@ SETTINGS: dict[str, tuple[str, dict[str, Any]]] = {
     "Bae": ("bae", {}),
     "Bae, skip": ("bae", {"skip": True}),
     "Vae": ("vae", {}),
+    "ReconstructionAe": ("reconstruction_ae", {}),
+    "MemAe": ("mem_ae", {}),
+    "AeU": ("ae_u", {}),
+    "DualDistribution": ("dual_distribution", {}),
     "Dcgan": ("dcgan", {}),
     "Bigan": ("bigan", {"width": 16}),
     "AlphaGan": ("alphagan", {"width": 16}),
     "AnoGan": ("anogan", {}),
     "FAnoGan": ("fanogan", {}),
+    "DeepSvdd": ("deep_svdd", {}),
+    "Cae, SSIM": ("ae_ssim", {}),
+    "Bae, denoising": ("ae_denoising", {}),
 }
 """Configuration file and changed settings of each row."""
 

@@ -6,6 +6,7 @@ import torch
 
 from anomalib_xray.components import masked_mse_loss, masked_reconstruction_loss
 from anomalib_xray.components.losses import ReconstructionLoss
+from anomalib_xray.scores import dissimilarity
 
 
 def test_pixels_of_the_whole_batch_count_alike() -> None:
@@ -43,6 +44,33 @@ def test_error_of_choice_is_averaged_over_the_foreground(kind: ReconstructionLos
     }
     loss = masked_reconstruction_loss(*map(torch.from_numpy, (reconstruction, image, mask)), kind)
     assert float(loss) == pytest.approx(errors[kind][mask > 0].mean(), rel=1e-5)
+
+
+def test_structural_loss_is_the_mean_of_what_similarity_lacks_to_1() -> None:
+    random = np.random.default_rng(0)
+    image, reconstruction = random.random((2, 2, 1, 24, 24)).astype(np.float32)
+    mask = (random.random((2, 1, 24, 24)) < 0.5).astype(np.float32)
+    loss = masked_reconstruction_loss(*map(torch.from_numpy, (reconstruction, image, mask)), "ssim")
+    # the score is half of it; test_structural.py compares it with the published formula
+    lacking = 2 * dissimilarity(torch.from_numpy(image), torch.from_numpy(reconstruction)).numpy()
+    assert float(loss) == pytest.approx(lacking[mask > 0].mean(), rel=1e-5)
+
+
+def test_structural_loss_leads_to_the_image() -> None:
+    torch.manual_seed(0)
+    image = torch.rand(1, 1, 16, 16)
+    reconstruction = torch.full_like(image, 0.5).requires_grad_()
+    optimizer = torch.optim.Adam([reconstruction], lr=0.02)
+    losses = []
+    for _ in range(60):
+        optimizer.zero_grad()
+        loss = masked_reconstruction_loss(reconstruction, image, torch.ones_like(image), "ssim")
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[0] > 0.8
+    assert losses[-1] < 0.1
+    assert float((reconstruction - image).abs().mean()) < 0.1
 
 
 def test_cross_entropy_is_finite_in_half_precision_where_a_reconstruction_is_exactly_0_or_1() -> None:

@@ -45,6 +45,15 @@ def test_is_the_published_formula(images: tuple[torch.Tensor, torch.Tensor]) -> 
         np.testing.assert_allclose(found[index, 0, inside, inside], expected[inside, inside], rtol=1e-5, atol=1e-7)
 
 
+def test_window_and_range_are_those_that_are_asked_for(images: tuple[torch.Tensor, torch.Tensor]) -> None:
+    # the formula has no unit: scaled values with a scaled range give the same
+    torch.testing.assert_close(dissimilarity(images[0] * 6, images[1] * 6, value_range=6.0), dissimilarity(*images))
+    small = dissimilarity(*images, window=5)
+    assert not torch.allclose(small, dissimilarity(*images))
+    x, y = (image[:1, :, 10:15, 10:15] for image in images)  # what the window sees around the place 12, 12
+    torch.testing.assert_close(dissimilarity(x, y, window=5)[..., 2, 2], small[:1, :, 12, 12])
+
+
 def test_equal_images_have_none(images: tuple[torch.Tensor, torch.Tensor]) -> None:
     assert float(dissimilarity(images[0], images[0]).max()) < 1e-7
     assert float(dissimilarity(torch.zeros(1, 1, 16, 16), torch.zeros(1, 1, 16, 16)).max()) < 1e-5

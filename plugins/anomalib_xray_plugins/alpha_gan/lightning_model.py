@@ -14,13 +14,14 @@ from torch import Tensor, nn
 from torch.nn.functional import l1_loss
 
 from anomalib_xray.components import (
+    IMAGE_ERRORS,
     AdversarialLoss,
     GanModel,
+    ImageError,
     Latent,
     Schedule,
     check_soft_labels,
     draw,
-    evaluating,
     gradient_penalty,
 )
 from anomalib_xray.components.sagan import to_tanh_range
@@ -51,11 +52,14 @@ class AlphaGan(GanModel, AnomalibModule):
         attention: Whether encoder, generator and discriminator have self-attention.
         attention_pooling: Pooling of keys and values in self-attention; 1 as published, 2 costs a quarter.
         spectral_norm: Whether convolutions are spectrally normalised.
+        code_spectral_norm: Whether the code discriminator is spectrally normalised too.
         minibatch_discrimination: Whether the discriminator compares images with others of their batch.
         adversarial_loss: ``log`` (as published, where it is called hinge), ``hinge`` or ``wgan-gp``.
         gradient_penalty: Weight of the gradient penalty of ``wgan-gp``.
         soft_labels: Largest distance of the discriminator's labels from 0 and 1; with ``log`` only.
-        reconstruction_weight: Weight of the absolute reconstruction error in the losses of encoder and generator.
+        reconstruction_loss: Error of reconstructions in the losses of encoder and generator: ``l1`` (as published),
+            ``mse`` or ``smooth_l1``.
+        reconstruction_weight: Its weight (0.01 as published).
         ema_decay: Decay of the moving average of the generator's weights that evaluation uses; 0 for none.
         score: Score that becomes the predicted score: ``mse``, ``l1``, ``smooth_l1``, ``ssim``, ``gradient``, each also
             with ``_top_k``, ``discriminator``, ``code_discriminator``, ``discriminators_mean``, ``feature_matching``,
@@ -86,22 +90,24 @@ class AlphaGan(GanModel, AnomalibModule):
         equalize: bool = False,
         augmentation: Literal["default", "advanced"] | None = "default",
         width: int = 64,
-        latent_size: int = 100,
+        latent_size: int = 256,
         latent: Latent = "linear",
         attention: bool = True,
         attention_pooling: int = 2,
         spectral_norm: bool = True,
+        code_spectral_norm: bool = True,
         minibatch_discrimination: bool = True,
         adversarial_loss: AdversarialLoss = "hinge",
         gradient_penalty: float = 10.0,
         soft_labels: float = 0.0,
-        reconstruction_weight: float = 10.0,
+        reconstruction_loss: ImageError = "mse",
+        reconstruction_weight: float = 500.0,
         ema_decay: float = 0.0,
         score: str = "mse_top_k",
         extra_scores: list[str] | None = None,
-        top_k: float = 0.03,
+        top_k: float = 0.005,
         map_sigma: float = 1.0,
-        learning_rate: float = 2e-4,
+        learning_rate: float = 1e-3,
         discriminator_learning_rate: float = 2e-4,
         code_discriminator_learning_rate: float = 2e-4,
         betas: tuple[float, float] = (0.5, 0.999),
@@ -125,6 +131,7 @@ class AlphaGan(GanModel, AnomalibModule):
             attention,
             attention_pooling,
             spectral_norm,
+            code_spectral_norm,
             minibatch_discrimination,
             ema_decay,
             ReconstructionScorer(score, top_k, map_sigma, extra_scores),
@@ -143,29 +150,25 @@ class AlphaGan(GanModel, AnomalibModule):
     def training_step(self, batch: ImageBatch, *_: Any) -> None:  # noqa: ANN401
         """Updates encoder, generator, discriminator and code discriminator in turn.
 
-        Every player is updated on a forward pass of its own through the current weights of the others; codes and fakes
-        are handed on as data. The generator sees encoded and drawn codes in one batch, and the encoder learns through
-        the generator as evaluation uses it: batch statistics of the two kinds of codes differ, and running statistics
+        Every player is updated by its own loss through the current weights of the others; codes and fakes are handed on
+        as data. Encoder and generator share a forward pass, from which both gradients are taken before either moves.
+        The generator sees encoded and drawn codes in one batch: their batch statistics differ, and running statistics
         of batches of one kind each would fit neither.
         """
         model, weight = self.model, self.hparams["reconstruction_weight"]
+        error_of = IMAGE_ERRORS[self.hparams["reconstruction_loss"]]
         image = to_tanh_range(self.grey(batch))
         noise = torch.randn(len(image), model.latent_size, device=self.device)
 
-        self.turn_of("encoder")
+        self.turn_of("encoder", "generator")
         code = draw(*model.encoder(image))
-        with evaluating(model.generator):
-            reconstruction = model.generator(code)
-        encoder = encoder_loss(image, reconstruction, model.code_discriminator(code), weight)
-        self.update("encoder", encoder)
-        code = code.detach()
-
-        self.turn_of("generator")
         reconstruction, sample = model.generator(torch.cat([code, noise])).chunk(2)
         judged = model.discriminator(reconstruction), model.discriminator(sample)
-        generator = generator_step_loss(image, reconstruction, *judged, weight)
-        self.update("generator", generator)
-        reconstruction, sample = reconstruction.detach(), sample.detach()
+        error = error_of(reconstruction, image)
+        encoder = encoder_loss(error, model.code_discriminator(code), weight)
+        generator = generator_step_loss(error, *judged, weight)
+        self.update_together({"encoder": encoder, "generator": generator})
+        code, reconstruction, sample = code.detach(), reconstruction.detach(), sample.detach()
 
         self.turn_of("discriminator")
         real = model.discriminator(image, remember=True)

@@ -6,34 +6,29 @@ Source: Rosca et al. 2017 (1706.04987), section 4; arXiv 2001.10883, section 3.
 from __future__ import annotations
 
 from torch import Tensor
-from torch.nn.functional import l1_loss
 
 from anomalib_xray.components import AdversarialLoss, discriminator_loss, generator_loss
 
 
-def encoder_loss(image: Tensor, reconstruction: Tensor, code_logits: Tensor, weight: float) -> Tensor:
+def encoder_loss(error: Tensor, code_logits: Tensor, weight: float) -> Tensor:
     """``weight |x - x'| - log C(z') + log(1 - C(z'))``.
 
     Args:
-        image: ``(N, 1, S, S)`` in [-1, 1].
-        reconstruction: ``(N, 1, S, S)`` in [-1, 1].
+        error: Mean error of the reconstructions, a scalar; ``|x - x'|`` as published.
         code_logits: Code discriminator's logits of the encoder's codes, ``(N,)``.
         weight: Weight of the reconstruction (0.01 as published).
 
     Returns:
         Scalar.
     """
-    return weight * l1_loss(reconstruction, image) + generator_loss(code_logits)
+    return weight * error + generator_loss(code_logits)
 
 
-def generator_step_loss(
-    image: Tensor, reconstruction: Tensor, reconstruction_logits: Tensor, sample_logits: Tensor, weight: float
-) -> Tensor:
+def generator_step_loss(error: Tensor, reconstruction_logits: Tensor, sample_logits: Tensor, weight: float) -> Tensor:
     """``weight |x - x'|`` plus ``-log D + log(1 - D)`` of the reconstructions and of the samples.
 
     Args:
-        image: ``(N, 1, S, S)`` in [-1, 1].
-        reconstruction: ``(N, 1, S, S)`` in [-1, 1].
+        error: As in :func:`encoder_loss`.
         reconstruction_logits: Discriminator's logits of the reconstructions, ``(N,)``.
         sample_logits: Discriminator's logits of images generated from normal codes, ``(N,)``.
         weight: Weight of the reconstruction (0.01 as published).
@@ -42,7 +37,7 @@ def generator_step_loss(
         Scalar.
     """
     adversarial = generator_loss(reconstruction_logits) + generator_loss(sample_logits)
-    return weight * l1_loss(reconstruction, image) + adversarial
+    return weight * error + adversarial
 
 
 def image_discriminator_loss(

@@ -95,15 +95,17 @@ class CodeDiscriminator(nn.Sequential):
 
     Args:
         latent_size: Length Z of the code; the hidden layers have Z/2 and Z/4 units.
+        spectral: Whether all layers are spectrally normalised. Without it the encoder, whose loss has no bound, may
+            drive its codes and the logits ever further, and forgets the image over it.
     """
 
-    def __init__(self, latent_size: int) -> None:
+    def __init__(self, latent_size: int, spectral: bool = False) -> None:
         half, quarter = latent_size // 2, latent_size // 4
         super().__init__(
-            nn.Linear(latent_size, half),
+            maybe_spectral(nn.Linear(latent_size, half), spectral),
             nn.LeakyReLU(0.1),
-            nn.Linear(half, quarter),
+            maybe_spectral(nn.Linear(half, quarter), spectral),
             nn.LeakyReLU(0.1),
-            nn.Linear(quarter, 1),
+            maybe_spectral(nn.Linear(quarter, 1), spectral),
             nn.Flatten(0),
         )

@@ -42,6 +42,7 @@ class AlphaGanModel(nn.Module):
         attention: Whether there is self-attention.
         attention_pooling: Pooling of keys and values in self-attention (1 as published).
         spectral_norm: Whether convolutions are spectrally normalised.
+        code_spectral_norm: Whether the code discriminator is spectrally normalised.
         minibatch_discrimination: Whether the discriminator compares images with others of their batch.
         ema_decay: Decay of the generator's moving average, 0 for none.
         scorer: Computes scores and map from the reconstruction; the default scorer if left out.
@@ -56,6 +57,7 @@ class AlphaGanModel(nn.Module):
         attention: bool = True,
         attention_pooling: int = 2,
         spectral_norm: bool = True,
+        code_spectral_norm: bool = True,
         minibatch_discrimination: bool = True,
         ema_decay: float = 0.0,
         scorer: ReconstructionScorer | None = None,
@@ -68,10 +70,15 @@ class AlphaGanModel(nn.Module):
         self.encoder = Encoder(trunk(), latent_size, latent)
         self.generator = Generator(image_size, width, latent_size, attention, attention_pooling, spectral_norm)
         self.discriminator = Discriminator(trunk(), minibatch_discrimination, spectral_norm)
-        self.code_discriminator = CodeDiscriminator(latent_size)
+        self.code_discriminator = CodeDiscriminator(latent_size, code_spectral_norm)
         self.average = moving_average(self.generator, ema_decay)
         self.latent_size = latent_size
         self.scorer = scorer or ReconstructionScorer("mse_top_k", 0.03, 1.0)
+
+    def latent(self, image: Tensor) -> Tensor:
+        """Mean codes ``(N, Z)`` of images ``(N, 1, S, S)`` in [0, 1]."""
+        mean: Tensor = self.encoder(to_tanh_range(image))[0]
+        return mean
 
     def reconstruct(self, image: Tensor) -> Tensor:
         """Encodes and generates as evaluation does, ``(N, 1, S, S)`` in [0, 1] to the same."""

@@ -160,6 +160,10 @@ class BaeModel(nn.Module):
         code, _ = self.code(features)
         return code, wholes
 
+    def latent(self, image: Tensor) -> Tensor:
+        """Codes ``(N, Z, h, w)`` of images ``(N, 1, S, S)`` in [0, 1]."""
+        return self.encode(image)[0]
+
     def reconstruct(self, image: Tensor) -> Tensor:
         """Encodes and decodes.
 

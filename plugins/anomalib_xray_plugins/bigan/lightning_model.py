@@ -14,8 +14,10 @@ from torch import Tensor, nn
 from torch.nn.functional import l1_loss
 
 from anomalib_xray.components import (
+    IMAGE_ERRORS,
     AdversarialLoss,
     GanModel,
+    ImageError,
     NoiseSchedule,
     Schedule,
     add_noise,
@@ -55,7 +57,9 @@ class Bigan(GanModel, AnomalibModule):
         soft_labels: Largest distance of the discriminator's labels from 0 and 1; with ``log`` only.
         instance_noise: Scale of the noise on the images that the discriminator sees; 0 for none.
         noise_schedule: How the noise fades: ``linear``, or ``published`` (whose scale is 0.01).
-        reconstruction_weight: Weight of ``|x - G(E(x))|`` in the loss of encoder and generator; 0 as published.
+        reconstruction_loss: Error of ``G(E(x))`` in the loss of encoder and generator: ``mse``, ``l1`` or
+            ``smooth_l1``.
+        reconstruction_weight: Its weight; 0 as published.
         ema_decay: Decay of the moving averages of generator and encoder that evaluation uses; 0 for none.
         score: Score that becomes the predicted score: ``mse``, ``l1``, ``smooth_l1``, ``ssim``, ``gradient``, each also
             with ``_top_k``, ``discriminator``, ``feature_matching``, ``feature_matching_signed``, ``latent_distance``
@@ -87,7 +91,7 @@ class Bigan(GanModel, AnomalibModule):
         equalize: bool = False,
         augmentation: Literal["default", "advanced"] | None = "default",
         width: int = 64,
-        latent_size: int = 100,
+        latent_size: int = 256,
         attention: bool = True,
         attention_pooling: int = 2,
         spectral_norm: bool = True,
@@ -96,14 +100,15 @@ class Bigan(GanModel, AnomalibModule):
         soft_labels: float = 0.0,
         instance_noise: float = 0.1,
         noise_schedule: NoiseSchedule = "linear",
-        reconstruction_weight: float = 10.0,
+        reconstruction_loss: ImageError = "mse",
+        reconstruction_weight: float = 100.0,
         ema_decay: float = 0.0,
         score: str = "mse_top_k",
         extra_scores: list[str] | None = None,
         feature_weight: float = 0.1,
-        top_k: float = 0.03,
+        top_k: float = 0.005,
         map_sigma: float = 1.0,
-        learning_rate: float = 2e-4,
+        learning_rate: float = 1e-3,
         discriminator_learning_rate: float = 2e-4,
         betas: tuple[float, float] = (0.5, 0.999),
         schedule: Schedule = "constant",
@@ -157,7 +162,8 @@ class Bigan(GanModel, AnomalibModule):
         encoder = encoder_loss(model.discriminator(add_noise(image, noise), code), kind)
         generator = pair_generator_loss(model.discriminator(add_noise(sample, noise), drawn), kind)
         errors = {} if reconstruction is None else {"reconstruction_l1": l1_loss(reconstruction, image)}
-        self.update("generator", encoder + generator + sum(weight * error for error in errors.values()))
+        error = 0.0 if reconstruction is None else IMAGE_ERRORS[hparams["reconstruction_loss"]](reconstruction, image)
+        self.update("generator", encoder + generator + weight * error)
         code, sample = code.detach(), sample.detach()
 
         self.turn_of("discriminator")

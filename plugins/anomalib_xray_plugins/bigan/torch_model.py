@@ -80,6 +80,10 @@ class BiganModel(nn.Module):
         code: Tensor = encoder(image)
         return code
 
+    def latent(self, image: Tensor) -> Tensor:
+        """Codes ``(N, Z)`` of images ``(N, 1, S, S)`` in [0, 1], as evaluation encodes."""
+        return self.encode(to_tanh_range(image))
+
     def reconstruct(self, image: Tensor) -> Tensor:
         """Encodes and generates as evaluation does, ``(N, 1, S, S)`` in [0, 1] to the same."""
         return to_unit_range(generator_of(self)(self.encode(to_tanh_range(image))))

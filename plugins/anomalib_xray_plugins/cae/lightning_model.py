@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from collections.abc import Sequence
+from typing import Literal
 
-from anomalib.data import ImageBatch
 from anomalib.metrics import Evaluator
 from anomalib.models import AnomalibModule
 from anomalib.visualization import Visualizer
-from torch import Tensor, nn, optim
+from torch import nn
 
-from anomalib_xray.components import RadiographModel, Schedule, masked_mse_loss
+from anomalib_xray.components import AutoencoderLoss, AutoencoderModel, NoiseKind, Schedule
 from anomalib_xray.errors import XrayError
-from anomalib_xray.scores import EXTRA_SCORES, RECONSTRUCTION_SCORES, ReconstructionScorer, foreground
 from anomalib_xray_plugins.cae.torch_model import CaeModel, Output
-
-SCORES = (*RECONSTRUCTION_SCORES, *EXTRA_SCORES)
-"""Scores that the model can compute."""
 
 LEVELS_AT_MOST = 5
 """Halvings that leave a bottleneck of 2 x 2 at the smallest image size."""
 
 
-class Cae(RadiographModel, AnomalibModule):
-    """Convolutional autoencoder trained on normal radiographs with a masked mean squared error.
+class Cae(AutoencoderModel, AnomalibModule):
+    """Convolutional autoencoder trained on normal radiographs with a masked error, the squared one as published.
 
     What it cannot reconstruct is unusual. Source: arXiv 2001.10883, section 3.
 
@@ -35,9 +31,17 @@ class Cae(RadiographModel, AnomalibModule):
         latent_channels: Channels of the bottleneck.
         levels: Halvings between the image and the bottleneck, 1 to 5; 5 as published.
         output: Last activation: ``sigmoid``, or ``relu_tanh`` as published.
-        score: Score that becomes the predicted score: ``mse``, ``l1``, ``smooth_l1``, ``ssim`` or ``gradient``, each
-            also with ``_top_k``.
-        extra_scores: Errors whose scores are computed besides: ``ssim``, ``gradient``.
+        reconstruction_loss: Error that training lowers: ``mse``, ``l1``, ``smooth_l1``, ``ssim`` (1 - SSIM), or
+            ``perceptual``, the relative difference of a frozen backbone's features.
+        perceptual_backbone: Network of timm whose features the loss or score ``perceptual`` compares.
+        perceptual_layers: Which of its feature maps, in rising order from 0.
+        perceptual_weights: File with weights of this network, read when training starts; none leaves them random.
+        noise: Standard deviation of the noise on the foreground of what the network sees in training, in units of the
+            image's range; 0 for none. The target stays clean.
+        noise_kind: ``coarse``, drawn on 16 x 16 points and upsampled, or ``pixel``.
+        score: Score that becomes the predicted score: ``mse``, ``l1``, ``smooth_l1``, ``ssim``, ``gradient`` or
+            ``perceptual``, each also with ``_top_k``.
+        extra_scores: Errors whose scores are computed besides: ``ssim``, ``gradient``, ``perceptual``.
         top_k: Pixels of the top-k scores: a number, or a fraction of the foreground if below 1.
         map_sigma: Smoothing of the anomaly map, in pixels of the network's input.
         learning_rate: Learning rate of Adam.
@@ -62,6 +66,12 @@ class Cae(RadiographModel, AnomalibModule):
         latent_channels: int = 512,
         levels: int = 5,
         output: Output = "sigmoid",
+        reconstruction_loss: AutoencoderLoss = "mse",
+        perceptual_backbone: str = "resnet18",
+        perceptual_layers: Sequence[int] = (1, 2, 3),
+        perceptual_weights: str | None = None,
+        noise: float = 0.0,
+        noise_kind: NoiseKind = "coarse",
         score: str = "mse_top_k",
         extra_scores: list[str] | None = None,
         top_k: float = 0.03,
@@ -78,27 +88,8 @@ class Cae(RadiographModel, AnomalibModule):
         super().__init__(
             pre_processor=pre_processor, post_processor=post_processor, evaluator=evaluator, visualizer=visualizer
         )
-        self.start(SCORES)
+        self.start()
         if not 1 <= levels <= LEVELS_AT_MOST:
             msg = f"levels is {levels}, but an autoencoder of radiographs has 1 to {LEVELS_AT_MOST}."
             raise XrayError(msg)
-        self.learning_rate = learning_rate
-        self.weight_decay = weight_decay
-        self.model: CaeModel = CaeModel(
-            width, latent_channels, levels, output, ReconstructionScorer(score, top_k, map_sigma, extra_scores)
-        )
-
-    def training_step(self, batch: ImageBatch, *_: Any) -> Tensor:  # noqa: ANN401
-        """Lowers the masked mean squared error."""
-        image = self.grey(batch)
-        loss = masked_mse_loss(self.model(batch.image), image, foreground(image))
-        self.log_losses({"loss": loss}, len(image))
-        return loss
-
-    def pictures(self, image: Tensor) -> dict[str, Tensor]:
-        """Images and their reconstructions, in turn by rows."""
-        return self.reconstruction_rows(image, self.model.reconstruct(image))
-
-    def configure_optimizers(self) -> Any:  # noqa: ANN401  # Lightning's union of forms
-        """Adam, with the schedule of the settings."""
-        return self.with_schedule(optim.Adam(self.parameters(), lr=self.learning_rate, weight_decay=self.weight_decay))
+        self.model: CaeModel = CaeModel(width, latent_channels, levels, output, self.make_scorer())

@@ -71,6 +71,11 @@ class CaeModel(nn.Module):
         # Convolutions with few channels on large maps run faster with channels last.
         self.to(memory_format=torch.channels_last)
 
+    def latent(self, image: Tensor) -> Tensor:
+        """Codes ``(N, Z, h, w)`` of images ``(N, 1, S, S)`` in [0, 1]."""
+        code: Tensor = self.encoder(image.contiguous(memory_format=torch.channels_last))
+        return code
+
     def reconstruct(self, image: Tensor) -> Tensor:
         """Encodes and decodes.
 
@@ -80,7 +85,7 @@ class CaeModel(nn.Module):
         Returns:
             ``(N, 1, S, S)`` in [0, 1].
         """
-        reconstruction: Tensor = self.decoder(self.encoder(image.contiguous(memory_format=torch.channels_last)))
+        reconstruction: Tensor = self.decoder(self.latent(image))
         return reconstruction
 
     def forward(self, batch: Tensor) -> Tensor | ScoredBatch:

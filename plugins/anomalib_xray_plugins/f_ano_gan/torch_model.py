@@ -68,6 +68,11 @@ class FAnoGanModel(nn.Module):
         self.has_probabilities = adversarial_loss != "wgan-gp"
         self.scorer = scorer or ReconstructionScorer("anogan", 0.03, 1.0)
 
+    def latent(self, image: Tensor) -> Tensor:
+        """Codes ``(N, Z)`` of images ``(N, 1, S, S)`` in [0, 1]."""
+        code: Tensor = self.encoder(to_tanh_range(image))
+        return code
+
     def reconstruct(self, image: Tensor) -> Tensor:
         """Encodes and generates as evaluation does, ``(N, 1, S, S)`` in [0, 1] to the same."""
         return to_unit_range(generator_of(self)(self.encoder(to_tanh_range(image))))

@@ -39,7 +39,8 @@ class Vae(RadiographModel, AnomalibModule):
         augmentation: Augmentation in training: ``default``, ``advanced`` or none.
         width: Channels of the first level; every level doubles them.
         latent_size: Length of the code.
-        reconstruction_loss: Error of the reconstruction: ``mse``, ``l1``, ``smooth_l1``, or ``bce`` as published.
+        reconstruction_loss: Error of the reconstruction: ``mse``, ``l1``, ``smooth_l1``, ``ssim`` (1 - SSIM), or
+            ``bce`` as published.
         masked: Whether the loss counts the foreground only; not as published.
         beta: Weight of the divergence.
         divergence: Scale of the divergence: ``pixels``, divided by the number of pixels that count, or ``sum`` over

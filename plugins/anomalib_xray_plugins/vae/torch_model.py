@@ -93,6 +93,10 @@ class VaeModel(nn.Module):
         mean, deviation = self.head(self.encoder(image))
         return mean, deviation
 
+    def latent(self, image: Tensor) -> Tensor:
+        """Mean codes ``(N, Z)`` of images ``(N, 1, S, S)`` in [0, 1]."""
+        return self.encode(image)[0]
+
     def reconstruct(self, image: Tensor) -> Tensor:
         """Decodes the mean code, ``(N, 1, S, S)`` in [0, 1] to the same."""
         mean, _ = self.encode(image)

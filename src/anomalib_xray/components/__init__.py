@@ -9,22 +9,45 @@ from anomalib_xray.components.adversarial import (
     passing_loss,
 )
 from anomalib_xray.components.attention import SelfAttention
+from anomalib_xray.components.autoencoder import AUTOENCODER_SCORES, AutoencoderLoss, AutoencoderModel
 from anomalib_xray.components.average import moving_average
+from anomalib_xray.components.backbone import Backbone
+from anomalib_xray.components.fitted_model import FittedModel
+from anomalib_xray.components.frozen_backbone import FrozenBackbone
 from anomalib_xray.components.gan import GanModel, evaluating, generator_of
+from anomalib_xray.components.input_noise import NoiseKind, input_noise
 from anomalib_xray.components.instance_noise import NoiseSchedule, add_noise, instance_noise_level
-from anomalib_xray.components.latent import GaussianHead, Latent, draw
-from anomalib_xray.components.losses import ReconstructionLoss, masked_mse_loss, masked_reconstruction_loss
+from anomalib_xray.components.latent import GaussianHead, HasLatent, Latent, draw
+from anomalib_xray.components.losses import (
+    IMAGE_ERRORS,
+    ImageError,
+    ReconstructionLoss,
+    masked_mse_loss,
+    masked_reconstruction_loss,
+)
 from anomalib_xray.components.minibatch_discrimination import MinibatchDiscrimination
+from anomalib_xray.components.perceptual import PerceptualError
 from anomalib_xray.components.radiograph_model import RadiographModel
 from anomalib_xray.components.schedule import Schedule
 
 __all__ = [
+    "AUTOENCODER_SCORES",
+    "IMAGE_ERRORS",
     "AdversarialLoss",
+    "AutoencoderLoss",
+    "AutoencoderModel",
+    "Backbone",
+    "FittedModel",
+    "FrozenBackbone",
     "GanModel",
     "GaussianHead",
+    "HasLatent",
+    "ImageError",
     "Latent",
     "MinibatchDiscrimination",
+    "NoiseKind",
     "NoiseSchedule",
+    "PerceptualError",
     "RadiographModel",
     "ReconstructionLoss",
     "Schedule",
@@ -37,6 +60,7 @@ __all__ = [
     "generator_loss",
     "generator_of",
     "gradient_penalty",
+    "input_noise",
     "instance_noise_level",
     "masked_mse_loss",
     "masked_reconstruction_loss",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +11,22 @@ Latent = Literal["linear", "tanh"]
 
 LOG_VARIANCE = 10.0
 """Log-variances are kept within +- this, so that their exponential is finite."""
+
+
+@runtime_checkable
+class HasLatent(Protocol):
+    """A network whose code of an image others can use, such as a detector of unusual codes."""
+
+    def latent(self, image: Tensor) -> Tensor:
+        """Encodes as evaluation does, without a random draw.
+
+        Args:
+            image: ``(N, 1, S, S)`` in [0, 1].
+
+        Returns:
+            Codes ``(N, Z)``, or ``(N, Z, h, w)`` where they have places.
+        """
+        ...
 
 
 class GaussianHead(nn.Module):

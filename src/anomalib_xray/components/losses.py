@@ -8,9 +8,13 @@ import torch
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy, l1_loss, mse_loss, smooth_l1_loss
 
-ReconstructionLoss = Literal["bce", "mse", "l1", "smooth_l1"]
+from anomalib_xray.scores.structural import dissimilarity
 
-ERRORS = {"mse": mse_loss, "l1": l1_loss, "smooth_l1": smooth_l1_loss}
+ImageError = Literal["mse", "l1", "smooth_l1"]
+
+ReconstructionLoss = Literal["bce", "mse", "l1", "smooth_l1", "ssim"]
+
+IMAGE_ERRORS = {"mse": mse_loss, "l1": l1_loss, "smooth_l1": smooth_l1_loss}
 """Errors that are computed in any precision."""
 
 
@@ -41,7 +45,8 @@ def masked_reconstruction_loss(
         image: ``(N, 1, H, W)`` in [0, 1].
         mask: 1 where pixels count and 0 elsewhere, ``(N, 1, H, W)``.
         kind: ``mse``; ``l1``, the absolute error; ``smooth_l1``, half the squared one for values in [0, 1]; ``bce``,
-            the binary cross-entropy with the image as probability, whose minimum is not 0 but the image's entropy.
+            the binary cross-entropy with the image as probability, whose minimum is not 0 but the image's entropy;
+            ``ssim``, 1 - SSIM (Bergmann et al. 2019, 1807.02011), in [0, 2].
 
     Returns:
         Scalar; 0 for a batch without foreground.
@@ -50,6 +55,8 @@ def masked_reconstruction_loss(
         # Not defined in half precision, where a reconstruction can be exactly 1.
         with torch.autocast(image.device.type, enabled=False):
             error = binary_cross_entropy(reconstruction.float(), image.float(), reduction="none")
+    elif kind == "ssim":
+        error = 2 * dissimilarity(image, reconstruction)
     else:
-        error = ERRORS[kind](reconstruction, image, reduction="none")
+        error = IMAGE_ERRORS[kind](reconstruction, image, reduction="none")
     return (error * mask).sum() / mask.sum().clamp(min=1)

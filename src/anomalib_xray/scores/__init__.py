@@ -8,6 +8,7 @@ from anomalib_xray.scores.foreground import foreground
 from anomalib_xray.scores.gradient import error_gradient
 from anomalib_xray.scores.latent import kl_divergence, kld_score, latent_distance
 from anomalib_xray.scores.output import ScoredBatch
+from anomalib_xray.scores.perceptual import enlarged_mean, relative_feature_errors
 from anomalib_xray.scores.reconstruction import (
     RECONSTRUCTION_SCORES,
     error_scores,
@@ -16,12 +17,13 @@ from anomalib_xray.scores.reconstruction import (
     reconstruction_errors,
     reconstruction_scores,
 )
-from anomalib_xray.scores.scorer import EXTRA_SCORES, ReconstructionScorer
+from anomalib_xray.scores.scorer import EXTRA_SCORES, PERCEPTUAL_SCORES, ReconstructionScorer
 from anomalib_xray.scores.structural import dissimilarity
 from anomalib_xray.scores.table import ScoreTable, score_metrics
 
 __all__ = [
     "EXTRA_SCORES",
+    "PERCEPTUAL_SCORES",
     "RECONSTRUCTION_SCORES",
     "ReconstructionScorer",
     "ScoreTable",
@@ -30,6 +32,7 @@ __all__ = [
     "anogan_score",
     "discriminator_score",
     "dissimilarity",
+    "enlarged_mean",
     "error_gradient",
     "error_scores",
     "feature_matching",
@@ -42,5 +45,6 @@ __all__ = [
     "masked_top_k_mean",
     "reconstruction_errors",
     "reconstruction_scores",
+    "relative_feature_errors",
     "score_metrics",
 ]

@@ -21,6 +21,9 @@ EXTRA_ERRORS = ("ssim", "gradient")
 EXTRA_SCORES = tuple(name + ending for name in EXTRA_ERRORS for ending in ("", TOP_K))
 """Scores of these errors."""
 
+PERCEPTUAL_SCORES = ("perceptual", "perceptual" + TOP_K)
+"""Scores of a model whose scorer has a network for the error ``perceptual``."""
+
 
 class ReconstructionScorer(nn.Module):
     """Computes the scores and the map of a model that reconstructs.
@@ -32,19 +35,31 @@ class ReconstructionScorer(nn.Module):
         score: Name of the score that becomes the predicted score.
         top_k: See :func:`~anomalib_xray.scores.masked_top_k_mean`.
         map_sigma: Smoothing of the map, in pixels of the network's input.
-        extra_scores: Errors out of :data:`EXTRA_ERRORS` whose scores are computed besides.
+        extra_scores: Errors out of :data:`EXTRA_ERRORS`, and of the networks', whose scores are computed besides.
+        networks: Builds the networks of further errors, by name: modules that give an error of each pixel, ``(N, 1, H,
+            W)``, of images and reconstructions. Only those that are asked for are built.
 
     Raises:
         XrayError: An extra score is unknown.
     """
 
-    def __init__(self, score: str, top_k: float, map_sigma: float, extra_scores: Sequence[str] | None = None) -> None:
+    def __init__(
+        self,
+        score: str,
+        top_k: float,
+        map_sigma: float,
+        extra_scores: Sequence[str] | None = None,
+        networks: Mapping[str, Callable[[], nn.Module]] | None = None,
+    ) -> None:
         super().__init__()
-        self.extra_errors = {*(extra_scores or ()), score.removesuffix(TOP_K)} & set(EXTRA_ERRORS)
+        networks = networks or {}
+        possible = (*EXTRA_ERRORS, *networks)
+        self.extra_errors = {*(extra_scores or ()), score.removesuffix(TOP_K)} & set(possible)
         unknown = sorted(set(extra_scores or ()) - self.extra_errors)
         if unknown:
-            msg = f"extra_scores names {', '.join(unknown)}, but these can be added: {', '.join(EXTRA_ERRORS)}."
+            msg = f"extra_scores names {', '.join(unknown)}, but these can be added: {', '.join(possible)}."
             raise XrayError(msg)
+        self.networks = nn.ModuleDict({name: make() for name, make in networks.items() if name in self.extra_errors})
         self.score = score
         self.top_k = top_k
         self.anomaly_map = SmoothedErrorMap(map_sigma)
@@ -82,6 +97,8 @@ class ReconstructionScorer(nn.Module):
                     f"The score {self.score} needs a gradient, which an exported model cannot compute; choose another."
                 )
                 raise XrayError(msg)
+        for name, network in self.networks.items():
+            errors[name] = network(image, reconstruction)
         scores = error_scores(errors, mask, self.top_k)
         scores.update(others or {})
         shown = errors.get(self.score.removesuffix(TOP_K), errors["mse"])

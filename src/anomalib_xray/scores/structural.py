@@ -9,19 +9,20 @@ WINDOW = 11
 """Side of the window, in pixels, as in Wang et al. 2004."""
 
 
-def dissimilarity(image: Tensor, reconstruction: Tensor) -> Tensor:
+def dissimilarity(image: Tensor, reconstruction: Tensor, window: int = WINDOW, value_range: float = 1.0) -> Tensor:
     """``(1 - SSIM) / 2`` at each pixel: 0 where the surroundings agree, 1 where they are opposite.
 
     Source: Wang et al. 2004, "Image quality assessment: from error visibility to structural similarity"; as anomaly
-        score
-    of autoencoders Bergmann et al. 2019 (1807.02011).
+    score of autoencoders Bergmann et al. 2019 (1807.02011).
 
     Args:
-        image: Radiographs, values in [0, 1], ``(N, 1, H, W)``.
+        image: Radiographs, values in [0, 1], or feature maps of another range, ``(N, C, H, W)``.
         reconstruction: Their reconstructions, same range and shape.
+        window: Side of the window, odd and below twice the side of the maps.
+        value_range: Width of the range of values, to which the constants of the formula are set.
 
     Returns:
-        In [0, 1], ``(N, 1, H, W)``.
+        In [0, 1], ``(N, C, H, W)``, each channel on its own.
     """
-    found: Tensor = (1 - ssim(image, reconstruction, WINDOW)).clamp(0, 2) / 2
+    found: Tensor = (1 - ssim(image, reconstruction, window, value_range)).clamp(0, 2) / 2
     return found

@@ -58,7 +58,7 @@ class ContractBase:
 
     model: ClassVar[type[AnomalibModule]]
     settings: ClassVar[Mapping[str, Any]] = {}
-    falling_loss: ClassVar[str] = "train_loss"
+    falling_loss: ClassVar[str | None] = "train_loss"
     steps: ClassVar[int] = 20
     exportable: ClassVar[bool] = True
 

@@ -20,7 +20,7 @@ class ModelContract(DiscoveryContract, TrainingContract, ScoringContract, Storag
         model: The plugin's class.
         settings: Arguments of its constructor; small ones, so that a step takes milliseconds.
         falling_loss: Logged loss that must fall within ``steps`` steps on one batch. An adversarial loss need not
-            fall: name the reconstruction's.
+            fall: name the reconstruction's. ``None`` for a model that is fitted without one.
         steps: Number of these steps.
         exportable: Whether the model can be exported. One that cannot, for example because it needs a gradient to
             score, must refuse with an :class:`~anomalib_xray.errors.XrayError` that names it, and write nothing.

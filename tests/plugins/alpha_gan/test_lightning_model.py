@@ -52,7 +52,7 @@ def one_step(
     steps = [Turn(model, turns, optimizer) for optimizer in optimizers or [None] * len(PLAYERS)]
     monkeypatch.setattr(model, "optimizers", lambda: steps)
     monkeypatch.setattr(model, "lr_schedulers", lambda: None)
-    monkeypatch.setattr(model, "manual_backward", lambda loss: loss.backward())
+    monkeypatch.setattr(model, "manual_backward", lambda loss, **settings: loss.backward(**settings))
     monkeypatch.setattr(model, "log_losses", lambda losses, _: logged.update(losses))
     model.train().training_step(batch())
     return turns, logged
@@ -80,7 +80,9 @@ def test_gradients_reach_only_the_player_whose_turn_it_is(
 ) -> None:
     model = small(**settings)
     turns, logged = one_step(model, monkeypatch)
-    assert turns == [{other: other == player for other in PLAYERS} for player in PLAYERS]
+    together = dict(zip(PLAYERS, (True, True, False, False), strict=True))
+    alone = [{other: other == player for other in PLAYERS} for player in PLAYERS[2:]]
+    assert turns == [together, together, *alone]
     assert {f"{player}_loss" for player in PLAYERS} < logged.keys()
     assert all(loss.isfinite() for loss in logged.values())
     minibatch = model.model.discriminator.minibatch
@@ -97,7 +99,8 @@ def test_gradients_reach_only_the_player_whose_turn_it_is(
         ({}, "SelfAttention", True),
         ({"attention": False}, "SelfAttention", False),
         ({}, "_SpectralNorm", True),
-        ({"spectral_norm": False}, "_SpectralNorm", False),
+        ({"spectral_norm": False}, "_SpectralNorm", True),
+        ({"spectral_norm": False, "code_spectral_norm": False}, "_SpectralNorm", False),
         ({}, "MinibatchDiscrimination", True),
         ({"minibatch_discrimination": False}, "MinibatchDiscrimination", False),
         ({}, "AveragedModel", False),
@@ -107,6 +110,36 @@ def test_gradients_reach_only_the_player_whose_turn_it_is(
 )
 def test_options_add_and_remove_their_parts(settings: dict[str, Any], kind: str, present: bool) -> None:
     assert (kind in {type(part).__name__ for part in small(**settings).model.modules()}) == present
+
+
+class Gradients(optim.SGD):
+    """Notes the gradients with which it is asked to step, and leaves the weights."""
+
+    def step(self, closure: Any = None) -> None:  # type: ignore[override]  # the parent's form is overloaded
+        del closure
+        self.found = [weight.grad.clone() for group in self.param_groups for weight in group["params"]]
+
+
+def test_encoder_and_generator_follow_their_own_loss_through_one_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = small(spectral_norm=False, code_spectral_norm=False, minibatch_discrimination=False)
+    network, image = model.model.train(), 2 * batch().image.mean(1, keepdim=True) - 1
+    optimizers = [Gradients(getattr(network, player).parameters(), lr=1.0) for player in PLAYERS]
+    torch.manual_seed(3)
+    one_step(model, monkeypatch, list(optimizers))
+    model.on_train_epoch_end()
+
+    torch.manual_seed(3)
+    noise = torch.randn(4, 16)
+    mean, deviation = network.encoder(image)
+    code = mean + deviation * torch.randn(4, 16)
+    generated = network.generator(torch.cat([code, noise]))
+    error = 500 * (generated[:4] - image).square().mean()
+    of_encoder = error - network.code_discriminator(code).mean()
+    of_generator = error - network.discriminator(generated[:4]).mean() - network.discriminator(generated[4:]).mean()
+    for optimizer, loss, player in zip(optimizers, (of_encoder, of_generator), PLAYERS, strict=False):
+        expected = torch.autograd.grad(loss, list(getattr(network, player).parameters()), retain_graph=True)
+        for gradient, wanted in zip(optimizer.found, expected, strict=True):
+            torch.testing.assert_close(gradient, wanted, rtol=1e-4, atol=1e-6)
 
 
 def test_penalty_is_weighted_and_added_to_both_discriminators(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -164,12 +197,12 @@ def test_schedule_lowers_every_players_rate(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(model, "_trainer", SimpleNamespace(max_epochs=10))
     made = model.configure_optimizers()
     assert len(made) == len(PLAYERS)
-    for one in made:
+    for one, rate in zip(made, (1e-3, 1e-3, 2e-4, 2e-4), strict=True):
         optimizer, scheduler = one["optimizer"], one["lr_scheduler"]["scheduler"]
         for _ in range(10):
             optimizer.step()
             scheduler.step()
-        assert optimizer.param_groups[0]["lr"] == pytest.approx(2e-4 / 100)
+        assert optimizer.param_groups[0]["lr"] == pytest.approx(rate / 100)
 
 
 def test_each_player_has_its_optimizer() -> None:

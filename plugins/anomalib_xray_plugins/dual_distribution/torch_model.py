@@ -1,0 +1,105 @@
+"""The two ensembles as one module, and how they score."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from anomalib_xray.components.fc_autoencoder import FcAutoencoder
+from anomalib_xray.components.sagan import to_tanh_range
+from anomalib_xray.scores import ScoredBatch, SmoothedErrorMap, error_scores, foreground
+from anomalib_xray_plugins.dual_distribution.discrepancy import DISCREPANCIES, discrepancies
+from anomalib_xray_plugins.dual_distribution.refinement import REFINED_MAPS, Refinement, Refiner
+
+LARGEST_SEED = 2**31 - 1
+
+
+class DualDistributionModel(nn.Module):
+    """Modules A and B, each K networks, and the refinement.
+
+    The networks lie side by side instead of in one stack of weights: on a CPU grouped convolutions, products of batches
+    of matrices and ``vmap`` all take longer than one network after the other (``benchmarks/ensemble.py``).
+
+    Args:
+        make_network: Makes one network; called 2K times, each time under a seed of its own.
+        members: Number K of networks in each module (3 as published).
+        refinement: Whether there is a refinement, and of which maps.
+        refinement_width: See :class:`~anomalib_xray_plugins.dual_distribution.refinement.Refiner`.
+        masked: Whether scores average over the foreground instead of the whole image.
+        score: Name of the score that becomes the predicted score.
+        top_k: See :func:`~anomalib_xray.scores.masked_top_k_mean`.
+        map_sigma: Smoothing of the map, in pixels.
+
+    Attributes:
+        module_a: Networks trained with unlabelled images.
+        module_b: Networks trained on normal images only.
+        member_seeds: Seeds of the networks' weights and of their orders of the images, A's before B's, ``(2K,)``.
+    """
+
+    member_seeds: Tensor
+
+    def __init__(
+        self,
+        make_network: Callable[[], FcAutoencoder],
+        members: int = 3,
+        refinement: Refinement = "none",
+        refinement_width: int = 128,
+        masked: bool = True,
+        score: str = "inter",
+        top_k: float = 0.03,
+        map_sigma: float = 1.0,
+    ) -> None:
+        super().__init__()
+        self.register_buffer("member_seeds", torch.randint(LARGEST_SEED, (2 * members,)))
+        networks = []
+        for seed in self.member_seeds.tolist():
+            with torch.random.fork_rng(devices=[]):
+                torch.default_generator.manual_seed(seed)
+                networks.append(make_network())
+        self.module_a = nn.ModuleList(networks[:members])
+        self.module_b = nn.ModuleList(networks[members:])
+        self.refined_maps = REFINED_MAPS[refinement]
+        self.refined_name = f"r_{refinement}"
+        self.refiner = Refiner(len(self.refined_maps), refinement_width) if self.refined_maps else None
+        self.masked = masked
+        self.score = score
+        self.top_k = top_k
+        self.anomaly_map = SmoothedErrorMap(map_sigma)
+
+    def discrepancies(self, image: Tensor) -> dict[str, Tensor]:
+        """Maps of images ``(N, 1, S, S)`` in [0, 1]; see :func:`.discrepancy.discrepancies`."""
+        image = to_tanh_range(image)
+        made_a = [network(image) for network in self.module_a]
+        made_b = [network(image) for network in self.module_b]
+        return discrepancies(image, made_a, made_b)
+
+    def refine(self, maps: dict[str, Tensor]) -> Tensor:
+        """Probabilities of normal and anomalous, ``(N, 2, S, S)``, from discrepancy maps."""
+        assert self.refiner is not None  # asked for with a refinement only
+        probabilities: Tensor = self.refiner(torch.cat([maps[name] for name in self.refined_maps], 1))
+        return probabilities
+
+    def forward(self, batch: Tensor) -> ScoredBatch:
+        """Scores images; training drives the networks one by one.
+
+        Args:
+            batch: Pre-processed images with equal channels, ``(N, 3, S, S)`` in [0, 1].
+
+        Returns:
+            Scores and map.
+        """
+        image = batch.mean(1, keepdim=True)
+        maps = self.discrepancies(image)
+        if self.refiner is not None:
+            maps[self.refined_name] = self.refine(maps)[:, 1:]
+        mask = foreground(image)
+        scores = error_scores(maps, mask if self.masked else torch.ones_like(mask), self.top_k)
+        return ScoredBatch.of(scores, self.score, self.anomaly_map(maps[self.score.removesuffix("_top_k")], mask))
+
+
+def score_names(refinement: Refinement) -> tuple[str, ...]:
+    """Scores that a model with this refinement computes."""
+    names = DISCREPANCIES if refinement == "none" else (*DISCREPANCIES, f"r_{refinement}")
+    return tuple(name + ending for name in names for ending in ("", "_top_k"))

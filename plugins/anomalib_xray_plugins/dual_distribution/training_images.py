@@ -1,0 +1,110 @@
+"""The images of a training: labelled as normal, and unlabelled."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from anomalib_xray_plugins.dual_distribution.pictures import Remembered, check_memory, from_batches, read_images
+
+MOST_EPOCHS = 1_000_003
+"""Distance of the seeds of two readings in one epoch, more than a training has epochs."""
+
+
+class TrainingImages:
+    """All images of a training in memory, the normal ones first.
+
+    A datamodule's train split is read once and then replaced by what was read until :meth:`release`, so that its loader
+    opens no file any more. Where images are augmented, they are read and augmented anew for every epoch.
+
+    Args:
+        pre_process: What the model does to images ``(N, 3, H, W)`` before its network.
+        image_size: Side S of pre-processed images.
+        limit: Memory that the images may take, in GiB.
+        seed: Seed of augmentations.
+
+    Attributes:
+        images: ``(N, 1, S, S)`` in [0, 1].
+        normal: Number of those labelled as normal.
+        batch_size: Images of a batch.
+    """
+
+    def __init__(self, pre_process: Callable[[Tensor], Tensor], image_size: int, limit: float, seed: int) -> None:
+        self.pre_process = pre_process
+        self.image_size = image_size
+        self.limit = limit
+        self.seed = seed
+        self.images = torch.empty(0)
+        self.normal = 0
+        self.batch_size = 1
+        self._datamodule: Any = None
+        self._changing = False
+        self._epoch: int | None = None
+
+    @property
+    def unlabelled(self) -> int:
+        """Number of unlabelled images."""
+        return len(self.images) - self.normal
+
+    def take_datamodule(self, datamodule: Any, augmented: bool) -> None:  # noqa: ANN401  # anomalib's or any other
+        """Reads the train split and, where the datamodule has one, the pool of unlabelled images.
+
+        Args:
+            datamodule: It has ``train_data``, and maybe ``unlabelled_data``.
+            augmented: Whether its images differ from epoch to epoch.
+
+        Raises:
+            XrayError: There are more images than fit into the limit.
+        """
+        self._datamodule = datamodule
+        self._changing = augmented or getattr(datamodule, "train_augmentations", None) is not None
+        self.batch_size = datamodule.train_batch_size
+        self.read(0)
+
+    def take_loader(self, loader: Iterable[Any]) -> None:
+        """Reads one epoch of a loader that has no datamodule.
+
+        Args:
+            loader: Gives batches with an ``image``, ``(N, 3, H, W)`` in [0, 1].
+
+        Raises:
+            XrayError: There are more images than fit into the limit.
+        """
+        with torch.random.fork_rng(devices=[]):
+            batches = [batch.image for batch in loader]
+        check_memory(sum(map(len, batches)), self.image_size, self.limit)
+        self.images = from_batches(batches, self.pre_process)
+        self.normal = len(self.images)
+        self.batch_size = max(map(len, batches))
+
+    def read(self, epoch: int) -> None:
+        """Reads the datamodule's images for an epoch, unless that is done and they are always the same.
+
+        Args:
+            epoch: Number of the epoch.
+        """
+        if self._datamodule is None or (self._epoch is not None and (epoch == self._epoch or not self._changing)):
+            return
+        self._epoch = epoch
+        train, pool = self._train_data(), getattr(self._datamodule, "unlabelled_data", None)
+        check_memory(len(train) + len(pool or ()), self.image_size, self.limit)
+        workers, seed = getattr(self._datamodule, "num_workers", 0), self.seed + epoch
+        normal = read_images(train, self.pre_process, seed, workers)
+        self.normal = len(normal)
+        self.images = normal
+        if pool is not None and len(pool) > 0:
+            self.images = torch.cat([normal, read_images(pool, self.pre_process, seed + MOST_EPOCHS, workers)])
+        self._datamodule.train_data = Remembered(train, normal)
+
+    def release(self) -> None:
+        """Gives the datamodule its train split back."""
+        if self._datamodule is not None:
+            self._datamodule.train_data = self._train_data()
+
+    def _train_data(self) -> Any:  # noqa: ANN401  # as above
+        """The train split that reads files, also after a training that broke off."""
+        data = self._datamodule.train_data
+        return data.source if isinstance(data, Remembered) else data

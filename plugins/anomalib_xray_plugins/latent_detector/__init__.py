@@ -1,0 +1,5 @@
+"""Classical detectors on the codes of an encoder."""
+
+from anomalib_xray_plugins.latent_detector.lightning_model import LatentDetector
+
+__all__ = ["LatentDetector"]

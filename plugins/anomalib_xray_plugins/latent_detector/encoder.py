@@ -1,0 +1,149 @@
+"""Encoders: what turns an image into feature maps or codes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from inspect import signature
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from anomalib_xray.components import FrozenBackbone, HasLatent
+from anomalib_xray.components.random_state import random_state, restore_random_state
+from anomalib_xray.errors import XrayError
+from anomalib_xray.explain.checkpoint import load_model
+
+
+class BackboneEncoder(nn.Module):
+    """Feature maps of a network of timm.
+
+    Args:
+        name: A convolutional network of timm.
+        layers: Which of its feature maps, in rising order.
+
+    Raises:
+        XrayError: timm has no such network, or the network has no such layers.
+    """
+
+    def __init__(self, name: str, layers: Sequence[int]) -> None:
+        super().__init__()
+        self.backbone = FrozenBackbone(name, layers)
+
+    def forward(self, image: Tensor) -> list[Tensor]:
+        """Images ``(N, 1, S, S)`` in [0, 1] to a map ``(N, C, h, w)`` a layer."""
+        maps: list[Tensor] = self.backbone(image)
+        return maps
+
+
+class PluginEncoder(nn.Module):
+    """Codes of a trained model plugin whose network has a ``latent`` method.
+
+    Only the parts of the network that encode are kept.
+
+    Args:
+        model_name: Name of the plugin.
+        settings: Arguments of its constructor, plain data.
+        network: Its network.
+
+    Raises:
+        XrayError: The network has no codes.
+    """
+
+    def __init__(self, model_name: str, settings: Mapping[str, Any], network: nn.Module) -> None:
+        super().__init__()
+        if not isinstance(network, HasLatent):
+            msg = (
+                f"{model_name} has no encoder whose codes could be used; give the checkpoint of one that has, such as "
+                "Cae, Vae or Bigan."
+            )
+            raise XrayError(msg)
+        self.model_name = model_name
+        self.settings = dict(settings)
+        self.network = network
+        self.requires_grad_(False)
+        self.eval()
+        _drop_unused(network, int(settings["image_size"]))
+
+    @classmethod
+    def of_checkpoint(cls, path: str | Path, image_size: int, equalize: bool) -> PluginEncoder:
+        """Reads the encoder of a checkpoint without running code from it.
+
+        Args:
+            path: Checkpoint of a model plugin.
+            image_size: Size of the images that it will see.
+            equalize: Whether they will be equalised.
+
+        Returns:
+            The encoder, in evaluation, on the CPU.
+
+        Raises:
+            XrayError: There is no such checkpoint, its model has no codes, or it was trained on other images.
+        """
+        state = random_state()  # the constructor of a plugin seeds all generators
+        model = load_model(Path(path))
+        restore_random_state(state)
+        for name, wanted in {"image_size": image_size, "equalize": equalize}.items():
+            if model.hparams[name] != wanted:
+                msg = (
+                    f"{name} is {wanted}, but the {model.name} of {path} was trained with {model.hparams[name]}; "
+                    "give it the same."
+                )
+                raise XrayError(msg)
+        return cls(model.name, model.hparams, model.model)
+
+    @classmethod
+    def of_description(cls, description: Mapping[str, Any]) -> PluginEncoder:
+        """Builds an encoder that :meth:`description` describes; its weights are still to be loaded.
+
+        Raises:
+            XrayError: The plugin is not installed.
+        """
+        import anomalib_xray.models as plugins
+
+        name, settings = description["model_name"], description["settings"]
+        if name not in plugins.__all__:
+            raise XrayError(f"The encoder is that of {name}, which works here no more: install its plugin.")
+        plugin = getattr(plugins, name)
+        known = {key: value for key, value in settings.items() if key in signature(plugin).parameters}
+        state = random_state()
+        model = plugin(**known)
+        restore_random_state(state)
+        return cls(name, settings, model.model)
+
+    def description(self) -> dict[str, Any]:
+        """What :meth:`of_description` needs, as plain data."""
+        return {"model_name": self.model_name, "settings": self.settings}
+
+    def train(self, mode: bool = True) -> PluginEncoder:
+        """Stays in evaluation."""
+        del mode
+        super().train(False)
+        return self
+
+    def forward(self, image: Tensor) -> list[Tensor]:
+        """Images ``(N, 1, S, S)`` in [0, 1] to their codes, ``(N, Z)`` or ``(N, Z, h, w)``."""
+        assert isinstance(self.network, HasLatent)
+        return [self.network.latent(image)]
+
+
+@torch.no_grad()
+def _drop_unused(network: nn.Module, image_size: int) -> None:
+    """Removes the parts of a network that its codes do not need, such as a decoder or a discriminator."""
+    assert isinstance(network, HasLatent)
+    used: set[nn.Module] = set()
+    hooks = [module.register_forward_hook(lambda module, *_: used.add(module)) for module in network.modules()]
+    network.latent(torch.zeros(1, 1, image_size, image_size))
+    for hook in hooks:
+        hook.remove()
+    _drop(network, used)
+
+
+def _drop(network: nn.Module, used: set[nn.Module]) -> None:
+    """Removes what was not called; a module that was called needs all its parts."""
+    for name, child in list(network.named_children()):
+        if used.isdisjoint(child.modules()):
+            delattr(network, name)
+        elif child not in used:
+            _drop(child, used)

@@ -1,0 +1,5 @@
+"""Non-negative matrix factorisation."""
+
+from anomalib_xray_plugins.nmf.lightning_model import Nmf
+
+__all__ = ["Nmf"]

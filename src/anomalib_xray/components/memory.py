@@ -1,0 +1,93 @@
+"""Memory of normal codes.
+
+Source: Gong et al. 2019, "Memorizing normality to detect anomaly" (1904.02639), sections 3.2 and 3.3; with the dot
+product as addressing Cai et al. 2022 (2206.03935).
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import normalize
+
+from anomalib_xray.errors import XrayError
+
+Addressing = Literal["dot", "cosine"]
+
+TINY = 1e-12
+
+
+class Memory(nn.Module):
+    """Replaces a code by a mean of learnt items, weighted by how much each is like the code.
+
+    A decoder behind it sees mixtures of normal codes only, so that it cannot reconstruct what is not like them.
+
+    Args:
+        items: Number of items M (25 in 2206.03935).
+        size: Length Z of a code.
+        addressing: Similarity of code and item: the ``dot`` product (2206.03935) or the ``cosine`` (1904.02639).
+        shrink: Weights up to this are set to 0 and the others scaled up, so that few items take part; 1/M to 3/M in
+            1904.02639, 0 for none as in 2206.03935.
+
+    Raises:
+        XrayError: There is no item, or the threshold leaves no weight.
+    """
+
+    def __init__(self, items: int = 25, size: int = 16, addressing: Addressing = "dot", shrink: float = 0.0) -> None:
+        super().__init__()
+        if items < 1:
+            msg = f"memory_items is {items}, but a memory has at least 1 item; take for example 25."
+            raise XrayError(msg)
+        if not 0 <= shrink < 1:
+            msg = f"memory_shrink is {shrink}, but it is a weight: at least 0 (off) and less than 1."
+            raise XrayError(msg)
+        self.items = nn.Parameter(torch.empty(items, size).uniform_(-(size**-0.5), size**-0.5))
+        self.addressing = addressing
+        self.shrink = shrink
+
+    def forward(self, code: Tensor) -> tuple[Tensor, Tensor]:
+        """Looks codes up.
+
+        Args:
+            code: ``(N, Z)``.
+
+        Returns:
+            The codes that the memory gives instead, ``(N, Z)``, and the items' weights, at least 0, ``(N, M)``.
+        """
+        if self.addressing == "cosine":
+            likeness = normalize(code, dim=1) @ normalize(self.items, dim=1).T
+        else:
+            likeness = code @ self.items.T
+        weights = likeness.softmax(1)
+        if self.shrink > 0:
+            weights = hard_shrink(weights, self.shrink)
+        return weights @ self.items, weights
+
+
+def hard_shrink(weights: Tensor, threshold: float) -> Tensor:
+    """Sets small weights to 0 and scales the others to the sum of 1, differentiably (1904.02639, equations 6 and 7).
+
+    Args:
+        weights: At least 0, ``(N, M)``.
+        threshold: Weights up to this become 0.
+
+    Returns:
+        ``(N, M)``; a row whose weights are all small is 0.
+    """
+    above = weights - threshold
+    kept = above.relu() * weights / (above.abs() + TINY)
+    return kept / kept.sum(1, keepdim=True).clamp(min=TINY)
+
+
+def memory_entropy(weights: Tensor) -> Tensor:
+    """Mean entropy of the addressing: small where few items make a code (1904.02639, equation 9).
+
+    Args:
+        weights: At least 0, ``(N, M)``.
+
+    Returns:
+        Scalar, in nats.
+    """
+    return -(weights * (weights + TINY).log()).sum(1).mean()

@@ -1,0 +1,112 @@
+"""Several detectors on the same vectors."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from anomalib_xray.detectors.dbscan import Dbscan
+from anomalib_xray.detectors.detector import Detector
+from anomalib_xray.detectors.mahalanobis import Mahalanobis
+from anomalib_xray.detectors.nearest_neighbours import NearestNeighbours, Subset
+from anomalib_xray.detectors.one_class_svm import Gamma, OneClassSvm
+from anomalib_xray.detectors.projection import Projection
+from anomalib_xray.errors import XrayError
+
+DETECTORS = ("knn", "mahalanobis", "one_class_svm", "dbscan")
+"""Names of all detectors, which are the names of their scores."""
+
+
+@dataclass(frozen=True)
+class DetectorSettings:
+    """Settings of all detectors.
+
+    Attributes:
+        components: See :class:`Projection`.
+        whiten: See :class:`Projection`.
+        neighbours: See :class:`NearestNeighbours`.
+        limit: See :class:`NearestNeighbours`.
+        subset: See :class:`NearestNeighbours`.
+        nu: See :class:`OneClassSvm`.
+        gamma: See :class:`OneClassSvm`.
+        eps: See :class:`Dbscan`.
+        min_samples: See :class:`Dbscan`.
+    """
+
+    components: float | None = None
+    whiten: bool = False
+    neighbours: int = 5
+    limit: int | None = None
+    subset: Subset = "random"
+    nu: float = 0.1
+    gamma: float | Gamma = "sweep"
+    eps: float | None = None
+    min_samples: int = 5
+
+
+def check_detectors(names: Sequence[str]) -> None:
+    """Checks the names of detectors.
+
+    Args:
+        names: Some of :data:`DETECTORS`.
+
+    Raises:
+        XrayError: A name is unknown.
+    """
+    unknown = [name for name in names if name not in DETECTORS]
+    if unknown:
+        raise XrayError(f"detectors names {', '.join(unknown)}, but there are {', '.join(DETECTORS)}; choose of them.")
+
+
+class DetectorBank(nn.Module):
+    """Detectors behind one projection.
+
+    Args:
+        names: Which detectors, some of :data:`DETECTORS`.
+        settings: Settings of all of them.
+
+    Raises:
+        XrayError: A name or a setting that there is not.
+    """
+
+    def __init__(self, names: Sequence[str] = DETECTORS, settings: DetectorSettings | None = None) -> None:
+        super().__init__()
+        check_detectors(names)
+        chosen = settings or DetectorSettings()
+        self.projection = Projection(chosen.components, chosen.whiten)
+        detectors: dict[str, Detector] = {
+            "knn": NearestNeighbours(chosen.neighbours, chosen.limit, chosen.subset),
+            "mahalanobis": Mahalanobis(),
+            "one_class_svm": OneClassSvm(chosen.nu, chosen.gamma),
+            "dbscan": Dbscan(chosen.eps, chosen.min_samples),
+        }
+        self.detectors = nn.ModuleDict({name: detectors[name] for name in DETECTORS if name in names})
+
+    def fit(self, features: Tensor) -> None:
+        """Fits the projection, then every detector.
+
+        Args:
+            features: Vectors of normal images, ``(N, D)``.
+
+        Raises:
+            XrayError: There is none, or some are not finite.
+        """
+        self.projection.fit(features)
+        projected = self.projection(features.to(self.projection.shift))
+        for detector in self.detectors.values():
+            assert isinstance(detector, Detector)  # a module dictionary does not tell what it holds
+            detector.fit(projected)
+
+    def forward(self, features: Tensor) -> dict[str, Tensor]:
+        """Scores vectors.
+
+        Args:
+            features: ``(N, D)``.
+
+        Returns:
+            By the name of the detector, higher = more anomalous, ``(N,)`` each.
+        """
+        projected = self.projection(features)
+        return {name: detector(projected) for name, detector in self.detectors.items()}

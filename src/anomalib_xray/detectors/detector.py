@@ -1,0 +1,83 @@
+"""What every detector has in common: it is fitted once, and then answers in torch."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from anomalib.models.components import DynamicBufferMixin
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from anomalib_xray.errors import XrayError
+
+
+class Fitted(DynamicBufferMixin, nn.Module):
+    """A module that is fitted to vectors and keeps what it found in buffers.
+
+    A checkpoint therefore holds numbers only, and what a buffer's shape is becomes known when it is fitted or loaded.
+
+    Args:
+        buffers: Names of the buffers.
+    """
+
+    def __init__(self, *buffers: str) -> None:
+        super().__init__()
+        self._first = buffers[0]
+        for name in buffers:
+            self.register_buffer(name, torch.empty(0))
+
+    @property
+    def is_fitted(self) -> bool:
+        """Whether there is anything to answer with."""
+        return self.get_tensor_attribute(self._first).numel() > 0
+
+    @torch.no_grad()
+    def fit(self, features: Tensor) -> None:
+        """Fits to the vectors of normal images; what was found before is forgotten.
+
+        Args:
+            features: ``(N, D)``, at least one.
+
+        Raises:
+            XrayError: There is nothing to fit to, or some of it is not finite.
+        """
+        if features.ndim != 2 or not features.numel():
+            msg = f"Detectors are fitted to vectors of shape (N, D), but got {tuple(features.shape)}: train on images."
+            raise XrayError(msg)
+        if not features.isfinite().all():
+            raise XrayError("Some features of the training images are not finite: the encoder's weights are damaged.")
+        for name, values in self._fit(features.detach().cpu().double().numpy()).items():
+            buffer = self.get_tensor_attribute(name)
+            # Contiguous, as a loaded buffer is: products of differently laid out matrices differ in their last bits.
+            contents = torch.from_numpy(np.array(values, dtype=np.float64, order="C"))
+            setattr(self, name, contents.to(buffer))
+
+    @abstractmethod
+    def _fit(self, features: NDArray[np.float64]) -> Mapping[str, Any]:
+        """Fits to ``(N, D)`` and returns the contents of all buffers by name."""
+
+
+class Detector(Fitted):
+    """Tells how unlike the vectors of normal images a vector is.
+
+    Before it is fitted, it finds nothing: every score is 0.
+    """
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Scores vectors.
+
+        Args:
+            features: ``(N, D)``.
+
+        Returns:
+            Higher = more anomalous, ``(N,)``.
+        """
+        return self._score(features) if self.is_fitted else features.new_zeros(features.shape[:1])
+
+    @abstractmethod
+    def _score(self, features: Tensor) -> Tensor:
+        """Scores ``(N, D)``, fitted."""
