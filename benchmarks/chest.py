@@ -148,20 +148,14 @@ def _shortcuts(arguments: argparse.Namespace, prepared: Path | None) -> dict[str
     from sklearn.metrics import roc_auc_score
 
     from anomalib_xray.data import ChestFolder
-    from anomalib_xray.io.read import read_radiograph, to_unit_interval
+    from anomalib_xray.evaluation.shortcuts import shortcut_numbers
+    from anomalib_xray.io.read import read_radiograph
 
     samples = ChestFolder(arguments.root, prepared_root=prepared).samples.query("split == 'test'")
     numbers: dict[str, list[float]] = {}
     for path in samples["image_path"]:
-        image = to_unit_interval(read_radiograph(path))
-        height, width = image.shape
-        for name, number in (
-            ("number of pixels", height * width),
-            ("width by height", width / height),
-            ("mean grey", image.mean()),
-            ("standard deviation of grey", image.std()),
-        ):
-            numbers.setdefault(name, []).append(float(number))
+        for name, number in shortcut_numbers(read_radiograph(path)).items():
+            numbers.setdefault(name, []).append(number)
     return {name: float(roc_auc_score(samples["label_index"], values)) for name, values in numbers.items()}
 
 

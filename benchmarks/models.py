@@ -45,11 +45,22 @@ SETTINGS: dict[str, tuple[str, dict[str, Any]]] = {
     "AlphaGan": ("alphagan", {"width": 16}),
     "AnoGan": ("anogan", {}),
     "FAnoGan": ("fanogan", {}),
-    "DeepSvdd": ("deep_svdd", {}),
     "Cae, SSIM": ("ae_ssim", {}),
     "Bae, denoising": ("ae_denoising", {}),
+    "FeatureAe": ("feature_ae", {}),
+    "DeepSvdd": ("deep_svdd", {}),
+    "DeepOneClass": ("deep_one_class", {}),
+    "Nmf": ("nmf", {}),
+    "LatentDetector": ("latent_detector", {}),
+    "LatentDetector, Cae": ("latent_detector", {"pooling": "places", "components": None}),
 }
 """Configuration file and changed settings of each row."""
+
+SIDE_BY_SIDE = 10
+"""Most models in a table of all scores."""
+
+FITTED = ("Nmf", "LatentDetector", "LatentDetector, Cae")
+"""Rows that are fitted to one pass over the images instead of trained."""
 
 FLIPS = [{"class": "HorizontalFlip", "p": 0.5}, {"class": "RandomRotate90", "p": 0.5}]
 """Augmentation of all models: hands are left and right, and phantoms lie in any direction."""
@@ -67,6 +78,11 @@ def main() -> None:
     train.add_argument("--seeds", nargs="*", type=int, default=[42, 43])
     train.add_argument("--epochs", type=int, default=30)
     train.add_argument("--root", type=Path, default=Path("hands_example"), help="the hands, with table.csv")
+    train.add_argument("--backbone", help="timm network of the models that have one; needs --weights")
+    train.add_argument("--weights", type=Path, help="local file with its weights")
+    train.add_argument(
+        "--reference", type=Path, help="folder of other radiographs, one sub-folder a class: DeepOneClass"
+    )
     train.add_argument("--set", nargs="*", default=[], metavar="NAME=VALUE", help="settings to try; give another --out")
     table = verbs.add_parser("table", help="print the tables of the cells that are done")
     for verb in (train, table):
@@ -105,15 +121,16 @@ def run_cell(row: str, seed: int, arguments: argparse.Namespace, cell: Path, cha
     config = yaml.safe_load((CONFIGS / f"{name}.yaml").read_text())["model"]
     model_class = getattr(anomalib_xray.models, config["class_path"].rpartition(".")[2])
     settings = {**config["init_args"], **EVERY_MODEL, "equalize": EQUALIZE[arguments.data], **special, **changes}
-    settings["seed"] = seed
+    settings.update(_files(row, seed, arguments, settings), seed=seed)
+    epochs = 1 if row in FITTED else arguments.epochs
     if "extra_scores" in _arguments_of(model_class):
         # The AnoGAN's search hides the gradient.
         settings["extra_scores"] = ["ssim"] if name == "anogan" else ["ssim", "gradient"]
     model = model_class(**{name: value for name, value in settings.items() if name in _arguments_of(model_class)})
     pixels = _pixel_callback()
     engine = Engine(
-        max_epochs=arguments.epochs,
-        check_val_every_n_epoch=arguments.epochs,
+        max_epochs=epochs,
+        check_val_every_n_epoch=epochs,
         num_sanity_val_steps=0,
         accelerator="cpu",
         logger=False,
@@ -132,7 +149,7 @@ def run_cell(row: str, seed: int, arguments: argparse.Namespace, cell: Path, cha
         "row": row,
         "data": arguments.data,
         "seed": seed,
-        "epochs": arguments.epochs,
+        "epochs": epochs,
         "settings": {key: value for key, value in model.hparams.items() if _is_plain(value)},
         "parameters": sum(weight.numel() for weight in model.model.parameters()),
         "scores": {
@@ -146,6 +163,19 @@ def run_cell(row: str, seed: int, arguments: argparse.Namespace, cell: Path, cha
         "testing_cpu_s": time.process_time() - trained,
         **pixels.results(),
     }
+
+
+def _files(row: str, seed: int, arguments: argparse.Namespace, settings: dict[str, Any]) -> dict[str, Any]:
+    """Settings that name files: weights of a backbone, other radiographs, the checkpoint of an encoder."""
+    if row == "LatentDetector, Cae":
+        cell = arguments.out / f"{arguments.data}-Cae-{seed}"
+        return {"checkpoint": str(sorted(cell.rglob("model.ckpt"))[-1])}
+    found: dict[str, Any] = {}
+    if settings.get("backbone") and arguments.weights:
+        found = {"backbone": arguments.backbone, "weights": str(arguments.weights)}
+    if row == "DeepOneClass":
+        found["reference_root"] = str(arguments.reference)
+    return found
 
 
 def _arguments_of(model_class: type) -> set[str]:
@@ -271,9 +301,9 @@ def print_tables(out: Path) -> None:
         rows = {row: [one for one in results if one["data"] == data and one["row"] == row] for row in SETTINGS}
         rows = {row: cells for row, cells in rows.items() if cells}
         one = next(iter(rows.values()))[0]
-        print(f"\n## {data}: {one['images']} test images, {one['positives']} abnormal, {one['epochs']} epochs\n")
-        print("| model | parameters | best score | AUROC | pixel AUROC | best Dice | training CPU-s |")
-        print("|---|---|---|---|---|---|---|")
+        print(f"\n## {data}: {one['images']} test images, {one['positives']} abnormal\n")
+        print("| model | parameters | best score | AUROC | pixel AUROC | best Dice | epochs | training CPU-s |")
+        print("|---|---|---|---|---|---|---|---|")
         for row, cells in rows.items():
             means = {name: _mean(cells, name) for name in cells[0]["scores"]}
             best = max(means, key=lambda name: means[name])
@@ -281,14 +311,20 @@ def print_tables(out: Path) -> None:
                 f"| {row} | {cells[0]['parameters']:,} | `{best}` | {_figure([c['scores'][best] for c in cells])} | "
                 f"{_figure([c[k] for c in cells] if (k := 'pixel_AUROC') in cells[0] else [])} | "
                 f"{_figure([c[k] for c in cells] if (k := 'best_dice') in cells[0] else [])} | "
-                f"{statistics.mean(c['training_cpu_s'] for c in cells):.0f} |"
+                f"{cells[0]['epochs']} | {statistics.mean(c['training_cpu_s'] for c in cells):.0f} |"
             )
-        names = list(dict.fromkeys(name for cells in rows.values() for name in cells[0]["scores"]))
-        print(f"\n| score | {' | '.join(rows)} |")
-        print(f"|---|{'---|' * len(rows)}")
-        for name in names:
-            found = [_figure([c["scores"][name] for c in cells if name in c["scores"]]) for cells in rows.values()]
-            print(f"| `{name}` | {' | '.join(found)} |")
+        for start in range(0, len(rows), SIDE_BY_SIDE):
+            _print_scores(dict(list(rows.items())[start : start + SIDE_BY_SIDE]))
+
+
+def _print_scores(rows: dict[str, list[dict[str, Any]]]) -> None:
+    """Prints every score of some models."""
+    names = list(dict.fromkeys(name for cells in rows.values() for name in cells[0]["scores"]))
+    print(f"\n| score | {' | '.join(rows)} |")
+    print(f"|---|{'---|' * len(rows)}")
+    for name in names:
+        found = [_figure([c["scores"][name] for c in cells if name in c["scores"]]) for cells in rows.values()]
+        print(f"| `{name}` | {' | '.join(found)} |")
 
 
 def _mean(cells: list[dict[str, Any]], name: str) -> float:

@@ -1,0 +1,119 @@
+"""Intervals and paired differences, from patients drawn with replacement.
+
+Images of one patient are alike, so that whole patients are drawn (Efron and Tibshirani 1993, chapter 8); an interval
+from images drawn one by one would be too narrow.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from anomalib_xray.errors import XrayError
+from anomalib_xray.evaluation.ranking import Ranking, Values
+
+REPLICATES = 2000
+"""Draws of patients; the ends of a 95 % interval then vary by about a hundredth of its width."""
+
+Metric = Callable[[Ranking, Values | None], Values]
+
+METRICS: dict[str, Metric] = {
+    "AUROC": Ranking.auroc,
+    "AP": Ranking.average_precision,
+    "sensitivity_at_90": lambda ranking, weights: ranking.sensitivity(0.9, weights),
+}
+"""Metrics of a ranking by name, as functions of it and of ``(B, N)`` weights."""
+
+
+class Estimate(NamedTuple):
+    """A figure with its interval.
+
+    Attributes:
+        value: Of the units as they are.
+        low: Lower end of the interval.
+        high: Upper end.
+    """
+
+    value: float
+    low: float
+    high: float
+
+
+def patient_weights(patients: pd.Series[str], replicates: int = REPLICATES, seed: int = 0) -> Values:
+    """Draws as many patients as there are, with replacement, again and again.
+
+    Args:
+        patients: Patient of each unit, ``(N,)``.
+        replicates: Number B of draws.
+        seed: Seed of the draws; of equal patients and seeds the draws are the same, so that metrics can be compared in
+            pairs.
+
+    Returns:
+        How often each unit was drawn, ``(B, N)``.
+    """
+    codes, names = pd.factorize(patients, sort=True)
+    count = len(names)
+    drawn = np.random.default_rng(seed).integers(count, size=(replicates, count))
+    times = np.zeros((replicates, count))
+    np.add.at(times, (np.arange(replicates)[:, None], drawn), 1)
+    return times[:, codes]
+
+
+def estimate(units: pd.DataFrame, score: str, metric: str, weights: Values, level: float = 0.95) -> Estimate:
+    """A metric of one score with its percentile interval.
+
+    Args:
+        units: One row a unit, with the columns ``label`` and the score.
+        score: Name of the score.
+        metric: Name of the metric, see :data:`METRICS`.
+        weights: What :func:`patient_weights` draws of the units.
+        level: Share of the draws that the interval holds.
+
+    Returns:
+        The estimate.
+
+    Raises:
+        XrayError: A score has no rank for some unit, or no draw has both classes.
+    """
+    ranking = Ranking(units["label"], units[score])
+    return _interval(METRICS[metric](ranking, None)[0], METRICS[metric](ranking, weights), level)
+
+
+def difference(
+    units: pd.DataFrame, scores: tuple[str, str], metric: str, weights: Values, level: float = 0.95
+) -> Estimate:
+    """How much better the first of two scores is, on the same units and the same draws.
+
+    Args:
+        units: One row a unit, with the columns ``label`` and both scores.
+        scores: Names of the scores.
+        metric: Name of the metric.
+        weights: What :func:`patient_weights` draws of the units.
+        level: Share of the draws that the interval holds.
+
+    Returns:
+        The difference; its interval leaves out 0 where it is no chance.
+
+    Raises:
+        XrayError: As in :func:`estimate`.
+    """
+    first, second = (Ranking(units["label"], units[score]) for score in scores)
+    of = METRICS[metric]
+    return _interval(of(first, None)[0] - of(second, None)[0], of(first, weights) - of(second, weights), level)
+
+
+def over_seeds(values: Mapping[int, float]) -> tuple[float, float]:
+    """Mean and standard deviation over the runs of several seeds; the latter is not a number for a single one."""
+    figures = np.asarray(list(values.values()), dtype=np.float64)
+    return float(figures.mean()), float(figures.std(ddof=1)) if len(figures) > 1 else float("nan")
+
+
+def _interval(value: float, replicates: Values, level: float) -> Estimate:
+    kept = replicates[np.isfinite(replicates)]
+    if not len(kept):
+        raise XrayError("No draw of patients has normal and abnormal ones; there are too few for an interval.")
+    low, high = np.quantile(kept, [(1 - level) / 2, (1 + level) / 2])
+    return Estimate(float(value), float(low), float(high))

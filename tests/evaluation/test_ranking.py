@@ -1,0 +1,65 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
+
+from anomalib_xray.errors import XrayError
+from anomalib_xray.evaluation.ranking import Ranking
+
+
+def drawn(seed: int, ties: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Labels and scores of 40 units and ten weightings of them."""
+    random = np.random.default_rng(seed)
+    labels = random.integers(2, size=40)
+    scores = random.integers(5, size=40).astype(float) if ties else random.normal(labels, 1)
+    return labels, scores, random.integers(4, size=(10, 40)).astype(float)
+
+
+@pytest.mark.parametrize("ties", [False, True])
+@pytest.mark.parametrize("seed", range(5))
+def test_figures_are_those_of_scikit_learn_for_every_weighting(seed: int, ties: bool) -> None:
+    labels, scores, weights = drawn(seed, ties)
+    ranking = Ranking(labels, scores)
+    for metric, reference in ((ranking.auroc, roc_auc_score), (ranking.average_precision, average_precision_score)):
+        assert metric()[0] == pytest.approx(reference(labels, scores))
+        expected = [reference(labels, scores, sample_weight=weight) for weight in weights]
+        np.testing.assert_allclose(metric(weights), expected)
+
+
+@pytest.mark.parametrize("specificity", [0.0, 0.5, 0.8, 0.9, 1.0])
+@pytest.mark.parametrize("ties", [False, True])
+def test_sensitivity_is_the_best_point_of_the_curve_that_keeps_the_specificity(specificity: float, ties: bool) -> None:
+    labels, scores, weights = drawn(1, ties)
+    found = Ranking(labels, scores).sensitivity(specificity, weights)
+    for weight, value in zip(weights, found, strict=True):
+        false, true, _ = roc_curve(labels, scores, sample_weight=weight, drop_intermediate=False)
+        assert value == pytest.approx(true[1 - false >= specificity - 1e-9].max())
+
+
+def test_curve_is_that_of_scikit_learn() -> None:
+    labels, scores, _ = drawn(2, ties=True)
+    false, true, _ = roc_curve(labels, scores, drop_intermediate=False)
+    found = Ranking(labels, scores).curve()
+    np.testing.assert_allclose(found, (false, true))
+
+
+def test_a_class_that_is_not_drawn_gives_no_figure() -> None:
+    ranking = Ranking([0, 0, 1], [1.0, 2.0, 3.0])
+    weights = [[1, 1, 0], [0, 0, 1], [0, 1, 1]]
+    np.testing.assert_array_equal(ranking.auroc(weights), [np.nan, np.nan, 1])
+    np.testing.assert_array_equal(ranking.sensitivity(0.9, weights), [np.nan, np.nan, 1])
+    np.testing.assert_array_equal(ranking.average_precision(weights), [np.nan, 1, 1])
+
+
+@pytest.mark.parametrize(
+    ("labels", "scores", "message"),
+    [
+        ([0, 1], [1.0, 2.0, 3.0], "do not belong together"),
+        ([0, 2], [1.0, 2.0], "neither 0 nor 1"),
+        ([0, 1], [1.0, np.nan], "has no rank"),
+    ],
+)
+def test_what_cannot_be_ranked_is_refused(labels: list[int], scores: list[float], message: str) -> None:
+    with pytest.raises(XrayError, match=message):
+        Ranking(labels, scores)
