@@ -1,6 +1,6 @@
 """Dual-distribution ensembles on chest radiographs, with pools of several anomaly rates, beside shortcut baselines.
 
-    python benchmarks/chest.py train --root PATH/TO/chest --epochs 30
+    python benchmarks/chest.py train --root PATH/TO/chest --epochs 20
     python benchmarks/chest.py table --root PATH/TO/chest
 
 ``PATH/TO/chest`` has one folder of normal pictures and others of abnormal ones (datasets/chest/README.md). They are
@@ -36,7 +36,7 @@ def main() -> None:
     train.add_argument("--backbones", nargs="*", default=list(BACKBONES), choices=BACKBONES)
     train.add_argument("--rates", nargs="*", type=float, default=list(RATES))
     train.add_argument("--seeds", nargs="*", type=int, default=[42, 43, 44])
-    train.add_argument("--epochs", type=int, default=30)
+    train.add_argument("--epochs", type=int, default=20)
     table = verbs.add_parser("table", help="print the tables of the cells that are done")
     for verb in (train, table):
         verb.add_argument("--root", type=Path, required=True, help="folder of the radiographs")

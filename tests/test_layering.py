@@ -51,7 +51,8 @@ def test_help_is_light(argument: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "verb", ["attention", "phantom", "plugins", "predict", "prepare", "train-foreground", "train-localizer"]
+    "verb",
+    ["attention", "benchmark", "phantom", "plugins", "predict", "prepare", "train-foreground", "train-localizer"],
 )
 def test_help_of_a_verb_loads_nothing_that_trains_or_predicts(verb: str) -> None:
     loaded = loaded_after(f"from anomalib_xray.cli import main; assert main(['{verb}', '--help']) == 0")

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 VERBS = {
     "attention": "anomalib_xray.explain.command:attention",
+    "benchmark": "anomalib_xray.evaluation.command:benchmark",
     "fuse": "anomalib_xray.fusion_command:fuse",
     "phantom": "anomalib_xray.phantom.command:phantom",
     "plugins": "anomalib_xray.cli:plugins",

@@ -79,7 +79,7 @@ def estimate(units: pd.DataFrame, score: str, metric: str, weights: Values, leve
         XrayError: A score has no rank for some unit, or no draw has both classes.
     """
     ranking = Ranking(units["label"], units[score])
-    return _interval(METRICS[metric](ranking, None)[0], METRICS[metric](ranking, weights), level)
+    return interval(METRICS[metric](ranking, None)[0], METRICS[metric](ranking, weights), level)
 
 
 def difference(
@@ -102,7 +102,7 @@ def difference(
     """
     first, second = (Ranking(units["label"], units[score]) for score in scores)
     of = METRICS[metric]
-    return _interval(of(first, None)[0] - of(second, None)[0], of(first, weights) - of(second, weights), level)
+    return interval(of(first, None)[0] - of(second, None)[0], of(first, weights) - of(second, weights), level)
 
 
 def over_seeds(values: Mapping[int, float]) -> tuple[float, float]:
@@ -111,7 +111,20 @@ def over_seeds(values: Mapping[int, float]) -> tuple[float, float]:
     return float(figures.mean()), float(figures.std(ddof=1)) if len(figures) > 1 else float("nan")
 
 
-def _interval(value: float, replicates: Values, level: float) -> Estimate:
+def interval(value: float, replicates: Values, level: float = 0.95) -> Estimate:
+    """A figure with the percentile interval of its replicates.
+
+    Args:
+        value: The figure.
+        replicates: The same of every draw, ``(B,)``; those that are not a number are left out.
+        level: Share of the draws that the interval holds.
+
+    Returns:
+        The estimate.
+
+    Raises:
+        XrayError: No draw gave a figure.
+    """
     kept = replicates[np.isfinite(replicates)]
     if not len(kept):
         raise XrayError("No draw of patients has normal and abnormal ones; there are too few for an interval.")

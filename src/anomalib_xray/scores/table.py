@@ -25,14 +25,12 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 
 from anomalib_xray.errors import XrayError
 from anomalib_xray.io.write import write_atomically
+from anomalib_xray.scores.levels import LEVELS, units_of
 
 logger = logging.getLogger(__name__)
 
 IDENTITY_COLUMNS = ("image_path", "source_path", "patient", "study", "label", "pred_label", "pred_score")
 """Columns of a score table before the named scores."""
-
-LEVELS: dict[str, list[str]] = {"image": ["source_path"], "study": ["patient", "study"], "patient": ["patient"]}
-"""Units of evaluation and the columns that identify one."""
 
 
 class ScoreTable(Callback):
@@ -160,48 +158,28 @@ class ScoreTable(Callback):
 def score_metrics(table: pd.DataFrame) -> dict[str, float]:
     """Computes AUROC and average precision of every score at image, study and patient level.
 
-    Several prepared images of one original count as one image with the highest of each score: an anomaly of one hand is
-    an anomaly of the picture. A study's or patient's score is the mean over its images, as MURA's authors combine the
-    views of a study (Rajpurkar et al. 2017, section 3); a maximum would grow with the number of images, and abnormal
-    studies have more of them. Its label is abnormal if any image's is.
-
     Args:
-        table: Score table with the columns ``image_path``, ``patient``, ``study``, ``label`` (0, 1 or missing),
-            ``pred_score`` and further scores; ``pred_label`` is ignored. ``source_path`` tells which rows are of one
-            original; without it each row is an image.
+        table: Score table, see :func:`~anomalib_xray.scores.levels.units_of`, with ``pred_score`` and further scores;
+            ``pred_label`` is ignored.
 
     Returns:
         ``{level}_AUROC`` and ``{level}_AP`` of ``pred_score``, and ``{level}_AUROC_{score}`` and ``{level}_AP_{score}``
         of every other score; levels without ids, or without both labels, are left out. A score that is not finite for
         some image has no rank, so its metrics are not a number.
     """
-    labelled = table[table["label"].notna()]
-    scores = [column for column in labelled.columns if column not in IDENTITY_COLUMNS or column == "pred_score"]
-    images = _one_row_an_original(labelled, scores)
+    scores = [column for column in table.columns if column not in IDENTITY_COLUMNS or column == "pred_score"]
+    finite = {score: bool(np.isfinite(table.loc[table["label"].notna(), score]).all()) for score in scores}
     metrics: dict[str, float] = {}
-    for level, keys in LEVELS.items():
-        # Empty ids come back from a CSV file as missing ones.
-        if (images[keys].isna() | (images[keys] == "")).to_numpy().any():
-            continue
-        units = images.groupby(keys, sort=False).agg({"label": "max", **dict.fromkeys(scores, "mean")})
-        label = units["label"].astype(int)
-        if label.nunique() < 2:
+    for level in LEVELS:
+        units = units_of(table, level, scores)
+        if units is None or units["label"].nunique() < 2:
             continue
         for score in scores:
             suffix = "" if score == "pred_score" else f"_{score}"
-            rankable = bool(np.isfinite(labelled[score]).all())
-            metrics[f"{level}_AUROC{suffix}"] = float(roc_auc_score(label, units[score])) if rankable else nan
-            metrics[f"{level}_AP{suffix}"] = float(average_precision_score(label, units[score])) if rankable else nan
+            both = (units["label"], units[score])
+            metrics[f"{level}_AUROC{suffix}"] = float(roc_auc_score(*both)) if finite[score] else nan
+            metrics[f"{level}_AP{suffix}"] = float(average_precision_score(*both)) if finite[score] else nan
     return metrics
-
-
-def _one_row_an_original(table: pd.DataFrame, scores: list[str]) -> pd.DataFrame:
-    """Merges the rows of an original: the highest of each score, and the label and the ids, which they share."""
-    if "source_path" not in table:
-        return table.assign(source_path=table["image_path"])
-    source = table["source_path"].replace("", None).fillna(table["image_path"])
-    rules = {"patient": "first", "study": "first", "label": "max", **dict.fromkeys(scores, "max")}
-    return table.assign(source_path=source).groupby("source_path", sort=False).agg(rules).reset_index()
 
 
 def _with_origins(table: pd.DataFrame, samples: pd.DataFrame | None) -> pd.DataFrame:

@@ -1,0 +1,165 @@
+"""One cell of a benchmark, in a process of its own: ``python -m anomalib_xray.evaluation.cell FOLDER``.
+
+The folder has ``cell.json``. The process leaves ``scores.csv`` there, and ``result.json`` with times and memory, or
+with the reason why there are none.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import resource
+import sys
+import time
+import warnings
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from anomalib_xray.errors import XrayError
+from anomalib_xray.evaluation.plan import SHORTCUTS, Cell
+from anomalib_xray.io.write import write_atomically
+
+if TYPE_CHECKING:
+    from anomalib.data import AnomalibDataModule
+    from lightning.pytorch import Callback
+
+CELL, RESULT, SCORES = "cell.json", "result.json", "scores.csv"
+
+PACKAGES = ("anomalib", "torch", "anomalib-xray")
+
+
+def main(folder: Path) -> int:
+    """Runs a cell.
+
+    Args:
+        folder: Folder with ``cell.json``.
+
+    Returns:
+        Exit status: 0, 1 if it failed.
+    """
+    cell = Cell(**json.loads((folder / CELL).read_text(encoding="utf-8")))
+    try:
+        result = {"status": "done", **(_measure(cell, folder) if cell.model == SHORTCUTS else _run(cell, folder))}
+    except Exception as error:  # any model may fail in any way, and the grid goes on
+        reason = str(error) if isinstance(error, XrayError) else f"{type(error).__name__}: {error}"
+        result = {"status": "failed", "reason": " ".join(reason.split())}
+    # Kibibytes on Linux.
+    result["peak_memory_gib"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    write_atomically(folder / RESULT, json.dumps(result, indent=1) + "\n")
+    return int(result["status"] != "done")
+
+
+def _run(cell: Cell, folder: Path) -> dict[str, Any]:
+    """Trains and tests a model."""
+    warnings.filterwarnings("ignore")
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    import torch
+    from anomalib.engine import Engine
+    from anomalib.models import AnomalibModule
+    from lightning.pytorch import seed_everything
+
+    import anomalib_xray.models  # noqa: F401  # makes the plugins known
+    from anomalib_xray.components import RadiographModel
+    from anomalib_xray.scores.table import ScoreTable
+
+    seed_everything(cell.seed, verbose=False)
+    model = _build(AnomalibModule, _with_seed(cell))
+    data = _data(cell)
+    # Models of this project bring the score table along.
+    callbacks: list[Callback] = [] if isinstance(model, RadiographModel) else [ScoreTable()]
+    engine = Engine(
+        default_root_dir=folder / "run",
+        logger=False,
+        callbacks=callbacks,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        **{"num_sanity_val_steps": 0, **cell.trainer},
+    )
+    times = [time.perf_counter()]
+    processor = [time.process_time()]
+    engine.fit(model, datamodule=data)
+    times.append(time.perf_counter())
+    processor.append(time.process_time())
+    engine.test(model, datamodule=data, verbose=False)
+    times.append(time.perf_counter())
+    processor.append(time.process_time())
+    (table,) = (folder / "run").rglob(f"v*/{SCORES}")
+    write_atomically(folder / SCORES, table.read_text(encoding="utf-8"))
+    return {
+        "training_s": times[1] - times[0],
+        "training_cpu_s": processor[1] - processor[0],
+        "testing_s": times[2] - times[1],
+        "images": len(data.test_data),
+        "parameters": sum(weight.numel() for weight in model.model.parameters()),
+        "gflop": _gflop(model.eval().cpu(), data.test_data[0].image),
+        "threads": torch.get_num_threads(),
+        "versions": {name: version(name) for name in PACKAGES},
+    }
+
+
+def _measure(cell: Cell, folder: Path) -> dict[str, Any]:
+    """Writes a score table of numbers that need no model."""
+    import pandas as pd
+
+    from anomalib_xray.evaluation.shortcuts import shortcut_numbers
+    from anomalib_xray.io.read import read_radiograph
+
+    samples: pd.DataFrame | None = getattr(_data(cell), "samples", None)
+    if samples is None:
+        raise XrayError("Shortcuts are measured of this project's data sets only, whose tables say who is whose.")
+    samples = samples[samples["split"] == "test"]
+    numbers = pd.DataFrame([shortcut_numbers(read_radiograph(path)) for path in samples["image_path"]])
+    ids = samples[["image_path", "patient", "study"]].assign(label=samples["label_index"])
+    ids["source_path"] = samples["source"] if "source" in samples else samples["image_path"]
+    write_atomically(folder / SCORES, ids.reset_index(drop=True).join(numbers).to_csv(index=False))
+    return {"images": len(samples)}
+
+
+def _with_seed(cell: Cell) -> dict[str, Any]:
+    """The model's settings with the cell's seed and equalisation, for those that take them."""
+    from importlib import import_module
+    from inspect import signature
+
+    module, _, name = cell.model_config["class_path"].rpartition(".")
+    arguments = signature(getattr(import_module(module), name)).parameters
+    changes = {"seed": cell.seed, "equalize": cell.equalize}
+    if cell.equalize and "equalize" not in arguments:
+        raise XrayError(f"{name} has no histogram equalisation; leave equalize: true out for it.")
+    init_args = {**cell.model_config["init_args"], **{key: changes[key] for key in changes if key in arguments}}
+    return {"class_path": cell.model_config["class_path"], "init_args": init_args}
+
+
+def _data(cell: Cell) -> AnomalibDataModule:
+    from anomalib.data import AnomalibDataModule
+
+    data: AnomalibDataModule = _build(AnomalibDataModule, cell.data_config)
+    data.prepare_data()
+    data.setup()
+    return data
+
+
+def _build(base: type, settings: dict[str, Any]) -> Any:  # noqa: ANN401  # an instance of base
+    """Builds what a configuration describes, as the stock command does."""
+    from jsonargparse import ArgumentParser
+
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_subclass_arguments(base, "built")
+    return parser.instantiate_classes(parser.parse_object({"built": settings})).built
+
+
+def _gflop(model: Any, image: Any) -> float | None:  # noqa: ANN401  # any model, any image
+    """Multiplications and additions of scoring one image, in units of 10^9; nothing where they cannot be counted."""
+    import torch
+    from torch.utils.flop_counter import FlopCounterMode
+
+    try:
+        with torch.no_grad(), FlopCounterMode(display=False) as counter:
+            model(image[None].as_subclass(torch.Tensor))
+    except Exception:  # a search back-propagates, some layers cannot be traced; the figure is a by-product
+        return None
+    return float(counter.get_total_flops() / 1e9)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(Path(sys.argv[1])))

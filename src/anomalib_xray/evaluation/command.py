@@ -1,0 +1,71 @@
+"""The command that compares models."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from anomalib_xray.errors import XrayError
+
+
+def benchmark(
+    config: Path,
+    out: Path = Path("benchmark"),
+    workers: int = 1,
+    backend: Literal["loky", "ray"] = "loky",
+    scheduler: str | None = None,
+    dry_run: bool = False,
+    retry: bool = False,
+) -> int:
+    """Trains and tests a grid of models, and compares them with intervals.
+
+    A grid is models, ours and any of anomalib's, times data sets, preparations and seeds. Each cell runs in a process
+    of its own. The run may be stopped at any time; the same command goes on, and does nothing but write the tables once
+    all is done. OUT/results.md, .csv and .tex are the tables.
+
+    Args:
+        config: The grid, a YAML file such as configs/benchmark/smoke.yaml.
+        out: Folder to write to.
+        workers: Cells that run at once; the cores are divided among them.
+        backend: loky for processes on this machine, ray for Ray.
+        scheduler: Address of the scheduler of a Dask cluster that is to do the work, such as tcp://host:8786.
+        dry_run: Print the cells and how long they may take, and run nothing.
+        retry: Run cells that failed again.
+
+    Returns:
+        Exit status: 0, 1 if a cell failed, 130 if it was stopped.
+
+    Raises:
+        XrayError: The grid, a folder or the cluster cannot be used.
+    """
+    if workers < 1:
+        raise XrayError("--workers is a number of cells that run at once: give 1 or more.")
+
+    from anomalib_xray.evaluation.plan import read_grid
+    from anomalib_xray.evaluation.runner import estimate_seconds, is_open, read_result, run_cells
+
+    grid = read_grid(config)
+    if dry_run:
+        todo = [cell for cell in grid.cells if is_open(out, cell, retry=retry)]
+        for cell in todo:
+            print(cell.key)
+        seconds = estimate_seconds(grid, out, todo)
+        known = "no cell is done yet" if seconds is None else f"about {seconds / workers / 60:.0f} minutes"
+        print(f"{len(todo)} of {len(grid.cells)} cells to run; {known}.")
+        return 0
+    stopped = False
+    try:
+        run_cells(grid, out, workers=workers, backend=backend, scheduler=scheduler, retry=retry)
+    except KeyboardInterrupt:
+        stopped = True
+
+    from anomalib_xray.evaluation.tables import read_rows
+    from anomalib_xray.evaluation.writers import write_tables
+
+    for path in write_tables(read_rows(grid, out), grid, out):
+        print(path)
+    if stopped:
+        print(f"Stopped. What is done is in {out}; the same command goes on.")
+        return 130
+    results = [read_result(out, cell) for cell in grid.cells]
+    return int(any(result is None or result["status"] != "done" for result in results))

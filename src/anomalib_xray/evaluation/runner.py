@@ -1,0 +1,146 @@
+"""Runs the cells of a benchmark that are not done, each in a process of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from anomalib_xray.errors import XrayError
+from anomalib_xray.evaluation.cell import CELL, RESULT
+from anomalib_xray.evaluation.plan import Cell, Grid
+from anomalib_xray.io.write import write_atomically
+from anomalib_xray.preparation.parallel import Backend, results
+
+CELLS = "cells"
+
+
+def run_cells(
+    grid: Grid, out: Path, *, workers: int, backend: Backend = "loky", scheduler: str | None = None, retry: bool = False
+) -> None:
+    """Runs what is not done; a run that is stopped goes on where it was.
+
+    Args:
+        grid: The benchmark.
+        out: Folder to write to.
+        workers: Cells that run at once.
+        backend: See :func:`anomalib_xray.preparation.parallel.results`.
+        scheduler: As there.
+        retry: Whether cells that failed run again.
+
+    Raises:
+        XrayError: Pictures cannot be prepared, or a cluster not be used.
+    """
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    todo = [cell for cell in grid.cells if is_open(out, cell, retry=retry)]
+    tasks = [_write_cell(cell, grid, out, workers) for cell in todo]
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns) as progress:
+        bar = progress.add_task("cells", total=len(grid.cells), completed=len(grid.cells) - len(todo))
+        for name, status in results(
+            run_process, tasks, workers=workers, backend=backend, scheduler=scheduler, shared=out
+        ):
+            progress.console.print(f"{name}: {status}", markup=False, highlight=False)
+            progress.advance(bar)
+
+
+def is_open(out: Path, cell: Cell, *, retry: bool) -> bool:
+    """Whether a cell still has to run."""
+    result = read_result(out, cell)
+    return result is None or (retry and result["status"] != "done")
+
+
+def read_result(out: Path, cell: Cell) -> dict[str, Any] | None:
+    """What a cell left behind, or nothing."""
+    path = folder_of(out, cell) / RESULT
+    if not path.is_file():
+        return None
+    result: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return result
+
+
+def folder_of(out: Path, cell: Cell) -> Path:
+    """The folder of a cell."""
+    return out / CELLS / cell.key
+
+
+def run_process(task: tuple[str, int]) -> tuple[str, str]:
+    """Runs one cell in a new interpreter, whose memory and whose failures are its own.
+
+    Args:
+        task: Folder of the cell, and the number of threads that it may use.
+
+    Returns:
+        The folder's name and what became of the cell.
+    """
+    folder, threads = Path(task[0]), str(task[1])
+    environment = {**os.environ, "OMP_NUM_THREADS": threads, "PYTHONWARNINGS": "ignore"}
+    with (folder / "log.txt").open("w", encoding="utf-8") as log:
+        process = subprocess.run(
+            [sys.executable, "-m", "anomalib_xray.evaluation.cell", str(folder)],
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            env=environment,
+            check=False,
+        )
+    path = folder / RESULT
+    if not path.is_file():
+        reason = f"the process ended with status {process.returncode}; see {folder / 'log.txt'}"
+        write_atomically(path, json.dumps({"status": "failed", "reason": reason}) + "\n")
+    result = json.loads(path.read_text(encoding="utf-8"))
+    # Checkpoints and pictures of a grid would fill a disk.
+    shutil.rmtree(folder / "run", ignore_errors=True)
+    return folder.name, result["status"] + (f", {result['reason']}" if "reason" in result else "")
+
+
+def _write_cell(cell: Cell, grid: Grid, out: Path, workers: int) -> tuple[str, int]:
+    """Writes what the process reads; pictures are prepared first where they are not yet."""
+    folder = folder_of(out, cell)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / RESULT).unlink(missing_ok=True)
+    shutil.rmtree(folder / "run", ignore_errors=True)
+    prepared = _with_prepared(cell, grid, out)
+    write_atomically(folder / CELL, json.dumps(asdict(prepared), indent=1, default=str) + "\n")
+    return str(folder), max(1, (os.cpu_count() or 1) // workers)
+
+
+def _with_prepared(cell: Cell, grid: Grid, out: Path) -> Cell:
+    """The cell with the folder of its prepared pictures."""
+    pipeline = grid.preparations[cell.preparation]
+    if pipeline is None:
+        return cell
+    from anomalib_xray.cli import main as anomalib_xray
+
+    prepared = out / "prepared" / f"{cell.data}-{cell.preparation}"
+    init_args = cell.data_config["init_args"]
+    table = init_args.get("table")
+    root = Path(init_args.get("root") or Path(table or "").parent)
+    arguments = ["--config", str(pipeline), "--root", str(root), "--out", str(prepared)]
+    masks = Path("ground_truth") / "anomaly"
+    if table is not None:
+        arguments += ["--table", str(table)]
+    elif (root / masks).is_dir():
+        arguments += ["--masks", str(masks)]
+    if not (prepared / "manifest.csv").exists() and anomalib_xray(["prepare", *arguments]) > 1:
+        raise XrayError(f"The pictures of {cell.data} could not be prepared with {pipeline}; see above.")
+    return replace(cell, data_config={**cell.data_config, "init_args": {**init_args, "prepared_root": str(prepared)}})
+
+
+def estimate_seconds(grid: Grid, out: Path, todo: Sequence[Cell]) -> float | None:
+    """How long the open cells will take on one worker, from those that are done; nothing if none is."""
+    known: dict[str, list[float]] = {}
+    for cell in grid.cells:
+        result = read_result(out, cell)
+        if result is not None and "training_s" in result:
+            known.setdefault(cell.model, []).append(result["training_s"] + result["testing_s"])
+    if not known:
+        return None
+    overall = [seconds for some in known.values() for seconds in some]
+    return sum(sum(some) / len(some) for some in (known.get(cell.model, overall) for cell in todo))

@@ -1,0 +1,95 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from anomalib_xray.errors import XrayError
+from anomalib_xray.evaluation.plan import RAW, SHORTCUTS, read_grid
+
+CONFIGS = Path(__file__).parents[2] / "configs" / "benchmark"
+
+GRID: dict[str, Any] = {
+    "title": "Two models",
+    "data": {"hands": {"config": "data.yaml", "init_args": {"root": "elsewhere"}}},
+    "models": {
+        "Ours": {"config": "model.yaml", "trainer": {"max_epochs": 3}, "score": "l1"},
+        "Theirs": {"class_path": "anomalib.models.Padim", "selection": "as published"},
+    },
+    "preparations": {"raw": None, "full": "full.yaml"},
+    "seeds": [1, 2],
+    "trainer": {"max_epochs": 1, "accelerator": "cpu"},
+    "baseline": "Theirs",
+}
+
+
+def write(folder: Path, **changes: Any) -> Path:
+    (folder / "data.yaml").write_text("data: {class_path: Hands, init_args: {root: hands, num_workers: 0}}")
+    (folder / "model.yaml").write_text("model: {class_path: Cae, init_args: {width: 8}}\ntrainer: {max_epochs: 500}")
+    content = {key: value for key, value in {**GRID, **changes}.items() if value is not ...}
+    (folder / "grid.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
+    return folder / "grid.yaml"
+
+
+def test_cells_are_the_product_and_every_preparation_has_its_shortcuts(tmp_path: Path) -> None:
+    grid = read_grid(write(tmp_path))
+    models = [(cell.preparation, cell.model, cell.seed) for cell in grid.cells]
+    assert len(models) == len(set(models)) == 2 * (2 * 2 + 1)
+    assert [cell.preparation for cell in grid.cells if cell.model == SHORTCUTS] == ["raw", "full"]
+    assert len({cell.key for cell in grid.cells}) == len(grid.cells)
+    assert grid.preparations == {"raw": None, "full": tmp_path / "full.yaml"}
+    assert (grid.baseline, grid.level, grid.scores) == ("Theirs", "image", {"Ours": "l1"})
+    assert grid.selection == {"Ours": "label-free", "Theirs": "as published"}
+
+
+def test_files_lie_under_what_the_grid_says(tmp_path: Path) -> None:
+    cell = next(cell for cell in read_grid(write(tmp_path)).cells if cell.model == "Ours")
+    assert cell.data_config == {"class_path": "Hands", "init_args": {"root": "elsewhere", "num_workers": 0}}
+    assert cell.model_config == {"class_path": "Cae", "init_args": {"width": 8}}
+    assert cell.trainer == {"max_epochs": 3, "accelerator": "cpu"}
+
+
+def test_another_setting_makes_another_cell(tmp_path: Path) -> None:
+    def keys(**changes: Any) -> set[str]:
+        return {cell.key for cell in read_grid(write(tmp_path, **changes)).cells if cell.model == "Theirs"}
+
+    assert keys() == keys(title="Another", baseline=...)
+    assert not keys() & keys(trainer={"max_epochs": 2})
+    assert all("hands-raw-equalized-Theirs" in key or "hands-full" in key for key in keys(equalize=[True]))
+
+
+def test_pictures_are_raw_unless_a_preparation_is_named(tmp_path: Path) -> None:
+    assert read_grid(write(tmp_path, preparations=...)).preparations == {RAW: None}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"models": {}}, r"grid\.yaml names no models"),
+        ({"models": {"A": {"config": "gone.yaml"}}}, r"gone\.yaml cannot be read \(No such file"),
+        ({"models": {"A": {"config": "data.yaml"}}}, "has no model with a class_path"),
+        ({"models": {"A": {}}}, "A in .* has neither a config nor a class_path"),
+        ({"models": {"A": {"classpath": "Cae"}}}, "unknown setting classpath"),
+        ({"seed": [1]}, "unknown setting seed"),
+        ({"baseline": "Nobody"}, "compares with Nobody, which is none of its models: Ours, Theirs"),
+        ({"level": "pixel"}, "evaluates by pixel; choose image, study or patient"),
+    ],
+)
+def test_a_grid_that_says_something_else_is_refused(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(XrayError, match=message):
+        read_grid(write(tmp_path, **changes))
+
+
+def test_a_file_that_is_no_yaml_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "grid.yaml").write_text("a: [1")
+    with pytest.raises(XrayError, match=r"grid\.yaml is no YAML file"):
+        read_grid(tmp_path / "grid.yaml")
+    with pytest.raises(XrayError, match=r"gone\.yaml cannot be read"):
+        read_grid(tmp_path / "gone.yaml")
+
+
+@pytest.mark.parametrize("file", sorted(CONFIGS.glob("*.yaml")), ids=lambda file: file.stem)
+def test_grids_that_ship_can_be_read(file: Path) -> None:
+    assert read_grid(file).cells
