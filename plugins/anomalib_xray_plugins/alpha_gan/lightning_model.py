@@ -150,25 +150,28 @@ class AlphaGan(GanModel, AnomalibModule):
     def training_step(self, batch: ImageBatch, *_: Any) -> None:  # noqa: ANN401
         """Updates encoder, generator, discriminator and code discriminator in turn.
 
-        Every player is updated by its own loss through the current weights of the others; codes and fakes are handed on
-        as data. Encoder and generator share a forward pass, from which both gradients are taken before either moves.
-        The generator sees encoded and drawn codes in one batch: their batch statistics differ, and running statistics
-        of batches of one kind each would fit neither.
+        Every player is updated on a forward pass of its own through the current weights of the others; codes and fakes
+        are handed on as data. The generator sees encoded and drawn codes in one batch, in the encoder's turn too: their
+        batch statistics differ, and running statistics of batches of one kind each would fit neither.
         """
         model, weight = self.model, self.hparams["reconstruction_weight"]
         error_of = IMAGE_ERRORS[self.hparams["reconstruction_loss"]]
         image = to_tanh_range(self.grey(batch))
         noise = torch.randn(len(image), model.latent_size, device=self.device)
 
-        self.turn_of("encoder", "generator")
+        self.turn_of("encoder")
         code = draw(*model.encoder(image))
+        reconstruction, _ = model.generator(torch.cat([code, noise])).chunk(2)
+        encoder = encoder_loss(error_of(reconstruction, image), model.code_discriminator(code), weight)
+        self.update("encoder", encoder)
+        code = code.detach()
+
+        self.turn_of("generator")
         reconstruction, sample = model.generator(torch.cat([code, noise])).chunk(2)
         judged = model.discriminator(reconstruction), model.discriminator(sample)
-        error = error_of(reconstruction, image)
-        encoder = encoder_loss(error, model.code_discriminator(code), weight)
-        generator = generator_step_loss(error, *judged, weight)
-        self.update_together({"encoder": encoder, "generator": generator})
-        code, reconstruction, sample = code.detach(), reconstruction.detach(), sample.detach()
+        generator = generator_step_loss(error_of(reconstruction, image), *judged, weight)
+        self.update("generator", generator)
+        reconstruction, sample = reconstruction.detach(), sample.detach()
 
         self.turn_of("discriminator")
         real = model.discriminator(image, remember=True)

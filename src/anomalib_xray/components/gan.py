@@ -79,15 +79,15 @@ class GanModel(RadiographModel, AnomalibModule):
         """Whether the current epoch's steps end with :meth:`end_of_step`; a model with other epochs overrides it."""
         return True
 
-    def turn_of(self, *players: str) -> None:
-        """Lets gradients into the weights of these players only.
+    def turn_of(self, player: str) -> None:
+        """Lets gradients into one player's weights only.
 
         Args:
-            players: Their names.
+            player: Its name.
         """
         for name, (networks, _) in self.players().items():
             for network in networks:
-                network.requires_grad_(name in players)
+                network.requires_grad_(name == player)
 
     def update(self, player: str, loss: Tensor) -> None:
         """One step of the player whose turn it is.
@@ -100,21 +100,6 @@ class GanModel(RadiographModel, AnomalibModule):
         optimizer.zero_grad()
         self.manual_backward(loss)
         optimizer.step()
-
-    def update_together(self, losses: Mapping[str, Tensor]) -> None:
-        """One step each of players whose losses share a forward pass; no loss reaches another player's weights.
-
-        Args:
-            losses: The loss of each player, by name.
-        """
-        optimizers = dict(zip(self.players(), self._optimizers(), strict=True))
-        for player in losses:
-            optimizers[player].zero_grad()
-        for place, (player, loss) in enumerate(losses.items(), start=1):
-            weights = [weight for network in self.players()[player][0] for weight in network.parameters()]
-            self.manual_backward(loss, inputs=weights, retain_graph=place < len(losses))
-        for player in losses:
-            optimizers[player].step()
 
     def end_of_step(self, losses: Mapping[str, Tensor], real: Tensor, fake: Tensor, batch_size: int) -> None:
         """Ends a training step: average, learning rates, log.
