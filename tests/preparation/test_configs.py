@@ -17,7 +17,7 @@ MASKING = {"elbow", "finger", "forearm", "full", "hand", "humerus", "wrist"}
 
 
 def test_every_pipeline_and_body_part_is_there() -> None:
-    assert {path.stem for path in CONFIGS} == {"raw", "crop", "hand", "full"} | BODY_PARTS
+    assert {path.stem for path in CONFIGS} == {"raw", "crop", "hand", "full", "chest_square"} | BODY_PARTS
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
