@@ -181,10 +181,9 @@ class DeepSvdd(RadiographModel, AnomalibModule):
 
     def _end_epoch(self) -> None:
         """Lowers the learning rate, and finds the radius that leaves a share ``nu`` of the epoch's images outside."""
-        schedulers: Any = self.lr_schedulers()
+        schedulers = self._schedulers()
         if schedulers:
-            schedulers = schedulers if isinstance(schedulers, list) else [schedulers]
-            schedulers[1 if self.pretrains() else 0].step()
+            schedulers[1 if self.pretrains() else 0].step()  # type: ignore[call-arg]  # none of ours takes a metric
         epoch = self.current_epoch - self._pretraining_epochs() + 1
         if self.hparams["boundary"] == "soft" and self._distances and epoch >= self.hparams["radius_warmup"]:
             self.model.radius.copy_(enclosing_radius(torch.cat(self._distances), self.hparams["nu"]))
@@ -192,10 +191,7 @@ class DeepSvdd(RadiographModel, AnomalibModule):
 
     def _optimizer(self) -> LightningOptimizer:
         """The one of the current epoch's part."""
-        optimizers = self.optimizers()
-        if not isinstance(optimizers, list):
-            return optimizers
-        return optimizers[1 if self.pretrains() else 0]
+        return self._optimizers()[1 if self.pretrains() else 0]
 
     def _pretraining_epochs(self) -> int:
         return pretraining_epochs(self.trainer.max_epochs, self.hparams["pretrain_share"])

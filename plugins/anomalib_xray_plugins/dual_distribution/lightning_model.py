@@ -299,7 +299,6 @@ class DualDistribution(RadiographModel, AnomalibModule):
 
     def _step_schedules(self) -> None:
         """Lowers the learning rates of the phase after an epoch's last batch, before its checkpoint is written."""
-        schedulers = self.lr_schedulers() or []
-        assert isinstance(schedulers, list)  # there are at least two optimisers, so never a single one
+        schedulers = self._schedulers()
         for scheduler in schedulers[2:] if self.refines() else schedulers[:2]:
             scheduler.step()  # type: ignore[call-arg]  # none of ours takes a metric

@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from lightning.pytorch import Callback
-from lightning.pytorch.core.optimizer import LightningOptimizer
-from lightning.pytorch.utilities.types import LRSchedulerPLType
 from torch import Tensor, nn, optim
 
 from anomalib_xray.components.attention_maps import attention_maps, has_attention
@@ -146,14 +144,6 @@ class GanModel(RadiographModel, AnomalibModule):
         maps = attention_maps(self.model, image.expand(-1, 3, -1, -1)).layers if has_attention(self.model) else {}
         rows = {f"attention_{name}": torch.cat([image, *layer]) for name, layer in maps.items()}
         return {"samples": self.samples(), **rows}
-
-    def _optimizers(self) -> list[LightningOptimizer]:
-        optimizers = self.optimizers()
-        return optimizers if isinstance(optimizers, list) else [optimizers]
-
-    def _schedulers(self) -> list[LRSchedulerPLType]:
-        schedulers = self.lr_schedulers() or []
-        return schedulers if isinstance(schedulers, list) else [schedulers]
 
 
 @contextmanager

@@ -10,6 +10,8 @@ from anomalib import LearningType
 from anomalib.data import ImageBatch, InferenceBatch
 from anomalib.metrics import AUROC, Evaluator, F1Score
 from lightning.pytorch import Callback, seed_everything
+from lightning.pytorch.core.optimizer import LightningOptimizer
+from lightning.pytorch.utilities.types import LRSchedulerPLType
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torchvision.transforms.v2 import Transform
@@ -165,6 +167,16 @@ class RadiographModel(ExportWithParity, AnomalibModule):
     def with_schedule(self, optimizer: Optimizer) -> Any:  # noqa: ANN401  # Lightning's union of forms
         """An optimiser with the schedule of the setting ``schedule``, as ``configure_optimizers`` returns it."""
         return with_schedule(optimizer, self.hparams.get("schedule", "constant"), self._trainer)
+
+    def _optimizers(self) -> list[LightningOptimizer]:
+        """All optimisers; Lightning gives a single one without a list."""
+        optimizers = self.optimizers()
+        return optimizers if isinstance(optimizers, list) else [optimizers]
+
+    def _schedulers(self) -> list[LRSchedulerPLType]:
+        """The schedulers of the optimisers, none for constant rates."""
+        schedulers = self.lr_schedulers() or []
+        return schedulers if isinstance(schedulers, list) else [schedulers]
 
     @staticmethod
     def grey(batch: ImageBatch) -> Tensor:
