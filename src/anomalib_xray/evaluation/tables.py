@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from math import nan
 from pathlib import Path
 from typing import Any
@@ -112,7 +113,7 @@ def _row(row: Row, cells: Sequence[Cell], grid: Grid, out: Path) -> tuple[Row, _
             row.failures[cell.seed] = result["reason"]
             continue
         units = _units(folder_of(out, cell) / SCORES, row.score, grid.level)
-        ranking, weights = Ranking(units["label"], units["score"]), patient_weights(units["patient"])
+        ranking, weights = Ranking(units["label"], units["score"]), _weights(tuple(units["patient"]))
         row.prevalence = float(units["label"].mean())
         ids = units["id"].tolist()
         for name, metric in METRICS.items():
@@ -127,6 +128,12 @@ def _row(row: Row, cells: Sequence[Cell], grid: Grid, out: Path) -> tuple[Row, _
     if row.model != SHORTCUTS and row.estimates["AUROC"].value < BELOW_CHANCE:
         row.notes.append("below chance")
     return row, _Draws(ids, values)
+
+
+@lru_cache(maxsize=1)
+def _weights(patients: tuple[str, ...]) -> Values:
+    """The draws of patients, once for all rows and seeds of a test set, which stand one after the other."""
+    return patient_weights(pd.Series(patients))
 
 
 def _units(path: Path, score: str, level: str) -> pd.DataFrame:
