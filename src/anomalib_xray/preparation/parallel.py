@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
@@ -48,7 +49,7 @@ def results(
         WorkerDiedError: A worker process died.
         XrayError: A package is missing, or the cluster cannot be used.
     """
-    from joblib import Parallel, delayed
+    from joblib import Parallel, delayed, parallel_config
 
     try:
         if scheduler is not None:
@@ -60,13 +61,34 @@ def results(
                     chunk = tasks[start : start + _RAY_CHUNK * workers]
                     yield from Parallel(n_jobs=workers)(delayed(function)(task) for task in chunk)
         else:
-            in_parallel = Parallel(n_jobs=workers, return_as="generator_unordered")
-            yield from in_parallel(delayed(function)(task) for task in tasks)
+            with parallel_config(backend="loky", initializer=leave_interrupts_to_parent):
+                in_parallel = Parallel(n_jobs=workers, return_as="generator_unordered")
+                with _interrupts_wait():  # the processes start with the first call
+                    returned = in_parallel(delayed(function)(task) for task in tasks)
+                yield from returned
     except BrokenProcessPool as error:
         raise WorkerDiedError(
             "A worker process died, perhaps because memory ran out: run the same command again to go on where it"
             " stopped, with fewer --workers."
         ) from error
+
+
+def leave_interrupts_to_parent() -> None:
+    """Lets a worker process ignore Ctrl-C, which the terminal sends to all: its parent ends it, without a traceback."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+@contextmanager
+def _interrupts_wait() -> Iterator[None]:
+    """Holds Ctrl-C back, in this thread and in the processes that it starts, which are not ready for it yet."""
+    if not hasattr(signal, "pthread_sigmask"):  # Windows has no such masks
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextmanager
