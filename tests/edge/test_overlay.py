@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 
 from anomalib_xray.edge.overlay import draw_overlay
-from anomalib_xray.edge.runtime import Prediction
+from anomalib_xray.edge.result import Result, View
+from anomalib_xray.io.read import to_unit_interval
 
 SIDE = 700
 """At least the shortest side, so that nothing is enlarged and pixels can be compared."""
@@ -14,8 +17,27 @@ def radiograph(level: int = 120, shape: tuple[int, int] = (SIDE, SIDE)) -> np.nd
     return np.full(shape, level, np.uint8)
 
 
-def predicted(heat_map: np.ndarray | None, *, pixel_threshold: float | None = 1.0, score: float = 2.0) -> Prediction:
-    return Prediction(score, None, 1.0, heat_map, pixel_threshold)
+def predicted(
+    heat_map: np.ndarray | None,
+    *,
+    pixel_threshold: float | None = 1.0,
+    percentile: float | None = None,
+    views: Sequence[View] = (),
+) -> Result:
+    return Result(
+        model="Cae",
+        scores={"mse": 2.0},
+        percentiles={"mse": percentile},
+        score="mse",
+        value=2.0,
+        threshold=1.0,
+        is_anomalous=True,
+        heat_map=heat_map,
+        pixel_threshold=pixel_threshold,
+        map_limits=None,
+        views=list(views),
+        flags=[],
+    )
 
 
 def stripes(*levels: float) -> np.ndarray:
@@ -81,6 +103,56 @@ def test_small_and_narrow_pictures_become_legible(shape: tuple[int, int]) -> Non
     picture = draw_overlay(radiograph(120, shape), predicted(np.zeros(shape, np.float32)), "image1.png")
     assert picture.shape[1] >= 640
     assert picture.shape[0] > shape[0]
+
+
+def seen(left: float, top: float, right: float, bottom: float) -> View:
+    outline = np.array([[left, top], [right, top], [right, bottom], [left, bottom]])
+    return View("view", radiograph(), {}, None, outline=outline)
+
+
+def test_a_frame_shows_what_was_looked_at() -> None:
+    plain = draw_overlay(radiograph(), predicted(None), "image1.png")
+    framed = draw_overlay(radiograph(), predicted(None, views=[seen(100, 200, 300, 400)]), "image1.png")
+    changed = np.argwhere((plain[:SIDE] != framed[:SIDE]).any(axis=2))
+    assert changed.min(axis=0) == pytest.approx([200, 100], abs=1)
+    assert changed.max(axis=0) == pytest.approx([400, 300], abs=1)
+    np.testing.assert_array_equal(plain[210:390, 110:290], framed[210:390, 110:290])
+
+
+@pytest.mark.parametrize(
+    "views",
+    [
+        [],
+        [View("view", radiograph(), {}, None)],
+        [seen(-0.5, -0.5, SIDE - 0.5, SIDE - 0.5)],
+        [seen(3, 3, SIDE - 3, SIDE - 3)],
+        [seen(0, 0, 350, SIDE), seen(350, 0, SIDE, SIDE)],
+    ],
+)
+def test_no_frame_where_everything_was_looked_at(views: list[View]) -> None:
+    picture = draw_overlay(radiograph(), predicted(None, views=views), "image1.png")
+    np.testing.assert_array_equal(picture[:SIDE], 120)
+
+
+def test_every_row_of_a_tall_picture_is_blended_alike() -> None:
+    shape = (1500, SIDE)
+    picture = draw_overlay(radiograph(120, shape), predicted(np.full(shape, 0.8, np.float32)), "image1.png")
+    np.testing.assert_array_equal(picture[:1500], np.broadcast_to(picture[0, 0], (1500, SIDE, 3)))
+    assert colourfulness(picture, 0) > 0
+
+
+def test_the_percentile_is_written_where_it_is_known() -> None:
+    without = draw_overlay(radiograph(), predicted(None), "image1.png")
+    given = draw_overlay(radiograph(), predicted(None, percentile=97.25), "image1.png")
+    np.testing.assert_array_equal(without[:SIDE], given[:SIDE])
+    assert (without[SIDE:] != given[SIDE:]).any()
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_grey_levels_are_those_of_the_unit_interval(dtype: type[np.uint8 | np.uint16]) -> None:
+    image = np.random.default_rng(0).integers(0, 200 if dtype is np.uint8 else 4000, (SIDE, SIDE)).astype(dtype)
+    expected = (to_unit_interval(image) * 255).round()
+    np.testing.assert_array_equal(draw_overlay(image, predicted(None), "image1.png")[:SIDE, :, 0], expected)
 
 
 def test_sixteen_bits_are_shown_by_their_own_range() -> None:

@@ -1,57 +1,75 @@
-"""Predict many radiographs: an overlay for each, and one table of their scores."""
+"""Predict many radiographs: overlays for each, and their scores as a table and as JSON."""
 
 from __future__ import annotations
 
-import csv
-import io
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import cv2
 from rich.progress import track
 
+from anomalib_xray.edge.ensemble import Ensemble
 from anomalib_xray.edge.inputs import Input
-from anomalib_xray.edge.overlay import VERDICTS, draw_overlay
-from anomalib_xray.edge.runtime import Prediction, Runtime
+from anomalib_xray.edge.overlay import draw_overlay
+from anomalib_xray.edge.result import Result
+from anomalib_xray.edge.table import Line, as_csv, as_json, entry_of, printable, row_of, sentence_of
 from anomalib_xray.errors import XrayError
-from anomalib_xray.io.read import read_radiograph
+from anomalib_xray.io.formats import is_dicom
+from anomalib_xray.io.paths import absolute
+from anomalib_xray.io.radiograph import Radiograph
+from anomalib_xray.io.read import decode_radiograph, read_bytes
 from anomalib_xray.io.write import write_atomically
+
+__all__ = ["JSON_SCORES", "SCORES", "predict_all", "printable"]
 
 SCORES = "scores.csv"
 """Table that a prediction leaves: a row an image."""
 
-COLUMNS = ("path", "score", "normalised", "threshold", "label", "error")
-"""Its columns; scores are raw, cells of what is unknown are empty."""
+JSON_SCORES = "scores.json"
+"""The same and more as JSON: every named score with its percentile, and every view."""
 
+_CAPTURE = ".dcm"
 _QUIET_IMAGES = 30  # a few seconds need no progress bar
 
 
-def predict_all(runtime: Runtime, inputs: Sequence[Input], out: Path, threshold: float | None) -> int:
-    """Predicts, draws and reports image after image, and writes the table, however it ends.
+def predict_all(
+    ensemble: Ensemble, inputs: Sequence[Input], out: Path, threshold: float | None, *, dicom_sc: bool = False
+) -> int:
+    """Predicts, draws and reports image after image, and writes the scores, however it ends.
 
     Args:
-        runtime: The model.
+        ensemble: The bundles.
         inputs: The images.
-        out: Folder for the table.
+        out: Folder for the scores.
         threshold: Raw threshold to decide by instead of the bundle's own.
+        dicom_sc: Whether each overlay is written as a DICOM secondary capture too.
 
     Returns:
         Exit status: 0, 1 if an image could not be used, 130 if interrupted.
 
     Raises:
-        XrayError: The table cannot be written.
+        XrayError: An overlay would replace an image, or the scores cannot be written.
     """
+    labels = list(ensemble.predictors)
+    _check_spared(inputs, out, labels)
     rows: list[dict[str, str]] = []
+    entries: list[dict[str, Any]] = []
     interrupted = False
     quiet = len(inputs) < _QUIET_IMAGES or not sys.stdout.isatty()
     try:
         for image in track(inputs, "Predicting", transient=True, disable=quiet):
-            rows.append(_predict_one(runtime, image, threshold))
+            line = _predict_one(ensemble, image, out, threshold, dicom_sc=dicom_sc)
+            # Not the line itself: it holds the heat maps.
+            rows.append(row_of(line))
+            entries.append(entry_of(line))
+            print(sentence_of(line), file=sys.stderr if line.error else sys.stdout)
     except KeyboardInterrupt:
         interrupted = True
     finally:
-        _write_table(out / SCORES, rows)
+        write_atomically(out / SCORES, as_csv(ensemble, rows))
+        write_atomically(out / JSON_SCORES, as_json(ensemble, entries))
     failed = sum(bool(row["error"]) for row in rows)
     if interrupted:
         print(f"Stopped after {len(rows)} of {len(inputs)} images; their overlays and {SCORES} are in {out}.")
@@ -60,50 +78,59 @@ def predict_all(runtime: Runtime, inputs: Sequence[Input], out: Path, threshold:
     return 1 if failed else 0
 
 
-def _predict_one(runtime: Runtime, image: Input, threshold: float | None) -> dict[str, str]:
-    """Predicts, draws and reports one image.
+def overlays_of(image: Input, out: Path, labels: Sequence[str]) -> list[Path]:
+    """Files for the overlays of one image: one a bundle, in a folder for each where there are several."""
+    if len(labels) == 1:
+        return [image.overlay]
+    return [out / label / image.overlay.relative_to(out) for label in labels]
 
-    Returns:
-        Its row of the table.
-    """
-    path = printable(image.path)
+
+def _check_spared(inputs: Sequence[Input], out: Path, labels: Sequence[str]) -> None:
+    """Refuses to write over an image that is to be predicted."""
+    given = {absolute(image.path) for image in inputs}
+    for image in inputs:
+        for overlay in overlays_of(image, out, labels):
+            for path in (overlay, overlay.with_suffix(_CAPTURE)):
+                if absolute(path) in given:
+                    raise XrayError(f"{path} is an image and would be replaced: choose another folder than {out}.")
+
+
+def _predict_one(ensemble: Ensemble, image: Input, out: Path, threshold: float | None, *, dicom_sc: bool) -> Line:
+    """Predicts one image and draws its overlays."""
+    overlays = overlays_of(image, out, list(ensemble.predictors))
     try:
-        radiograph = read_radiograph(image.path)
-        prediction = runtime.predict(radiograph, threshold=threshold)
-        overlay = draw_overlay(radiograph, prediction, printable(image.name))
-        write_atomically(image.overlay, cv2.imencode(".png", overlay)[1].tobytes())
+        content = read_bytes(image.path)
+        radiograph = decode_radiograph(content, name=str(image.path))
+        if not dicom_sc:
+            content = b""  # of a detector's picture, 20 MB that nobody needs any more
+        reading = ensemble.predict(radiograph, threshold=threshold)
+        for overlay, result in zip(overlays, reading.results.values(), strict=True):
+            _draw(overlay, image, radiograph, result, content if dicom_sc else None)
     except XrayError as error:
-        reason = printable(error)
-        print(f"error: {reason if path in reason else f'{path}: {reason}'}", file=sys.stderr)
-        return dict.fromkeys(COLUMNS, "") | {"path": path, "error": reason}
-    limit = "none" if prediction.threshold is None else f"{prediction.threshold:.4g}"
-    print(f"{path}: score {prediction.score:.4g}, threshold {limit}, {VERDICTS[prediction.is_anomalous]}")
-    return _row(path, prediction)
+        return Line(image.path, None, printable(error))
+    return Line(image.path, reading)
 
 
-def _row(path: str, prediction: Prediction) -> dict[str, str]:
-    return {
-        "path": path,
-        "score": _number(prediction.score),
-        "normalised": _number(prediction.normalised),
-        "threshold": _number(prediction.threshold),
-        "label": "" if prediction.is_anomalous is None else VERDICTS[prediction.is_anomalous],
-        "error": "",
-    }
+def _draw(overlay: Path, image: Input, radiograph: Radiograph, result: Result, content: bytes | None) -> None:
+    """Writes an overlay, and a secondary capture of it where the file's ``content`` is given for that."""
+    picture = draw_overlay(radiograph, result, printable(image.name))
+    write_atomically(overlay, cv2.imencode(".png", picture)[1].tobytes())
+    if content is None:
+        return
+    from anomalib_xray.io.dicom_write import encode_secondary_capture
+
+    capture = encode_secondary_capture(
+        picture,
+        source=content,
+        # Without the study an archive could not file it beside its radiograph.
+        keep_patient=is_dicom(content),
+        description=f"{_plain(result.model)}: anomaly map, research use",
+        name=str(overlay.with_suffix(_CAPTURE)),
+        source_name=str(image.path),
+    )
+    write_atomically(overlay.with_suffix(_CAPTURE), capture)
 
 
-def _write_table(path: Path, rows: Sequence[dict[str, str]]) -> None:
-    table = io.StringIO()
-    writer = csv.DictWriter(table, COLUMNS, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    write_atomically(path, table.getvalue())
-
-
-def _number(value: float | None) -> str:
-    return "" if value is None else f"{value:.9g}"
-
-
-def printable(value: object) -> str:
-    """Text without the characters that a terminal would obey and without bytes that are no UTF-8."""
-    return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in str(value))
+def _plain(model: str) -> str:
+    """A model's name as the description of a series takes it."""
+    return printable(model).replace("\\", "/")[:30]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+import sys
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -51,7 +52,7 @@ def find_inputs(given: Sequence[Path], out: Path) -> list[Input]:
     inputs: dict[Path, Input] = {}
     taken: set[str] = set()
     for argument in given:
-        for path in _images_of(argument, out):
+        for path in images_of(argument, out):
             found = absolute(path)
             if found not in inputs:
                 inputs[found] = Input(path, found.relative_to(root), _free(out / found.relative_to(root), taken))
@@ -61,16 +62,46 @@ def find_inputs(given: Sequence[Path], out: Path) -> list[Input]:
     return list(inputs.values())
 
 
-def _images_of(argument: Path, out: Path) -> Iterator[Path]:
-    """The file itself, or the images in the folder and below it."""
+def with_list(given: Iterable[Path]) -> Iterator[Path]:
+    """Puts the files that standard input names in the place of ``-``, each as soon as it is named.
+
+    Args:
+        given: What a command was given.
+
+    Yields:
+        The same, with a path for each line; lines may be parted by NUL characters instead.
+    """
+    for path in given:
+        if path != Path("-"):
+            yield path
+            continue
+        for line in sys.stdin.buffer:
+            yield from (Path(os.fsdecode(name)) for name in line.rstrip(b"\r\n").split(b"\0") if name)
+
+
+def images_of(argument: Path, out: Path | None = None) -> Iterator[Path]:
+    """Lists a file itself, or the images in a folder and below it.
+
+    Args:
+        argument: File or folder.
+        out: Folder that is left out.
+
+    Yields:
+        The images, those of a folder sorted.
+
+    Raises:
+        XrayError: The folder holds no image, cannot be listed, or is ``out``.
+    """
     if not argument.is_dir():
         yield argument
         return
-    if absolute(argument) == absolute(out):
+    if out is not None and absolute(argument) == absolute(out):
         raise XrayError(f"The overlays would lie among the images in {argument}: choose another folder than {out}.")
     empty = True
     for folder, subfolders, files in os.walk(argument, onerror=_refuse):
-        subfolders[:] = sorted(name for name in subfolders if absolute(Path(folder, name)) != absolute(out))
+        subfolders[:] = sorted(
+            name for name in subfolders if out is None or absolute(Path(folder, name)) != absolute(out)
+        )
         for name in sorted(files):
             if is_radiograph_file(Path(folder, name)):
                 empty = False

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any, cast
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from anomalib_xray.edge.bundle import NOTICE
-from anomalib_xray.edge.runtime import Prediction
+from anomalib_xray.edge.result import Result
 from anomalib_xray.io.read import Radiograph, to_unit_interval
 
 Picture = NDArray[np.uint8]
@@ -19,58 +21,101 @@ VERDICTS = {True: "anomalous", False: "not anomalous", None: "no threshold"}
 _SHORTEST_SIDE = 640
 """Width in pixels below which the footer would not be legible; smaller pictures are enlarged to it."""
 _OPACITY = 0.45
+_BAND = 256
+"""Rows that are blended at once; detectors have thousands, and a small device little memory."""
 _FADE_IN = 0.5
 """Share of the pixel threshold at which colour begins."""
 _BACKDROP: Colour = (24, 22, 20)
 _INK: Colour = (240, 240, 240)
 _FAINT_INK: Colour = (165, 165, 165)
 _CONTOUR: Colour = (255, 255, 255)
+_FRAME: Colour = (200, 150, 90)
+_NEARLY_ALL = 0.95
 _CHIPS: dict[bool | None, Colour] = {True: (40, 70, 225), False: (110, 105, 100), None: (70, 66, 62)}
 _FONT = "sans"  # OpenCV's built-in outline font
 
 
-def draw_overlay(image: Radiograph, prediction: Prediction, name: str) -> Picture:
+def draw_overlay(image: Radiograph, result: Result, name: str) -> Picture:
     """Draws a radiograph with its heat map, and a footer below it.
 
     The colours run from yellow to red and mean the same on every picture of a model: they begin at half the pixel
     threshold, are fully visible from the threshold on, and end at twice the threshold. A line surrounds what reaches
-    it. Without a pixel threshold the map's own largest value ends the scale, and the footer says so.
+    it. Without a pixel threshold the map's own largest value ends the scale, and the footer says so. A frame surrounds
+    what the model was shown, where the preparation left out some of the picture.
 
     Args:
         image: The radiograph, (H, W), uint8 or uint16.
-        prediction: What the model said of it.
+        result: What a bundle said of it.
         name: What the footer calls it, e.g. its path.
 
     Returns:
         (H', W', 3) uint8 in OpenCV's order BGR; small pictures are enlarged, and the footer adds to the height.
     """
-    grey = (to_unit_interval(image) * 255).round().astype(np.uint8)
+    grey = _grey(image)
     factor = max(1.0, _SHORTEST_SIDE / max(grey.shape))
     size = (round(grey.shape[1] * factor), round(grey.shape[0] * factor))
-    enlarged = cv2.resize(grey, size, interpolation=cv2.INTER_CUBIC)
-    picture: Picture = np.repeat(enlarged[..., np.newaxis], 3, axis=2).astype(np.uint8)
-    if prediction.heat_map is not None:
-        heat_map = cv2.resize(prediction.heat_map, size, interpolation=cv2.INTER_LINEAR).astype(np.float32, copy=False)
-        picture = _with_heat(picture, heat_map, prediction.pixel_threshold)
+    picture = np.asarray(cv2.cvtColor(_resized(grey, size, cv2.INTER_CUBIC), cv2.COLOR_GRAY2BGR), np.uint8)
+    if result.heat_map is not None:
+        heat_map = _resized(result.heat_map, size, cv2.INTER_LINEAR).astype(np.float32, copy=False)
+        _draw_heat(picture, heat_map, result.pixel_threshold)
+    frames = _frames(result, grey.shape)
+    if frames:
+        # Half-pixel shifts of the enlargement do not matter here.
+        lines = [(frame * factor).round().astype(np.int32) for frame in frames]
+        cv2.polylines(picture, lines, isClosed=True, color=_FRAME, thickness=_thickness(picture), lineType=cv2.LINE_AA)
     picture = _centred(picture, max(size[0], _SHORTEST_SIDE))
-    return np.vstack([picture, _footer(picture.shape[1], prediction, name)])
+    return np.vstack([picture, _footer(picture.shape[1], result, name, framed=bool(frames))])
 
 
-def _with_heat(anatomy: Picture, heat_map: NDArray[np.float32], threshold: float | None) -> Picture:
+def _grey(image: Radiograph) -> NDArray[np.uint8]:
+    """The radiograph (H, W) in 256 levels, looked up level by level, which takes less memory than computing each."""
+    brightest = int(image.max(initial=0))
+    levels = np.minimum(np.arange(np.iinfo(image.dtype).max + 1), brightest)[np.newaxis]
+    table = (to_unit_interval(cast("Radiograph", levels.astype(image.dtype))) * 255).round().astype(np.uint8)
+    return np.asarray(cv2.LUT(image, table), np.uint8)
+
+
+def _resized(image: NDArray[Any], size: tuple[int, int], interpolation: int) -> NDArray[Any]:
+    """The image with another width and height; itself where it has them."""
+    if image.shape == (size[1], size[0]):
+        return image
+    return np.asarray(cv2.resize(image, size, interpolation=interpolation))
+
+
+def _draw_heat(anatomy: Picture, heat_map: NDArray[np.float32], threshold: float | None) -> None:
     """Blends the map into the picture and surrounds what reaches the threshold."""
-    coloured = blend(anatomy, _level(heat_map, threshold))
+    bottom, unit = _scale(heat_map, threshold)
+    for top in range(0, len(anatomy), _BAND):
+        band = slice(top, top + _BAND)
+        anatomy[band] = blend(anatomy[band], _level(heat_map[band], threshold, bottom, unit))
     if threshold is not None:
         region = (heat_map >= threshold).astype(np.uint8)
         outlines, _ = cv2.findContours(region, cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
-        cv2.drawContours(coloured, outlines, -1, _CONTOUR, max(1, max(anatomy.shape) // 600), cv2.LINE_AA)
-    return coloured
+        cv2.drawContours(anatomy, outlines, -1, _CONTOUR, _thickness(anatomy), cv2.LINE_AA)
 
 
-def _level(heat_map: NDArray[np.float32], threshold: float | None) -> NDArray[np.float32]:
-    """The map in units of its threshold: 0 at the bottom of the scale, 1 at the threshold, 2 where the colours end."""
+def _frames(result: Result, shape: tuple[int, ...]) -> list[NDArray[np.float64]]:
+    """Outlines (4, 2) of the views, where they leave out more of the picture (H, W) than a narrow rim."""
+    outlines = [view.outline for view in result.views if view.outline is not None]
+    covered = np.zeros(shape, np.uint8)
+    for outline in outlines:
+        cv2.fillPoly(covered, [outline.round().astype(np.int32)], 1)
+    return outlines if outlines and covered.mean() < _NEARLY_ALL else []
+
+
+def _thickness(picture: Picture) -> int:
+    return max(1, int(max(picture.shape)) // 600)
+
+
+def _scale(heat_map: NDArray[np.float32], threshold: float | None) -> tuple[float, float]:
+    """Bottom of the scale of colours, and the distance from there to the threshold."""
     # Errors and distances begin at 0; only a map that goes below needs a bottom of its own.
     bottom = 0.0 if threshold is not None and threshold > 0 else float(heat_map.min())
-    unit = (float(heat_map.max()) - bottom) / 2 if threshold is None else threshold - bottom
+    return bottom, (float(heat_map.max()) - bottom) / 2 if threshold is None else threshold - bottom
+
+
+def _level(heat_map: NDArray[np.float32], threshold: float | None, bottom: float, unit: float) -> NDArray[np.float32]:
+    """The map in units of its threshold: 0 at the bottom of the scale, 1 at the threshold, 2 where the colours end."""
     if unit <= 0:
         return np.where(heat_map >= (np.inf if threshold is None else threshold), np.float32(2), np.float32(0))
     return ((heat_map - bottom) / unit).astype(np.float32)
@@ -95,38 +140,50 @@ def blend(picture: Picture, level: NDArray[np.float32]) -> Picture:
 
 def _centred(picture: Picture, width: int) -> Picture:
     """Widens a picture to a width, the content in the middle."""
+    if picture.shape[1] == width:
+        return picture
     left = (width - picture.shape[1]) // 2
     right = width - picture.shape[1] - left
     return cv2.copyMakeBorder(picture, 0, 0, left, right, cv2.BORDER_CONSTANT, value=_BACKDROP).astype(np.uint8)
 
 
-def _footer(width: int, prediction: Prediction, name: str) -> Picture:
-    """Three lines: name and verdict; score, threshold and the key of the colours; the notice."""
+def _footer(width: int, result: Result, name: str, *, framed: bool) -> Picture:
+    """Four lines: name and verdict; model and score; its value and what it means, beside the key; the notice."""
     em = max(15, width // 42)
     margin = em
-    footer = np.full((round(em * 6.2), width, 3), _BACKDROP, np.uint8)
-    verdict = VERDICTS[prediction.is_anomalous]
+    footer = np.full((round(em * 7.8), width, 3), _BACKDROP, np.uint8)
+    verdict = VERDICTS[result.is_anomalous]
     chip = _text_width(verdict, em, bold=True) + em
     left = width - margin - chip
     top, bottom = round(em * 0.6), round(em * 2.1)
-    cv2.rectangle(footer, (left, top), (width - margin, bottom), _CHIPS[prediction.is_anomalous], cv2.FILLED)
+    cv2.rectangle(footer, (left, top), (width - margin, bottom), _CHIPS[result.is_anomalous], cv2.FILLED)
     write_text(footer, verdict, (left + em // 2, round(em * 1.65)), em, _INK, bold=True)
     write_text(footer, shortened(name, em, left - 2 * margin), (margin, round(em * 1.65)), em, _INK, bold=True)
-    threshold = "none" if prediction.threshold is None else f"{prediction.threshold:.4g}"
-    write_text(footer, f"score {prediction.score:.4g}    threshold {threshold}", (margin, round(em * 3.6)), em, _INK)
-    write_text(footer, NOTICE, (margin, round(em * 5.4)), round(em * 0.85), _FAINT_INK)
-    if prediction.heat_map is not None:
-        _draw_key(footer, em, prediction.pixel_threshold)
+    said = shortened(f"{result.model}, {result.score}", em, footer.shape[1] - 15 * em)
+    write_text(footer, said, (margin, round(em * 3.5)), em, _FAINT_INK)
+    numbers, beside_key = _numbers(result), footer.shape[1] - 15 * em
+    size = min(em, em * beside_key // _text_width(numbers, em))
+    write_text(footer, numbers, (margin, round(em * 5.2)), size, _INK)
+    write_text(footer, NOTICE, (margin, round(em * 7)), round(em * 0.85), _FAINT_INK)
+    if result.heat_map is not None:
+        _draw_key(footer, em, result.pixel_threshold, framed=framed)
     return footer
 
 
-def _draw_key(footer: Picture, em: int, threshold: float | None) -> None:
+def _numbers(result: Result) -> str:
+    """The score, its threshold, and where it stands among normal images."""
+    threshold = "none" if result.threshold is None else f"{result.threshold:.4g}"
+    text = f"score {result.value:.4g}    threshold {threshold}"
+    return text if result.percentile is None else f"{text}    percentile {result.percentile:.3g}"
+
+
+def _draw_key(footer: Picture, em: int, threshold: float | None, *, framed: bool) -> None:
     """Draws the colours at the right: as they look on dark anatomy, with a tick at the threshold."""
     length, right = em * 12, footer.shape[1] - em
-    left, top, bottom = right - length, round(em * 2.8), round(em * 3.6)
+    left, top, bottom = right - length, round(em * 3.2), round(em * 4)
     bar = np.full((bottom - top, length, 3), 60, np.uint8)
     footer[top:bottom, left:right] = blend(bar, np.tile(np.linspace(0, 2, length, dtype=np.float32), (len(bar), 1)))
-    size, line = round(em * 0.72), round(em * 4.5)
+    size, line = round(em * 0.72), round(em * 4.9)
     ends = ("smallest", "", "largest") if threshold is None else ("0", f"{threshold:.3g}", f"{2 * threshold:.3g}")
     if threshold is not None and threshold <= 0:
         ends = ("", f"{threshold:.3g}", "")  # such a scale begins at the map's own smallest value
@@ -134,7 +191,9 @@ def _draw_key(footer: Picture, em: int, threshold: float | None) -> None:
         offset = round(share * (length - _text_width(text, size))) if text else 0
         write_text(footer, text, (left + offset, line), size, _FAINT_INK)
     title = "heat map on this image's own scale" if threshold is None else "heat map, line at its threshold"
-    write_text(footer, title, (right - _text_width(title, size), round(em * 5.4)), size, _FAINT_INK)
+    if framed:
+        title = f"blue frame: what was looked at; {title}"
+    write_text(footer, title, (right - _text_width(title, size), round(em * 7)), size, _FAINT_INK)
     if threshold is not None:
         cv2.line(footer, (left + length // 2, top - 2), (left + length // 2, bottom + 2), _CONTOUR, max(1, em // 12))
 

@@ -50,14 +50,17 @@ class Runtime:
         bundle: The bundle.
         device: OpenVINO device, e.g. ``CPU`` or ``GPU``.
         threads: Number of CPU threads; ``None`` leaves it to OpenVINO.
+        arithmetic: As of :func:`compile_model`.
 
     Raises:
         XrayError: The device does not exist, or the model cannot be loaded or does not score pictures.
     """
 
-    def __init__(self, bundle: Bundle, *, device: str = "CPU", threads: int | None = None) -> None:
+    def __init__(
+        self, bundle: Bundle, *, device: str = "CPU", threads: int | None = None, arithmetic: str = "f32"
+    ) -> None:
         self.bundle = bundle
-        self._compiled = compile_model(bundle.path, device=device, threads=threads)
+        self._compiled = compile_model(bundle.path, device=device, threads=threads, arithmetic=arithmetic)
         self._outputs = {name for output in self._compiled.outputs for name in output.names}
         if "pred_score" not in self._outputs:
             raise XrayError(f"{bundle.path} has no output 'pred_score': export it with a model of anomalib-xray.")
@@ -102,28 +105,33 @@ class Runtime:
         return to_picture(raw.astype(np.float32), *image.shape)
 
 
-def compile_model(path: str | Path, *, device: str = "CPU", threads: int | None = None) -> openvino.CompiledModel:
-    """Loads a model with float32 arithmetic, so that it answers as torch does.
+def compile_model(
+    path: str | Path, *, device: str = "CPU", threads: int | None = None, arithmetic: str = "f32"
+) -> openvino.CompiledModel:
+    """Loads a model, by default with float32 arithmetic, so that it answers as torch does.
 
     Args:
         path: ``.xml`` or ``.onnx`` file.
         device: OpenVINO device, e.g. ``CPU`` or ``GPU``.
         threads: Number of CPU threads; ``None`` leaves it to OpenVINO.
+        arithmetic: Precision to compute in, as OpenVINO calls it: ``f32``, or ``bf16`` where the device has it.
 
     Returns:
         The model; it keeps no cache on disk.
 
     Raises:
-        XrayError: The device does not exist, or the file cannot be loaded.
+        XrayError: The device does not exist or lacks the arithmetic, or the file cannot be loaded.
     """
     core = openvino.Core()
-    settings: dict[str, Any] = {"INFERENCE_PRECISION_HINT": "f32"}
+    settings: dict[str, Any] = {"INFERENCE_PRECISION_HINT": arithmetic}
     if threads is not None:
         if threads < 1:
             raise XrayError(f"{threads} threads cannot compute anything: give 1 or more.")
         settings["INFERENCE_NUM_THREADS"] = threads
     if device.split(".")[0] not in {name.split(".")[0] for name in core.available_devices}:
         raise XrayError(f"There is no device {device}; choose one of {', '.join(core.available_devices)}.")
+    if arithmetic != "f32" and arithmetic.upper() not in core.get_property(device, "OPTIMIZATION_CAPABILITIES"):
+        raise XrayError(f"The device {device} cannot compute in {arithmetic}; choose the precision fp32.")
     try:
         return core.compile_model(core.read_model(Path(path)), device, settings)
     except RuntimeError as error:

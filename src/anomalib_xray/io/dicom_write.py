@@ -85,26 +85,66 @@ def write_secondary_capture(
         XrayError: The picture or the description cannot be stored, the source cannot be read or is not DICOM where it
             must be, the file cannot be written, or pydicom is missing.
     """
+    content = b"" if source is None else read_bytes(source)
+    encoded = encode_secondary_capture(
+        picture,
+        source=content,
+        description=description,
+        keep_patient=keep_patient,
+        annotated=annotated,
+        name=str(path),
+        source_name=str(path if source is None else source),
+    )
+    write_atomically(path, encoded)
+
+
+def encode_secondary_capture(
+    picture: NDArray[np.uint8],
+    *,
+    source: bytes = b"",
+    description: str,
+    keep_patient: bool = False,
+    annotated: bool = True,
+    name: str = "The secondary capture",
+    source_name: str = "the source",
+) -> bytes:
+    """Encodes what :func:`write_secondary_capture` writes, without a file.
+
+    Args:
+        picture: (H, W), or (H, W, 3) in OpenCV's order BGR; uint8.
+        source: Content of the radiograph's file; empty where there is none.
+        description: What the picture is, in at most 64 characters; it names the series.
+        keep_patient: Whether to copy the patient and the study from the source, which must then be DICOM.
+        annotated: Whether text is drawn into the picture.
+        name: What messages call the result.
+        source_name: What messages call the source.
+
+    Returns:
+        The DICOM file.
+
+    Raises:
+        XrayError: The picture or the description cannot be stored, the source cannot be read or is not DICOM where it
+            must be, or pydicom is missing.
+    """
     if picture.dtype != np.uint8 or picture.ndim not in (2, 3) or picture.shape[2:] not in ((), (3,)):
-        raise XrayError(f"{path} cannot hold a picture of shape {picture.shape} and type {picture.dtype}; give uint8.")
+        raise XrayError(f"{name} cannot hold a picture of shape {picture.shape} and type {picture.dtype}; give uint8.")
     if 0 in picture.shape or max(picture.shape) >= 2**16:
-        raise XrayError(f"{path} cannot hold a picture of shape {picture.shape}; a side has 1 to 65535 pixels.")
+        raise XrayError(f"{name} cannot hold a picture of shape {picture.shape}; a side has 1 to 65535 pixels.")
     if not description.isprintable() or "\\" in description or not 0 < len(description) <= _LONGEST_DESCRIPTION:
         raise XrayError(
-            f"The description of {path} must be 1 to {_LONGEST_DESCRIPTION} characters without a backslash."
+            f"The description of {name} must be 1 to {_LONGEST_DESCRIPTION} characters without a backslash."
         )
-    content = b"" if source is None else read_bytes(source)
-    if keep_patient and not is_dicom(content):
-        raise XrayError(f"{path} cannot keep the patient of {source}: that is not a DICOM file.")
-    about = {keyword: value for keyword, value in read_tags(content).items() if keyword in _ABOUT_THE_RADIOGRAPH}
-    with reading_dicom(str(path if source is None else source)):
+    if keep_patient and not is_dicom(source):
+        raise XrayError(f"{name} cannot keep the patient of {source_name}: that is not a DICOM file.")
+    about = {keyword: value for keyword, value in read_tags(source).items() if keyword in _ABOUT_THE_RADIOGRAPH}
+    with reading_dicom(source_name):
         original = (
-            read_elements(inflated(content, str(source)), (*_PATIENT_AND_STUDY, *_SOURCE)) if keep_patient else None
+            read_elements(inflated(source, source_name), (*_PATIENT_AND_STUDY, *_SOURCE)) if keep_patient else None
         )
         data_set = _result(picture, description, about, original, annotated=annotated)
         encoded = BytesIO()
         data_set.save_as(encoded, enforce_file_format=True)
-    write_atomically(path, encoded.getvalue())
+    return encoded.getvalue()
 
 
 def _result(

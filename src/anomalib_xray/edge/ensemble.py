@@ -1,0 +1,96 @@
+"""One or several bundles that look at the same radiograph, and one number out of what they say."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from anomalib_xray.edge.predictor import Predictor
+from anomalib_xray.edge.result import Result
+from anomalib_xray.io.radiograph import Radiograph
+from anomalib_xray.preparation.pipeline import Prepared
+
+_UNSAFE = re.compile(r"[^\w.-]+")
+
+
+@dataclass(frozen=True, eq=False)
+class Reading:
+    """What several bundles say of one radiograph.
+
+    Attributes:
+        results: What each says, by its label.
+        fused: Mean over the bundles of the percentile among the normal images of each, 0 to 100; ``None`` for a single
+            bundle, and where a bundle does not know its percentiles.
+    """
+
+    results: dict[str, Result]
+    fused: float | None
+
+
+class Ensemble:
+    """Bundles under short names.
+
+    Args:
+        predictors: One a bundle; at least one.
+
+    Attributes:
+        predictors: The same, by label: the model's name; the folder's name where models are the same; numbered where
+            that is the same too. Labels are safe as names of files.
+    """
+
+    def __init__(self, predictors: Sequence[Predictor]) -> None:
+        self.predictors = dict(zip(_labels(predictors), predictors, strict=True))
+
+    @property
+    def fuses(self) -> bool:
+        """Whether a fused percentile is to be had: of two bundles or more that all know their normal images."""
+        return len(self.predictors) > 1 and not self.without_distribution
+
+    @property
+    def without_distribution(self) -> list[str]:
+        """Labels of the bundles that do not know the percentiles of the score that decides."""
+        return [
+            label
+            for label, predictor in self.predictors.items()
+            if predictor.score not in predictor.bundle.distribution
+        ]
+
+    def predict(self, image: Radiograph, *, threshold: float | None = None) -> Reading:
+        """Lets every bundle score one radiograph.
+
+        Args:
+            image: (H, W), uint8 or uint16.
+            threshold: As of :meth:`Predictor.predict`; means something for a single bundle only.
+
+        Returns:
+            The reading.
+
+        Raises:
+            XrayError: A bundle cannot use the radiograph.
+        """
+        prepared: dict[tuple[str, ...], list[Prepared]] = {}
+        results = {}
+        for label, predictor in self.predictors.items():
+            # Preparing takes longer than scoring, and bundles of one project mostly share it.
+            key = predictor.preparation
+            if key not in prepared:
+                prepared[key] = predictor.prepare(image)
+            results[label] = predictor.predict(image, threshold=threshold, prepared=prepared[key])
+        percentiles = [result.percentile for result in results.values() if result.percentile is not None]
+        return Reading(results, sum(percentiles) / len(percentiles) if self.fuses else None)
+
+
+def _labels(predictors: Sequence[Predictor]) -> list[str]:
+    models = [_safe(predictor.bundle.model) for predictor in predictors]
+    folders = [_safe(Path(predictor.bundle.folder).resolve().name) for predictor in predictors]
+    for labels in (models, folders):
+        if len({label.casefold() for label in labels}) == len(labels):
+            return labels
+    return [f"{label}-{number}" for number, label in enumerate(models, 1)]
+
+
+def _safe(name: str) -> str:
+    """A name that is a single part of a path on every system, and no hidden file."""
+    return _UNSAFE.sub("_", name).strip("._")[:60] or "model"

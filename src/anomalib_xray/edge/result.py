@@ -1,0 +1,78 @@
+"""What a bundle says of a radiograph."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from anomalib_xray.io.radiograph import Radiograph
+
+
+@dataclass(frozen=True, eq=False)
+class View:
+    """One picture that a model was shown: the radiograph itself, or what the preparation made of it.
+
+    Attributes:
+        name: What tells it apart from the other views of its radiograph, e.g. ``view 2``.
+        image: (h, w), uint8 or uint16.
+        scores: Raw scores by name, higher = more anomalous.
+        heat_map: Raw anomaly map on the pixels of ``image``, (h, w) float32; ``None`` if the model has no map.
+        stages: Name of each preparation step and the picture after it; empty unless asked for.
+        flags: What the preparation noticed, as short words.
+        outline: Corners (4, 2) of ``image`` on the original, as x, y in its pixels; what lies outside of all views was
+            not looked at. ``None`` where the radiograph itself is the view.
+    """
+
+    name: str
+    image: Radiograph
+    scores: dict[str, float]
+    heat_map: NDArray[np.float32] | None
+    stages: list[tuple[str, Radiograph]] = field(default_factory=list)
+    flags: list[str] = field(default_factory=list)
+    outline: NDArray[np.float64] | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """What a bundle says of one radiograph.
+
+    A radiograph of several views, e.g. two hands, is as anomalous as its worst view.
+
+    Attributes:
+        model: Name of the model, e.g. ``Cae``.
+        scores: Raw scores by name, higher = more anomalous; the largest over the views.
+        percentiles: Share of normal validation images below each score, in per cent; 0 below all of them, 100 above all
+            of them, ``None`` where the bundle does not know them.
+        score: Name of the score that decides.
+        value: That score.
+        threshold: Raw value from which on it is anomalous; ``None`` if there is none.
+        is_anomalous: Whether the score reaches the threshold (``>=``); ``None`` without a threshold.
+        heat_map: Raw anomaly map on the original's pixels, (H, W) float32: 0 outside of the views, the largest value
+            where they overlap; ``None`` if the model has no map.
+        pixel_threshold: Raw value from which on a pixel of the map is anomalous; ``None`` if there is none.
+        map_limits: Smallest and largest value of the maps of normal validation images; ``None`` if unknown.
+        views: The pictures that the model was shown; at least one.
+        flags: What the preparation noticed in any view, each word once.
+        normalised: The score as a bundle of format 1 returns it, 1/2 at its own threshold; ``None`` otherwise.
+    """
+
+    model: str
+    scores: dict[str, float]
+    percentiles: dict[str, float | None]
+    score: str
+    value: float
+    threshold: float | None
+    is_anomalous: bool | None
+    heat_map: NDArray[np.float32] | None
+    pixel_threshold: float | None
+    map_limits: tuple[float, float] | None
+    views: list[View]
+    flags: list[str]
+    normalised: float | None = None
+
+    @property
+    def percentile(self) -> float | None:
+        """That of the score that decides."""
+        return self.percentiles.get(self.score)

@@ -1,0 +1,54 @@
+"""Predict radiographs as they are named: a line of JSON for each at once, and no file."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from anomalib_xray.edge.bundle import NOTICE
+from anomalib_xray.edge.ensemble import Ensemble
+from anomalib_xray.edge.inputs import images_of, with_list
+from anomalib_xray.edge.table import Line, entry_of, printable
+from anomalib_xray.errors import XrayError
+from anomalib_xray.io.read import read_radiograph
+
+
+def predict_stream(ensemble: Ensemble, given: Iterable[Path], threshold: float | None) -> int:
+    """Predicts image after image and prints a line of JSON for each as soon as it is known.
+
+    Args:
+        ensemble: The bundles.
+        given: Files, folders, and ``-`` for the files that standard input names, however slowly and however many.
+        threshold: Raw threshold to decide by instead of the bundle's own.
+
+    Returns:
+        Exit status: 0, 1 if an image could not be used, 130 if interrupted.
+
+    Raises:
+        XrayError: A folder holds no image or cannot be listed.
+    """
+    failed = False
+    try:
+        for path in _paths(given):
+            line = _predict_one(ensemble, path, threshold)
+            failed |= bool(line.error)
+            print(json.dumps({**entry_of(line), "notice": NOTICE}, allow_nan=False), flush=True)
+    except KeyboardInterrupt:
+        return 130
+    return 1 if failed else 0
+
+
+def _paths(given: Iterable[Path]) -> Iterator[Path]:
+    for argument in given:
+        if argument == Path("-"):
+            yield from with_list([argument])
+        else:
+            yield from images_of(argument)
+
+
+def _predict_one(ensemble: Ensemble, path: Path, threshold: float | None) -> Line:
+    try:
+        return Line(path, ensemble.predict(read_radiograph(path), threshold=threshold))
+    except XrayError as error:
+        return Line(path, None, printable(error))

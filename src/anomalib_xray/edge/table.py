@@ -1,0 +1,178 @@
+"""What a prediction says, as rows of a table and as JSON."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from anomalib_xray.edge.bundle import NOTICE
+from anomalib_xray.edge.ensemble import Ensemble, Reading
+from anomalib_xray.edge.overlay import VERDICTS
+from anomalib_xray.edge.result import Result, View
+
+COLUMNS = ("path", "score", "normalised", "threshold", "label", "error")
+"""First columns of the table of one bundle; scores are raw, cells of what is unknown are empty. The percentile, the
+flags, and every score by its name follow."""
+
+FUSED_COLUMNS = ("path", "fused", "error")
+"""First columns of the table of several bundles; those of each bundle follow, under its label."""
+
+
+@dataclass(frozen=True, eq=False)
+class Line:
+    """What came of one image.
+
+    Attributes:
+        path: The file, as the user's argument leads to it.
+        reading: What the bundles say; ``None`` where the image could not be used.
+        error: Why not; empty otherwise.
+    """
+
+    path: Path
+    reading: Reading | None
+    error: str = ""
+
+
+def printable(value: object) -> str:
+    """Text without the characters that a terminal would obey and without bytes that are no UTF-8."""
+    return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in str(value))
+
+
+def as_csv(ensemble: Ensemble, rows: Sequence[Mapping[str, str]]) -> str:
+    """The table, with a head.
+
+    Args:
+        ensemble: The bundles.
+        rows: As of :func:`row_of`.
+
+    Returns:
+        CSV.
+    """
+    table = io.StringIO()
+    writer = csv.DictWriter(table, _columns(ensemble), restval="", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return table.getvalue()
+
+
+def row_of(line: Line) -> dict[str, str]:
+    """The row of an image: raw scores, empty cells for what is unknown."""
+    row = {"path": printable(line.path), "error": line.error}
+    if line.reading is None:
+        return row
+    several = len(line.reading.results) > 1
+    if several:
+        row["fused"] = _cell(line.reading.fused)
+    for label, result in line.reading.results.items():
+        prefix = f"{label} " if several else ""
+        row |= {f"{prefix}{name}": value for name, value in _cells(result).items()}
+        row |= {f"{label}/{name}": _cell(value) for name, value in result.scores.items()}
+    return row
+
+
+def as_json(ensemble: Ensemble, entries: Sequence[Mapping[str, Any]]) -> str:
+    """All about a run: the bundles, and what they say of each image.
+
+    Args:
+        ensemble: The bundles.
+        entries: As of :func:`entry_of`.
+
+    Returns:
+        JSON of finite numbers; ``null`` for what is unknown.
+    """
+    bundles = {
+        label: {
+            "path": str(predictor.bundle.folder),
+            "format": predictor.bundle.format,
+            "model": predictor.bundle.model,
+            "precision": predictor.precision,
+            "score": predictor.score,
+        }
+        for label, predictor in ensemble.predictors.items()
+    }
+    fusion = "mean percentile among normal images" if ensemble.fuses else None
+    content = {"notice": NOTICE, "bundles": bundles, "fusion": fusion, "images": list(entries)}
+    return json.dumps(content, indent=1, allow_nan=False) + "\n"
+
+
+def entry_of(line: Line) -> dict[str, Any]:
+    """What is said of an image, with JSON's types; the path is exact, with escapes where it is not printable."""
+    entry: dict[str, Any] = {"path": str(line.path), "error": line.error or None}
+    if line.reading is not None:
+        if len(line.reading.results) > 1:
+            entry["fused"] = line.reading.fused
+        entry["bundles"] = {label: _about(result) for label, result in line.reading.results.items()}
+    return entry
+
+
+def sentence_of(line: Line) -> str:
+    """What is said of an image, for a terminal."""
+    path = printable(line.path)
+    if line.reading is None:
+        return f"error: {line.error if path in line.error else f'{path}: {line.error}'}"
+    said = {label: _sentence(result) for label, result in line.reading.results.items()}
+    if len(said) == 1:
+        return f"{path}: {next(iter(said.values()))}"
+    fused = "" if line.reading.fused is None else f"fused percentile {line.reading.fused:.4g}; "
+    return f"{path}: {fused}{'; '.join(f'{label} {text}' for label, text in said.items())}"
+
+
+def _columns(ensemble: Ensemble) -> list[str]:
+    further = ("percentile", "flags")
+    names = {label: predictor.bundle.scores for label, predictor in ensemble.predictors.items()}
+    scores = [f"{label}/{name}" for label, own in names.items() for name in own]
+    if len(names) == 1:
+        return [*COLUMNS, *further, *scores]
+    of_each = [f"{label} {column}" for label in names for column in (*COLUMNS[1:-1], *further)]
+    return [*FUSED_COLUMNS, *of_each, *scores]
+
+
+def _cells(result: Result) -> dict[str, str]:
+    return {
+        "score": _cell(result.value),
+        "normalised": _cell(result.normalised),
+        "threshold": _cell(result.threshold),
+        "label": _verdict(result) or "",
+        "percentile": _cell(result.percentile),
+        "flags": " ".join(result.flags),
+    }
+
+
+def _about(result: Result) -> dict[str, Any]:
+    return {
+        "model": result.model,
+        "score": result.score,
+        "value": result.value,
+        "threshold": result.threshold,
+        "percentile": result.percentile,
+        "label": _verdict(result),
+        "scores": result.scores,
+        "percentiles": result.percentiles,
+        "pixel_threshold": result.pixel_threshold,
+        "flags": result.flags,
+        "views": [_view(view) for view in result.views],
+    }
+
+
+def _view(view: View) -> dict[str, Any]:
+    outline = None if view.outline is None else view.outline.round(1).tolist()
+    return {"name": view.name, "scores": view.scores, "flags": view.flags, "outline": outline}
+
+
+def _sentence(result: Result) -> str:
+    threshold = "none" if result.threshold is None else f"{result.threshold:.4g}"
+    percentile = "" if result.percentile is None else f"percentile {result.percentile:.4g}, "
+    return f"score {result.value:.4g}, threshold {threshold}, {percentile}{VERDICTS[result.is_anomalous]}"
+
+
+def _verdict(result: Result) -> str | None:
+    return None if result.is_anomalous is None else VERDICTS[result.is_anomalous]
+
+
+def _cell(value: float | None) -> str:
+    return "" if value is None else f"{value:.9g}"
