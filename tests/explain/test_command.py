@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +10,6 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from anomalib.models import AnomalibModule
-from lightning.pytorch import Trainer
 
 from anomalib_xray.cli import main
 from anomalib_xray.components.attention_maps import AttentionMap
@@ -30,19 +29,8 @@ LAYERS = (
 )
 
 
-def save(model: AnomalibModule, file: Path, remove: str | None = None) -> Path:
-    trainer = Trainer(accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False)
-    trainer.strategy.connect(model)
-    trainer.save_checkpoint(file, weights_only=False)
-    if remove is not None:
-        content = torch.load(file, weights_only=False)
-        del content[remove]
-        torch.save(content, file)
-    return file
-
-
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def folder(tmp_path_factory: pytest.TempPathFactory, save: Callable[..., Path]) -> Path:
     """Checkpoints of untrained models and two radiographs."""
     folder = tmp_path_factory.mktemp("attention")
     settings: dict[str, Any] = {"image_size": 64, "width": 8, "latent_size": 16}

@@ -67,6 +67,8 @@ class AlphaGan(GanModel, AnomalibModule):
         extra_scores: Errors whose scores are computed besides: ``ssim``, ``gradient``.
         top_k: Pixels of the top-k scores: a number, or a fraction of the foreground if below 1.
         map_sigma: Smoothing of the anomaly map, in pixels of the network's input.
+        anomaly_map: What the anomaly map shows: the error of the ``reconstruction``, or ``grad_cam``, where the
+            discriminator sees that the image is not real; the latter cannot be exported.
         learning_rate: Learning rate of encoder and generator.
         discriminator_learning_rate: Learning rate of the discriminator.
         code_discriminator_learning_rate: Learning rate of the code discriminator.
@@ -107,6 +109,7 @@ class AlphaGan(GanModel, AnomalibModule):
         extra_scores: list[str] | None = None,
         top_k: float = 0.005,
         map_sigma: float = 1.0,
+        anomaly_map: Literal["reconstruction", "grad_cam"] = "reconstruction",
         learning_rate: float = 1e-3,
         discriminator_learning_rate: float = 2e-4,
         code_discriminator_learning_rate: float = 2e-4,
@@ -135,6 +138,7 @@ class AlphaGan(GanModel, AnomalibModule):
             minibatch_discrimination,
             ema_decay,
             ReconstructionScorer(score, top_k, map_sigma, extra_scores),
+            anomaly_map,
         )
 
     def players(self) -> dict[str, tuple[Sequence[nn.Module], float]]:

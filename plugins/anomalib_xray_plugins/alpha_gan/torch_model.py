@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from anomalib_xray.components import Latent, generator_of, moving_average
 from anomalib_xray.components.sagan import Generator, Trunk, to_tanh_range, to_unit_range
+from anomalib_xray.explain.grad_cam import GRAD_CAM, check_map, grad_cam_map
 from anomalib_xray.scores import (
     EXTRA_SCORES,
     RECONSTRUCTION_SCORES,
@@ -14,6 +15,7 @@ from anomalib_xray.scores import (
     discriminator_score,
     feature_matching,
     feature_matching_signed,
+    foreground,
     latent_distance,
 )
 from anomalib_xray_plugins.alpha_gan.networks import CodeDiscriminator, Discriminator, Encoder
@@ -29,6 +31,9 @@ SCORES = (
     *EXTRA_SCORES,
 )
 """Scores that the model can compute."""
+
+MAPS = ("reconstruction", GRAD_CAM)
+"""Anomaly maps that the model can give."""
 
 
 class AlphaGanModel(nn.Module):
@@ -46,6 +51,10 @@ class AlphaGanModel(nn.Module):
         minibatch_discrimination: Whether the discriminator compares images with others of their batch.
         ema_decay: Decay of the generator's moving average, 0 for none.
         scorer: Computes scores and map from the reconstruction; the default scorer if left out.
+        anomaly_map: The map: the error of the ``reconstruction``, or ``grad_cam`` of the discriminator's logit.
+
+    Raises:
+        XrayError: Another map.
     """
 
     def __init__(
@@ -61,8 +70,10 @@ class AlphaGanModel(nn.Module):
         minibatch_discrimination: bool = True,
         ema_decay: float = 0.0,
         scorer: ReconstructionScorer | None = None,
+        anomaly_map: str = "reconstruction",
     ) -> None:
         super().__init__()
+        check_map(anomaly_map, MAPS)
 
         def trunk() -> Trunk:
             return Trunk(image_size, width, attention, attention_pooling, spectral_norm)
@@ -74,6 +85,7 @@ class AlphaGanModel(nn.Module):
         self.average = moving_average(self.generator, ema_decay)
         self.latent_size = latent_size
         self.scorer = scorer or ReconstructionScorer("mse_top_k", 0.03, 1.0)
+        self.map = anomaly_map
 
     def latent(self, image: Tensor) -> Tensor:
         """Mean codes ``(N, Z)`` of images ``(N, 1, S, S)`` in [0, 1]."""
@@ -107,7 +119,15 @@ class AlphaGanModel(nn.Module):
                 "latent_distance": latent_distance(mean, mean_again),
             },
         )
+        if self.map == GRAD_CAM:
+            evidence = grad_cam_map(self.discriminator_logit, self.discriminator.trunk.levels[-1], to_tanh_range(image))
+            return scored._replace(anomaly_map=self.scorer.anomaly_map(evidence, foreground(image)))
         return scored
+
+    def discriminator_logit(self, image: Tensor) -> Tensor:
+        """What the discriminator thinks of images ``(N, 1, S, S)`` in (-1, 1): logits, higher = more real, ``(N,)``."""
+        logits: Tensor = self.discriminator(image)
+        return logits
 
     def _discriminator_scores(self, image: Tensor, generated: Tensor, code: Tensor) -> dict[str, Tensor]:
         """Scores of the two discriminators and of the features of one."""

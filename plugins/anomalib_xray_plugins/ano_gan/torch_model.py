@@ -114,6 +114,11 @@ class AnoGanModel(nn.Module):
         with frozen(self.generator, self.discriminator):
             return self.search(image, self._features(image)).image
 
+    def discriminator_logit(self, image: Tensor) -> Tensor:
+        """What the discriminator thinks of images ``(N, 1, S, S)`` in (-1, 1): logits, higher = more real, ``(N,)``."""
+        logits: Tensor = self.discriminator(image)
+        return logits
+
     def _features(self, image: Tensor) -> Tensor:
         """The discriminator's features of images in [0, 1]."""
         return self.discriminator.features(to_tanh_range(image))[-1]

@@ -68,6 +68,8 @@ class Bigan(GanModel, AnomalibModule):
         feature_weight: Share of the features in the score ``bigan``, the rest is the absolute error (0.1 as published).
         top_k: Pixels of the top-k scores: a number, or a fraction of the foreground if below 1.
         map_sigma: Smoothing of the anomaly map, in pixels of the network's input.
+        anomaly_map: What the anomaly map shows: the error of the ``reconstruction``, or ``grad_cam``, where the
+            discriminator sees that the image is not real; the latter cannot be exported.
         learning_rate: Learning rate of encoder and generator.
         discriminator_learning_rate: Learning rate of the discriminator.
         betas: Coefficients of Adam.
@@ -108,6 +110,7 @@ class Bigan(GanModel, AnomalibModule):
         feature_weight: float = 0.1,
         top_k: float = 0.005,
         map_sigma: float = 1.0,
+        anomaly_map: Literal["reconstruction", "grad_cam"] = "reconstruction",
         learning_rate: float = 1e-3,
         discriminator_learning_rate: float = 2e-4,
         betas: tuple[float, float] = (0.5, 0.999),
@@ -136,6 +139,7 @@ class Bigan(GanModel, AnomalibModule):
             ema_decay,
             feature_weight,
             ReconstructionScorer(score, top_k, map_sigma, extra_scores),
+            anomaly_map,
         )
 
     def players(self) -> dict[str, tuple[Sequence[nn.Module], float]]:

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from anomalib_xray.components import generator_of, moving_average
 from anomalib_xray.components.sagan import Generator, Trunk, to_tanh_range, to_unit_range
+from anomalib_xray.explain.grad_cam import GRAD_CAM, check_map, grad_cam_map
 from anomalib_xray.scores import (
     EXTRA_SCORES,
     RECONSTRUCTION_SCORES,
@@ -32,6 +33,9 @@ SCORES = (
 )
 """Scores that the model can compute."""
 
+MAPS = ("reconstruction", GRAD_CAM)
+"""Anomaly maps that the model can give."""
+
 
 class BiganModel(nn.Module):
     """Encoder, generator and the discriminator of pairs.
@@ -46,6 +50,10 @@ class BiganModel(nn.Module):
         ema_decay: Decay of the moving averages of generator and encoder, 0 for none.
         feature_weight: Share of the features in the score ``bigan``.
         scorer: Computes scores and map from the reconstruction; the default scorer if left out.
+        anomaly_map: The map: the error of the ``reconstruction``, or ``grad_cam`` of the discriminator's logit.
+
+    Raises:
+        XrayError: Another map.
     """
 
     def __init__(
@@ -59,8 +67,10 @@ class BiganModel(nn.Module):
         ema_decay: float = 0.0,
         feature_weight: float = 0.1,
         scorer: ReconstructionScorer | None = None,
+        anomaly_map: str = "reconstruction",
     ) -> None:
         super().__init__()
+        check_map(anomaly_map, MAPS)
 
         def trunk() -> Trunk:
             return Trunk(image_size, width, attention, attention_pooling, spectral_norm)
@@ -73,6 +83,7 @@ class BiganModel(nn.Module):
         self.latent_size = latent_size
         self.feature_weight = feature_weight
         self.scorer = scorer or ReconstructionScorer("mse_top_k", 0.03, 1.0)
+        self.map = anomaly_map
 
     def encode(self, image: Tensor) -> Tensor:
         """Encodes as evaluation does, ``(N, 1, S, S)`` in [-1, 1] to ``(N, Z)``."""
@@ -106,7 +117,22 @@ class BiganModel(nn.Module):
         residual = masked_mean((image - reconstruction).abs(), foreground(image))
         others["bigan"] = anogan_score(residual, others["feature_matching"], self.feature_weight)
         scored: ScoredBatch = self.scorer(image, reconstruction, self.reconstruct, others)
+        if self.map == GRAD_CAM:
+            evidence = grad_cam_map(self.discriminator_logit, self.discriminator.trunk.levels[-1], to_tanh_range(image))
+            return scored._replace(anomaly_map=self.scorer.anomaly_map(evidence, foreground(image)))
         return scored
+
+    def discriminator_logit(self, image: Tensor) -> Tensor:
+        """What the discriminator thinks of images and their codes, which count as given.
+
+        Args:
+            image: ``(N, 1, S, S)`` in (-1, 1).
+
+        Returns:
+            Logits, higher = an image with its code, ``(N,)``.
+        """
+        logits: Tensor = self.discriminator(image, self.encode(image).detach())
+        return logits
 
     def _discriminator_scores(self, image: Tensor, generated: Tensor, code: Tensor) -> dict[str, Tensor]:
         """Scores of the discriminator and of the features of its image branch; both images in [-1, 1]."""

@@ -52,6 +52,8 @@ class Dcgan(PairTraining, AnomalibModule):
             ``feature_distance_top_k``.
         top_k: Pixels of the top-k score: a number, or a fraction of the foreground if below 1.
         map_sigma: Smoothing of the anomaly map, in pixels of the network's input.
+        anomaly_map: What the anomaly map shows: the ``feature_distance`` at each pixel, or ``grad_cam``, where the
+            discriminator sees that the image is not real; the latter cannot be exported.
         learning_rate: Learning rate of the generator.
         discriminator_learning_rate: Learning rate of the discriminator.
         betas: Coefficients of Adam.
@@ -90,6 +92,7 @@ class Dcgan(PairTraining, AnomalibModule):
         score: str = "feature_distance_top_k",
         top_k: float = 0.03,
         map_sigma: float = 1.0,
+        anomaly_map: Literal["feature_distance", "grad_cam"] = "feature_distance",
         learning_rate: float = 2e-4,
         discriminator_learning_rate: float = 2e-4,
         betas: tuple[float, float] = (0.5, 0.999),
@@ -122,6 +125,7 @@ class Dcgan(PairTraining, AnomalibModule):
             score,
             top_k,
             map_sigma,
+            anomaly_map,
         )
 
     def on_train_epoch_start(self) -> None:

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from anomalib_xray.components import evaluating, moving_average
 from anomalib_xray.components.sagan import to_tanh_range
+from anomalib_xray.explain.grad_cam import GRAD_CAM, check_map, grad_cam_map
 from anomalib_xray.scores import (
     ScoredBatch,
     SmoothedErrorMap,
@@ -19,6 +20,9 @@ from anomalib_xray_plugins.dcgan.networks import Discriminator, Generator, Norm
 
 SCORES = ("discriminator", "feature_distance", "feature_distance_top_k")
 """Scores that the model can compute."""
+
+MAPS = ("feature_distance", GRAD_CAM)
+"""Anomaly maps that the model can give."""
 
 LARGEST_MAP = 32
 """Side of the largest feature map whose features are compared with stored ones, a quarter of the image at most."""
@@ -43,6 +47,10 @@ class DcganModel(nn.Module):
         score: Name of the score that becomes the predicted score.
         top_k: See :func:`~anomalib_xray.scores.masked_top_k_mean`.
         map_sigma: Smoothing of the map, in pixels of the network's input.
+        anomaly_map: The map: the ``feature_distance``, or ``grad_cam`` of the discriminator's logit.
+
+    Raises:
+        XrayError: Another map.
     """
 
     def __init__(
@@ -59,8 +67,10 @@ class DcganModel(nn.Module):
         score: str = "feature_distance_top_k",
         top_k: float = 0.03,
         map_sigma: float = 1.0,
+        anomaly_map: str = "feature_distance",
     ) -> None:
         super().__init__()
+        check_map(anomaly_map, MAPS)
         self.generator = Generator(image_size, width, latent_size, norm, spectral_norm)
         self.discriminator = Discriminator(image_size, discriminator_width, minibatch_discrimination, spectral_norm)
         self.average = moving_average(self.generator, ema_decay)
@@ -72,6 +82,7 @@ class DcganModel(nn.Module):
         self.score = score
         self.top_k = top_k
         self.anomaly_map = SmoothedErrorMap(map_sigma)
+        self.map = anomaly_map
 
     def forward(self, batch: Tensor) -> ScoredBatch:
         """Scores images; training drives the players one by one.
@@ -90,7 +101,14 @@ class DcganModel(nn.Module):
             "discriminator": discriminator_score(self.discriminator.judge(features[-1])),
             **error_scores({"feature_distance": distance}, mask, self.top_k),
         }
+        if self.map == GRAD_CAM:
+            distance = grad_cam_map(self.discriminator_logit, self.discriminator.levels[-1], to_tanh_range(image))
         return ScoredBatch.of(scores, self.score, self.anomaly_map(distance, mask))
+
+    def discriminator_logit(self, image: Tensor) -> Tensor:
+        """What the discriminator thinks of images ``(N, 1, S, S)`` in (-1, 1): logits, higher = more real, ``(N,)``."""
+        logits: Tensor = self.discriminator(image)
+        return logits
 
     @torch.no_grad()
     def remember(self, image: Tensor, generator: torch.Generator) -> None:

@@ -100,6 +100,11 @@ class FAnoGanModel(nn.Module):
         )
         return scored
 
+    def discriminator_logit(self, image: Tensor) -> Tensor:
+        """What the critic thinks of images ``(N, 1, S, S)`` in (-1, 1): higher = more real, ``(N,)``."""
+        logits: Tensor = self.discriminator(image)
+        return logits
+
     def _critic_scores(self, image: Tensor, generated: Tensor) -> dict[str, Tensor]:
         """The two terms of the encoder's loss, each image on its own, their sum, and what the critic thinks."""
         real = to_tanh_range(image)

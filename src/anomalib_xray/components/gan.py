@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -14,6 +15,7 @@ from anomalib_xray.components.attention_maps import attention_maps, has_attentio
 from anomalib_xray.components.gan_monitor import GanMonitor
 from anomalib_xray.components.radiograph_model import RadiographModel
 from anomalib_xray.components.sagan import to_unit_range
+from anomalib_xray.errors import XrayError
 
 if TYPE_CHECKING:
     from anomalib.models import AnomalibModule
@@ -134,6 +136,33 @@ class GanModel(RadiographModel, AnomalibModule):
         network = generator_of(self.model)
         with evaluating(network):
             return to_unit_range(network(self.fixed_codes))
+
+    def to_onnx(self, *args: Any, **kwargs: Any) -> Path:  # type: ignore[override]  # noqa: ANN401  # anomalib's signature, which differs from Lightning's
+        """Exports to ONNX; arguments as anomalib's.
+
+        Raises:
+            XrayError: The anomaly map needs a gradient.
+        """
+        self._check_exportable()
+        return Path(super().to_onnx(*args, **kwargs))
+
+    def to_openvino(self, *args: Any, **kwargs: Any) -> Path:  # noqa: ANN401  # as above
+        """Exports to OpenVINO; arguments as anomalib's.
+
+        Raises:
+            XrayError: The anomaly map needs a gradient.
+        """
+        self._check_exportable()
+        return Path(super().to_openvino(*args, **kwargs))
+
+    def _check_exportable(self) -> None:
+        """Refuses to export a map that needs a gradient, before anything is written."""
+        if self.hparams.get("anomaly_map") == "grad_cam":
+            msg = (
+                f"{self.name} with anomaly_map: grad_cam is not exported, because an exported model computes no "
+                "gradient; load its checkpoint with the model's usual anomaly_map and export that (docs/explain.md)."
+            )
+            raise XrayError(msg)
 
     def pictures(self, image: Tensor) -> dict[str, Tensor]:
         """Samples from fixed codes, and the attention maps of each self-attention layer.

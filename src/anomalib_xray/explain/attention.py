@@ -16,20 +16,17 @@ from anomalib_xray.components.attention_maps import AttentionMap, Query, attenti
 from anomalib_xray.edge.batch import printable
 from anomalib_xray.edge.bundle import NOTICE
 from anomalib_xray.edge.inputs import Input
-from anomalib_xray.edge.overlay import Picture, blend, shortened, write_text
+from anomalib_xray.edge.overlay import Picture, blend
 from anomalib_xray.edge.runtime import to_picture
 from anomalib_xray.errors import XrayError
+from anomalib_xray.explain.pictures import LARGEST, enlarged, side_by_side
 from anomalib_xray.io.read import Radiograph, read_radiograph, to_unit_interval
 from anomalib_xray.io.write import write_atomically
 
 if TYPE_CHECKING:
     from anomalib.models import AnomalibModule
 
-_SIDE = 560
-"""Longer side in pixels of each of the two pictures."""
-_GAP, _LINE, _LETTERS = 12, 24, 15
-_INK, _FAINT_INK, _MARK = (240, 240, 240), (165, 165, 165), (255, 255, 0)
-_OPAQUE = 2.0  # level at which the colours end
+_MARK = (255, 255, 0)
 
 Position = tuple[float, float]
 
@@ -102,37 +99,15 @@ def draw_attention(radiograph: Radiograph, layer: AttentionMap, position: Positi
     factor = looking.shape[0] / radiograph.shape[0]
     row, column = (round((value + 0.5) * factor) for value in position)
     cv2.drawMarker(looking, (column, row), _MARK, cv2.MARKER_CROSS, 24, 2, cv2.LINE_AA)
-    pictures = [_widened(picture) for picture in (looking, received)]
-    both = np.hstack([pictures[0], np.zeros((len(pictures[0]), _GAP, 3), np.uint8), pictures[1]])
-    return np.vstack([both, _footer(both.shape[1], layer, title)])
+    texts = [f"smallest {float(weights.min()):.2f} of largest" for weights in layer]
+    below = (f"what the cross attends to, {texts[0]}", f"attention received, {texts[1]}")
+    return side_by_side((looking, received), title, below)
 
 
 def _coloured(radiograph: Radiograph, weights: NDArray[np.float32]) -> Picture:
-    """The radiograph, its longer side made ``_SIDE``, with the colours of the weights (S, S)."""
-    factor = _SIDE / max(radiograph.shape)
-    size = tuple(max(1, round(length * factor)) for length in radiograph.shape[::-1])
-    grey = (to_unit_interval(radiograph) * 255).round().astype(np.uint8)
-    resized = cv2.resize(grey, size, interpolation=cv2.INTER_AREA if factor < 1 else cv2.INTER_CUBIC)
-    heat = to_picture(weights, size[1], size[0])
-    return blend(np.repeat(resized[..., np.newaxis], 3, axis=2).astype(np.uint8), _OPAQUE * heat)
-
-
-def _widened(picture: Picture) -> Picture:
-    """The picture in the middle of a width of ``_SIDE``, so that the footer fits."""
-    left = (_SIDE - picture.shape[1]) // 2
-    right = _SIDE - picture.shape[1] - left
-    return cv2.copyMakeBorder(picture, 0, 0, left, right, cv2.BORDER_CONSTANT).astype(np.uint8)
-
-
-def _footer(width: int, layer: AttentionMap, title: str) -> Picture:
-    """Three lines: image and layer, what each map is, and the notice."""
-    footer = np.zeros((round(3.5 * _LINE), width, 3), np.uint8)
-    write_text(footer, shortened(title, _LETTERS, width - 2 * _GAP), (_GAP, _LINE), _LETTERS, _INK, bold=True)
-    left, right = (f"smallest {float(weights.min()):.2f} of largest" for weights in layer)
-    for column, text in ((0, f"what the cross attends to, {left}"), (_SIDE, f"attention received, {right}")):
-        write_text(footer, text, (_GAP + column, 2 * _LINE), _LETTERS, _INK)
-    write_text(footer, NOTICE, (_GAP, 3 * _LINE), _LETTERS - 2, _FAINT_INK)
-    return footer
+    """The radiograph under the colours of the weights (S, S), which end at 1."""
+    grey = enlarged(radiograph)
+    return blend(grey, LARGEST * to_picture(weights, *grey.shape[:2]))
 
 
 def _on_radiograph(position: Sequence[int], size: int, shape: tuple[int, ...]) -> Position:

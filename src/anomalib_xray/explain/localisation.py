@@ -1,0 +1,63 @@
+"""How well a heat map lies on an anomaly whose mask is known."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from anomalib_xray.evaluation.ranking import Ranking
+
+TOLERANCE = 0.03
+"""Distance from the mask up to which the pointing game is won, as a share of the picture's longer side: 15 of about 500
+pixels in Zhang et al. 2018."""
+
+
+class Localisation(NamedTuple):
+    """Figures of one image; nothing outside of the foreground counts.
+
+    Attributes:
+        pixel_auroc: Probability that a pixel of the anomaly is hotter than another one; 0.5 by chance.
+        pointing_game: Whether the hottest pixel lies on the anomaly or close to it (Zhang et al. 2018, 1608.00507).
+        energy_share: Share of the map's sum that lies on the anomaly (Wang et al. 2020, 1910.01279, section 4.2); by
+            chance ``mask_share``.
+        mask_share: Share of the foreground's pixels that belong to the anomaly.
+    """
+
+    pixel_auroc: float
+    pointing_game: float
+    energy_share: float
+    mask_share: float
+
+
+def localisation(heat: NDArray[np.float32], mask: NDArray[np.bool_], shown: NDArray[np.bool_]) -> Localisation:
+    """Compares a heat map with the mask of an anomaly.
+
+    Args:
+        heat: The map, higher = more anomalous, of either sign, (H, W); only what is above 0 counts as energy.
+        mask: Where the anomaly is, (H, W).
+        shown: The foreground, (H, W); the anomaly's part outside of it does not count.
+
+    Returns:
+        The figures; not a number where there is no anomaly in the foreground, or no energy.
+    """
+    values, anomaly = heat[shown], mask[shown]
+    energy = np.clip(values, 0, None)
+    total = float(energy.sum())
+    if not anomaly.any():
+        return Localisation(np.nan, np.nan, np.nan, 0.0 if len(values) else np.nan)
+    return Localisation(
+        float(Ranking(anomaly, values).auroc()[0]),
+        float(_points_at(heat, mask, shown)) if total > 0 else np.nan,
+        float(energy[anomaly].sum()) / total if total > 0 else np.nan,
+        float(anomaly.mean()),
+    )
+
+
+def _points_at(heat: NDArray[np.float32], mask: NDArray[np.bool_], shown: NDArray[np.bool_]) -> bool:
+    """Whether the hottest pixel of the foreground is close to the mask."""
+    hottest = np.unravel_index(np.where(shown, heat, -np.inf).argmax(), heat.shape)
+    rows, columns = np.nonzero(mask & shown)
+    distance = np.hypot(rows - hottest[0], columns - hottest[1]).min()
+    return bool(distance <= TOLERANCE * max(heat.shape))

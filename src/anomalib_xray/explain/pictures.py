@@ -1,0 +1,84 @@
+"""Pictures of explanations: two views of a radiograph side by side, and a footer that says what they show."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from anomalib_xray.edge.bundle import NOTICE
+from anomalib_xray.edge.overlay import Picture, blend, shortened, write_text
+from anomalib_xray.edge.runtime import to_picture
+from anomalib_xray.io.read import Radiograph, to_unit_interval
+
+SIDE = 560
+"""Longer side in pixels of each of the two views."""
+
+LARGEST = 2.0
+"""Level at which the colours end, see :func:`~anomalib_xray.edge.overlay.blend`."""
+
+_GAP, _LINE, _LETTERS = 12, 24, 15
+_INK, _FAINT_INK, _OUTLINE = (240, 240, 240), (165, 165, 165), (255, 255, 0)
+
+
+def draw_explanation(
+    radiograph: Radiograph, level: NDArray[np.float32], mask: NDArray[np.bool_] | None, title: str, below: str
+) -> Picture:
+    """Draws a radiograph, and beside it the same under its heat map.
+
+    Args:
+        radiograph: (H, W), uint8 or uint16.
+        level: The map in levels of :func:`~anomalib_xray.edge.overlay.blend`, (S, S) of the padded square.
+        mask: Where the anomaly is, (H, W), drawn as a line; none if not known.
+        title: What the footer calls the image.
+        below: What the footer says of the heat map.
+
+    Returns:
+        (H', W', 3) uint8 in OpenCV's order BGR.
+    """
+    grey = enlarged(radiograph)
+    views = [grey, blend(grey, to_picture(level, *grey.shape[:2]))]
+    if mask is not None:
+        region = cv2.resize(mask.astype(np.uint8), grey.shape[1::-1], interpolation=cv2.INTER_NEAREST)
+        outlines, _ = cv2.findContours(region, cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
+        for view in views:
+            cv2.drawContours(view, outlines, -1, _OUTLINE, 1, cv2.LINE_AA)
+    shown = "the radiograph" if mask is None else "the radiograph, a line around the anomaly"
+    return side_by_side((views[0], views[1]), title, (shown, below))
+
+
+def enlarged(radiograph: Radiograph) -> Picture:
+    """A radiograph (H, W) in grey with its longer side made :data:`SIDE`, (H', W', 3) uint8."""
+    factor = SIDE / max(radiograph.shape)
+    size = tuple(max(1, round(length * factor)) for length in radiograph.shape[::-1])
+    grey = (to_unit_interval(radiograph) * 255).round().astype(np.uint8)
+    resized = cv2.resize(grey, size, interpolation=cv2.INTER_AREA if factor < 1 else cv2.INTER_CUBIC)
+    return np.repeat(resized[..., np.newaxis], 3, axis=2).astype(np.uint8)
+
+
+def side_by_side(views: tuple[Picture, Picture], title: str, below: tuple[str, str]) -> Picture:
+    """Puts two views of one size beside each other, with a footer of three lines: title, what each is, the notice.
+
+    Args:
+        views: (H, W, 3) uint8 each, at most :data:`SIDE` wide.
+        title: First line.
+        below: What each view is.
+
+    Returns:
+        (H', W', 3) uint8.
+    """
+    left, right = (_widened(view) for view in views)
+    both = np.hstack([left, np.zeros((len(left), _GAP, 3), np.uint8), right])
+    footer = np.zeros((round(3.5 * _LINE), both.shape[1], 3), np.uint8)
+    write_text(footer, shortened(title, _LETTERS, both.shape[1] - 2 * _GAP), (_GAP, _LINE), _LETTERS, _INK, bold=True)
+    for column, text in zip((0, SIDE), below, strict=True):
+        write_text(footer, text, (_GAP + column, 2 * _LINE), _LETTERS, _INK)
+    write_text(footer, NOTICE, (_GAP, 3 * _LINE), _LETTERS - 2, _FAINT_INK)
+    return np.vstack([both, footer])
+
+
+def _widened(view: Picture) -> Picture:
+    """The view in the middle of a width of :data:`SIDE`, so that the footer fits."""
+    left = (SIDE - view.shape[1]) // 2
+    right = SIDE - view.shape[1] - left
+    return cv2.copyMakeBorder(view, 0, 0, left, right, cv2.BORDER_CONSTANT).astype(np.uint8)

@@ -1,0 +1,250 @@
+"""Explain image after image: a picture for each, a table, and what is known of how far to trust them."""
+
+from __future__ import annotations
+
+import csv
+import io
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from rich.progress import track
+from torch import Tensor
+
+from anomalib_xray.edge.batch import printable
+from anomalib_xray.edge.bundle import NOTICE
+from anomalib_xray.edge.inputs import Input
+from anomalib_xray.edge.runtime import to_picture
+from anomalib_xray.errors import XrayError
+from anomalib_xray.explain.explainers import Explainer, Explanation
+from anomalib_xray.explain.localisation import Localisation, localisation
+from anomalib_xray.explain.pictures import LARGEST, draw_explanation
+from anomalib_xray.explain.sanity import UNCHANGED, is_sane, randomisation_test, weighted_layers
+from anomalib_xray.io.read import Radiograph, read_radiograph, to_unit_interval
+from anomalib_xray.io.write import write_atomically
+
+if TYPE_CHECKING:
+    from anomalib.models import AnomalibModule
+
+EXPLANATIONS, SANITY = "explain.csv", "sanity.csv"
+"""Tables that the command leaves: a row an image, and a row a layer of the sanity check."""
+
+COLUMNS = ("path", "method", "layer", "logit", "largest", "relevance_pixels", "relevance_elsewhere")
+"""Columns of the first table, before the figures of :class:`~anomalib_xray.explain.localisation.Localisation` and the
+reason of an image that could not be used; cells of what is unknown are empty."""
+
+SANITY_IMAGES = 8
+"""Number of images that the sanity check is made on, the first ones."""
+
+_SHOWN = {
+    "grad_cam": "Grad-CAM at {layer}",
+    "lrp": "LRP, what adds to the anomaly",
+    "rollout": "attention rollout, 1 = an even share",
+}
+"""What a picture says of each method."""
+
+_QUIET_IMAGES = 8  # a few seconds need no progress bar
+
+Row = dict[str, str]
+
+
+class Masks:
+    """Masks of anomalies in a folder, by the paths of their images.
+
+    Args:
+        folder: The folder; none for no masks.
+    """
+
+    def __init__(self, folder: Path | None) -> None:
+        self.folder = folder
+
+    def of(self, path: Path) -> Path | None:
+        """The PNG file in the folder whose path agrees with the end of the image's, the longest that does."""
+        if self.folder is None:
+            return None
+        parts = path.absolute().with_suffix(".png").parts[1:]
+        tails = (self.folder.joinpath(*parts[start:]) for start in range(len(parts)))
+        return next((tail for tail in tails if tail.is_file()), None)
+
+    def read(self, path: Path, shape: tuple[int, ...]) -> NDArray[np.bool_] | None:
+        """The mask of an image of this shape, ``None`` where there is none.
+
+        Raises:
+            XrayError: The mask cannot be read or is of another size.
+        """
+        file = self.of(path)
+        if file is None:
+            return None
+        mask: NDArray[np.bool_] = read_radiograph(file) > 0
+        if mask.shape != shape:
+            raise XrayError(f"The mask {file} is {mask.shape} pixels, its image {shape}; give masks of the same size.")
+        return mask
+
+
+def explain_all(
+    model: AnomalibModule, explainer: Explainer, inputs: Sequence[Input], out: Path, masks: Masks, sanity: bool
+) -> int:
+    """Explains, draws and reports image after image, and writes the tables.
+
+    Args:
+        model: The model, in evaluation.
+        explainer: The method, for this model.
+        inputs: The images.
+        out: Folder for the tables.
+        masks: Masks of anomalies.
+        sanity: Whether the sanity check is made.
+
+    Returns:
+        Exit status: 0, 1 if an image could not be used, 130 if interrupted.
+
+    Raises:
+        XrayError: No image has a mask although a folder is given, or a table cannot be written.
+    """
+    if masks.folder is not None and not any(masks.of(image.path) for image in inputs):
+        raise XrayError(f"{masks.folder} has no mask of the images: name the folder whose PNG files have their paths.")
+    print(NOTICE)
+    rows: list[Row] = []
+    found: list[Localisation] = []
+    kept: list[Tensor] = []
+    quiet = len(inputs) < _QUIET_IMAGES or not sys.stdout.isatty()
+    try:
+        for image in track(inputs, "Explaining", transient=True, disable=quiet):
+            rows.append(_explain_or_say_why_not(model, explainer, image, masks, found, kept))
+    except KeyboardInterrupt:
+        print(f"Stopped after {len(rows)} of {len(inputs)} images.")
+        return 130
+    finally:
+        _write_table(out / EXPLANATIONS, (*COLUMNS, *Localisation._fields, "error"), rows)
+    failed = sum(bool(row["error"]) for row in rows)
+    print(f"{len(rows) - failed} of {len(rows)} images explained; pictures and {EXPLANATIONS} are in {out}.")
+    if masks.folder is not None:
+        print(_summary(found))
+    if sanity and kept:
+        check_sanity(explainer, kept, out)
+    return 1 if failed else 0
+
+
+def check_sanity(explainer: Explainer, images: Sequence[Tensor], out: Path) -> None:
+    """Makes the parameter randomisation test, prints and writes it; the explainer's network is random afterwards.
+
+    Args:
+        explainer: The method.
+        images: Pre-processed images, ``(1, 3, S, S)`` each.
+        out: Folder for the table.
+    """
+    network = explainer.network
+    discriminator = network.get_submodule("discriminator")
+    count = len(weighted_layers(discriminator))
+    tests = randomisation_test(network, discriminator, explainer.heat, images)
+    quiet = not sys.stdout.isatty()
+    stages = list(track(tests, "Randomising", count, transient=True, disable=quiet))
+    rows = [{"layer": name, "spearman": f"{rank:.4f}", "ssim": f"{ssim:.4f}"} for name, rank, ssim in stages]
+    _write_table(out / SANITY, ("layer", "spearman", "ssim"), rows)
+    last = stages[-1]
+    figures = f"rank correlation {last.spearman:.2f}, SSIM {last.ssim:.2f} over {len(images)} images"
+    verdict = (
+        f"below {UNCHANGED}: the explanation depends on what the discriminator has learnt."
+        if is_sane(stages)
+        else f"not below {UNCHANGED}: the explanation shows the image, not what was learnt; do not trust it."
+    )
+    print(f"Sanity check: maps of the randomised discriminator against the trained one's, {figures}, {verdict}")
+
+
+def _explain_or_say_why_not(
+    model: AnomalibModule,
+    explainer: Explainer,
+    image: Input,
+    masks: Masks,
+    found: list[Localisation],
+    kept: list[Tensor],
+) -> Row:
+    """Explains one image; returns its row of the table and keeps what summaries need."""
+    path = printable(image.path)
+    row = dict.fromkeys((*COLUMNS, *Localisation._fields, "error"), "") | {"path": path}
+    try:
+        radiograph = read_radiograph(image.path)
+        mask = masks.read(image.path, radiograph.shape)
+        prepared = _prepared(model, radiograph)
+        explanation = explainer(explainer.network, prepared)
+        _draw(explainer, explanation, radiograph, mask, image)
+    except XrayError as error:
+        reason = printable(error)
+        print(f"error: {reason if path in reason else f'{path}: {reason}'}", file=sys.stderr)
+        return row | {"error": reason}
+    if len(kept) < SANITY_IMAGES:
+        kept.append(prepared)
+    row |= {"method": explainer.method, "layer": explainer.layer or ""}
+    row |= _cells({"logit": explanation.logit, "largest": explanation.heat.amax((1, 2)), **explanation.figures})
+    if mask is not None:
+        heat = to_picture(explanation.heat[0].numpy(), *radiograph.shape)
+        found.append(localisation(heat, mask, radiograph > 0))
+        row |= _cells(found[-1]._asdict())
+    return row
+
+
+@torch.no_grad()
+def _prepared(model: AnomalibModule, radiograph: Radiograph) -> Tensor:
+    """The radiograph as the model's network sees it, ``(1, 3, S, S)``."""
+    batch = torch.from_numpy(to_unit_interval(radiograph)).repeat(1, 3, 1, 1)
+    prepared: Tensor = model.pre_processor(batch) if model.pre_processor else batch
+    return prepared
+
+
+def _draw(
+    explainer: Explainer,
+    explanation: Explanation,
+    radiograph: Radiograph,
+    mask: NDArray[np.bool_] | None,
+    image: Input,
+) -> None:
+    """Writes the picture of one image."""
+    heat = explanation.heat[0].numpy()
+    largest = float(heat.max())
+    # Every place takes part in a rollout: its colours begin at the smallest value rather than at 0.
+    bottom = float(heat[heat > 0].min()) if explainer.method == "rollout" and largest > 0 else 0.0
+    level = np.zeros_like(heat) if largest <= bottom else LARGEST * (heat - bottom) / (largest - bottom)
+    title = f"{printable(image.name)}, logit of real {float(explanation.logit[0]):.3g}"
+    scale = f"from {bottom:.2g} to {largest:.2g}" if largest > bottom else "0 everywhere"
+    below = f"{_SHOWN[explainer.method].format(layer=explainer.layer)}, {scale}"
+    picture = draw_explanation(radiograph, level.astype(np.float32), mask, title, below)
+    write_atomically(picture_path(image), cv2.imencode(".png", picture)[1].tobytes())
+
+
+def picture_path(image: Input) -> Path:
+    """File of an image's picture."""
+    return image.overlay.with_name(image.overlay.name.removesuffix("_overlay.png") + "_explained.png")
+
+
+def _cells(figures: Mapping[str, Tensor | float]) -> Row:
+    """Figures as text, empty where they are no numbers."""
+    return {name: "" if np.isnan(float(value)) else f"{float(value):.6g}" for name, value in figures.items()}
+
+
+def _summary(found: Sequence[Localisation]) -> str:
+    """One line on how well the maps lie on the anomalies."""
+    values = np.array([figures for figures in found if figures.mask_share > 0], float).reshape(-1, 4)
+    if not len(values):
+        return "No image has an anomaly within its foreground."
+    auroc, pointing, energy, share = (_mean(column) for column in values.T)
+    return (
+        f"{len(values)} images with an anomaly, means: pixel AUROC {auroc}, pointing game {pointing}, "
+        f"energy on the anomaly {energy} (by chance {share})."
+    )
+
+
+def _mean(column: NDArray[np.float64]) -> str:
+    known = column[~np.isnan(column)]
+    return f"{known.mean():.3f}" if len(known) else "unknown"
+
+
+def _write_table(path: Path, columns: Sequence[str], rows: Iterable[Row]) -> None:
+    table = io.StringIO()
+    writer = csv.DictWriter(table, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_atomically(path, table.getvalue())
