@@ -45,7 +45,7 @@ def print_plainly_under_anomalib() -> None:
     previous = sys.excepthook
 
     def excepthook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-        cause = _behind(error, trace)
+        cause = user_error_behind(error, trace)
         if cause is not None:
             # A worker process wraps the error in its traceback; the sentence is what follows the error's name.
             print(f"error: {str(cause).rpartition('XrayError: ')[2].strip()}", file=sys.stderr)
@@ -56,11 +56,15 @@ def print_plainly_under_anomalib() -> None:
     sys.excepthook = excepthook
 
 
-def _behind(error: BaseException, trace: TracebackType | None) -> XrayError | None:
+def user_error_behind(error: BaseException, trace: TracebackType | None) -> XrayError | None:
     """The user's error behind another one, if there is one.
 
     jsonargparse builds a model to see whether its settings fit a union of types, keeps what each type's attempt raised
     in a list, and raises an error of its own that does not name them as causes; they are found in its frame.
+
+    Args:
+        error: What was raised.
+        trace: Its traceback.
     """
     if isinstance(error, XrayError):
         return error

@@ -34,6 +34,7 @@ def test_failed_cells_are_rows_and_finished_ones_never_run_again(
     Path("grid.yaml").write_text(yaml.safe_dump(GRID, sort_keys=False))
     command = ["benchmark", "--config", "grid.yaml", "--out", "out"]
     assert main(command) == 1
+    assert "no_such_score" in Path("out/report.html").read_text(encoding="utf-8")
     table = pd.read_csv("out/results.csv").set_index("model")
     assert 0 <= table.loc["Nmf", "AUROC_low"] <= table.loc["Nmf", "AUROC"] <= table.loc["Nmf", "AUROC_high"] <= 1
     assert table.loc["Nmf", ["gflop", "parameters", "ms_an_image", "peak_memory_gib"]].notna().all()

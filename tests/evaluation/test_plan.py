@@ -15,7 +15,7 @@ GRID: dict[str, Any] = {
     "title": "Two models",
     "data": {"hands": {"config": "data.yaml", "init_args": {"root": "elsewhere"}}},
     "models": {
-        "Ours": {"config": "model.yaml", "trainer": {"max_epochs": 3}, "score": "l1"},
+        "Ours": {"config": "model.yaml", "trainer": {"max_epochs": 3}, "scores": "l1"},
         "Theirs": {"class_path": "anomalib.models.Padim", "selection": "as published"},
     },
     "preparations": {"raw": None, "full": "full.yaml"},
@@ -40,7 +40,7 @@ def test_cells_are_the_product_and_every_preparation_has_its_shortcuts(tmp_path:
     assert [cell.preparation for cell in grid.cells if cell.model == SHORTCUTS] == ["raw", "full"]
     assert len({cell.key for cell in grid.cells}) == len(grid.cells)
     assert grid.preparations == {"raw": None, "full": tmp_path / "full.yaml"}
-    assert (grid.baseline, grid.level, grid.scores) == ("Theirs", "image", {"Ours": "l1"})
+    assert (grid.baseline, grid.level, grid.scores) == ("Theirs", "image", {"Ours": ["l1"]})
     assert grid.selection == {"Ours": "label-free", "Theirs": "as published"}
 
 
@@ -60,6 +60,31 @@ def test_another_setting_makes_another_cell(tmp_path: Path) -> None:
     assert all("hands-raw-equalized-Theirs" in key or "hands-full" in key for key in keys(equalize=[True]))
 
 
+def test_a_data_set_may_have_a_preparation_of_its_own(tmp_path: Path) -> None:
+    data = {"hands": {"config": "data.yaml"}, "feet": {"config": "data.yaml", "preparations": ["full"]}}
+    cells = read_grid(write(tmp_path, data=data)).cells
+    assert {(cell.data, cell.preparation) for cell in cells} == {("hands", "raw"), ("hands", "full"), ("feet", "full")}
+
+
+def test_a_curve_over_training_sizes_is_cells_of_its_own(tmp_path: Path) -> None:
+    assert read_grid(write(tmp_path)).curve_cells == []
+    grid = read_grid(write(tmp_path, training_sizes={"models": ["Ours"], "sizes": [8, 16]}))
+    assert {(cell.model, cell.training_size) for cell in grid.curve_cells} == {("Ours", 8), ("Ours", 16)}
+    assert len(grid.curve_cells) == 2 * sum(cell.model == "Ours" for cell in grid.cells)
+    assert len({cell.key for cell in grid.all_cells}) == len(grid.all_cells)
+    assert {cell.training_size for cell in grid.cells} == {None}
+
+
+def test_models_of_others_have_a_size_and_local_weights(tmp_path: Path) -> None:
+    theirs = {"class_path": "anomalib.models.Padim", "image_size": 64, "weights": "weights.pth"}
+    (cell,) = [
+        cell
+        for cell in read_grid(write(tmp_path, models={"Theirs": theirs}, preparations=..., seeds=[1])).cells
+        if cell.model == "Theirs"
+    ]
+    assert (cell.image_size, cell.weights) == (64, "weights.pth")
+
+
 def test_pictures_are_raw_unless_a_preparation_is_named(tmp_path: Path) -> None:
     assert read_grid(write(tmp_path, preparations=...)).preparations == {RAW: None}
 
@@ -74,6 +99,13 @@ def test_pictures_are_raw_unless_a_preparation_is_named(tmp_path: Path) -> None:
         ({"models": {"A": {"classpath": "Cae"}}}, "unknown setting classpath"),
         ({"seed": [1]}, "unknown setting seed"),
         ({"baseline": "Nobody"}, "compares with Nobody, which is none of its models: Ours, Theirs"),
+        (
+            {"data": {"hands": {"config": "data.yaml", "preparations": ["crop"]}}},
+            "hands in .* names the preparation crop; there are raw, full",
+        ),
+        ({"training_sizes": [8]}, r"training_sizes in .* is no mapping"),
+        ({"training_sizes": {"models": "Nobody", "sizes": [8]}}, "names Nobody, which is none of the models"),
+        ({"training_sizes": {"models": ["Ours"]}}, "needs sizes: a list of numbers of images"),
         ({"level": "pixel"}, "evaluates by pixel; choose image, study or patient"),
     ],
 )

@@ -17,7 +17,7 @@ from anomalib_xray.evaluation.plan import SHORTCUTS, Cell, Grid
 from anomalib_xray.evaluation.runner import estimate_seconds, folder_of, is_open
 from anomalib_xray.evaluation.shortcuts import SHORTCUTS as NUMBERS
 from anomalib_xray.evaluation.tables import as_frame, read_rows
-from anomalib_xray.evaluation.writers import write_tables
+from anomalib_xray.evaluation.writers import by_preparation, write_tables
 
 MODELS = {"Good": 2.0, "Chance": 0.0, "Wrong": -2.0}
 CELLS = [
@@ -117,7 +117,7 @@ def test_failed_and_open_cells_are_rows_with_their_reason(tmp_path: Path) -> Non
 
 def test_a_score_that_is_not_there_is_named(out: Path) -> None:
     with pytest.raises(XrayError, match="has no score l1; it has"):
-        read_rows(replace(GRID, scores={"Good": "l1"}), out)
+        read_rows(replace(GRID, scores={"Good": ["l1"]}), out)
 
 
 def test_tables_are_written_in_three_forms(out: Path) -> None:
@@ -136,3 +136,51 @@ def test_tables_are_written_in_three_forms(out: Path) -> None:
     assert latex.count(r"\hline") == 3
     assert r"mean\_grey" in latex
     assert pd.read_csv(out / "results.csv").model.tolist() == [row.model for row in rows]
+
+
+def test_pixel_metrics_are_means_over_seeds_where_all_have_them(tmp_path: Path) -> None:
+    for cell in CELLS:
+        pixel = {} if cell.model == "Chance" else {"AUROC": 0.6 + 0.1 * cell.seed, "AUPRO": 0.5, "Dice": 0.2}
+        finish(tmp_path, cell, pixel={} if (cell.model, cell.seed) == ("Wrong", 2) else pixel)
+    rows = {row.model: row for row in read_rows(GRID, tmp_path)}
+    assert rows["Good"].pixel["AUROC"] == pytest.approx((0.75, np.std([0.7, 0.8], ddof=1)))
+    assert rows["Chance"].pixel == rows["Wrong"].pixel == {}
+    write_tables(list(rows.values()), GRID, tmp_path)
+    markdown = (tmp_path / "results.md").read_text()
+    assert "| 0.750 / 0.500 / 0.200 |" in markdown
+    assert "nan" not in markdown
+
+
+def test_several_scores_of_a_model_are_rows_from_the_same_cells(out: Path) -> None:
+    for cell in CELLS:
+        path = folder_of(out, cell) / SCORES
+        if cell.model == "Good":
+            pd.read_csv(path).assign(twice=lambda table: 2 * table["pred_score"]).to_csv(path, index=False)
+    rows = [
+        row
+        for row in read_rows(replace(GRID, scores={"Good": ["pred_score", "twice"]}), out)
+        if row.model in ("Good", "Chance")
+    ]
+    assert [(row.model, row.score) for row in rows] == [
+        ("Good", "pred_score"),
+        ("Good", "twice"),
+        ("Chance", "pred_score"),
+    ]
+    assert rows[0].estimates == rows[1].estimates
+    assert rows[0].against == rows[1].against
+
+
+def test_preparations_stand_side_by_side() -> None:
+    frame = pd.DataFrame(
+        {
+            "model": ["Cae", "Vae", "Cae", "Vae"],
+            "score": "mse",
+            "preparation": ["raw", "raw", "full", "full"],
+            "equalize": [False, False, True, True],
+            "AUROC": [0.5, np.nan, 0.75, 0.6],
+            "AUROC_std": [0.01, np.nan, np.nan, 0.1],
+        }
+    )
+    table = by_preparation(frame)
+    assert list(table.columns) == ["raw", "full, equalised"]
+    assert table.to_numpy().tolist() == [["0.500 ± 0.010", "0.750"], ["–", "0.600 ± 0.100"]]

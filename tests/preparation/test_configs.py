@@ -13,11 +13,11 @@ from anomalib_xray.preparation.pipeline import Pipeline
 
 CONFIGS = sorted((Path(__file__).parents[2] / "configs" / "preparation").glob("*.yaml"))
 BODY_PARTS = {"chest", "elbow", "finger", "forearm", "humerus", "shoulder", "wrist"}
-MASKING = {"elbow", "finger", "forearm", "full", "hand", "humerus", "wrist"}
+MASKING = {"elbow", "finger", "forearm", "full", "full_128", "hand", "humerus", "wrist"}
 
 
 def test_every_pipeline_and_body_part_is_there() -> None:
-    assert {path.stem for path in CONFIGS} == {"raw", "crop", "hand", "full", "chest_square"} | BODY_PARTS
+    assert {path.stem for path in CONFIGS} == {"raw", "crop", "hand", "full", "full_128", "chest_square"} | BODY_PARTS
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)

@@ -103,12 +103,26 @@ class Backbone(nn.Module):
         Raises:
             XrayError: The file is missing, cannot be read, or holds another network.
         """
-        own = self.network.state_dict()
-        found = _fitting(read_weights(path), own, [name for name, _ in self.network.named_children()])
-        if found is None:
-            msg = f"{path} does not hold the weights of {self.name}; give a file of this network, or another backbone."
-            raise XrayError(msg)
-        self.network.load_state_dict({**own, **found})
+        fill(self.network, path, self.name)
+
+
+def fill(network: nn.Module, path: str | Path, name: str) -> None:
+    """Takes weights over into a timm network, see :meth:`Backbone.load_weights`.
+
+    Args:
+        network: A timm network, whole or cut to its features.
+        path: The file.
+        name: What a message calls the network.
+
+    Raises:
+        XrayError: The file is missing, cannot be read, or holds another network.
+    """
+    own = network.state_dict()
+    found = _fitting(read_weights(path), own, [part for part, _ in network.named_children()])
+    if found is None:
+        msg = f"{path} does not hold the weights of {name}; give a file of this network, or another backbone."
+        raise XrayError(msg)
+    network.load_state_dict({**own, **found})
 
 
 def read_weights(path: str | Path) -> dict[str, Tensor]:

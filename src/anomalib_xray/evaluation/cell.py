@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import json
 import logging
+import os
+import platform
 import resource
 import sys
 import time
@@ -17,11 +19,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from anomalib_xray.errors import XrayError
+from anomalib_xray.evaluation.build import build_data
 from anomalib_xray.evaluation.plan import SHORTCUTS, Cell
 from anomalib_xray.io.write import write_atomically
 
 if TYPE_CHECKING:
-    from anomalib.data import AnomalibDataModule
+    import pandas as pd
     from lightning.pytorch import Callback
 
 CELL, RESULT, SCORES = "cell.json", "result.json", "scores.csv"
@@ -38,7 +41,7 @@ def main(folder: Path) -> int:
     Returns:
         Exit status: 0, 1 if it failed.
     """
-    cell = Cell(**json.loads((folder / CELL).read_text(encoding="utf-8")))
+    cell = read_cell(folder)
     try:
         result = {"status": "done", **(_measure(cell, folder) if cell.model == SHORTCUTS else _run(cell, folder))}
     except Exception as error:  # any model may fail in any way, and the grid goes on
@@ -50,24 +53,36 @@ def main(folder: Path) -> int:
     return int(result["status"] != "done")
 
 
+def read_cell(folder: Path) -> Cell:
+    """Reads what a cell is.
+
+    Args:
+        folder: Its folder.
+    """
+    return Cell(**json.loads((folder / CELL).read_text(encoding="utf-8")))
+
+
 def _run(cell: Cell, folder: Path) -> dict[str, Any]:
     """Trains and tests a model."""
     warnings.filterwarnings("ignore")
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     import torch
     from anomalib.engine import Engine
-    from anomalib.models import AnomalibModule
     from lightning.pytorch import seed_everything
 
-    import anomalib_xray.models  # noqa: F401  # makes the plugins known
     from anomalib_xray.components import RadiographModel
+    from anomalib_xray.evaluation.contestant import build_model
+    from anomalib_xray.evaluation.evidence import Evidence
     from anomalib_xray.scores.table import ScoreTable
 
     seed_everything(cell.seed, verbose=False)
-    model = _build(AnomalibModule, _with_seed(cell))
-    data = _data(cell)
+    model = build_model(cell)
+    data = build_data(cell.data_config)
+    if cell.training_size is not None:
+        data.train_data.samples = fewer(data.train_data.samples, cell.training_size)
+    evidence = Evidence()
     # Models of this project bring the score table along.
-    callbacks: list[Callback] = [] if isinstance(model, RadiographModel) else [ScoreTable()]
+    callbacks: list[Callback] = [evidence, *([] if isinstance(model, RadiographModel) else [ScoreTable()])]
     engine = Engine(
         default_root_dir=folder / "run",
         logger=False,
@@ -91,11 +106,33 @@ def _run(cell: Cell, folder: Path) -> dict[str, Any]:
         "training_cpu_s": processor[1] - processor[0],
         "testing_s": times[2] - times[1],
         "images": len(data.test_data),
+        "training_images": len(data.train_data),
+        "pixel": evidence.write(folder),
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores, {platform.system()}",
         "parameters": sum(weight.numel() for weight in model.model.parameters()),
         "gflop": _gflop(model.eval().cpu(), data.test_data[0].image),
         "threads": torch.get_num_threads(),
         "versions": {name: version(name) for name in PACKAGES},
     }
+
+
+def fewer(samples: pd.DataFrame, size: int) -> pd.DataFrame:
+    """Draws training images; a larger draw holds the smaller ones, so that a curve over sizes is not one over draws.
+
+    Args:
+        samples: The table of the training images.
+        size: Number of images.
+
+    Returns:
+        A new table, in the order of ``samples``.
+
+    Raises:
+        XrayError: There are not so many.
+    """
+    if size > len(samples):
+        raise XrayError(f"There are only {len(samples)} training images, not {size}; lower training_sizes.")
+    drawn = samples.sample(frac=1, random_state=0).index[:size]
+    return samples[samples.index.isin(drawn)].reset_index(drop=True)
 
 
 def _measure(cell: Cell, folder: Path) -> dict[str, Any]:
@@ -105,7 +142,7 @@ def _measure(cell: Cell, folder: Path) -> dict[str, Any]:
     from anomalib_xray.evaluation.shortcuts import shortcut_numbers
     from anomalib_xray.io.read import read_radiograph
 
-    samples: pd.DataFrame | None = getattr(_data(cell), "samples", None)
+    samples: pd.DataFrame | None = getattr(build_data(cell.data_config), "samples", None)
     if samples is None:
         raise XrayError("Shortcuts are measured of this project's data sets only, whose tables say who is whose.")
     samples = samples[samples["split"] == "test"]
@@ -114,38 +151,6 @@ def _measure(cell: Cell, folder: Path) -> dict[str, Any]:
     ids["source_path"] = samples["source"] if "source" in samples else samples["image_path"]
     write_atomically(folder / SCORES, ids.reset_index(drop=True).join(numbers).to_csv(index=False))
     return {"images": len(samples)}
-
-
-def _with_seed(cell: Cell) -> dict[str, Any]:
-    """The model's settings with the cell's seed and equalisation, for those that take them."""
-    from importlib import import_module
-    from inspect import signature
-
-    module, _, name = cell.model_config["class_path"].rpartition(".")
-    arguments = signature(getattr(import_module(module), name)).parameters
-    changes = {"seed": cell.seed, "equalize": cell.equalize}
-    if cell.equalize and "equalize" not in arguments:
-        raise XrayError(f"{name} has no histogram equalisation; leave equalize: true out for it.")
-    init_args = {**cell.model_config["init_args"], **{key: changes[key] for key in changes if key in arguments}}
-    return {"class_path": cell.model_config["class_path"], "init_args": init_args}
-
-
-def _data(cell: Cell) -> AnomalibDataModule:
-    from anomalib.data import AnomalibDataModule
-
-    data: AnomalibDataModule = _build(AnomalibDataModule, cell.data_config)
-    data.prepare_data()
-    data.setup()
-    return data
-
-
-def _build(base: type, settings: dict[str, Any]) -> Any:  # noqa: ANN401  # an instance of base
-    """Builds what a configuration describes, as the stock command does."""
-    from jsonargparse import ArgumentParser
-
-    parser = ArgumentParser(exit_on_error=False)
-    parser.add_subclass_arguments(base, "built")
-    return parser.instantiate_classes(parser.parse_object({"built": settings})).built
 
 
 def _gflop(model: Any, image: Any) -> float | None:  # noqa: ANN401  # any model, any image
@@ -161,5 +166,18 @@ def _gflop(model: Any, image: Any) -> float | None:  # noqa: ANN401  # any model
     return float(counter.get_total_flops() / 1e9)
 
 
+def make_data(folder: Path) -> int:
+    """Lets a data set that is generated be made, so that it can be prepared.
+
+    Args:
+        folder: Folder with ``cell.json``.
+
+    Returns:
+        Exit status: 0.
+    """
+    build_data(read_cell(folder).data_config)
+    return 0
+
+
 if __name__ == "__main__":
-    raise SystemExit(main(Path(sys.argv[1])))
+    raise SystemExit(make_data(Path(sys.argv[2])) if sys.argv[1] == "--data" else main(Path(sys.argv[1])))

@@ -21,7 +21,8 @@ def benchmark(
 
     A grid is models, ours and any of anomalib's, times data sets, preparations and seeds. Each cell runs in a process
     of its own. The run may be stopped at any time; the same command goes on, and does nothing but write the tables once
-    all is done. OUT/results.md, .csv and .tex are the tables.
+    all is done. OUT/results.md, .csv and .tex are the tables; OUT/report.html shows them with curves and pictures, in
+    one file for any browser.
 
     Args:
         config: The grid, a YAML file such as configs/benchmark/smoke.yaml.
@@ -46,12 +47,12 @@ def benchmark(
 
     grid = read_grid(config)
     if dry_run:
-        todo = [cell for cell in grid.cells if is_open(out, cell, retry=retry)]
+        todo = [cell for cell in grid.all_cells if is_open(out, cell, retry=retry)]
         for cell in todo:
             print(cell.key)
         seconds = estimate_seconds(grid, out, todo)
         known = "no cell is done yet" if seconds is None else f"about {seconds / workers / 60:.0f} minutes"
-        print(f"{len(todo)} of {len(grid.cells)} cells to run; {known}.")
+        print(f"{len(todo)} of {len(grid.all_cells)} cells to run; {known}.")
         return 0
     stopped = False
     try:
@@ -59,13 +60,15 @@ def benchmark(
     except KeyboardInterrupt:
         stopped = True
 
+    from anomalib_xray.evaluation.report import write_report
     from anomalib_xray.evaluation.tables import read_rows
     from anomalib_xray.evaluation.writers import write_tables
 
-    for path in write_tables(read_rows(grid, out), grid, out):
+    rows = read_rows(grid, out)
+    for path in [*write_tables(rows, grid, out), write_report(rows, grid, out)]:
         print(path)
     if stopped:
         print(f"Stopped. What is done is in {out}; the same command goes on.")
         return 130
-    results = [read_result(out, cell) for cell in grid.cells]
+    results = [read_result(out, cell) for cell in grid.all_cells]
     return int(any(result is None or result["status"] != "done" for result in results))

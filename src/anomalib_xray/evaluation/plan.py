@@ -5,15 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from itertools import product
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from anomalib_xray.errors import XrayError
+from anomalib_xray.evaluation.build import check_keys, read_yaml
 
 SHORTCUTS = "Shortcuts"
 """Name of the row whose scores are numbers that need no model."""
@@ -22,7 +21,12 @@ RAW = "raw"
 """Name of the preparation that leaves pictures as they are."""
 
 _KEYS = {"title", "data", "models", "preparations", "equalize", "seeds", "trainer", "baseline", "level", "selection"}
-_ENTRY_KEYS = {"config", "class_path", "init_args", "trainer", "score", "selection"}
+_KEYS |= {"training_sizes"}
+_OBJECT_KEYS = {"config", "class_path", "init_args"}
+_ENTRY_KEYS = {
+    "data": _OBJECT_KEYS | {"preparations"},
+    "model": _OBJECT_KEYS | {"trainer", "scores", "selection", "image_size", "weights"},
+}
 
 
 @dataclass(frozen=True)
@@ -38,6 +42,9 @@ class Cell:
         model_config: ``class_path`` and ``init_args``; nothing for the shortcuts.
         data_config: ``class_path`` and ``init_args``.
         trainer: Arguments of the trainer.
+        image_size: Side in pixels to which anomalib's own pre-processing of a model resizes; nothing for its default.
+        weights: Local file with the weights of a timm backbone, in place of a download.
+        training_size: Number of training images, drawn from all of them; nothing for all.
     """
 
     model: str
@@ -48,12 +55,16 @@ class Cell:
     model_config: dict[str, Any] = field(default_factory=dict)
     data_config: dict[str, Any] = field(default_factory=dict)
     trainer: dict[str, Any] = field(default_factory=dict)
+    image_size: int | None = None
+    weights: str | None = None
+    training_size: int | None = None
 
     @property
     def key(self) -> str:
         """Name of the cell's folder: readable, and another one where any setting is another."""
         settings = json.dumps(asdict(self), sort_keys=True, default=str)
         names = [self.data, self.preparation, *(["equalized"] if self.equalize else []), self.model, str(self.seed)]
+        names += [] if self.training_size is None else [f"n{self.training_size}"]
         return re.sub(r"[^\w.-]+", "_", "-".join(names)) + "-" + hashlib.sha256(settings.encode()).hexdigest()[:8]
 
 
@@ -67,8 +78,9 @@ class Grid:
         preparations: Pipeline file of each preparation, nothing for :data:`RAW`.
         baseline: Model that the others are compared with.
         level: ``image``, ``study`` or ``patient``.
-        scores: Score of each model that the tables show; the model's own choice where it names none.
+        scores: Scores of each model that the tables show; the model's own choice where it names none.
         selection: Of each model, what its settings were chosen by: ``label-free`` or ``as published``.
+        curve_cells: Cells with fewer training images, which only the curve of AUROC against training size shows.
     """
 
     title: str
@@ -76,15 +88,22 @@ class Grid:
     preparations: dict[str, Path | None]
     baseline: str | None
     level: str
-    scores: dict[str, str]
+    scores: dict[str, list[str]]
     selection: dict[str, str]
+    curve_cells: list[Cell] = field(default_factory=list)
+
+    @property
+    def all_cells(self) -> list[Cell]:
+        """Everything that runs."""
+        return [*self.cells, *self.curve_cells]
 
 
 def read_grid(path: Path) -> Grid:
     """Reads a benchmark.
 
     Files that it names are relative to its own folder. Every entry of ``data`` and ``models`` has a ``config``, a file
-    as the stock command takes it, or a ``class_path``; ``init_args`` change single settings.
+    as the stock command takes it, or a ``class_path``; ``init_args`` change single settings. A data set that is not
+    to have every preparation names its own under ``preparations``.
 
     Args:
         path: The YAML file.
@@ -95,8 +114,8 @@ def read_grid(path: Path) -> Grid:
     Raises:
         XrayError: The file, or one that it names, cannot be read or says something else.
     """
-    content = _read_yaml(path)
-    _check_keys(content, _KEYS, str(path))
+    content = read_yaml(path)
+    check_keys(content, _KEYS, str(path))
     for key in ("data", "models"):
         if not isinstance(content.get(key), dict) or not content[key]:
             raise XrayError(f"{path} names no {key}; list at least one under {key}:.")
@@ -108,12 +127,26 @@ def read_grid(path: Path) -> Grid:
     }
     cells = []
     for (data_name, data_entry), preparation in product(data.items(), preparations):
+        if preparation not in _preparations_of(data_entry, preparations, f"{data_name} in {path}"):
+            continue
         cells.append(Cell(SHORTCUTS, data_name, preparation, False, 0, {}, _settings(data_entry)))
         for equalize, seed in product(content.get("equalize", [False]), content.get("seeds", [42])):
             for name, entry in models.items():
                 trainer = {**content.get("trainer", {}), **entry.get("trainer", {})}
-                settings = (_settings(entry), _settings(data_entry), trainer)
-                cells.append(Cell(name, data_name, preparation, bool(equalize), int(seed), *settings))
+                cells.append(
+                    Cell(
+                        name,
+                        data_name,
+                        preparation,
+                        bool(equalize),
+                        int(seed),
+                        _settings(entry),
+                        _settings(data_entry),
+                        trainer,
+                        image_size=entry.get("image_size"),
+                        weights=entry.get("weights"),
+                    )
+                )
     baseline = content.get("baseline")
     if baseline is not None and baseline not in models:
         raise XrayError(f"{path} compares with {baseline}, which is none of its models: {', '.join(models)}.")
@@ -126,11 +159,42 @@ def read_grid(path: Path) -> Grid:
         preparations=preparations,
         baseline=baseline,
         level=level,
-        scores={name: str(entry["score"]) for name, entry in models.items() if "score" in entry},
+        scores={name: _listed(entry["scores"]) for name, entry in models.items() if "scores" in entry},
         selection={
             name: str(entry.get("selection", content.get("selection", "label-free"))) for name, entry in models.items()
         },
+        curve_cells=_curve_cells(content.get("training_sizes"), cells, path),
     )
+
+
+def _preparations_of(entry: Mapping[str, Any], preparations: Mapping[str, Any], where: str) -> list[str]:
+    """Names of the preparations of a data set, where it does not have all."""
+    names = _listed(entry.get("preparations", list(preparations)))
+    unknown = sorted(set(names) - set(preparations))
+    if unknown:
+        raise XrayError(f"{where} names the preparation {unknown[0]}; there are {', '.join(preparations)}.")
+    return names
+
+
+def _curve_cells(settings: Any, cells: Sequence[Cell], path: Path) -> list[Cell]:  # noqa: ANN401  # what YAML may hold
+    """The cells of some models once more, with fewer training images."""
+    if settings is None:
+        return []
+    where = f"training_sizes in {path}"
+    if not isinstance(settings, dict):
+        raise XrayError(f"{where} is no mapping; give it models: and sizes:.")
+    check_keys(settings, {"models", "sizes"}, where)
+    chosen, sizes = _listed(settings.get("models", [])), settings.get("sizes", [])
+    unknown = sorted(set(chosen) - {cell.model for cell in cells})
+    if unknown:
+        raise XrayError(f"{where} names {unknown[0]}, which is none of the models.")
+    if not sizes or not all(isinstance(size, int) and size > 0 for size in sizes):
+        raise XrayError(f"{where} needs sizes: a list of numbers of images.")
+    return [replace(cell, training_size=size) for size in sizes for cell in cells if cell.model in chosen]
+
+
+def _listed(value: Any) -> list[str]:  # noqa: ANN401  # what YAML may hold
+    return [str(one) for one in value] if isinstance(value, list) else [str(value)]
 
 
 def _entry(entry: Any, kind: str, path: Path, name: str) -> dict[str, Any]:  # noqa: ANN401  # what YAML may hold
@@ -138,16 +202,16 @@ def _entry(entry: Any, kind: str, path: Path, name: str) -> dict[str, Any]:  # n
     where = f"{name} in {path}"
     if not isinstance(entry, dict):
         raise XrayError(f"{where} is no mapping; give it a config or a class_path.")
-    _check_keys(entry, _ENTRY_KEYS, where)
+    check_keys(entry, _ENTRY_KEYS[kind], where)
     found: dict[str, Any] = {"init_args": {}}
     if "config" in entry:
         file = path.parent / str(entry["config"])
-        content = _read_yaml(file)
+        content = read_yaml(file)
         if not isinstance(content.get(kind), dict) or "class_path" not in content[kind]:
             raise XrayError(f"{file}, which {where} names, has no {kind} with a class_path.")
         found |= {"class_path": content[kind]["class_path"], "init_args": dict(content[kind].get("init_args") or {})}
     found["init_args"] |= entry.get("init_args") or {}
-    found |= {key: entry[key] for key in ("class_path", "trainer", "score", "selection") if key in entry}
+    found |= {key: entry[key] for key in _ENTRY_KEYS[kind] - {"config", "init_args"} if key in entry}
     if "class_path" not in found:
         raise XrayError(f"{where} has neither a config nor a class_path.")
     return found
@@ -155,21 +219,3 @@ def _entry(entry: Any, kind: str, path: Path, name: str) -> dict[str, Any]:  # n
 
 def _settings(entry: Mapping[str, Any]) -> dict[str, Any]:
     return {"class_path": entry["class_path"], "init_args": dict(entry["init_args"])}
-
-
-def _read_yaml(path: Path) -> dict[str, Any]:
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise XrayError(f"{path} cannot be read ({error.strerror}); name a file such as configs/cae.yaml.") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise XrayError(f"{path} is no YAML file: {str(error).splitlines()[0]}.") from error
-    if not isinstance(content, dict):
-        raise XrayError(f"{path} holds no settings.")
-    return content
-
-
-def _check_keys(content: Mapping[str, Any], known: set[str], where: str) -> None:
-    unknown = sorted(set(map(str, content)) - known)
-    if unknown:
-        raise XrayError(f"{where} has the unknown setting {unknown[0]}; there are {', '.join(sorted(known))}.")

@@ -90,6 +90,19 @@ class Ranking:
         rates = [np.r_[0.0, np.cumsum(part[0]) / max(part[0].sum(), 1.0)] for part in (normal, abnormal)]
         return rates[0], rates[1]
 
+    def cumulative(self, weights: ArrayLike | None = None) -> tuple[Values, Values]:
+        """What lies at or above each score, from which the curves are drawn.
+
+        Args:
+            weights: As in :meth:`auroc`.
+
+        Returns:
+            Weights of normal and of abnormal units, each ``(B, steps + 1)``, from none to all.
+        """
+        abnormal, normal = self._of_steps(weights)
+        ends = [np.pad(np.cumsum(part, 1), ((0, 0), (1, 0))) for part in (normal, abnormal)]
+        return ends[0], ends[1]
+
     def _of_steps(self, weights: ArrayLike | None) -> tuple[Values, Values]:
         """Weight of abnormal and of normal units at each score, from the highest down, each ``(B, steps)``."""
         counts = np.ones((1, len(self.order))) if weights is None else np.asarray(weights, dtype=np.float64)

@@ -39,11 +39,11 @@ def run_cells(
     """
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-    todo = [cell for cell in grid.cells if is_open(out, cell, retry=retry)]
+    todo = [cell for cell in grid.all_cells if is_open(out, cell, retry=retry)]
     tasks = [_write_cell(cell, grid, out, workers) for cell in todo]
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns) as progress:
-        bar = progress.add_task("cells", total=len(grid.cells), completed=len(grid.cells) - len(todo))
+        bar = progress.add_task("cells", total=len(grid.all_cells), completed=len(grid.all_cells) - len(todo))
         for name, status in results(
             run_process, tasks, workers=workers, backend=backend, scheduler=scheduler, shared=out
         ):
@@ -80,24 +80,43 @@ def run_process(task: tuple[str, int]) -> tuple[str, str]:
     Returns:
         The folder's name and what became of the cell.
     """
-    folder, threads = Path(task[0]), str(task[1])
-    environment = {**os.environ, "OMP_NUM_THREADS": threads, "PYTHONWARNINGS": "ignore"}
+    folder, threads = Path(task[0]), task[1]
     with (folder / "log.txt").open("w", encoding="utf-8") as log:
         process = subprocess.run(
             [sys.executable, "-m", "anomalib_xray.evaluation.cell", str(folder)],
             stdout=log,
             stderr=subprocess.STDOUT,
-            env=environment,
+            env=environment_of(threads),
             check=False,
         )
-    path = folder / RESULT
-    if not path.is_file():
-        reason = f"the process ended with status {process.returncode}; see {folder / 'log.txt'}"
-        write_atomically(path, json.dumps({"status": "failed", "reason": reason}) + "\n")
-    result = json.loads(path.read_text(encoding="utf-8"))
+    result = read_outcome(folder, process.returncode)
     # Checkpoints and pictures of a grid would fill a disk.
     shutil.rmtree(folder / "run", ignore_errors=True)
     return folder.name, result["status"] + (f", {result['reason']}" if "reason" in result else "")
+
+
+def environment_of(threads: int) -> dict[str, str]:
+    """Environment of a process that trains.
+
+    Args:
+        threads: Threads that it may use.
+    """
+    return {**os.environ, "OMP_NUM_THREADS": str(threads), "PYTHONWARNINGS": "ignore"}
+
+
+def read_outcome(folder: Path, status: int) -> dict[str, Any]:
+    """What a process left behind; where it left nothing, a failure that says so, which is also written.
+
+    Args:
+        folder: Its folder, with its ``log.txt``.
+        status: Its exit status.
+    """
+    path = folder / RESULT
+    if not path.is_file():
+        reason = f"the process ended with status {status}; see {folder / 'log.txt'}"
+        write_atomically(path, json.dumps({"status": "failed", "reason": reason}) + "\n")
+    result: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return result
 
 
 def _write_cell(cell: Cell, grid: Grid, out: Path, workers: int) -> tuple[str, int]:
@@ -106,37 +125,73 @@ def _write_cell(cell: Cell, grid: Grid, out: Path, workers: int) -> tuple[str, i
     folder.mkdir(parents=True, exist_ok=True)
     (folder / RESULT).unlink(missing_ok=True)
     shutil.rmtree(folder / "run", ignore_errors=True)
-    prepared = _with_prepared(cell, grid, out)
+    prepared = with_prepared(cell, grid, out)
     write_atomically(folder / CELL, json.dumps(asdict(prepared), indent=1, default=str) + "\n")
     return str(folder), max(1, (os.cpu_count() or 1) // workers)
 
 
-def _with_prepared(cell: Cell, grid: Grid, out: Path) -> Cell:
-    """The cell with the folder of its prepared pictures."""
+def with_prepared(cell: Cell, grid: Grid, out: Path) -> Cell:
+    """Prepares the pictures of a cell where they are not yet.
+
+    Args:
+        cell: The cell.
+        grid: Its benchmark.
+        out: Folder of the benchmark.
+
+    Returns:
+        The cell with the folder of its prepared pictures.
+
+    Raises:
+        XrayError: The pictures cannot be made or prepared.
+    """
     pipeline = grid.preparations[cell.preparation]
     if pipeline is None:
         return cell
     from anomalib_xray.cli import main as anomalib_xray
 
     prepared = out / "prepared" / f"{cell.data}-{cell.preparation}"
+    if (prepared / "manifest.csv").exists():
+        return _pointing_at(prepared, cell)
     init_args = cell.data_config["init_args"]
     table = init_args.get("table")
     root = Path(init_args.get("root") or Path(table or "").parent)
     arguments = ["--config", str(pipeline), "--root", str(root), "--out", str(prepared)]
+    if not root.exists():
+        _make_data(cell, folder_of(out, cell))
     masks = Path("ground_truth") / "anomaly"
     if table is not None:
         arguments += ["--table", str(table)]
     elif (root / masks).is_dir():
         arguments += ["--masks", str(masks)]
-    if not (prepared / "manifest.csv").exists() and anomalib_xray(["prepare", *arguments]) > 1:
+    if anomalib_xray(["prepare", *arguments]) > 1:
         raise XrayError(f"The pictures of {cell.data} could not be prepared with {pipeline}; see above.")
-    return replace(cell, data_config={**cell.data_config, "init_args": {**init_args, "prepared_root": str(prepared)}})
+    return _pointing_at(prepared, cell)
+
+
+def _pointing_at(prepared: Path, cell: Cell) -> Cell:
+    init_args = {**cell.data_config["init_args"], "prepared_root": str(prepared)}
+    return replace(cell, data_config={**cell.data_config, "init_args": init_args})
+
+
+def _make_data(cell: Cell, folder: Path) -> None:
+    """Has a data set made that is generated, in a process of its own, since datamodules import torch."""
+    write_atomically(folder / CELL, json.dumps(asdict(cell), indent=1, default=str) + "\n")
+    made = subprocess.run(
+        [sys.executable, "-m", "anomalib_xray.evaluation.cell", "--data", str(folder)],
+        env=environment_of(1),
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    if made.returncode:
+        reason = made.stderr.strip().splitlines()[-1] if made.stderr.strip() else "no reason given"
+        raise XrayError(f"The pictures of {cell.data} cannot be found or made: {reason}")
 
 
 def estimate_seconds(grid: Grid, out: Path, todo: Sequence[Cell]) -> float | None:
     """How long the open cells will take on one worker, from those that are done; nothing if none is."""
     known: dict[str, list[float]] = {}
-    for cell in grid.cells:
+    for cell in grid.all_cells:
         result = read_result(out, cell)
         if result is not None and "training_s" in result:
             known.setdefault(cell.model, []).append(result["training_s"] + result["testing_s"])

@@ -24,6 +24,9 @@ from anomalib_xray.scores.levels import LEVELS, units_of
 BELOW_CHANCE = 0.45
 """An AUROC below this says that normal looks more anomalous than abnormal: something is wrong."""
 
+PIXEL = ("AUROC", "AUPRO", "Dice")
+"""Metrics of anomaly maps against masks."""
+
 Group = tuple[str, str, bool]
 
 
@@ -43,6 +46,8 @@ class Row:
         prevalence: Share of abnormal units, which is chance for the average precision.
         costs: Means over the seeds: ``training_s``, ``testing_s``, ``images``, ``parameters``, ``gflop``,
             ``peak_memory_gib``.
+        pixel: Mean and standard deviation over the seeds of ``AUROC``, ``AUPRO`` and ``Dice`` of the anomaly map; empty
+            without masks or map.
         failures: Reason of each seed that failed.
         notes: Warnings.
     """
@@ -57,6 +62,7 @@ class Row:
     against: dict[str, Estimate] = field(default_factory=dict)
     prevalence: float = nan
     costs: dict[str, float] = field(default_factory=dict)
+    pixel: dict[str, tuple[float, float]] = field(default_factory=dict)
     failures: dict[int, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
@@ -92,7 +98,7 @@ def read_rows(grid: Grid, out: Path) -> list[Row]:
     rows: list[Row] = []
     for group, models in groups.items():
         names = [(SHORTCUTS, number) for number in NUMBERS]
-        names += [(model, grid.scores.get(model, "pred_score")) for model in models]
+        names += [(model, score) for model in models for score in grid.scores.get(model, ["pred_score"])]
         found = []
         for model, score in names:
             cells = shortcuts[group[:2]] if model == SHORTCUTS else models[model]
@@ -104,7 +110,7 @@ def read_rows(grid: Grid, out: Path) -> list[Row]:
 
 def _row(row: Row, cells: Sequence[Cell], grid: Grid, out: Path) -> tuple[Row, _Draws | None]:
     """Fills a row from its cells."""
-    draws, costs, ids = [], [], None
+    draws, costs, pixel, ids = [], [], {}, None
     for cell in cells:
         result = read_result(out, cell)
         if result is None:
@@ -112,19 +118,28 @@ def _row(row: Row, cells: Sequence[Cell], grid: Grid, out: Path) -> tuple[Row, _
         if result["status"] != "done":
             row.failures[cell.seed] = result["reason"]
             continue
-        units = _units(folder_of(out, cell) / SCORES, row.score, grid.level)
+        units = read_units(folder_of(out, cell) / SCORES, row.score, grid.level)
         ranking, weights = Ranking(units["label"], units["score"]), _weights(tuple(units["patient"]))
         row.prevalence = float(units["label"].mean())
         ids = units["id"].tolist()
         for name, metric in METRICS.items():
             row.seeds.setdefault(name, {})[cell.seed] = float(metric(ranking, None)[0])
         draws.append({name: metric(ranking, weights) for name, metric in METRICS.items()})
+        pixel[cell.seed] = result.get("pixel") or {}
         costs.append({key: value for key, value in result.items() if isinstance(value, int | float)})
     if ids is None:
+        return row, None
+    if row.prevalence in (0, 1):
+        row.notes.append("its test has one class only")
         return row, None
     values = {name: (over_seeds(row.seeds[name])[0], np.mean([one[name] for one in draws], axis=0)) for name in METRICS}
     row.estimates = {name: interval(*value) for name, value in values.items()}
     row.costs = {str(name): float(value) for name, value in pd.DataFrame(costs).mean().items()}
+    row.pixel = {
+        name: over_seeds({seed: metrics[name] for seed, metrics in pixel.items()})
+        for name in PIXEL
+        if all(name in metrics for metrics in pixel.values())
+    }
     if row.model != SHORTCUTS and row.estimates["AUROC"].value < BELOW_CHANCE:
         row.notes.append("below chance")
     return row, _Draws(ids, values)
@@ -136,9 +151,21 @@ def _weights(patients: tuple[str, ...]) -> Values:
     return patient_weights(pd.Series(patients))
 
 
-def _units(path: Path, score: str, level: str) -> pd.DataFrame:
-    """The units of a score table, in the order of their names."""
-    table = pd.read_csv(path, keep_default_na=False, na_values={"label": [""]})
+def read_units(path: Path, score: str, level: str) -> pd.DataFrame:
+    """Reads a score of the units of evaluation.
+
+    Args:
+        path: The score table.
+        score: Name of the score.
+        level: ``image``, ``study`` or ``patient``.
+
+    Returns:
+        Columns ``id``, ``patient``, ``label`` (0 or 1) and ``score``, in the order of the ids.
+
+    Raises:
+        XrayError: The table has no such score, or does not say which unit an image belongs to.
+    """
+    table = _read_table(path)
     if score not in table:
         raise XrayError(f"{path} has no score {score}; it has {', '.join(table.columns[7:])}.")
     units = units_of(table, level, [score])
@@ -148,11 +175,16 @@ def _units(path: Path, score: str, level: str) -> pd.DataFrame:
     return units.assign(id=names).rename(columns={score: "score"}).sort_values("id", ignore_index=True)
 
 
+@lru_cache(maxsize=1)
+def _read_table(path: Path) -> pd.DataFrame:
+    """A score table, once for all its scores, whose rows stand one after the other."""
+    return pd.read_csv(path, keep_default_na=False, na_values={"label": [""]}, dtype={"patient": str, "study": str})
+
+
 def _compare(rows: Sequence[Row], draws: Sequence[_Draws | None], baseline: str | None) -> None:
     """Adds the differences from the baseline, and says where a number that needs no model does as well."""
-    by_model = {row.model: one for row, one in zip(rows, draws, strict=True)}
-    reference = None if baseline is None else by_model[baseline]
-    best = max((_best_way(row) for row in rows if row.model == SHORTCUTS and row.estimates), default=nan)
+    reference = next((one for row, one in zip(rows, draws, strict=True) if row.model == baseline), None)
+    best = max((best_way(row) for row in rows if row.model == SHORTCUTS and row.estimates), default=nan)
     for row, one in zip(rows, draws, strict=True):
         if one is None or row.model == SHORTCUTS:
             continue
@@ -165,15 +197,23 @@ def _compare(rows: Sequence[Row], draws: Sequence[_Draws | None], baseline: str 
             }
 
 
-def _best_way(row: Row) -> float:
-    """AUROC of a number in the direction that tells the classes apart: which one that is needs no model either."""
+def best_way(row: Row) -> float:
+    """AUROC of a number in the direction that tells the classes apart: which one that is needs no model either.
+
+    Args:
+        row: Row of a shortcut that has figures.
+
+    Returns:
+        The AUROC, 0.5 to 1.
+    """
     value = row.estimates["AUROC"].value
     return max(value, 1 - value)
 
 
 COLUMNS = (
     "data", "preparation", "equalize", "model", "score", "selection", "seeds", "AUROC", "AUROC_low", "AUROC_high",
-    "AUROC_std", "AP", "prevalence", "sensitivity_at_90", "against_baseline", "against_low", "against_high",
+    "AUROC_std", "AP", "prevalence", "sensitivity_at_90", "pixel_AUROC", "pixel_AUPRO", "pixel_Dice",
+    "against_baseline", "against_low", "against_high",
     "training_s", "ms_an_image", "peak_memory_gib", "parameters", "gflop", "notes",
 )  # fmt: skip
 """Columns of the table, as they stand in its CSV file."""
@@ -187,7 +227,7 @@ def as_frame(rows: Sequence[Row], grid: Grid) -> pd.DataFrame:
 def _values(row: Row, grid: Grid) -> dict[str, Any]:
     auroc, against = row.estimates.get("AUROC"), row.against.get("AUROC")
     notes = [*row.notes, *(f"seed {seed} failed: {reason}" for seed, reason in row.failures.items())]
-    if auroc is None and not row.failures:
+    if auroc is None and not notes:
         notes.append("not run yet")
     values: dict[str, Any] = {
         "data": row.data,
@@ -206,6 +246,7 @@ def _values(row: Row, grid: Grid) -> dict[str, Any]:
         values |= {name: row.estimates[name].value for name in ("AP", "sensitivity_at_90")}
     if against is not None:
         values |= {"against_baseline": against.value, "against_low": against.low, "against_high": against.high}
+    values |= {f"pixel_{name}": value for name, (value, _) in row.pixel.items()}
     if "testing_s" in row.costs:
         values["ms_an_image"] = 1000 * row.costs["testing_s"] / row.costs["images"]
     return values | {key: row.costs[key] for key in COLUMNS if key in row.costs}

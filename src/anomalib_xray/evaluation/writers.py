@@ -11,7 +11,7 @@ import pandas as pd
 
 from anomalib_xray.edge.bundle import NOTICE
 from anomalib_xray.evaluation.plan import Grid
-from anomalib_xray.evaluation.tables import Row, as_frame
+from anomalib_xray.evaluation.tables import PIXEL, Row, as_frame
 from anomalib_xray.io.write import write_atomically
 
 RULES = (
@@ -47,19 +47,45 @@ def write_tables(rows: Sequence[Row], grid: Grid, out: Path) -> list[Path]:
 
 def _markdown(frame: pd.DataFrame, grid: Grid) -> str:
     lines = [f"# {grid.title}", "", f"**{NOTICE}**", "", f"By {grid.level}. {RULES}"]
+    for name, part in frame.groupby("data", sort=False):
+        overview = by_preparation(part)
+        if overview.shape[1] > 1:
+            lines += ["", f"## {name}, AUROC by preparation", "", "Mean ± standard deviation over the seeds.", ""]
+            lines += [f"| model | score | {' | '.join(map(str, overview))} |", "|---" * (2 + overview.shape[1]) + "|"]
+            lines += [f"| {' | '.join(map(str, texts))} |" for texts in overview.reset_index().to_numpy().tolist()]
     for (data, preparation, equalize), part in frame.groupby(["data", "preparation", "equalize"], sort=False):
         prevalence = part["prevalence"].dropna()
         share = f", {prevalence.iloc[0]:.1%} abnormal" if len(prevalence) else ""
         lines += ["", f"## {data}, {preparation}{', equalised' if equalize else ''}{share}", ""]
-        header = _columns(grid)
+        header = _columns(grid, frame)
         lines += ["| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
         for _, row in part.iterrows():
             lines.append("| " + " | ".join(form(row) for form in header.values()) + " |")
     return "\n".join(lines) + "\n"
 
 
+def by_preparation(frame: pd.DataFrame) -> pd.DataFrame:
+    """The AUROCs of one data set as the paper's Table 1 shows them (arXiv 2001.10883).
+
+    Args:
+        frame: Rows of one data set, see :data:`anomalib_xray.evaluation.tables.COLUMNS`.
+
+    Returns:
+        A row for each model and score, a column for each preparation without and with equalisation; texts, an en dash
+        where nothing ran.
+    """
+    columns = frame["preparation"] + frame["equalize"].map({True: ", equalised", False: ""})
+    texts = [
+        f"{_number(value)} ± {_number(std)}" if isfinite(std) else _number(value) or "–"
+        for value, std in zip(frame["AUROC"], frame["AUROC_std"], strict=True)
+    ]
+    table = frame.assign(column=columns, text=texts).pivot(index=["model", "score"], columns="column", values="text")
+    rows = frame[["model", "score"]].drop_duplicates().itertuples(index=False, name=None)
+    return table.reindex(index=pd.MultiIndex.from_tuples(rows), columns=list(dict.fromkeys(columns))).fillna("–")
+
+
 def _latex(frame: pd.DataFrame, grid: Grid) -> str:
-    header = _columns(grid)
+    header = _columns(grid, frame)
     lines = [r"\begin{tabular}{" + "l" * len(header) + "}", r"\hline"]
     for (data, preparation, equalize), part in frame.groupby(["data", "preparation", "equalize"], sort=False):
         title = f"{data}, {preparation}{', equalised' if equalize else ''}"
@@ -70,7 +96,7 @@ def _latex(frame: pd.DataFrame, grid: Grid) -> str:
     return "\n".join([*lines, r"\end{tabular}"]) + "\n"
 
 
-def _columns(grid: Grid) -> dict[str, Callable[[pd.Series[Any]], str]]:
+def _columns(grid: Grid, frame: pd.DataFrame) -> dict[str, Callable[[pd.Series[Any]], str]]:
     """Heading and text of each column."""
     columns: dict[str, Callable[[pd.Series[Any]], str]] = {
         "model": lambda row: str(row["model"]),
@@ -82,6 +108,10 @@ def _columns(grid: Grid) -> dict[str, Callable[[pd.Series[Any]], str]]:
     if grid.baseline is not None:
         columns[f"AUROC - {grid.baseline}"] = lambda row: _figure(
             row["against_baseline"], float("nan"), row["against_low"], row["against_high"], sign="+"
+        )
+    if frame["pixel_AUROC"].notna().any():
+        columns["pixel AUROC / AUPRO / best Dice"] = lambda row: " / ".join(
+            filter(None, (_number(row[f"pixel_{name}"]) for name in PIXEL))
         )
     columns |= {
         "chosen by": lambda row: str(row["selection"]),

@@ -1,0 +1,91 @@
+"""The model of a cell: one of this project's, or one of anomalib's with its pre-processing at a given size."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import import_module
+from inspect import signature
+from typing import TYPE_CHECKING, Any
+
+from anomalib_xray.evaluation.build import build
+from anomalib_xray.evaluation.plan import Cell
+
+if TYPE_CHECKING:
+    from anomalib.models import AnomalibModule
+    from anomalib.pre_processing import PreProcessor
+
+
+def build_model(cell: Cell) -> AnomalibModule:
+    """Builds the model of a cell.
+
+    Args:
+        cell: The cell. Seed and equalisation go to models that take them; before the pre-processing of the others the
+            foreground is equalised in the same way.
+
+    Returns:
+        The model.
+
+    Raises:
+        XrayError: The weights are missing or do not fit.
+    """
+    from anomalib.models import AnomalibModule
+
+    import anomalib_xray.models  # noqa: F401  # makes the plugins known
+
+    class_path: str = cell.model_config["class_path"]
+    module, _, name = class_path.rpartition(".")
+    model_class = getattr(import_module(module), name)
+    arguments = signature(model_class).parameters
+    changes = {"seed": cell.seed, "equalize": cell.equalize}
+    init_args = {**cell.model_config["init_args"], **{key: changes[key] for key in changes if key in arguments}}
+    equalizes_itself = "equalize" in arguments
+    if cell.image_size is not None or (cell.equalize and not equalizes_itself):
+        size = None if cell.image_size is None else (cell.image_size, cell.image_size)
+        init_args["pre_processor"] = model_class.configure_pre_processor(image_size=size)
+    if cell.equalize and not equalizes_itself:
+        _equalize_first(init_args["pre_processor"])
+    with local_weights(cell.weights):
+        model: AnomalibModule = build(AnomalibModule, {"class_path": class_path, "init_args": init_args})
+    return model
+
+
+def _equalize_first(pre_processor: PreProcessor) -> None:
+    from torchvision.transforms.v2 import Compose
+
+    from anomalib_xray.transforms.equalize import EqualizeForeground
+
+    pre_processor.transform = Compose([EqualizeForeground(), *filter(None, [pre_processor.transform])])
+
+
+@contextmanager
+def local_weights(path: str | None) -> Iterator[None]:
+    """Lets models that ask timm for trained weights have those of a file, where they would be downloaded.
+
+    anomalib's models name a backbone and have timm fetch its weights; there is no argument for a file.
+
+    Args:
+        path: The file; nothing leaves everything as it is.
+
+    Raises:
+        XrayError: The file is missing, cannot be read, or holds another network.
+    """
+    if path is None:
+        yield
+        return
+    from unittest.mock import patch
+
+    import timm
+
+    from anomalib_xray.components.backbone import fill
+
+    create = timm.create_model
+
+    def create_from_file(model_name: str, pretrained: bool = False, **settings: Any) -> Any:  # noqa: ANN401
+        network = create(model_name, pretrained=False, **settings)
+        if pretrained:
+            fill(network, path, model_name)
+        return network
+
+    with patch.object(timm, "create_model", create_from_file):
+        yield
