@@ -12,6 +12,7 @@ import pytest
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from anomalib_xray.scores import score_metrics
+from anomalib_xray.scores.table import normal_means
 
 
 @pytest.fixture
@@ -159,3 +160,14 @@ def test_a_score_that_is_not_finite_has_no_metrics_and_spoils_no_other(table: pd
     for name, metric in metrics.items():
         assert math.isnan(metric) if name.endswith("_mse") else metric == expected[name]
     assert metrics.keys() == expected.keys()
+
+
+def test_means_are_over_normal_images(table: pd.DataFrame) -> None:
+    normal = [row for row in table.to_dict("records") if row["label"] == 0]
+    assert normal_means(table) == {
+        "normal_mean": pytest.approx(sum(row["pred_score"] for row in normal) / len(normal)),
+        "normal_mean_mse": pytest.approx(sum(row["mse"] for row in normal) / len(normal)),
+    }
+    assert normal_means(table.assign(label=1)) == {}
+    unlabelled = table.assign(label=pd.array([None] * len(table), dtype="Int64"))
+    assert normal_means(unlabelled)["normal_mean_mse"] == pytest.approx(table["mse"].mean())

@@ -138,8 +138,16 @@ def test_logged_metrics_equal_sklearn_on_the_file(run: Run) -> None:
 
 
 def test_validation_logs_the_same_metrics_with_a_prefix(run: Run) -> None:
-    expected = {f"val_{name}" for name in score_metrics(run.scores())}
+    means = {"normal_mean", *(f"normal_mean_{score}" for score in RECONSTRUCTION_SCORES)}
+    expected = {f"val_{name}" for name in {*score_metrics(run.scores()), *means}}
     assert {name for name in run.validation if name.startswith("val_")} == expected
+    assert not any("normal_mean" in name for name in run.metrics)
+    # The table is written again by what runs after the training, with the same weights.
+    validated = pd.read_csv(run.folder / "val_scores.csv")
+    normal = validated[validated["label"] == 0]
+    assert 0 < len(normal) < len(validated)
+    assert run.validation["val_normal_mean_mse"] == pytest.approx(normal["mse"].mean(), rel=1e-4)
+    assert run.validation["val_normal_mean"] == pytest.approx(normal["pred_score"].mean(), rel=1e-4)
 
 
 def test_a_second_run_replaces_the_table(run: Run) -> None:
@@ -237,7 +245,7 @@ def test_the_sanity_check_leaves_nothing(tmp_path: Path) -> None:
         table.on_validation_epoch_end(trainer, module)
         assert bool(logged) != sanity_checking
         assert (tmp_path / "val_scores.csv").exists() != sanity_checking
-    assert logged == {"val_image_AUROC": 1.0, "val_image_AP": 1.0}
+    assert logged == {"val_image_AUROC": 1.0, "val_image_AP": 1.0, "val_normal_mean": pytest.approx(0.1)}
 
 
 def test_a_model_of_anomalib_gets_a_table_through_the_callbacks(phantoms: Path, tmp_path: Path) -> None:

@@ -32,6 +32,9 @@ logger = logging.getLogger(__name__)
 IDENTITY_COLUMNS = ("image_path", "source_path", "patient", "study", "label", "pred_label", "pred_score")
 """Columns of a score table before the named scores."""
 
+VALIDATION = "val_"
+"""Prefix of what belongs to validation."""
+
 
 class ScoreTable(Callback):
     """Writes ``scores.csv`` (test), ``val_scores.csv`` (each validation) or ``predictions.csv`` (predict), and logs.
@@ -40,9 +43,9 @@ class ScoreTable(Callback):
     label (0 normal, 1 abnormal, empty unknown), decision at the model's threshold, the raw chosen score and every named
     score. The table of a validation replaces the one before; a fusion of scores is fitted on its normal images. Logged
     are AUROC and average precision: ``image_``, ``study_`` and ``patient_AUROC`` and ``_AP`` of the chosen score, and
-    the same with ``_<score>`` appended for every named score; in validation with the prefix ``val_``. Originals,
-    patients and studies come from the data set's sample table, joined by path; without patients only the images are
-    evaluated.
+    the same with ``_<score>`` appended for every named score; in validation with the prefix ``val_``, and there also
+    the means over normal images, ``val_normal_mean`` and ``val_normal_mean_<score>``. Originals, patients and studies
+    come from the data set's sample table, joined by path; without patients only the images are evaluated.
 
     Models of this project bring it along; for others it is added under ``trainer.callbacks``. Their evaluator logs an
     ``image_AUROC`` of its own, from squashed scores; beside it the one of the raw scores is ``image_AUROC_raw``.
@@ -94,6 +97,8 @@ class ScoreTable(Callback):
         table = self._table(pl_module, samples)
         _write(table, Path(trainer.default_root_dir) / f"{prefix}scores.csv")
         metrics = {prefix + name: value for name, value in score_metrics(table).items()}
+        if prefix == VALIDATION:
+            metrics |= {prefix + name: value for name, value in normal_means(table).items()}
         taken = _names_of_evaluator(pl_module)
         pl_module.log_dict({f"{name}_raw" if name in taken else name: value for name, value in metrics.items()})
 
@@ -141,7 +146,7 @@ class ScoreTable(Callback):
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Writes the table and logs its metrics with the prefix ``val_``."""
-        self._finish(trainer, pl_module, _samples(trainer.val_dataloaders), "val_")
+        self._finish(trainer, pl_module, _samples(trainer.val_dataloaders), VALIDATION)
 
     def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Writes the table and logs its metrics."""
@@ -180,6 +185,26 @@ def score_metrics(table: pd.DataFrame) -> dict[str, float]:
             metrics[f"{level}_AUROC{suffix}"] = float(roc_auc_score(*both)) if finite[score] else nan
             metrics[f"{level}_AP{suffix}"] = float(average_precision_score(*both)) if finite[score] else nan
     return metrics
+
+
+def normal_means(table: pd.DataFrame) -> dict[str, float]:
+    """Computes the mean of every score over normal images, by which training can be followed without labels.
+
+    Args:
+        table: Score table; where no image has a label, all are taken for normal, as one-class training assumes.
+
+    Returns:
+        ``normal_mean`` of ``pred_score`` and ``normal_mean_{score}`` of every other score; nothing where no image is
+        normal.
+    """
+    normal = table if table["label"].isna().all() else table[table["label"] == 0]
+    scores = [column for column in table.columns if column not in IDENTITY_COLUMNS or column == "pred_score"]
+    if normal.empty:
+        return {}
+    return {
+        "normal_mean" if score == "pred_score" else f"normal_mean_{score}": float(normal[score].mean())
+        for score in scores
+    }
 
 
 def _with_origins(table: pd.DataFrame, samples: pd.DataFrame | None) -> pd.DataFrame:

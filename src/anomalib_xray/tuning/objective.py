@@ -1,0 +1,105 @@
+"""What a search optimises, and by which rule of selection."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Literal, cast
+
+from anomalib_xray.errors import XrayError
+from anomalib_xray.evaluation.build import check_keys
+
+Selection = Literal["label-free", "as published"]
+
+MEASURES = {"label-free": ("painted_AUROC", "normal_mean"), "as published": ("AUROC", "AP")}
+"""Measures of each rule of selection, the first one by default."""
+
+LEVELS = ("image", "study", "patient")
+
+SCALE = ("score", "top_k", "equalize", "image_size", "class_path")
+"""Settings that change on which scale a model scores, so that means of scores are not comparable across them."""
+
+
+@dataclass(frozen=True)
+class Objective:
+    """What a search optimises, always on validation images.
+
+    Attributes:
+        selection: ``label-free`` uses normal images only, ``as published`` the labels of validation images.
+        measure: ``painted_AUROC`` tells normal images from copies with painted faults, ``normal_mean`` is the mean
+            score of normal images; ``AUROC`` and ``AP`` (average precision) tell normal from abnormal images.
+        score: Named score that is measured; the model's own choice without a name.
+        level: ``image``, ``study`` or ``patient``.
+    """
+
+    selection: Selection
+    measure: str
+    score: str | None = None
+    level: str = "image"
+
+    @property
+    def metric(self) -> str:
+        """Name under which the score table logs the measure in validation."""
+        suffix = "" if self.score is None else f"_{self.score}"
+        if self.measure == "normal_mean":
+            return f"val_normal_mean{suffix}"
+        return f"val_{self.level}_{'AP' if self.measure == 'AP' else 'AUROC'}{suffix}"
+
+    @property
+    def direction(self) -> Literal["maximize", "minimize"]:
+        """Whether more or less is better."""
+        return "minimize" if self.measure == "normal_mean" else "maximize"
+
+    @property
+    def rule(self) -> str:
+        """The rule of selection as a reader of the result has to know it."""
+        score = "the model's chosen score" if self.score is None else f"the score {self.score}"
+        what = {
+            "painted_AUROC": f"highest AUROC of {score} between normal validation images and copies of them with "
+            "painted faults",
+            "normal_mean": f"lowest mean of {score} over normal validation images",
+            "AUROC": f"highest AUROC of {score} over labelled validation images, by {self.level}",
+            "AP": f"highest average precision of {score} over labelled validation images, by {self.level}",
+        }[self.measure]
+        labels = "no abnormal image was used" if self.selection == "label-free" else "labels were used"
+        return f"{self.selection}: {what}; {labels}, and no test image"
+
+
+def read_objective(content: Any, names: Iterable[str], where: str) -> Objective:  # noqa: ANN401  # what YAML may hold
+    """Reads what a search optimises.
+
+    Args:
+        content: Mapping with ``selection``, and ``measure``, ``score`` and ``level`` if wanted.
+        names: Dotted names of the settings that are searched.
+        where: What messages call the place.
+
+    Returns:
+        The objective.
+
+    Raises:
+        XrayError: The rule is not stated, or does not fit the measure, the level or the ranges.
+    """
+    if not isinstance(content, dict) or "selection" not in content:
+        raise XrayError(f"{where} states no rule of selection; say objective: {{selection: {' or '.join(MEASURES)}}}.")
+    check_keys(content, {"selection", "measure", "score", "level"}, f"objective in {where}")
+    selection, level = content["selection"], content.get("level", "image")
+    if selection not in MEASURES:
+        raise XrayError(f"{where} selects by {selection!r}; choose one of {', '.join(MEASURES)}.")
+    measure = content.get("measure", MEASURES[selection][0])
+    if measure not in MEASURES[selection]:
+        msg = f"{where} measures {measure!r}, but {selection} measures {' or '.join(MEASURES[selection])}."
+        raise XrayError(msg)
+    if level not in LEVELS:
+        raise XrayError(f"{where} measures by {level!r}; choose one of {', '.join(LEVELS)}.")
+    if selection == "label-free" and level != "image":
+        msg = f"{where} measures by {level}, but normal images are measured one by one; say level: image."
+        raise XrayError(msg)
+    scale = [name for name in names if measure == "normal_mean" and name.rpartition(".")[2] in SCALE]
+    if scale:
+        msg = (
+            f"{where} searches {scale[0]}, which changes the scale of scores, so that their means say nothing; "
+            "choose measure: painted_AUROC, or leave this range out."
+        )
+        raise XrayError(msg)
+    score = content.get("score")
+    return Objective(cast("Selection", selection), measure, None if score is None else str(score), level)

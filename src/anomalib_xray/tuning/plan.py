@@ -1,0 +1,119 @@
+"""A search, read from a YAML file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from functools import reduce
+from pathlib import Path
+from typing import Any
+
+from anomalib_xray.errors import XrayError
+from anomalib_xray.evaluation.build import check_keys, read_yaml
+from anomalib_xray.tuning.objective import Objective, read_objective
+from anomalib_xray.tuning.space import Space, merged, read_space, with_values
+
+_CHANGED = ("model", "data", "trainer")
+_KEYS = {"base", "ranges", "objective", "seed", "pruning", *_CHANGED}
+
+
+@dataclass(frozen=True)
+class Pruning:
+    """When a trial is given up: where its measure is worse than the median of the others at the same epoch.
+
+    Attributes:
+        startup_trials: Finished trials before any is given up.
+        warmup_epochs: Epochs before a trial is given up.
+    """
+
+    startup_trials: int = 5
+    warmup_epochs: int = 0
+
+
+@dataclass(frozen=True)
+class Search:
+    """A search.
+
+    Attributes:
+        config: Configuration as ``anomalib train`` takes it, in which the ranges are filled.
+        space: The ranges.
+        objective: What is optimised.
+        seed: Seed of the proposals.
+        pruning: When a trial is given up; never where nothing.
+    """
+
+    config: dict[str, Any]
+    space: Space
+    objective: Objective
+    seed: int = 42
+    pruning: Pruning | None = None
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """All that decides what a search proposes and measures; two searches of other settings are not one."""
+        return asdict(self)
+
+
+def read_search(path: Path) -> Search:
+    """Reads a search.
+
+    Files that it names are relative to its own folder.
+
+    Args:
+        path: The YAML file. ``base`` names one or several configurations, each laid over the one before, and ``model``,
+            ``data`` and ``trainer`` change them; ``ranges`` and ``objective`` say what is searched and by what it is
+            judged.
+
+    Returns:
+        The search.
+
+    Raises:
+        XrayError: The file, or one that it names, cannot be read or says something else.
+    """
+    content = read_yaml(path)
+    where = str(path)
+    check_keys(content, _KEYS, where)
+    config = _configuration(content, path)
+    space = read_space(content.get("ranges"), where)
+    # Says where a range has no place.
+    with_values(config, {item.name: item.values[0] for item in space.ranges})
+    return Search(
+        config=config,
+        space=space,
+        objective=read_objective(content.get("objective"), [item.name for item in space.ranges], where),
+        seed=_whole(content.get("seed", 42), "seed", where),
+        pruning=_pruning(content.get("pruning"), where),
+    )
+
+
+def _configuration(content: Mapping[str, Any], path: Path) -> dict[str, Any]:
+    """The configurations that are named, laid over each other, with what is changed."""
+    base = content.get("base")
+    files = [base] if isinstance(base, str) else base
+    if not isinstance(files, list) or not files:
+        raise XrayError(f"{path} names no base; give a configuration as anomalib train takes it, such as ../cae.yaml.")
+    changes = {key: content[key] for key in _CHANGED if content.get(key) is not None}
+    for key, value in changes.items():
+        if not isinstance(value, dict):
+            raise XrayError(f"{key} in {path} is {value!r}; give settings by name.")
+    config: dict[str, Any] = reduce(merged, [read_yaml(path.parent / str(file)) for file in files], {})
+    config = merged(config, changes)
+    for key in ("model", "data"):
+        if not isinstance(config.get(key), dict) or "class_path" not in config[key]:
+            raise XrayError(f"{path} and its base have no {key} with a class_path; name a configuration with one.")
+    return config
+
+
+def _pruning(content: Any, where: str) -> Pruning | None:  # noqa: ANN401  # what YAML may hold
+    if content is None or content is False:
+        return None
+    if not isinstance(content, dict):
+        raise XrayError(f"pruning in {where} is {content!r}; give startup_trials and warmup_epochs, or leave it out.")
+    check_keys(content, {"startup_trials", "warmup_epochs"}, f"pruning in {where}")
+    return Pruning(**{key: _whole(value, key, where) for key, value in content.items()})
+
+
+def _whole(value: Any, key: str, where: str) -> int:  # noqa: ANN401  # as above
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        raise XrayError(f"{key} in {where} is {value!r}; give a whole number from 0.")
+    return value

@@ -1,0 +1,173 @@
+"""Ranges of settings, and where in a configuration they stand."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from copy import deepcopy
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, cast, get_args
+
+from anomalib_xray.errors import XrayError
+
+if TYPE_CHECKING:
+    from optuna.trial import BaseTrial
+
+Kind = Literal["log_uniform", "uniform", "int", "choice"]
+
+SECTIONS = ("model.init_args.", "data.init_args.", "trainer.")
+"""Beginnings of the names of settings that can be searched."""
+
+
+@dataclass(frozen=True)
+class Range:
+    """Values that a setting may take.
+
+    Attributes:
+        name: Dotted name in the configuration, such as ``model.init_args.learning_rate``.
+        kind: ``log_uniform`` and ``uniform`` between two numbers, ``int`` between two whole ones, both included, or
+            ``choice`` of a list.
+        values: The two ends, or the list.
+    """
+
+    name: str
+    kind: Kind
+    values: tuple[Any, ...]
+
+    def suggest(self, trial: BaseTrial) -> Any:  # noqa: ANN401  # what a setting may be
+        """A value that Optuna proposes for a trial."""
+        if self.kind == "choice":
+            # As text, because a choice may be a list, which Optuna takes for none.
+            return json.loads(str(trial.suggest_categorical(self.name, [json.dumps(value) for value in self.values])))
+        low, high = self.values
+        if self.kind == "int":
+            return trial.suggest_int(self.name, low, high)
+        return trial.suggest_float(self.name, low, high, log=self.kind == "log_uniform")
+
+    def decode(self, stored: Any) -> Any:  # noqa: ANN401  # as above
+        """The value of a trial from what Optuna keeps of it."""
+        return json.loads(stored) if self.kind == "choice" else stored
+
+    def __str__(self) -> str:
+        listed = ", ".join(str(value) for value in self.values)
+        return f"{self.name}: {self.kind} [{listed}]"
+
+
+@dataclass(frozen=True)
+class Space:
+    """All ranges of a search.
+
+    Attributes:
+        ranges: The ranges, in the order in which values are proposed.
+    """
+
+    ranges: tuple[Range, ...]
+
+    def suggest(self, trial: BaseTrial) -> dict[str, Any]:
+        """Values by name that Optuna proposes for a trial."""
+        return {item.name: item.suggest(trial) for item in self.ranges}
+
+    def decode(self, stored: Mapping[str, Any]) -> dict[str, Any]:
+        """Values by name from what Optuna keeps of a trial; those that it has none of are left out."""
+        return {item.name: item.decode(stored[item.name]) for item in self.ranges if item.name in stored}
+
+
+def read_space(content: Any, where: str) -> Space:  # noqa: ANN401  # what YAML may hold
+    """Reads ranges.
+
+    Args:
+        content: Mapping of a dotted name to a mapping of one kind to its values.
+        where: What messages call the place.
+
+    Returns:
+        The ranges.
+
+    Raises:
+        XrayError: There is no range, or one is of another form.
+    """
+    if not isinstance(content, dict) or not content:
+        msg = (
+            f"{where} has no ranges; name settings to search, such as "
+            "model.init_args.learning_rate: {log_uniform: [1.0e-5, 1.0e-3]}."
+        )
+        raise XrayError(msg)
+    return Space(tuple(_read_range(str(name), value, where) for name, value in content.items()))
+
+
+def _read_range(name: str, content: Any, where: str) -> Range:  # noqa: ANN401  # as above
+    kinds = get_args(Kind)
+    if not name.startswith(SECTIONS):
+        msg = f"The range {name} in {where} is in no searchable section; names begin with {', '.join(SECTIONS)}."
+        raise XrayError(msg)
+    if not isinstance(content, dict) or len(content) != 1 or next(iter(content)) not in kinds:
+        raise XrayError(f"The range {name} in {where} is {content!r}; give one of {', '.join(kinds)} with a list.")
+    ((kind, values),) = content.items()
+    if not isinstance(values, list) or not values or (kind != "choice" and len(values) != 2):
+        needed = "a list of values" if kind == "choice" else "a list of two numbers"
+        raise XrayError(f"The range {name} in {where} has the {kind} {values!r}; it takes {needed}.")
+    if kind != "choice":
+        values = _ends(cast("Kind", kind), values, f"The range {name} in {where}")
+    return Range(name, cast("Kind", kind), tuple(values))
+
+
+def _ends(kind: Kind, values: Sequence[Any], what: str) -> list[float]:
+    """The two ends as numbers: YAML reads 1e-5 without a point as text."""
+    number = int if kind == "int" else float
+    try:
+        low, high = (number(value) for value in values)
+    except (TypeError, ValueError) as error:
+        raise XrayError(f"{what} has the ends {values!r}; they are two {_NUMBERS[kind]}.") from error
+    whole = kind != "int" or all(float(value) == number(value) for value in values)
+    if not low < high or not whole or (kind == "log_uniform" and low <= 0):
+        raise XrayError(f"{what} has the ends {values!r}; they are two {_NUMBERS[kind]}, the smaller one first.")
+    return [low, high]
+
+
+_NUMBERS = {"log_uniform": "numbers above 0", "uniform": "numbers", "int": "whole numbers"}
+
+
+def with_values(config: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    """A configuration with some settings changed.
+
+    Args:
+        config: The configuration; it stays as it is.
+        values: Values by dotted name.
+
+    Returns:
+        The changed copy.
+
+    Raises:
+        XrayError: A name leads through something that the configuration does not have.
+    """
+    changed = deepcopy(dict(config))
+    for name, value in values.items():
+        *parents, last = name.split(".")
+        place = changed
+        for depth, parent in enumerate(parents, start=1):
+            if parent in ("init_args", "trainer") and place.get(parent) is None:
+                place[parent] = {}
+            if not isinstance(place.get(parent), dict):
+                missing = ".".join(parents[:depth])
+                raise XrayError(f"The range {name} has no place: the configuration has no settings under {missing}.")
+            place = place[parent]
+        place[last] = value
+    return changed
+
+
+def merged(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """Lays settings over others, as several ``--config`` of the stock command.
+
+    Args:
+        under: Settings.
+        over: Settings that win; another ``class_path`` brings its own ``init_args``.
+
+    Returns:
+        All settings.
+    """
+    if "class_path" in over and over["class_path"] != under.get("class_path"):
+        return deepcopy(dict(over))
+    result = deepcopy(dict(under))
+    for key, value in over.items():
+        both = isinstance(value, Mapping) and isinstance(result.get(key), Mapping)
+        result[key] = merged(result[key], value) if both else deepcopy(value)
+    return result

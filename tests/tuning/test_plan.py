@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from anomalib_xray.errors import XrayError
+from anomalib_xray.tuning.plan import Pruning, read_search
+
+CONFIGS = Path(__file__).parents[2] / "configs" / "tune"
+
+SEARCH: dict[str, Any] = {
+    "base": ["model.yaml", "data.yaml"],
+    "model": {"init_args": {"levels": 3}},
+    "trainer": {"max_epochs": 4},
+    "ranges": {"model.init_args.width": {"int": [4, 8]}},
+    "objective": {"selection": "label-free"},
+}
+
+
+def write(folder: Path, **changes: Any) -> Path:
+    (folder / "model.yaml").write_text(
+        "model: {class_path: Cae, init_args: {width: 8}}\ntrainer: {max_epochs: 500, accelerator: cpu}"
+    )
+    (folder / "data.yaml").write_text("data: {class_path: Hands}\ndefault_root_dir: there")
+    (folder / "search.yaml").write_text(yaml.safe_dump({**SEARCH, **changes}))
+    return folder / "search.yaml"
+
+
+def test_what_is_changed_lies_over_the_base(tmp_path: Path) -> None:
+    search = read_search(write(tmp_path))
+    assert search.config == {
+        "model": {"class_path": "Cae", "init_args": {"width": 8, "levels": 3}},
+        "data": {"class_path": "Hands"},
+        "trainer": {"max_epochs": 4, "accelerator": "cpu"},
+        "default_root_dir": "there",
+    }
+    assert (search.seed, search.pruning) == (42, None)
+
+
+def test_pruning_and_seed_can_be_set(tmp_path: Path) -> None:
+    search = read_search(write(tmp_path, seed=7, pruning={"warmup_epochs": 3}))
+    assert (search.seed, search.pruning) == (7, Pruning(startup_trials=5, warmup_epochs=3))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"base": None}, r"search\.yaml names no base"),
+        ({"base": "gone.yaml"}, r"gone\.yaml cannot be read"),
+        ({"base": "model.yaml"}, "have no data with a class_path"),
+        ({"range": {}}, "unknown setting range"),
+        ({"ranges": {}}, "has no ranges"),
+        ({"ranges": {"data.init_args.pool.init_args.size": {"int": [1, 2]}}}, "has no place"),
+        ({"objective": {}}, "states no rule of selection"),
+        ({"model": "Cae"}, "model in .* is 'Cae'; give settings by name"),
+        ({"seed": -1}, "seed in .* is -1; give a whole number from 0"),
+        ({"pruning": {"patience": 3}}, "unknown setting patience"),
+        ({"pruning": True}, "pruning in .* is True; give startup_trials"),
+    ],
+)
+def test_a_search_that_says_something_else_is_refused(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(XrayError, match=message):
+        read_search(write(tmp_path, **changes))
+
+
+@pytest.mark.parametrize("file", sorted(CONFIGS.glob("*.yaml")), ids=lambda file: file.stem)
+def test_searches_that_ship_can_be_read(file: Path) -> None:
+    assert read_search(file).space.ranges
