@@ -121,7 +121,7 @@ def write_metadata(model: AnomalibModule, path: Path, images: Iterator[np.ndarra
         "format": BUNDLE_FORMAT,
         "notice": NOTICE,
         "model": model.name,
-        "settings": {key: value for key, value in model.hparams.items() if _is_plain(value)},
+        "settings": {key: value for key, value in model.hparams.items() if is_plain(value)},
         "score": model.hparams["score"],
         **_post_processing(model),
         "parity": parity,
@@ -214,6 +214,6 @@ def _numbers(values: Sequence[Tensor]) -> list[float] | None:
     return None if None in numbers else [number for number in numbers if number is not None]
 
 
-def _is_plain(value: object) -> bool:
+def is_plain(value: object) -> bool:
     """Whether a setting can stand in JSON as it is."""
     return value is None or isinstance(value, bool | int | float | str | list | dict)

@@ -1,0 +1,1 @@
+"""How fast a bundle is. Needs torch only to compare with torch."""

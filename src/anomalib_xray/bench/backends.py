@@ -1,0 +1,143 @@
+"""What can answer for a picture: torch, ONNX, each precision of a bundle, and the whole path with its preparation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from anomalib_xray.edge.device_bundle import DeviceBundle
+from anomalib_xray.errors import XrayError
+from anomalib_xray.io.radiograph import Radiograph
+
+Kind = Literal["torch", "openvino", "predictor", "export"]
+
+F32 = "f32"
+"""Arithmetic that agrees with torch; without a name OpenVINO chooses by itself."""
+
+
+@dataclass(frozen=True)
+class Backend:
+    """One row of the table.
+
+    Attributes:
+        name: What it is called.
+        kind: ``torch`` runs a checkpoint eagerly, ``openvino`` a graph, ``predictor`` a bundle on raw radiographs.
+        path: Checkpoint, graph or bundle.
+        option: Arithmetic of a graph, precision of a bundle, or the model's name of a checkpoint.
+        missing: Why it cannot be measured; empty if it can.
+    """
+
+    name: str
+    kind: Kind
+    path: str
+    option: str = ""
+    missing: str = ""
+
+    @property
+    def takes_raw(self) -> bool:
+        """Whether it takes radiographs as they are instead of prepared pictures."""
+        return self.kind == "predictor"
+
+
+def backends_of(bundle: DeviceBundle, checkpoint: Path | None, onnx: Path, model: str | None) -> list[Backend]:
+    """All rows of a bundle.
+
+    Args:
+        bundle: The bundle.
+        checkpoint: What it was made of; ``None`` leaves torch and ONNX out.
+        onnx: Where the graph lies, or will lie, as ONNX.
+        model: Name of the checkpoint's model, if the checkpoint does not hold it.
+
+    Returns:
+        The rows, those that cannot be measured with their reasons.
+    """
+    reason = _why_no_torch(checkpoint)
+    rows = [
+        Backend("torch, eager", "torch", str(checkpoint), model or "", reason),
+        Backend("ONNX read by OpenVINO, f32", "openvino", str(onnx), F32, reason),
+    ]
+    for precision in ("fp32", "fp16", "int8"):
+        path = bundle.models.get(precision)
+        absent = "" if path else _why_absent(bundle, precision)
+        rows.append(Backend(f"OpenVINO {precision}", "openvino", str(path), F32, absent))
+        if precision != "fp16":
+            rows.append(Backend(f"OpenVINO {precision}, own arithmetic", "openvino", str(path), "", absent))
+    path_name = "preparation and model" if bundle.preparation else "whole path"
+    for precision in ("fp32", "int8"):
+        absent = "" if precision in bundle.models else _why_absent(bundle, precision)
+        rows.append(Backend(f"{path_name}, {precision}", "predictor", str(bundle.folder), precision, absent))
+    return rows
+
+
+def open_backend(backend: Backend, threads: int) -> Callable[[Radiograph], object]:
+    """Loads a backend.
+
+    Args:
+        backend: The backend.
+        threads: Number of CPU threads.
+
+    Returns:
+        Something that answers for a picture ``(H, W)``, uint8 or uint16.
+
+    Raises:
+        XrayError: It cannot be loaded.
+    """
+    if backend.kind == "torch":
+        return _torch(backend, threads)
+    if backend.kind == "openvino":
+        return _openvino(backend, threads)
+    from anomalib_xray.edge.predictor import open_predictor
+
+    return open_predictor(backend.path, precision=backend.option, threads=threads).predict
+
+
+def export_graph(checkpoint: Path, model: str | None, onnx: Path) -> None:
+    """Writes the graph of a checkpoint as ONNX."""
+    from anomalib_xray.bundling.graph import ScoreGraph, export_onnx
+    from anomalib_xray.explain.checkpoint import load_model
+
+    export_onnx(ScoreGraph(load_model(checkpoint, model)).eval(), onnx)
+
+
+def _torch(backend: Backend, threads: int) -> Callable[[Radiograph], object]:
+    import torch
+
+    from anomalib_xray.bundling.graph import ScoreGraph
+    from anomalib_xray.explain.checkpoint import load_model
+    from anomalib_xray.io.read import to_unit_interval
+
+    torch.set_num_threads(threads)
+    graph = ScoreGraph(load_model(Path(backend.path), backend.option or None)).eval()
+    return lambda picture: graph.score(to_unit_interval(picture))
+
+
+def _openvino(backend: Backend, threads: int) -> Callable[[Radiograph], object]:
+    import openvino  # type: ignore[import-untyped]  # openvino ships no types
+
+    from anomalib_xray.io.read import to_unit_interval
+
+    settings: dict[str, Any] = {"INFERENCE_NUM_THREADS": threads}
+    if backend.option:
+        settings["INFERENCE_PRECISION_HINT"] = backend.option
+    core = openvino.Core()
+    try:
+        compiled = core.compile_model(core.read_model(Path(backend.path)), "CPU", settings)
+    except RuntimeError as error:
+        raise XrayError(f"{backend.path} cannot be loaded: it is damaged or of an unknown format.") from error
+    return lambda picture: compiled(np.repeat(to_unit_interval(picture)[np.newaxis, np.newaxis], 3, axis=1))
+
+
+def _why_no_torch(checkpoint: Path | None) -> str:
+    if checkpoint is None:
+        return "no --checkpoint was given"
+    return "" if find_spec("torch") and find_spec("anomalib") else "torch or anomalib is not installed"
+
+
+def _why_absent(bundle: DeviceBundle, precision: str) -> str:
+    entry = bundle.about.get("precisions", {}).get(precision, {})
+    return str(entry.get("reason", "")).split(":")[0] or "not in the bundle"

@@ -1,0 +1,1 @@
+"""Bundles are made here: a checkpoint and normal images in, a folder for the edge runtime out. Needs torch."""

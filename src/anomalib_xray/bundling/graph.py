@@ -1,0 +1,159 @@
+"""The graph of a bundle: one image in, all named scores and the map out, nothing normalised and nothing decided."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import openvino  # type: ignore[import-untyped]  # openvino ships no types
+import torch
+from openvino.passes import ConstantFolding, Manager  # type: ignore[import-untyped]  # openvino ships no types
+from torch import Tensor, nn
+
+from anomalib_xray.components.export import OPSET
+from anomalib_xray.errors import XrayError
+from anomalib_xray.scores import ScoredBatch
+
+if TYPE_CHECKING:
+    from anomalib.models import AnomalibModule
+
+INPUT, SCORES, MAP = "image", "scores", "anomaly_map"
+"""Names of the graph's input and outputs."""
+
+_EXAMPLE_SHAPE = (1, 3, 200, 152)  # of any size; both sides are free in the graph
+
+
+class _Called:
+    """What the last call found; not an attribute of the module itself, because tracing takes changes of these back."""
+
+    names: tuple[str, ...] = ()
+
+
+class ScoreGraph(nn.Module):
+    """A model as a bundle has it: pre-processing, network and scores, without post-processing.
+
+    Args:
+        model: A model of this project.
+    """
+
+    def __init__(self, model: AnomalibModule) -> None:
+        super().__init__()
+        self.pre_processor = model.pre_processor
+        self.network = model.model
+        self._called = _Called()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the scores of the last call, in order; a traced graph may lack some."""
+        return self._called.names
+
+    def forward(self, image: Tensor) -> tuple[Tensor, ...]:
+        """Scores one image.
+
+        Args:
+            image: ``(1, 3, H, W)`` in [0, 1], three equal channels, any size.
+
+        Returns:
+            Raw scores ``(1, K)`` in the order of ``names``, and the raw map ``(1, 1, S, S)`` where the model has one.
+        """
+        scored: ScoredBatch = self.network(self.pre_processor(image) if self.pre_processor else image)
+        self._called.names = tuple(scored.scores)
+        scores = torch.stack([score.reshape(-1) for score in scored.scores.values()], dim=1)
+        return (scores,) if scored.anomaly_map is None else (scores, scored.anomaly_map[:, None])
+
+    def score(self, image: np.ndarray) -> tuple[dict[str, float], np.ndarray | None]:
+        """Scores one image in torch.
+
+        Args:
+            image: ``(H, W)`` float32 in [0, 1].
+
+        Returns:
+            Raw scores by name, and the raw map ``(S, S)`` where the model has one.
+        """
+        with torch.no_grad():
+            scores, *maps = self(torch.from_numpy(image).expand(1, 3, *image.shape).contiguous())
+        named = dict(zip(self.names, scores[0].tolist(), strict=True))
+        return named, maps[0][0, 0].numpy() if maps else None
+
+
+def export_onnx(graph: ScoreGraph, path: Path) -> list[str]:
+    """Writes the graph as ONNX.
+
+    Args:
+        graph: The graph, in evaluation.
+        path: ``.onnx`` file to write.
+
+    Returns:
+        Names of the scores in their order.
+
+    Raises:
+        XrayError: The model cannot be exported.
+    """
+    free = {0: "one", 1: "three", 2: torch.export.Dim.DYNAMIC, 3: torch.export.Dim.DYNAMIC}
+    shape = {axis: size if axis > 1 else torch.export.Dim.STATIC for axis, size in free.items()}
+    # A gradual picture: of a constant one the traced minimum and maximum would be the same.
+    example = torch.linspace(0, 1, int(np.prod(_EXAMPLE_SHAPE[2:]))).reshape(_EXAMPLE_SHAPE[2:])
+    with torch.no_grad():
+        outputs = graph(example.expand(_EXAMPLE_SHAPE).contiguous())
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with _quietly():
+            torch.onnx.export(
+                graph,
+                (example.expand(_EXAMPLE_SHAPE).contiguous(),),
+                str(path),
+                dynamo=True,
+                verbose=False,
+                input_names=[INPUT],
+                output_names=[SCORES, MAP][: len(outputs)],
+                dynamic_shapes=(shape,),
+                opset_version=OPSET,
+            )
+    except XrayError:
+        raise
+    except Exception as error:  # the exporter raises about anything for what it cannot trace
+        if isinstance(cause := _first_cause(error), XrayError):
+            raise cause from error
+        reason = " ".join(str(error).split())[:200]
+        raise XrayError(f"The model cannot be exported, so it has no place in a bundle: {reason}.") from error
+    return list(graph.names)
+
+
+def to_openvino(path: Path) -> openvino.Model:
+    """Reads an ONNX graph as an OpenVINO model whose constants are folded, so that every weight is seen as one.
+
+    Args:
+        path: ``.onnx`` file.
+
+    Returns:
+        The model, with named input and outputs.
+    """
+    model = openvino.Core().read_model(path)
+    manager = Manager()
+    manager.register_pass(ConstantFolding())
+    manager.run_passes(model)
+    return model
+
+
+def _first_cause(error: BaseException) -> BaseException:
+    while (cause := error.__cause__ or error.__context__) is not None:
+        error = cause
+    return error
+
+
+@contextmanager
+def _quietly() -> Iterator[None]:
+    """Without the exporter's messages about its own workings."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings(action="ignore"):
+            yield
+    finally:
+        logger.setLevel(level)

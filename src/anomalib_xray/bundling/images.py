@@ -1,0 +1,132 @@
+"""Which images a bundle is measured on: files, a table, or what the training run was validated on."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from anomalib_xray.edge.inputs import images_of
+from anomalib_xray.errors import XrayError
+from anomalib_xray.io.read import read_bytes
+
+VALIDATION_TABLE = "val_scores.csv"
+"""Table that a validation leaves in the folder of its run."""
+
+NORMAL, ABNORMAL, UNKNOWN = 0, 1, -1
+
+_RUN_LEVELS = 4  # a checkpoint lies at RUN/weights/lightning/model.ckpt
+_MAX_BYTES = 100_000_000
+
+
+class Labelled(Protocol):
+    """Something with a label: 0 normal, 1 abnormal, -1 unknown."""
+
+    @property
+    def label(self) -> int:
+        """The label."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A radiograph to measure on.
+
+    Attributes:
+        path: Its file.
+        label: 0 normal, 1 abnormal, -1 unknown.
+    """
+
+    path: Path
+    label: int
+
+
+def given_samples(path: Path) -> list[Sample]:
+    """The images of a folder or a file, whose labels are unknown, or those that a table lists.
+
+    Args:
+        path: Folder, which is searched with all folders below it; image file; or CSV table with the column
+            ``image_path``, absolute or from the table's folder, and ``label`` where known. Of a table with the column
+            ``split`` the rows of ``val`` are taken.
+
+    Returns:
+        The images, each once.
+
+    Raises:
+        XrayError: There is no image, or the table is none.
+    """
+    if path.suffix.lower() == ".csv":
+        rows = _read_table(path)
+        if any(row.get("split") == "val" for row in rows):
+            rows = [row for row in rows if row.get("split") == "val"]
+        return _samples(rows, "image_path", path)
+    if not path.exists():
+        raise XrayError(f"There is no {path}: name a folder of radiographs or a CSV table of them.")
+    return [Sample(image, UNKNOWN) for image in images_of(path)]
+
+
+def validation_samples(checkpoint: Path, *, originals: bool) -> list[Sample]:
+    """The images that the run of a checkpoint was validated on; its patients are others than those of the training.
+
+    Args:
+        checkpoint: The checkpoint, in the folder of its run or below it.
+        originals: Whether to take the originals instead of the prepared pictures that were made of them.
+
+    Returns:
+        The images, each once; an original is abnormal if one of its pictures is.
+
+    Raises:
+        XrayError: There is no table of a validation near the checkpoint.
+    """
+    folders = checkpoint.absolute().parents[:_RUN_LEVELS]
+    table = next((folder / VALIDATION_TABLE for folder in folders if (folder / VALIDATION_TABLE).is_file()), None)
+    if table is None:
+        raise XrayError(
+            f"Beside {checkpoint} lies no {VALIDATION_TABLE} that says what it was validated on: name normal images "
+            "with --images, a folder or a CSV table."
+        )
+    return _samples(_read_table(table), "source_path" if originals else "image_path", table)
+
+
+def merged(*parts: Iterable[Sample]) -> list[Sample]:
+    """Several lists as one in which every file stands once, abnormal if it is so in one of them, else normal if so."""
+    labels: dict[Path, int] = {}
+    for sample in (sample for part in parts for sample in part):
+        labels[sample.path] = max(sample.label, labels.get(sample.path, UNKNOWN))
+    return [Sample(path, label) for path, label in labels.items()]
+
+
+def has_both_labels(samples: Iterable[Labelled]) -> bool:
+    """Whether there are normal and abnormal images, so that they can be told apart."""
+    return {NORMAL, ABNORMAL} <= {sample.label for sample in samples}
+
+
+def _read_table(path: Path) -> list[dict[str, str]]:
+    """The rows of a CSV file by column."""
+    try:
+        text = read_bytes(path, max_bytes=_MAX_BYTES).decode("utf-8-sig")
+        rows = list(csv.DictReader(text.splitlines()))
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise XrayError(f"{path} is no CSV table: {error}.") from error
+    if not rows:
+        raise XrayError(f"{path} lists no image: give a table with a row an image.")
+    return rows
+
+
+def _samples(rows: Sequence[Mapping[str, str | None]], column: str, table: Path) -> list[Sample]:
+    from anomalib_xray.data.table import label_index
+
+    if column not in rows[0]:
+        raise XrayError(f"{table} has no column {column!r}: write one, with the path of each image.")
+    samples = [
+        Sample(
+            table.parent / (row[column] or ""),
+            label_index(row.get("label") or "", f"{table}, row {number}"),
+        )
+        for number, row in enumerate(rows, 2)
+    ]
+    missing = [str(sample.path) for sample in samples if not sample.path.is_file()]
+    if missing:
+        raise XrayError(f"{table} lists {len(missing)} files that do not exist, the first is {missing[0]}.")
+    return merged(samples)

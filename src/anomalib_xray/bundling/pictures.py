@@ -1,0 +1,75 @@
+"""What the graph is shown of each radiograph: the file itself, or the views that the preparation makes of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.progress import track
+
+from anomalib_xray.bundling.images import Sample
+from anomalib_xray.errors import XrayError
+from anomalib_xray.io.read import read_radiograph, to_unit_interval
+from anomalib_xray.io.write import write_png
+from anomalib_xray.preparation.pipeline import Pipeline
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """A radiograph as the graph sees it.
+
+    Attributes:
+        path: The radiograph's file.
+        label: 0 normal, 1 abnormal, -1 unknown.
+        views: Files of the pictures: its own, or those of its prepared views.
+    """
+
+    path: Path
+    label: int
+    views: tuple[Path, ...]
+
+    def read(self) -> Iterator[NDArray[np.float32]]:
+        """Reads its pictures one after the other, each ``(H, W)`` in [0, 1]."""
+        yield from map(read_view, self.views)
+
+
+def read_view(path: Path) -> NDArray[np.float32]:
+    """Reads a picture as the graph sees it, ``(H, W)`` in [0, 1]."""
+    return to_unit_interval(read_radiograph(path))
+
+
+def prepare_pictures(samples: Sequence[Sample], pipeline: Pipeline | None, folder: Path) -> list[Pictures]:
+    """Prepares every radiograph once and keeps its views as files, so that any number of them needs no memory.
+
+    Args:
+        samples: The radiographs.
+        pipeline: The preparation; ``None`` shows the files as they are.
+        folder: Where to write the views.
+
+    Returns:
+        What the graph is shown of each.
+
+    Raises:
+        XrayError: A radiograph cannot be read or prepared, or a view cannot be written.
+    """
+    if pipeline is None:
+        return [Pictures(sample.path, sample.label, (sample.path,)) for sample in samples]
+    return [
+        Pictures(sample.path, sample.label, _views(sample.path, pipeline, folder / str(number)))
+        for number, sample in enumerate(track(samples, "Preparing", transient=True))
+    ]
+
+
+def _views(path: Path, pipeline: Pipeline, folder: Path) -> tuple[Path, ...]:
+    try:
+        prepared = pipeline.prepare(read_radiograph(path))
+    except XrayError as error:
+        text = str(error)
+        raise XrayError(text if str(path) in text else f"{path}: {text}") from error
+    views = tuple(folder / f"{number}.png" for number in range(len(prepared)))
+    for view, picture in zip(views, prepared, strict=True):
+        write_png(view, picture.image)
+    return views

@@ -1,0 +1,96 @@
+"""A bundle's model in the layout of OpenVINO Model Server: ``NAME/1/model.xml`` and ``config.json``."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from anomalib_xray.edge.device_bundle import DeviceBundle
+from anomalib_xray.errors import XrayError
+from anomalib_xray.io.read import read_bytes
+from anomalib_xray.io.write import write_atomically
+
+CONFIG = "config.json"
+"""File that lists the models that a server offers."""
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
+_MOUNT = "/models"  # where the server's container has its models by convention
+_MAX_MODEL_BYTES = 4_000_000_000
+
+
+def write_serving(bundle: DeviceBundle, out: Path, name: str, precision: str) -> Path:
+    """Adds a bundle's model to a repository of OpenVINO Model Server.
+
+    Other models of the repository stay; a model of the same name gets a new version, which the server loads without
+    being restarted, unless its last version is this very model. The model's files come before the configuration that
+    names them.
+
+    Args:
+        bundle: The bundle.
+        out: Folder of the repository.
+        name: What the server calls the model: letters, digits, ``-`` and ``_``.
+        precision: One of ``bundle.models``.
+
+    Returns:
+        Folder of the model's version.
+
+    Raises:
+        XrayError: The name or precision is none, ``out`` holds another kind of configuration, or cannot be written.
+    """
+    if not _NAME.fullmatch(name):
+        raise XrayError(f"{name!r} is no name for a served model: use letters, digits, - and _.")
+    if precision not in bundle.models:
+        raise XrayError(f"{bundle.folder} has no model in {precision}; choose one of {', '.join(bundle.models)}.")
+    config = _with_model(_read_config(out / CONFIG), name)
+    source = bundle.models[precision]
+    content = {
+        f"model{suffix}": read_bytes(source.with_suffix(suffix), max_bytes=_MAX_MODEL_BYTES)
+        for suffix in (".bin", ".xml")  # in this order: the server takes a version as soon as it sees its .xml file
+    }
+    last = _last_version(out / name)
+    version = out / name / str(last)
+    if not _holds(version, content):
+        version = out / name / str(last + 1)
+        for file, data in content.items():
+            write_atomically(version / file, data)
+    write_atomically(out / CONFIG, json.dumps(config, indent=2) + "\n")
+    return version
+
+
+def _last_version(folder: Path) -> int:
+    """The largest version that is there, 0 without one."""
+    return max((int(path.name) for path in folder.glob("*") if path.name.isdigit()), default=0)
+
+
+def _holds(folder: Path, content: dict[str, bytes]) -> bool:
+    return all((folder / file).is_file() and (folder / file).read_bytes() == data for file, data in content.items())
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    if not path.exists():
+        return {"model_config_list": []}
+    try:
+        config = json.loads(path.read_bytes())
+        if all(isinstance(entry["config"]["name"], str) for entry in config["model_config_list"]):
+            return dict(config)
+    except OSError as error:
+        raise XrayError(f"{path} cannot be read: {error.strerror}.") from error
+    except (ValueError, TypeError, KeyError):
+        pass
+    raise XrayError(f"{path} is no configuration of OpenVINO Model Server: name another folder with --out.")
+
+
+def _with_model(config: dict[str, Any], name: str) -> dict[str, Any]:
+    """A configuration with one entry of this name, whose arithmetic agrees with torch."""
+    entry = {
+        "config": {
+            "name": name,
+            "base_path": f"{_MOUNT}/{name}",
+            "target_device": "CPU",
+            "plugin_config": {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"},
+        }
+    }
+    others = [other for other in config["model_config_list"] if other["config"]["name"] != name]
+    return {**config, "model_config_list": [*others, entry]}
