@@ -28,6 +28,15 @@ def sample(images: list[Path], size: int = 3, level: float | None = None, out: P
     return 1
 
 
+def several(bundle: list[Path] | None = None) -> None:
+    """Takes several.
+
+    Args:
+        bundle: Folders.
+    """
+    print(repr(bundle))
+
+
 def interrupted() -> None:
     """Is interrupted."""
     raise KeyboardInterrupt
@@ -40,7 +49,7 @@ def refused() -> None:
 
 @pytest.fixture
 def _samples(monkeypatch: pytest.MonkeyPatch) -> None:
-    functions = {"sample": sample, "interrupted": interrupted, "refused": refused}
+    functions = {"sample": sample, "several": several, "interrupted": interrupted, "refused": refused}
     for name, function in functions.items():
         monkeypatch.setitem(VERBS, name, f"anomalib_xray.cli:_{name}")
         monkeypatch.setattr(cli, f"_{name}", function, raising=False)
@@ -77,6 +86,23 @@ def test_the_signature_gives_the_arguments(capsys: pytest.CaptureFixture[str]) -
 
 
 @pytest.mark.usefixtures("_samples")
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ([], None),
+        (["--bundle", "a"], [Path("a")]),
+        (["--bundle", "a", "--bundle=b"], [Path("a"), Path("b")]),
+        (["--bundle", "[a, b]"], [Path("a"), Path("b")]),
+    ],
+)
+def test_an_option_that_takes_a_list_is_given_once_for_each_item(
+    arguments: list[str], expected: list[Path] | None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["several", *arguments]) == 0
+    assert capsys.readouterr().out == f"{expected!r}\n"
+
+
+@pytest.mark.usefixtures("_samples")
 def test_arguments_can_stand_in_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "sample.yaml").write_text("size: 7\nlevel: 2.5\n")
     assert main(["sample", "--config", str(tmp_path / "sample.yaml"), "a.png", "--level", "1"]) == 1
@@ -87,7 +113,7 @@ def test_arguments_can_stand_in_a_file(tmp_path: Path, capsys: pytest.CaptureFix
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        ([], "Name a verb: attention, benchmark, fuse, phantom, plugins, predict"),
+        ([], "Name a verb: app, attention, bench, benchmark, bundle, explain, fuse, phantom, plugins, predict"),
         (["trian"], "There is no verb 'trian'"),
         (["sample"], "The argument images is missing"),
         (["sample", "a.png", "--size", "big"], "'big' is no value for the argument size"),

@@ -22,7 +22,7 @@ def loaded_after(code: str) -> set[str]:
     return set(json.loads(process.stdout.splitlines()[-1]))
 
 
-@pytest.mark.parametrize("package", ["io", "phantom", "preparation", "edge"])
+@pytest.mark.parametrize("package", ["io", "phantom", "preparation", "edge", "app", "bench"])
 def test_device_packages_load_nothing_that_trains(package: str) -> None:
     loaded = loaded_after(
         "import importlib, pkgutil\n"
@@ -52,7 +52,22 @@ def test_help_is_light(argument: str) -> None:
 
 @pytest.mark.parametrize(
     "verb",
-    ["attention", "benchmark", "phantom", "plugins", "predict", "prepare", "train-foreground", "train-localizer"],
+    [
+        "app",
+        "attention",
+        "bench",
+        "benchmark",
+        "bundle",
+        "explain",
+        "phantom",
+        "plugins",
+        "predict",
+        "prepare",
+        "serving",
+        "train-foreground",
+        "train-localizer",
+        "tune",
+    ],
 )
 def test_help_of_a_verb_loads_nothing_that_trains_or_predicts(verb: str) -> None:
     loaded = loaded_after(f"from anomalib_xray.cli import main; assert main(['{verb}', '--help']) == 0")

@@ -20,19 +20,26 @@ if TYPE_CHECKING:
     from jsonargparse import ArgumentParser
 
 VERBS = {
+    "app": "anomalib_xray.app.command:app",
     "attention": "anomalib_xray.explain.command:attention",
+    "bench": "anomalib_xray.bench.command:bench",
     "benchmark": "anomalib_xray.evaluation.command:benchmark",
+    "bundle": "anomalib_xray.bundling.command:bundle",
+    "explain": "anomalib_xray.explain.command:explain",
     "fuse": "anomalib_xray.fusion_command:fuse",
     "phantom": "anomalib_xray.phantom.command:phantom",
     "plugins": "anomalib_xray.cli:plugins",
     "predict": "anomalib_xray.edge.command:predict",
     "prepare": "anomalib_xray.preparation.command:prepare",
     "progress-gif": "anomalib_xray.progress.command:progress_gif",
+    "serving": "anomalib_xray.edge.serving_command:serving",
     "train-foreground": "anomalib_xray.preparation_models.foreground_command:train_foreground",
     "train-localizer": "anomalib_xray.preparation_models.localizer_command:train_localizer",
+    "tune": "anomalib_xray.tuning.command:tune",
 }
-"""Function of each verb. Its signature gives the arguments (a required ``list[Path]`` is positional), its docstring the
-help, and what it returns the exit status, ``None`` for 0. Its module must be light to import."""
+"""Function of each verb. Its signature gives the arguments (a required ``list[Path]`` is positional, an optional list
+is given item by item, the option before each), its docstring the help, and what it returns the exit status, ``None``
+for 0. Its module must be light to import."""
 
 _PROGRAM = "anomalib-xray"
 _DONE, _FAILED, _MISUSED, _INTERRUPTED, _PIPE_CLOSED = 0, 1, 2, 130, 141
@@ -150,7 +157,7 @@ def _run_verb(verb: str, arguments: Sequence[str]) -> int:
     function = _function(verb)
     parser = _parser(verb, function)
     try:
-        parsed = parser.parse_args(list(arguments))
+        parsed = parser.parse_args(_appending(arguments, function))
     except ArgumentError as error:
         raise XrayError(
             f"{refusal(str(error), 'argument')}; {_PROGRAM} {verb} --help explains the arguments."
@@ -161,6 +168,21 @@ def _run_verb(verb: str, arguments: Sequence[str]) -> int:
     if "config" not in signature(function).parameters:
         values.pop("config", None)
     return function(**values) or _DONE
+
+
+def _appending(arguments: Sequence[str], function: Callable[..., Any]) -> list[str]:
+    """Lets an option that takes a list be given once for each item; jsonargparse appends only to ``--option+``."""
+    from typing import get_args, get_origin, get_type_hints
+
+    hints = get_type_hints(function)
+    lists = {
+        f"--{name}" for name, hint in hints.items() if list in [get_origin(kind) for kind in (hint, *get_args(hint))]
+    }
+    given = []
+    for argument in arguments:
+        option, equals, value = argument.partition("=")
+        given.append(f"{option}+{equals}{value}" if option in lists else argument)
+    return given
 
 
 def _parser(verb: str, function: Callable[..., Any]) -> ArgumentParser:

@@ -1,0 +1,144 @@
+"""What the page is sent of a radiograph: its pixels, and what every model says of it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any, cast
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from anomalib_xray.app.envelope import Planes
+from anomalib_xray.app.models import ServedModel
+from anomalib_xray.edge.bundle import NOTICE
+from anomalib_xray.edge.result import Result, View
+from anomalib_xray.errors import XrayError
+from anomalib_xray.io.dicom_tags import read_tags
+from anomalib_xray.io.formats import is_dicom
+from anomalib_xray.io.png import PNG_SIGNATURE
+from anomalib_xray.io.radiograph import Radiograph
+from anomalib_xray.io.read import decode_radiograph
+from anomalib_xray.preparation.pipeline import Prepared
+from anomalib_xray.preparation.view import small_view
+
+MAX_PIXELS = 40_000_000
+"""Of a radiograph that the viewer decodes; the largest flat-panel detectors have about 20 million."""
+
+_LONGEST_PICTURE = 2048
+"""Longest side in pixels of what is shown of a radiograph; screens show less."""
+_LONGEST_MAP = 768
+"""Longest side in pixels of a heat map that is sent; a model's own map is at most about 512 wide."""
+_LONGEST_STAGE = 512
+_TAILS = (0.1, 99.9)
+"""Percentiles of the foreground that a picture of 16 bits is first shown between."""
+
+
+def analyse(models: Sequence[ServedModel], content: bytes, *, stages: bool) -> bytes:
+    """Decodes a radiograph and asks every model.
+
+    Args:
+        models: The models; one that fails is reported in its place, and the others go on.
+        content: The file, PNG, JPEG or DICOM.
+        stages: Whether to send the pictures of the preparation too.
+
+    Returns:
+        A message of :mod:`anomalib_xray.app.envelope`.
+
+    Raises:
+        XrayError: The file cannot be decoded.
+    """
+    image = decode_radiograph(content, name="The file", max_pixels=MAX_PIXELS)
+    planes = Planes()
+    # Preparing takes longer than scoring, and bundles of one project mostly share it.
+    prepared: dict[tuple[str, ...], list[Prepared]] = {}
+    header = {
+        "notice": NOTICE,
+        "format": _format(content),
+        "tags": read_tags(content) if is_dicom(content) else {},
+        "height": image.shape[0],
+        "width": image.shape[1],
+        "bits": 8 * image.dtype.itemsize,
+        "window": _window(image),
+        "picture": planes.add(_reduced(image, _LONGEST_PICTURE)),
+        "results": [_asked(model, image, prepared, planes, stages=stages) for model in models],
+    }
+    return planes.message(header)
+
+
+def _asked(
+    model: ServedModel,
+    image: Radiograph,
+    prepared: dict[tuple[str, ...], list[Prepared]],
+    planes: Planes,
+    *,
+    stages: bool,
+) -> dict[str, Any]:
+    started = time.perf_counter()
+    predictor = model.predictor
+    key = predictor.preparation
+    try:
+        if key not in prepared:
+            prepared[key] = predictor.prepare(image)
+        result = predictor.predict(image, stages=stages, prepared=prepared[key])
+    except XrayError as error:
+        return {"label": model.label, "error": str(error)}
+    return _told(model, result, planes) | {"seconds": round(time.perf_counter() - started, 3)}
+
+
+def _told(model: ServedModel, result: Result, planes: Planes) -> dict[str, Any]:
+    """A result as JSON values, its pictures among the planes."""
+    heat_map = None if result.heat_map is None else _reduced(result.heat_map, _LONGEST_MAP)
+    return {
+        "label": model.label,
+        "error": None,
+        "score": result.score,
+        "scores": result.scores,
+        "percentiles": result.percentiles,
+        "value": result.value,
+        "threshold": result.threshold,
+        "is_anomalous": result.is_anomalous,
+        "pixel_threshold": result.pixel_threshold,
+        "heat_map": None if heat_map is None else planes.add(heat_map),
+        "largest": None if result.heat_map is None else float(result.heat_map.max()),
+        "flags": result.flags,
+        "views": [_view(view, planes) for view in result.views],
+    }
+
+
+def _view(view: View, planes: Planes) -> dict[str, Any]:
+    return {
+        "name": view.name,
+        "scores": view.scores,
+        "flags": view.flags,
+        "stages": [
+            {"name": name, "picture": planes.add(small_view(picture, _LONGEST_STAGE))} for name, picture in view.stages
+        ],
+    }
+
+
+def _format(content: bytes) -> str:
+    if is_dicom(content):
+        return "DICOM"
+    return "PNG" if content.startswith(PNG_SIGNATURE) else "JPEG"
+
+
+def _window(image: Radiograph) -> list[float]:
+    """Levels that are first shown as black and white: all 256, or where the foreground of a deeper picture lies."""
+    if image.dtype == np.uint8:
+        return [0.0, 255.0]
+    foreground = image[image > 0]
+    if not foreground.size:
+        return [0.0, 1.0]
+    low, high = (float(value) for value in np.percentile(foreground, _TAILS))
+    return [low, high] if low < high else [0.0, max(high, 1.0)]
+
+
+def _reduced(plane: NDArray[Any], longest_side: int) -> NDArray[Any]:
+    """A plane of which no side is longer than given, each pixel the mean of those it stands for."""
+    scale = longest_side / max(plane.shape)
+    if scale >= 1:
+        return plane
+    size = (max(round(plane.shape[1] * scale), 1), max(round(plane.shape[0] * scale), 1))
+    return cast("NDArray[Any]", cv2.resize(plane, size, interpolation=cv2.INTER_AREA))

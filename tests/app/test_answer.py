@@ -1,0 +1,135 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import cv2
+import numpy as np
+import pytest
+
+from anomalib_xray.app import answer
+from anomalib_xray.app.answer import analyse
+from anomalib_xray.app.models import ServedModel
+from anomalib_xray.edge.bundle import NOTICE
+from anomalib_xray.errors import XrayError
+from anomalib_xray.io.radiograph import Radiograph
+from anomalib_xray.preparation.pipeline import Prepared
+
+from .running import Opened, Stand, jpeg, picture, png
+
+
+def test_a_radiograph_and_what_every_model_says_of_it(models: list[ServedModel]) -> None:
+    image = picture(bright=0.45)
+    opened = Opened.of(analyse(models, png(image), stages=True))
+    header = opened.header
+    assert header["notice"] == NOTICE
+    assert (header["format"], header["height"], header["width"], header["bits"]) == ("PNG", 50, 40, 8)
+    np.testing.assert_array_equal(opened.plane(header["picture"]), image)
+    for model, told in zip(models, header["results"], strict=True):
+        expected = model.predictor.predict(image)
+        assert told["error"] is None
+        assert told["label"] == model.label
+        assert told["scores"] == expected.scores
+        assert told["percentiles"] == expected.percentiles
+        assert (told["score"], told["value"]) == ("brightest", expected.value)
+        assert (told["threshold"], told["is_anomalous"]) == (expected.threshold, expected.is_anomalous)
+        np.testing.assert_array_equal(opened.plane(told["heat_map"]), expected.heat_map)
+        assert expected.heat_map is not None
+        assert told["largest"] == expected.heat_map.max()
+    assert header["results"][0]["is_anomalous"] is True
+    assert header["results"][1]["is_anomalous"] is None
+    assert header["results"][1]["percentiles"]["brightest"] is None
+
+
+def test_stages_come_only_when_asked_for(models: list[ServedModel]) -> None:
+    for stages, names in ((True, ["inversion", "resize"]), (False, [])):
+        opened = Opened.of(analyse(models, png(picture()), stages=stages))
+        first, second = (result["views"][0] for result in opened.header["results"])
+        assert [stage["name"] for stage in first["stages"]] == names
+        assert second["stages"] == []
+        for stage in first["stages"]:
+            assert opened.plane(stage["picture"]).dtype == np.uint8
+        if stages:
+            assert max(opened.plane(first["stages"][1]["picture"]).shape) == 40
+
+
+def test_every_format_is_known_by_its_content(models: list[ServedModel], make_dicom: Callable[..., bytes]) -> None:
+    deep = picture().astype(np.uint16) * 16
+    for content, name, bits in (
+        (png(picture()), "PNG", 8),
+        (png(deep), "PNG", 16),
+        (jpeg(picture()), "JPEG", 8),
+        (make_dicom(deep, bits=12, BodyPartExamined="HAND", ViewPosition="PA"), "DICOM", 16),
+    ):
+        header = Opened.of(analyse(models, content, stages=False)).header
+        assert (header["format"], header["bits"]) == (name, bits)
+    assert header["tags"] == header["tags"] | {"BodyPartExamined": "HAND", "ViewPosition": "PA"}
+    assert "Doe" not in str(header)
+
+
+def test_the_first_window_of_a_deep_picture_spans_its_foreground(models: list[ServedModel]) -> None:
+    deep = np.zeros((40, 50), np.uint16)
+    deep[10:30, 10:40] = np.linspace(1000, 3000, 600).astype(np.uint16).reshape(20, 30)
+    low, high = Opened.of(analyse(models, png(deep), stages=False)).header["window"]
+    assert low == pytest.approx(1000 + 0.001 * 2000, abs=2)
+    assert high == pytest.approx(1000 + 0.999 * 2000, abs=2)
+    for flat, window in ((np.zeros((9, 9), np.uint16), [0, 1]), (np.full((9, 9), 700, np.uint16), [0, 700])):
+        assert Opened.of(analyse(models, png(flat), stages=False)).header["window"] == window
+    assert Opened.of(analyse(models, png(picture()), stages=False)).header["window"] == [0, 255]
+
+
+def test_large_pictures_are_reduced_by_means(models: list[ServedModel], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(answer, "_LONGEST_PICTURE", 20)
+    monkeypatch.setattr(answer, "_LONGEST_MAP", 10)
+    image = cv2.resize(picture(), (40, 60))
+    opened = Opened.of(analyse(models, png(image), stages=False))
+    assert (opened.header["height"], opened.header["width"]) == (60, 40)
+    reduced = opened.plane(opened.header["picture"])
+    assert reduced.shape == (20, 13)
+    assert reduced.mean() == pytest.approx(image.mean(), abs=0.5)
+    assert max(opened.plane(opened.header["results"][1]["heat_map"]).shape) == 10
+
+
+def test_a_model_that_fails_does_not_take_the_others_down(models: list[ServedModel]) -> None:
+    class Failing(Stand):
+        def prepare(self, image: Radiograph) -> list[Prepared]:
+            del image
+            raise XrayError("The hand cannot be found.")
+
+    asked = [ServedModel("Broken", Failing(models[0]), "fp32"), models[1]]
+    header = Opened.of(analyse(asked, png(picture()), stages=True)).header
+    assert header["results"][0] == {"label": "Broken", "error": "The hand cannot be found."}
+    assert header["results"][1]["error"] is None
+
+
+def test_models_of_one_preparation_share_it(models: list[ServedModel]) -> None:
+    class Counting(Stand):
+        prepared = 0
+
+        def prepare(self, image: Radiograph) -> list[Prepared]:
+            self.prepared += 1
+            return super().prepare(image)
+
+    first, second, other = Counting(models[0]), Counting(models[0]), Counting(models[1])
+    asked = [ServedModel(str(number), each, "fp32") for number, each in enumerate((first, second, other))]
+    header = Opened.of(analyse(asked, png(picture()), stages=True)).header
+    assert (first.prepared, second.prepared, other.prepared) == (1, 0, 1)
+    alone = Opened.of(analyse([models[0], models[1]], png(picture()), stages=True)).header
+    for number, same in ((0, 0), (1, 0), (2, 1)):
+        assert header["results"][number]["scores"] == alone["results"][same]["scores"]
+    assert [stage["name"] for stage in header["results"][1]["views"][0]["stages"]] == ["inversion", "resize"]
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        (b"GIF89a" + bytes(60), "The file is neither a PNG nor a JPEG nor a DICOM file"),
+        (png(picture())[:200], "The file is damaged or truncated"),
+        (
+            b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" + (60000).to_bytes(4, "big") * 2 + b"\x08\0\0\0\0" + bytes(40),
+            "The file declares 60000 x 60000 pixels; at most 40000000",
+        ),
+    ],
+)
+def test_what_is_no_radiograph_is_one_sentence(models: list[ServedModel], content: bytes, sentence: str) -> None:
+    with pytest.raises(XrayError, match=sentence):
+        analyse(models, content, stages=False)
