@@ -45,9 +45,7 @@ def run_bench(
         XrayError: The bundle or an image cannot be used, or ``out`` cannot be written.
     """
     console = Console()
-    threads = threads or len(
-        os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1)
-    )
+    threads = threads or _usable_threads()
     opened = DeviceBundle.open(bundle)
     with TemporaryDirectory(prefix="bench-") as name:
         folder = Path(name)

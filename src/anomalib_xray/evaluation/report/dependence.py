@@ -13,7 +13,7 @@ from anomalib_xray.evaluation.plan import Cell
 from anomalib_xray.evaluation.ranking import Ranking
 from anomalib_xray.evaluation.report.charts import auroc_axis, runs_of
 from anomalib_xray.evaluation.report.curves import aurocs, has_both_classes
-from anomalib_xray.evaluation.report.material import Material, Part
+from anomalib_xray.evaluation.report.material import HIGHLIGHTS, Material, Part
 from anomalib_xray.evaluation.report.svg import Axis, Chart, Figure, Key
 from anomalib_xray.scores.levels import units_of
 
@@ -136,15 +136,23 @@ def _dependence(
     axis = Axis(unit, min(places) / 1.1, max(places) * 1.1, log=True)
     chart = Chart(axis, auroc_axis([(min(values), max(values))]), f"{title}, {part.title}")
     chart.across(0.5, "chance", "chance")
-    order = sorted(lines, key=lambda model: part.styles[model] != "rest")
+    styles = _styles(part, list(lines))
+    order = sorted(lines, key=lambda model: styles[model] != "rest")
     for model in order:
         points = sorted(lines[model])
         if model in bands and model == next(iter(bands)):
             x, low, high = zip(*sorted(bands[model]), strict=True)
-            chart.band(x, low, high, part.styles[model])
+            chart.band(x, low, high, styles[model])
         x, y = zip(*points, strict=True)
-        chart.line(x, y, part.styles[model], model, markers=True)
-    keys = [Key(part.styles[model], model) for model in lines if part.styles[model] != "rest"]
-    if len(keys) < len(lines):
-        keys.append(Key("rest", f"{len(lines) - len(keys)} others"))
+        chart.line(x, y, styles[model], model, markers=True)
+    keys = [Key(styles[model], model) for model in lines if styles[model] != "rest"]
+    if grey := len(lines) - len(keys):
+        keys.append(Key("rest", "1 other" if grey == 1 else f"{grey} others"))
     return Figure(chart.svg(), title, keys, "Band: 95 % of draws of patients, for one model." if bands else "")
+
+
+def _styles(part: Part, models: list[str]) -> dict[str, str]:
+    """The styles of the other charts; where none of the models has a colour there, colours of their own."""
+    if any(part.styles[model] != "rest" for model in models):
+        return part.styles
+    return dict.fromkeys(models, "rest") | {model: f"s{place}" for place, model in enumerate(models[:HIGHLIGHTS], 1)}
