@@ -32,6 +32,7 @@ def build_model(cell: Cell) -> AnomalibModule:
     from anomalib.models import AnomalibModule
 
     import anomalib_xray.models  # noqa: F401  # makes the plugins known
+    from anomalib_xray.components import RadiographModel
 
     class_path: str = cell.model_config["class_path"]
     module, _, name = class_path.rpartition(".")
@@ -45,6 +46,9 @@ def build_model(cell: Cell) -> AnomalibModule:
         init_args["pre_processor"] = model_class.configure_pre_processor(image_size=size)
     if cell.equalize and not equalizes_itself:
         _equalize_first(init_args["pre_processor"])
+    if "evaluator" in arguments and not issubclass(model_class, RadiographModel):
+        # Some evaluators of anomalib's refuse data without masks; the figures come from the score table anyhow.
+        init_args.setdefault("evaluator", False)
     with local_weights(cell.weights):
         model: AnomalibModule = build(AnomalibModule, {"class_path": class_path, "init_args": init_args})
     return model
