@@ -14,7 +14,7 @@ from rich.text import Text
 from anomalib_xray.bench.turns import Measured
 from anomalib_xray.edge.device_bundle import DeviceBundle
 
-_COLUMNS = ("backend", "fastest", "median", "95 %", "images/s", "x torch", "memory", "start")
+_COLUMNS = ("backend", "fastest\nms", "median\nms", "95 %\nms", "images\n/ s", "times\ntorch", "memory\nMB", "start\ns")
 _ABSENT = "-"
 
 
@@ -52,7 +52,7 @@ def _row(result: Measured, reference: float | None) -> dict[str, Any]:
 
 def as_table(rows: Sequence[dict[str, Any]], title: str) -> Table:
     """The figures as a table; a backend that was not measured is a row of dashes."""
-    table = Table(title=title)
+    table = Table(title=title, pad_edge=False)
     for number, column in enumerate(_COLUMNS):
         table.add_column(column, justify="right" if number else "left", no_wrap=number > 0)
     for row in rows:
@@ -64,13 +64,13 @@ def as_table(rows: Sequence[dict[str, Any]], title: str) -> Table:
 def _cells(row: dict[str, Any]) -> list[str]:
     speed_up, memory = row["speed_up"], row["memory_mb"]
     return [
-        f"{row['fastest_ms']:.1f} ms",
-        f"{row['median_ms']:.1f} ms",
-        f"{row['p95_ms']:.1f} ms",
+        f"{row['fastest_ms']:.1f}",
+        f"{row['median_ms']:.1f}",
+        f"{row['p95_ms']:.1f}",
         f"{row['images_per_second']:.1f}",
         "" if speed_up is None else f"{speed_up:.1f}",
-        "unknown" if memory is None else f"{memory:.0f} MB",
-        f"{row['start_s']:.1f} s",
+        "unknown" if memory is None else f"{memory:.0f}",
+        f"{row['start_s']:.1f}",
     ]
 
 
