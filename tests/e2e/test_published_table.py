@@ -33,8 +33,15 @@ ROWS = {
 }
 COLUMNS = ["raw", "raw, equalised", "crop", "crop, equalised", "full", "full, equalised"]
 
-SMALL = {"image_size": 64, "width": 8, "discriminator_width": 8, "latent_channels": 16, "latent_size": 16, "top_k": 20}
-SMALL |= {"levels": 3}
+SMALL = {
+    "image_size": 64,
+    "width": 8,
+    "discriminator_width": 8,
+    "latent_channels": 16,
+    "latent_size": 16,
+    "top_k": 20,
+    "levels": 3,
+}
 
 
 def small(cell: Cell, root: Path) -> Cell:

@@ -20,8 +20,10 @@ SHORTCUTS = "Shortcuts"
 RAW = "raw"
 """Name of the preparation that leaves pictures as they are."""
 
-_KEYS = {"title", "data", "models", "preparations", "equalize", "seeds", "trainer", "baseline", "level", "selection"}
-_KEYS |= {"training_sizes"}
+_KEYS = {
+    *("title", "data", "models", "preparations", "equalize", "seeds", "training_sizes", "trainer"),
+    *("baseline", "level", "selection"),
+}
 _OBJECT_KEYS = {"config", "class_path", "init_args"}
 _ENTRY_KEYS = {
     "data": _OBJECT_KEYS | {"preparations"},
