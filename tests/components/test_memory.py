@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from anomalib_xray.errors import XrayError
 
 
 @pytest.mark.parametrize("addressing", ["dot", "cosine"])
-@pytest.mark.parametrize("shrink", [0.0, 0.2])
+@pytest.mark.parametrize("shrink", [0.0, 0.19])
 def test_a_code_becomes_the_weighted_mean_of_the_items(addressing: Any, shrink: float) -> None:
     torch.manual_seed(0)
     memory = Memory(5, 4, addressing, shrink).double()
@@ -60,3 +61,30 @@ def test_gradient_reaches_code_and_items() -> None:
 def test_refuses_a_memory_that_remembers_nothing(setting: dict[str, Any]) -> None:
     with pytest.raises(XrayError, match=r"memory_(items|shrink)"):
         Memory(**setting)
+
+
+def test_cosines_always_leave_an_item_within_their_range() -> None:
+    torch.manual_seed(0)
+    memory = Memory(25, 16, "cosine", 0.0399)
+    _, weights = memory(torch.randn(200, 16))
+    torch.testing.assert_close(weights.sum(1), torch.ones(200))
+
+
+def test_a_threshold_that_can_take_all_cosines_is_refused() -> None:
+    with pytest.raises(XrayError, match=r"memory_shrink is 0\.06, .* less than 0\.04"):
+        Memory(25, 16, "cosine", 0.06)
+    assert Memory(25, 16, "dot", 0.06).shrink == 0.06
+
+
+def test_a_code_that_keeps_no_item_is_told_of_once(caplog: pytest.LogCaptureFixture) -> None:
+    memory = Memory(25, 16, "dot", 0.2)
+    near, far = torch.zeros(1, 16), 100 * memory.items.detach()[:1]
+    with caplog.at_level(logging.WARNING):
+        memory(far)
+        assert not caplog.records
+        memory(torch.cat([near, far]))
+        memory(near)
+    assert [record.getMessage() for record in caplog.records] == [
+        "memory_shrink (0.2) leaves 1 of 2 codes no item of the memory: they are decoded from zeros. Lower it if this "
+        "goes on."
+    ]

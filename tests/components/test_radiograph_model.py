@@ -1,15 +1,19 @@
 from __future__ import annotations
 
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 from anomalib import LearningType
-from anomalib.data import ImageBatch
+from anomalib.data import ImageBatch, ImageItem
 from anomalib.metrics import Evaluator
 from anomalib.models import AnomalibModule
+from lightning.pytorch import Trainer
 from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
+from torchvision.transforms.v2 import Compose
 
 from anomalib_xray.components import RadiographModel
 from anomalib_xray.components import radiograph_model as module_under_test
@@ -17,7 +21,7 @@ from anomalib_xray.components.visualizer import AlignedVisualizer
 from anomalib_xray.errors import XrayError
 from anomalib_xray.post_processing import XrayPostProcessor
 from anomalib_xray.scores import ScoredBatch, ScoreTable
-from anomalib_xray.transforms import Augmentation, XrayPreProcessor
+from anomalib_xray.transforms import Augmentation, PadResize, XrayPreProcessor
 
 
 class Brightness(nn.Module):
@@ -153,3 +157,53 @@ def test_losses_are_logged_by_epoch_and_the_first_is_shown(monkeypatch: pytest.M
     assert {name: float(entry.value) for name, entry in logged.items()} == {"train_loss": 2, "train_other": 4}
     assert [entry.prog_bar for entry in logged.values()] == [True, False]
     assert all(entry.on_epoch and not entry.on_step and not entry.value.requires_grad for entry in logged.values())
+
+
+class Hands(Dataset[ImageItem]):
+    """One picture many times, as a dataset of anomalib with an augmentation has it."""
+
+    augmentations = Compose([Augmentation("advanced")])
+
+    def __len__(self) -> int:
+        return 24
+
+    def __getitem__(self, index: int) -> ImageItem:
+        picture = torch.linspace(0.1, 0.6, 64 * 64).reshape(1, 64, 64).repeat(3, 1, 1)
+        picture[:, :, :8] = 0
+        return ImageItem(image=self.augmentations(picture))
+
+
+def collate(items: list[ImageItem]) -> ImageBatch:
+    images = [torch.as_tensor(item.image) for item in items]
+    return ImageBatch(image=torch.stack([PadResize(64)(image) for image in images]))
+
+
+class WatchingModel(BrightnessModel):
+    """Keeps the brightest value of every training image."""
+
+    def training_step(self, batch: ImageBatch, *_: Any) -> Tensor:
+        self.brightest = torch.cat([self.brightest, torch.as_tensor(batch.image).amax((1, 2, 3))])
+        return self.factor.sum()
+
+    def configure_optimizers(self) -> Any:
+        return torch.optim.SGD([self.factor], 0.1)
+
+
+@pytest.mark.parametrize("equalize", [False, True])
+def test_the_brightness_of_training_images_survives_equalisation_and_scaling(equalize: bool, tmp_path: Path) -> None:
+    model = WatchingModel(equalize=equalize, augmentation="advanced")
+    model.brightest, model.factor = torch.empty(0), nn.Parameter(torch.ones(1))
+    trainer = Trainer(
+        max_epochs=1,
+        default_root_dir=tmp_path,
+        accelerator="cpu",
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    trainer.fit(model, DataLoader(Hands(), 8, collate_fn=collate))
+    assert len(model.brightest) == 24
+    assert model.brightest.min() < 0.95
+    assert model.brightest.max() == 1
+    assert len(model.brightest.unique()) > 4

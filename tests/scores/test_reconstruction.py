@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from anomalib_xray.errors import XrayError
 from anomalib_xray.scores import (
     RECONSTRUCTION_SCORES,
     error_scores,
@@ -54,6 +55,14 @@ def test_fraction_of_the_foreground(error: torch.Tensor, mask: torch.Tensor, top
         count = math.ceil(top_k * len(values))
         expected.append(np.sort(values)[len(values) - count :].mean() if count else 0.0)
     np.testing.assert_allclose(masked_top_k_mean(error, mask, top_k), expected)
+
+
+@pytest.mark.parametrize("top_k", [1.5, 200.2, 0, -1, -0.5, math.nan, math.inf])
+def test_neither_a_number_of_pixels_nor_a_fraction_is_refused(
+    top_k: float, error: torch.Tensor, mask: torch.Tensor
+) -> None:
+    with pytest.raises(XrayError, match=f"top_k is {top_k:g}, .* whole number"):
+        masked_top_k_mean(error, mask, top_k)
 
 
 def test_more_pixels_than_the_image_has_are_all_its_pixels(error: torch.Tensor, mask: torch.Tensor) -> None:

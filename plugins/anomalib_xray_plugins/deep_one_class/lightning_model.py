@@ -19,7 +19,7 @@ from anomalib_xray.components import RadiographModel, Schedule
 from anomalib_xray.components.collapse_monitor import CollapseMonitor, feature_spread
 from anomalib_xray.components.training_images import training_images
 from anomalib_xray.errors import XrayError
-from anomalib_xray.transforms import PadResize
+from anomalib_xray.transforms import Augmentation, PadResize
 from anomalib_xray_plugins.deep_one_class.loss import compactness, descriptiveness
 from anomalib_xray_plugins.deep_one_class.networks import Features
 from anomalib_xray_plugins.deep_one_class.reference import ReferencePictures
@@ -178,9 +178,14 @@ class DeepOneClass(RadiographModel, AnomalibModule):
         assert self.reference is not None  # as above
         seed = self.hparams["seed"]
         step = int(torch.randint(2**31 - 1, ())) if seed is None else seed * 1_000_003 + self.global_step
-        pictures, labels = self.reference.batch(size, step, self._augmentation())
+        augmentation = self._augmentation()
+        pictures, labels = self.reference.batch(size, step, augmentation)
         pictures = pictures.to(self.device)
-        return self.pre_processor(pictures) if self.pre_processor else pictures, labels.to(self.device)
+        if self.pre_processor:
+            pictures = self.pre_processor(pictures)
+        if isinstance(augmentation, Augmentation):
+            pictures = augmentation.vary_brightness(pictures)
+        return pictures, labels.to(self.device)
 
     def _augmentation(self) -> Transform | None:
         """The one of the training images, lest classes are told apart by it."""

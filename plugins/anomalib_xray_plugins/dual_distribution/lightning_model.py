@@ -57,7 +57,8 @@ class DualDistribution(RadiographModel, AnomalibModule):
         latent_size: Length of the code.
         memory_items: Number of remembered codes of ``mem_ae``.
         addressing: Similarity of code and item of ``mem_ae``: ``dot`` product or ``cosine``.
-        memory_shrink: Weights of items up to this are set to 0; none if 0.
+        memory_shrink: Weights of items up to this are set to 0; none if 0. Less than 1, with ``cosine`` than
+            ``1 / memory_items``.
         entropy_weight: Weight of the addressing's entropy in the loss of ``mem_ae``.
         masked: Whether loss and scores count the foreground only; not as published. Maps always do.
         drop_last: Whether a smaller last batch is left out, as published, unless it is the only one.

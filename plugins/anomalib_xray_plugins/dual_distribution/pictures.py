@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from anomalib_xray.errors import XrayError
+from anomalib_xray.transforms.augmentation import augmentation_of
 
 GIB = 2**30
 
@@ -70,9 +71,15 @@ def read_images(
     Returns:
         Pre-processed images, ``(N, 1, S, S)`` in [0, 1].
     """
+    augmentation = augmentation_of(dataset)
+
+    def as_trained_on(images: Tensor) -> Tensor:
+        images = pre_process(images)
+        return images if augmentation is None else augmentation.vary_brightness(images)
+
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
-        return from_batches(DataLoader(dataset, READ_AT_ONCE, num_workers=workers, collate_fn=images_of), pre_process)
+        return from_batches(DataLoader(dataset, READ_AT_ONCE, num_workers=workers, collate_fn=images_of), as_trained_on)
 
 
 def from_batches(batches: Iterable[Tensor], pre_process: Callable[[Tensor], Tensor]) -> Tensor:

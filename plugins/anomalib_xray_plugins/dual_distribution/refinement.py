@@ -11,6 +11,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from anomalib_xray.transforms.foreground import keep_foreground
+
 Refinement = Literal["none", "dual", "intra"]
 
 REFINED_MAPS = {"none": (), "dual": ("inter", "intra"), "intra": ("intra",)}
@@ -53,18 +55,20 @@ class Refiner(nn.Module):
 
 
 def paint_anomalies(image: Tensor, others: Tensor, source: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Blends a square of another normal image into half of the images.
+    """Blends the part of another normal image that lies in a square into the foreground of half of the images.
 
     The square's centre lies in the central 80 % of the image, its half side is 5 to 20 % of the image's side, the
-    weight of the other image in it is uniform in [0, 1).
+    weight of the other image in it is uniform in [0, 1). The published code marks whole squares; on radiographs with a
+    black background most of their pixels can be ones that nothing was painted on.
 
     Args:
-        image: ``(N, 1, S, S)``.
+        image: ``(N, 1, S, S)`` in [0, 1], background exactly 0.
         others: Other normal images, same shape.
         source: Source of chance, on the CPU.
 
     Returns:
-        Images with anomalies, and 1 in the squares and 0 elsewhere, each ``(N, 1, S, S)``.
+        Images with anomalies, whose background is theirs, and 1 where a pixel changed and 0 elsewhere, each ``(N, 1, S,
+        S)``.
     """
     number, side = len(image), image.shape[-1]
     low, high = round(0.1 * side), round(0.9 * side)
@@ -76,7 +80,8 @@ def paint_anomalies(image: Tensor, others: Tensor, source: torch.Generator) -> t
     rows = (place[:, None] - centre[0]).abs() < half
     columns = (place - centre[1]).abs() < half
     square = (rows & columns & chosen).unsqueeze(1).to(image)
-    return image + square * weight * (others - image), square
+    painted = keep_foreground(image + square * weight * (others - image), image > 0)
+    return painted, (painted != image).to(image)
 
 
 def focal_loss(probabilities: Tensor, target: Tensor) -> Tensor:

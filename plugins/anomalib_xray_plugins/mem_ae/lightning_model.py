@@ -34,7 +34,8 @@ class MemAe(FcAutoencoderModel, AnomalibModule):
         latent_size: Length of the code.
         memory_items: Number of remembered codes.
         addressing: Similarity of code and item: ``dot`` product, or ``cosine`` as in 1904.02639.
-        memory_shrink: Weights of items up to this are set to 0; none if 0.
+        memory_shrink: Weights of items up to this are set to 0; none if 0. Less than 1, with ``cosine`` than
+            ``1 / memory_items``.
         entropy_weight: Weight of the addressing's entropy in the loss.
         masked: Whether the loss counts the foreground only; not as published.
         score: Score that becomes the predicted score: ``mse``, ``l1``, ``smooth_l1``, ``ssim`` or ``gradient``, each

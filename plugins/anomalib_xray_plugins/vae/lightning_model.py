@@ -46,8 +46,8 @@ class Vae(RadiographModel, AnomalibModule):
         divergence: Scale of the divergence: ``pixels``, divided by the number of pixels that count, or ``sum`` over
             batch and code as published, which lets the posterior collapse unless ``beta`` is tiny.
         kl_warmup: Epochs over which the weight of the divergence rises to ``beta``; 0 for none.
-        score: Score that becomes the predicted score: ``mse``, ``l1``, ``smooth_l1``, ``ssim`` or ``gradient``, each
-            also with ``_top_k``, ``kld``, ``l1_kld`` or ``mse_kld``.
+        score: Score that becomes the predicted score: ``mse``, ``l1``, ``smooth_l1``, ``bce``, ``ssim`` or
+            ``gradient``, each also with ``_top_k``, ``kld``, ``l1_kld``, ``mse_kld`` or ``bce_kld``.
         extra_scores: Errors whose scores are computed besides: ``ssim``, ``gradient``.
         top_k: Pixels of the top-k scores: a number, or a fraction of the foreground if below 1.
         map_sigma: Smoothing of the anomaly map, in pixels of the network's input.

@@ -9,6 +9,7 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from torch import Tensor, nn
+from torch.nn.functional import softplus
 
 from anomalib_xray.components import GaussianHead, draw
 from anomalib_xray.scores import (
@@ -16,12 +17,16 @@ from anomalib_xray.scores import (
     RECONSTRUCTION_SCORES,
     ReconstructionScorer,
     ScoredBatch,
+    error_scores,
     foreground,
     kld_score,
     masked_mean,
 )
 
-SCORES = (*RECONSTRUCTION_SCORES, "kld", "l1_kld", "mse_kld", *EXTRA_SCORES)
+CROSS_ENTROPY_SCORES = ("bce", "bce_top_k")
+"""Scores of the cross-entropy of each pixel."""
+
+SCORES = (*RECONSTRUCTION_SCORES, *CROSS_ENTROPY_SCORES, "kld", "l1_kld", "mse_kld", "bce_kld", *EXTRA_SCORES)
 """Scores that the model can compute."""
 
 SIDE = 2
@@ -116,31 +121,51 @@ class VaeModel(nn.Module):
         mean, deviation = self.encode(image)
         if self.training:
             return Reconstruction(self.decoder(draw(mean, deviation)), mean, deviation)
-        reconstruction = self.decoder(mean)
-        scored: ScoredBatch = self.scorer(
-            image, reconstruction, self.reconstruct, code_scores(image, reconstruction, kld_score(mean, deviation))
-        )
-        return scored
+        logits = self.decoder[:-1](mean)
+        reconstruction, entropy = self.decoder[-1](logits), cross_entropy(image, logits)
+        others = error_scores({"bce": entropy}, foreground(image), self.scorer.top_k)
+        others |= code_scores(image, reconstruction, entropy, kld_score(mean, deviation))
+        scored: ScoredBatch = self.scorer(image, reconstruction, self.reconstruct, others)
+        if self.scorer.score not in CROSS_ENTROPY_SCORES:
+            return scored
+        return scored._replace(anomaly_map=self.scorer.anomaly_map(entropy, foreground(image)))
 
 
-def code_scores(image: Tensor, reconstruction: Tensor, kld: Tensor) -> dict[str, Tensor]:
+def cross_entropy(image: Tensor, logits: Tensor) -> Tensor:
+    """Binary cross-entropy of each pixel, the image taken as probability.
+
+    From logits, because a reconstruction that rounds to 1 has no logarithm of its rest.
+
+    Args:
+        image: ``(N, 1, S, S)`` in [0, 1].
+        logits: The reconstruction before its sigmoid, same shape.
+
+    Returns:
+        ``-x log x' - (1 - x) log(1 - x')``, at least 0, in nats, ``(N, 1, S, S)``.
+    """
+    return softplus(logits) - image * logits
+
+
+def code_scores(image: Tensor, reconstruction: Tensor, entropy: Tensor, kld: Tensor) -> dict[str, Tensor]:
     """Scores that look at the code, and their plain sums with reconstruction errors.
 
     The sums are as published: an error of a mean pixel, at most 1, plus nats of a whole code, so that the code speaks
     almost alone. The ``l1`` in it is the absolute error, as its name says; the published code took the smooth one
-    there.
+    there. ``bce_kld`` is the loss that the published model was trained with.
 
     Args:
         image: ``(N, 1, S, S)`` in [0, 1].
         reconstruction: ``(N, 1, S, S)`` in [0, 1].
+        entropy: Cross-entropy of each pixel, ``(N, 1, S, S)``.
         kld: Divergence of each image's code from the standard normal distribution, ``(N,)``.
 
     Returns:
-        ``kld``, ``l1_kld`` and ``mse_kld``, each ``(N,)``.
+        ``kld``, ``l1_kld``, ``mse_kld`` and ``bce_kld``, each ``(N,)``.
     """
     error, mask = image - reconstruction, foreground(image)
     return {
         "kld": kld,
         "l1_kld": masked_mean(error.abs(), mask) + kld,
         "mse_kld": masked_mean(error.square(), mask) + kld,
+        "bce_kld": masked_mean(entropy, mask) + kld,
     }

@@ -6,6 +6,7 @@ product as addressing Cai et al. 2022 (2206.03935).
 
 from __future__ import annotations
 
+import logging
 from typing import Literal
 
 import torch
@@ -15,6 +16,8 @@ from torch.nn.functional import normalize
 from anomalib_xray.errors import XrayError
 
 Addressing = Literal["dot", "cosine"]
+
+logger = logging.getLogger(__name__)
 
 TINY = 1e-12
 
@@ -28,11 +31,13 @@ class Memory(nn.Module):
         items: Number of items M (25 in 2206.03935).
         size: Length Z of a code.
         addressing: Similarity of code and item: the ``dot`` product (2206.03935) or the ``cosine`` (1904.02639).
-        shrink: Weights up to this are set to 0 and the others scaled up, so that few items take part; 1/M to 3/M in
-            1904.02639, 0 for none as in 2206.03935.
+        shrink: Weights up to this are set to 0 and the others scaled up, so that few items take part; 0 for none as in
+            2206.03935. With ``dot`` less than 1 (1904.02639: 1/M to 3/M); a code all of whose weights are small becomes
+            0, which is logged once. With ``cosine`` less than 1/M: similarities within [-1, 1] keep the weights close
+            to 1/M, so that a higher threshold can take all of them.
 
     Raises:
-        XrayError: There is no item, or the threshold leaves no weight.
+        XrayError: There is no item, or the threshold is out of its range.
     """
 
     def __init__(self, items: int = 25, size: int = 16, addressing: Addressing = "dot", shrink: float = 0.0) -> None:
@@ -40,12 +45,17 @@ class Memory(nn.Module):
         if items < 1:
             msg = f"memory_items is {items}, but a memory has at least 1 item; take for example 25."
             raise XrayError(msg)
-        if not 0 <= shrink < 1:
-            msg = f"memory_shrink is {shrink}, but it is a weight: at least 0 (off) and less than 1."
+        limit = 1 / items if addressing == "cosine" else 1.0
+        if not 0 <= shrink < limit:
+            msg = (
+                f"memory_shrink is {shrink:g}, but with {addressing} addressing of {items} items it is a weight of at "
+                f"least 0 (off) and less than {limit:g}: from there on it can take all weights of a code."
+            )
             raise XrayError(msg)
         self.items = nn.Parameter(torch.empty(items, size).uniform_(-(size**-0.5), size**-0.5))
         self.addressing = addressing
         self.shrink = shrink
+        self._told = False
 
     def forward(self, code: Tensor) -> tuple[Tensor, Tensor]:
         """Looks codes up.
@@ -63,7 +73,21 @@ class Memory(nn.Module):
         weights = likeness.softmax(1)
         if self.shrink > 0:
             weights = hard_shrink(weights, self.shrink)
+            if not self._told and not torch.compiler.is_compiling():
+                self._tell_of_lost_codes(weights)
         return weights @ self.items, weights
+
+    def _tell_of_lost_codes(self, weights: Tensor) -> None:
+        lost = int((weights.amax(1) == 0).sum())
+        if lost:
+            self._told = True
+            logger.warning(
+                "memory_shrink (%g) leaves %d of %d codes no item of the memory: they are decoded from zeros. Lower it "
+                "if this goes on.",
+                self.shrink,
+                lost,
+                len(weights),
+            )
 
 
 def hard_shrink(weights: Tensor, threshold: float) -> Tensor:

@@ -24,8 +24,9 @@ from anomalib_xray.components.score_histograms import ScoreHistograms
 from anomalib_xray.components.visualizer import AlignedVisualizer
 from anomalib_xray.errors import XrayError
 from anomalib_xray.post_processing import XrayPostProcessor
-from anomalib_xray.scores import ScoredBatch, ScoreTable
+from anomalib_xray.scores import ScoredBatch, ScoreTable, check_top_k
 from anomalib_xray.transforms import Augmentation, XrayPreProcessor
+from anomalib_xray.transforms.augmentation import augmentation_of
 
 if TYPE_CHECKING:
     from anomalib.models import AnomalibModule
@@ -67,7 +68,8 @@ class RadiographModel(ExportWithParity, AnomalibModule):
             scores: Names of the scores that the model computes.
 
         Raises:
-            XrayError: An image size that is not a power of two from 64 to 512, an unknown score, or no top-k pixel.
+            XrayError: An image size that is not a power of two from 64 to 512, an unknown score, or a ``top_k`` that
+                counts no pixels.
         """
         size = self.hparams["image_size"]
         if size not in (64, 128, 256, 512):
@@ -78,9 +80,7 @@ class RadiographModel(ExportWithParity, AnomalibModule):
                 f"score is {self.hparams['score']!r}, but {self.name} computes {', '.join(scores)}; choose one of them."
             )
             raise XrayError(msg)
-        if self.hparams.get("top_k", 1) <= 0:  # not every model has top-k scores
-            msg = f"top_k is {self.hparams['top_k']}, but it is a number of pixels, or a fraction of them below 1."
-            raise XrayError(msg)
+        check_top_k(self.hparams.get("top_k", 1))  # not every model has top-k scores
         if self.hparams["seed"] is not None:
             seed_everything(self.hparams["seed"], workers=True, verbose=False)
 
@@ -163,6 +163,13 @@ class RadiographModel(ExportWithParity, AnomalibModule):
         if self._random_state is not None:
             restore_random_state(self._random_state)
             self._random_state = None
+
+    def on_train_batch_start(self, batch: ImageBatch, batch_idx: int) -> None:
+        """Varies the brightness of a pre-processed batch where the augmentation of its images says so."""
+        super().on_train_batch_start(batch, batch_idx)
+        augmentation = augmentation_of(getattr(self.trainer.train_dataloader, "dataset", None))
+        if augmentation is not None and batch.image is not None:
+            batch.image = augmentation.vary_brightness(batch.image)
 
     def with_schedule(self, optimizer: Optimizer) -> Any:  # noqa: ANN401  # Lightning's union of forms
         """An optimiser with the schedule of the setting ``schedule``, as ``configure_optimizers`` returns it."""

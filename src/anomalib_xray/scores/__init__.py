@@ -11,6 +11,7 @@ from anomalib_xray.scores.output import ScoredBatch
 from anomalib_xray.scores.perceptual import enlarged_mean, relative_feature_errors
 from anomalib_xray.scores.reconstruction import (
     RECONSTRUCTION_SCORES,
+    check_top_k,
     error_scores,
     masked_mean,
     masked_top_k_mean,
@@ -30,6 +31,7 @@ __all__ = [
     "ScoredBatch",
     "SmoothedErrorMap",
     "anogan_score",
+    "check_top_k",
     "discriminator_score",
     "dissimilarity",
     "enlarged_mean",

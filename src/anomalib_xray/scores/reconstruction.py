@@ -13,6 +13,25 @@ import torch
 from torch import Tensor
 from torch.nn.functional import smooth_l1_loss
 
+from anomalib_xray.errors import XrayError
+
+
+def check_top_k(top_k: float) -> None:
+    """Refuse a setting that is neither a number of pixels nor a fraction of them.
+
+    Args:
+        top_k: A whole number of at least 1, or a fraction above 0 and below 1.
+
+    Raises:
+        XrayError: It is something else, such as 1.5.
+    """
+    if not (0 < top_k < 1 or (top_k >= 1 and float(top_k).is_integer())):
+        msg = (
+            f"top_k is {top_k:g}, but it is a whole number of pixels, for example 200, or a fraction of the foreground "
+            "between 0 and 1, for example 0.03."
+        )
+        raise XrayError(msg)
+
 
 def masked_mean(error: Tensor, mask: Tensor) -> Tensor:
     """Averages a per-pixel error over the foreground of each image.
@@ -33,11 +52,15 @@ def masked_top_k_mean(error: Tensor, mask: Tensor, top_k: float) -> Tensor:
     Args:
         error: Error of each pixel, at least 0, ``(N, 1, H, W)``.
         mask: 1 in the foreground and 0 outside, ``(N, 1, H, W)``.
-        top_k: Number of pixels if 1 or more (200 as published), otherwise the fraction of the foreground.
+        top_k: Whole number of pixels if 1 or more (200 as published), otherwise the fraction of the foreground.
 
     Returns:
         ``(N,)``; 0 for an image without foreground.
+
+    Raises:
+        XrayError: ``top_k`` is neither.
     """
+    check_top_k(top_k)
     errors, pixels = (error * mask).flatten(1), mask.sum((1, 2, 3))
     # As many as there can be if all were foreground: sorting every pixel takes ten times as long.
     most = min(max(math.ceil(top_k if top_k >= 1 else top_k * errors.shape[1]), 1), errors.shape[1])

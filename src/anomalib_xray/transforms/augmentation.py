@@ -12,7 +12,7 @@ import numpy.typing as npt
 import torch
 from torch.utils.data import get_worker_info
 from torchvision import tv_tensors
-from torchvision.transforms.v2 import Transform
+from torchvision.transforms.v2 import Compose, Transform
 
 from anomalib_xray.errors import XrayError
 from anomalib_xray.transforms.foreground import call_on_plain, check_float, keep_foreground
@@ -27,19 +27,18 @@ RECIPES: dict[str, Recipe] = {
     "advanced": [
         {"class": "HorizontalFlip", "p": 0.5},
         {"class": "VerticalFlip", "p": 0.5},
-        {
-            "class": "MultiplicativeNoise",
-            "multiplier": (0.8, 1.2),
-            "per_channel": False,
-            "elementwise": False,
-            "p": 0.5,
-        },
         {"class": "Affine", "scale": {"x": (0.8, 1.2), "y": (0.8, 1.2)}, "keep_ratio": False, "p": 0.5},
         {"class": "Affine", "rotate": (-20, 20), "fit_output": True, "p": 0.5},
     ],
 }
 """The two recipes of the published models: ``default`` for the GANs and the VAE, ``advanced`` for the autoencoders.
 In ``advanced``, scaling keeps the canvas and rotation lets it grow; what comes in from outside is background."""
+
+BRIGHTNESS = {"advanced": 0.2}
+"""Largest change of the brightness of a recipe, as a share; see :meth:`Augmentation.vary_brightness`."""
+
+BRIGHTNESS_CHANCE = 0.5
+"""Share of the images whose brightness is varied."""
 
 
 class Augmentation(Transform):  # type: ignore[misc]  # torchvision has no types
@@ -52,18 +51,32 @@ class Augmentation(Transform):  # type: ignore[misc]  # torchvision has no types
     The random numbers come from torch's generator. A seed therefore repeats a run, and the workers and epochs of a
     ``DataLoader`` differ.
 
+    The recipe runs before the model equalises and scales an image to [0, 1], which takes back whatever only multiplies
+    grey levels. So brightness is not part of it: :meth:`vary_brightness` changes it afterwards.
+
     Args:
-        recipe: ``"default"`` (flips), ``"advanced"`` (flips, brightness, scale, rotation), or a list of albumentations
+        recipe: ``"default"`` (flips), ``"advanced"`` (flips, scale, rotation, brightness), or a list of albumentations
             transforms by name with their arguments: ``[{"class": "HorizontalFlip", "p": 0.5}, ...]``.
+        brightness: Largest change of the brightness of half of the images, as a share from 0 (none) to below 1; the
+            recipe's own if left out: 0.2 with ``"advanced"``, otherwise 0.
 
     Raises:
-        XrayError: albumentations is missing, has no transform of that name, or refuses an argument.
+        XrayError: albumentations is missing, has no transform of that name, or refuses an argument, or the brightness
+            is out of its range.
     """
 
-    def __init__(self, recipe: Literal["default", "advanced"] | list[dict[str, Any]] = "default") -> None:
+    def __init__(
+        self, recipe: Literal["default", "advanced"] | list[dict[str, Any]] = "default", brightness: float | None = None
+    ) -> None:
         super().__init__()
         self.recipe = recipe
         self._compose = _build(recipe)
+        if brightness is None:
+            brightness = BRIGHTNESS.get(recipe, 0.0) if isinstance(recipe, str) else 0.0
+        if not 0 <= brightness < 1:
+            msg = f"brightness is {brightness:g}, but it is the largest change as a share: at least 0 and less than 1."
+            raise XrayError(msg)
+        self.brightness = brightness
 
     # torchvision transforms input by input; albumentations moves the image and its masks in one call.
     def forward(self, *inputs: Any) -> Any:  # noqa: ANN401  # torchvision's signature
@@ -88,11 +101,43 @@ class Augmentation(Transform):  # type: ignore[misc]  # torchvision has no types
             return result
         return result, call_on_plain(lambda plain: moved_masks[0].to(plain.dtype), masks[0]) if given else None
 
+    def vary_brightness(self, images: torch.Tensor) -> torch.Tensor:
+        """Multiplies half of the images by a random factor; the project's models call it after scaling to [0, 1].
+
+        The published code multiplies before it scales every image to its full range (arXiv 2001.10883), so that what
+        is left of its factor is what saturated.
+
+        Args:
+            images: Pre-processed images ``(N, C, H, W)`` in [0, 1], background exactly 0.
+
+        Returns:
+            Same shape; background 0, foreground in [1/255, 1].
+        """
+        if self.brightness == 0:
+            return images
+        chosen, place = torch.rand(2, len(images), 1, 1, 1)
+        factor = torch.where(chosen < BRIGHTNESS_CHANCE, 1 + self.brightness * (2 * place - 1), 1.0)
+        return keep_foreground(images * factor.to(images), images > 0)
+
     def _seed_from_torch(self) -> None:
         # albumentations knows neither torch's seed nor the worker it runs in: left alone, all workers draw the same.
         seed = int(torch.randint(2**31 - 1, (1,)))
         # Its set_random_seed would give every step its own generator of that seed: all flip together or none does.
         self._compose.set_random_state(np.random.default_rng(seed), random.Random(seed))
+
+
+def augmentation_of(dataset: object) -> Augmentation | None:
+    """The :class:`Augmentation` among the transforms that a dataset applies to each of its images.
+
+    Args:
+        dataset: A dataset of anomalib, whose ``augmentations`` is a transform or a composition of some; any other.
+
+    Returns:
+        ``None`` if there is none.
+    """
+    transform = getattr(dataset, "augmentations", None)
+    steps = transform.transforms if isinstance(transform, Compose) else [transform]
+    return next((step for step in steps if isinstance(step, Augmentation)), None)
 
 
 def _check_sample(image: torch.Tensor, masks: list[torch.Tensor | None]) -> None:

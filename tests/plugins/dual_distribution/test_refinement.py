@@ -20,7 +20,7 @@ def test_refiner_gives_probabilities() -> None:
 @pytest.mark.parametrize(("side", "count"), [(64, 200), (256, 30)])
 def test_squares_blend_another_image_in(side: int, count: int) -> None:
     torch.manual_seed(0)
-    image, others = torch.rand(count, 1, side, side), torch.rand(count, 1, side, side)
+    image, others = (0.1 + 0.9 * torch.rand(count, 1, side, side) for _ in range(2))
     painted, target = paint_anomalies(image, others, torch.Generator().manual_seed(0))
     changed = target.amax((1, 2, 3)) > 0
     assert 0.3 < changed.float().mean() < 0.7
@@ -41,6 +41,22 @@ def test_squares_blend_another_image_in(side: int, count: int) -> None:
     assert max(sides) > 0.3 * side
     assert 0.3 < np.mean(weights) < 0.7
     assert max(weights) < 1
+
+
+def test_only_the_foreground_is_painted_and_only_what_changed_is_a_target() -> None:
+    torch.manual_seed(0)
+    shape = torch.zeros(100, 1, 64, 64)
+    shape[:50, :, 10:50, 12:30] = 1  # the other image's foreground lies elsewhere
+    shape[50:, :, 20:60, 20:60] = 1
+    image = (0.1 + 0.9 * torch.rand(100, 1, 64, 64)) * shape
+    others = image.roll(50, 0)
+    others[:, :, 30:34] = image[:, :, 30:34]  # the same in both: blending changes nothing
+    painted, target = paint_anomalies(image, others, torch.Generator().manual_seed(0))
+    assert torch.equal(target > 0, painted != image)
+    assert target.sum() > 0
+    assert torch.equal(painted > 0, image > 0)
+    assert painted[image > 0].min() >= 1 / 255
+    assert not target[:, :, 30:34].any()
 
 
 def test_painting_repeats_with_its_source() -> None:

@@ -17,6 +17,8 @@ def test_the_memory_has_the_settings() -> None:
     memory = model.model.network.memory
     assert memory.items.shape == (5, 4)
     assert (memory.addressing, memory.shrink) == ("cosine", 0.1)
+    with pytest.raises(XrayError, match=r"memory_shrink is 0\.3"):
+        MemAe(**SMALL, addressing="cosine", memory_shrink=0.3)
     with pytest.raises(XrayError, match="memory_items is 0"):
         MemAe(**{**SMALL, "memory_items": 0})
 

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
-from anomalib_xray.scores import ScoredBatch
-from anomalib_xray_plugins.vae.torch_model import SCORES, Reconstruction, VaeModel
+from anomalib_xray.scores import ReconstructionScorer, ScoredBatch
+from anomalib_xray_plugins.vae.torch_model import SCORES, Reconstruction, VaeModel, cross_entropy
 
 
 def parameters(model: nn.Module) -> int:
@@ -52,7 +54,7 @@ def test_training_draws_the_code_and_evaluation_takes_its_mean() -> None:
     model = VaeModel(64, width=4, latent_size=6)
     batch = torch.rand(2, 1, 64, 64).repeat(1, 3, 1, 1)
     codes: list[Tensor] = []
-    model.decoder.register_forward_pre_hook(lambda _module, inputs: codes.append(inputs[0]))
+    model.decoder[0].register_forward_pre_hook(lambda _module, inputs: codes.append(inputs[0]))
     torch.manual_seed(1)
     made = model(batch)
     noise = (codes[0] - made.mean) / made.deviation
@@ -92,6 +94,29 @@ def test_scores_of_the_code_follow_their_formulas() -> None:
     np.testing.assert_allclose(scores["kld"], kld, rtol=1e-4)
     np.testing.assert_allclose(scores["l1_kld"], kld + np.abs(error).mean((1, 2)), rtol=1e-4)
     np.testing.assert_allclose(scores["mse_kld"], kld + (error**2).mean((1, 2)), rtol=1e-4)
+    made, seen = (part.detach().double().numpy()[:, 0, 30:] for part in (model.reconstruct(image), image))
+    entropy = -(seen * np.log(made) + (1 - seen) * np.log(1 - made)).reshape(3, -1)
+    np.testing.assert_allclose(scores["bce"], entropy.mean(1), rtol=1e-4)
+    np.testing.assert_allclose(scores["bce_kld"], kld + entropy.mean(1), rtol=1e-4)
+    largest = np.sort(entropy, 1)[:, -math.ceil(0.03 * entropy.shape[1]) :]
+    np.testing.assert_allclose(scores["bce_top_k"], largest.mean(1), rtol=1e-4)
+
+
+def test_the_cross_entropy_has_a_map_of_its_own_and_stays_finite() -> None:
+    torch.manual_seed(0)
+    image = torch.rand(2, 3, 64, 64).mean(1, keepdim=True).repeat(1, 3, 1, 1)
+    maps = {}
+    for score in ("bce", "mse"):
+        torch.manual_seed(1)
+        model = VaeModel(64, 4, 6, ReconstructionScorer(score, 0.03, 0.0)).eval()
+        with torch.no_grad():
+            logits = model.decoder[:-1](model.encode(image[:, :1])[0])
+            maps[score] = model(image).anomaly_map
+    made, seen = logits.sigmoid().double(), image[:, :1].double()
+    expected = -(seen * made.log() + (1 - seen) * (1 - made).log())
+    torch.testing.assert_close(maps["bce"].double(), expected[:, 0], rtol=1e-4, atol=1e-5)
+    assert not torch.allclose(maps["bce"], maps["mse"])
+    assert torch.isfinite(cross_entropy(torch.zeros(1), torch.tensor([500.0])))
 
 
 def test_gradient_reaches_every_weight() -> None:
