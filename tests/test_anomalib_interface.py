@@ -27,6 +27,7 @@ from anomalib.post_processing import PostProcessor
 from anomalib.pre_processing import PreProcessor
 from anomalib.visualization import ImageVisualizer
 from anomalib.visualization.image.item_visualizer import visualize_image_item
+from jsonargparse import ActionConfigFile, _typehints
 from packaging.requirements import Requirement
 from packaging.version import Version
 from torchvision.transforms.v2 import Identity, Resize
@@ -71,6 +72,19 @@ def test_models_are_looked_up_among_direct_subclasses(monkeypatch: pytest.Monkey
     monkeypatch.setattr(anomalib.models, "Short", dict, raising=False)
     assert anomalib.models.get_model({"class_path": "Short", "init_args": {"found": 1}}) == {"found": 1}, (
         "short class paths of plugins would not be attributes of anomalib.models"
+    )
+
+
+# anomalib_xray.stock_command
+
+
+def test_configurations_are_laid_over_each_other_by_functions_that_can_be_replaced() -> None:
+    assert arguments(ActionConfigFile.apply_config) == ["parser", "cfg", "dest", "value"], (
+        "a file's data would keep settings of the data before them"
+    )
+    discard = _typehints.discard_init_args_on_class_path_change
+    assert arguments(discard) == ["parser_or_action", "prev_val", "value"], (
+        "data of another class would keep settings of the class before it"
     )
 
 

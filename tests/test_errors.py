@@ -31,7 +31,8 @@ def test_the_stock_command_prints_the_sentence(
 ) -> None:
     monkeypatch.setattr(sys, "argv", [program, "train"])
     print_plainly_under_anomalib()
-    raise_into_hook(XrayError("hand.png is empty; give another file."))
+    with pytest.raises(SystemExit, match="2"):
+        raise_into_hook(XrayError("hand.png is empty; give another file."))
     assert capsys.readouterr().err == "error: hand.png is empty; give another file.\n"
     assert shown == []
 
@@ -76,5 +77,6 @@ def test_an_error_that_a_settings_parser_collected_is_printed_too(
     print_plainly_under_anomalib()
     with pytest.raises(ValueError, match="Union") as caught:
         parse([TypeError("Expected None"), XrayError("Choose another size.")])
-    sys.excepthook(caught.type, caught.value, caught.tb)
+    with pytest.raises(SystemExit, match="2"):
+        sys.excepthook(caught.type, caught.value, caught.tb)
     assert capsys.readouterr().err == "error: Choose another size.\n"

@@ -34,23 +34,30 @@ def refusal(message: str, kind: str) -> str:
     return " ".join(message.split()).rstrip(".")
 
 
+def runs_anomalib() -> bool:
+    """Whether the running program is the stock ``anomalib`` command."""
+    return Path(sys.argv[0]).stem == "anomalib"
+
+
 def print_plainly_under_anomalib() -> None:
-    """Lets the stock ``anomalib`` command print an :class:`XrayError` as its sentence, without a traceback.
+    """Lets the stock ``anomalib`` command end at an :class:`XrayError` with its sentence and status 2, no traceback.
 
     anomalib's command has no hook for errors of plugins, so the interpreter's own is used, and only when the running
     program is that command: a library must not change how another program reports its exceptions.
     """
-    if Path(sys.argv[0]).stem != "anomalib" or getattr(sys.excepthook, "prints_xray_errors", False):
+    if not runs_anomalib() or getattr(sys.excepthook, "prints_xray_errors", False):
         return
     previous = sys.excepthook
 
     def excepthook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
         cause = user_error_behind(error, trace)
-        if cause is not None:
-            # A worker process wraps the error in its traceback; the sentence is what follows the error's name.
-            print(f"error: {str(cause).rpartition('XrayError: ')[2].strip()}", file=sys.stderr)
-        else:
+        if cause is None:
             previous(kind, error, trace)
+            return
+        # A worker process wraps the error in its traceback; the sentence is what follows the error's name.
+        print(f"error: {str(cause).rpartition('XrayError: ')[2].strip()}", file=sys.stderr)
+        # The interpreter would end with 1; what a hook raises to end it decides.
+        raise SystemExit(2)
 
     excepthook.prints_xray_errors = True  # type: ignore[attr-defined]  # functions take attributes; mypy does not model it
     sys.excepthook = excepthook

@@ -66,6 +66,13 @@ def test_a_search_that_says_something_else_is_refused(tmp_path: Path, changes: d
         read_search(write(tmp_path, **changes))
 
 
+def test_data_with_a_class_replace_those_before_even_of_the_same_class(tmp_path: Path) -> None:
+    (tmp_path / "own.yaml").write_text("data: {class_path: Hands, init_args: {root: there, split_seed: 7}}")
+    assert read_search(write(tmp_path, base=["model.yaml", "own.yaml", "data.yaml"])).config["data"] == {
+        "class_path": "Hands"
+    }
+
+
 @pytest.mark.parametrize("file", sorted(CONFIGS.glob("*.yaml")), ids=lambda file: file.stem)
 def test_searches_that_ship_can_be_read(file: Path) -> None:
     assert read_search(file).space.ranges

@@ -8,7 +8,7 @@ from anomalib_xray.data.radiographs import Radiographs
 from anomalib_xray.data.rsna_pneumonia import RsnaPneumonia
 from anomalib_xray.data.sizes import SplitSizes
 from anomalib_xray.data.vinbigdata import VinBigData
-from anomalib_xray.errors import print_plainly_under_anomalib
+from anomalib_xray.stock_command import adapt_stock_command
 
 __all__ = [
     "ChestFolder",
@@ -22,4 +22,4 @@ __all__ = [
 ]
 
 # A data module is used with models of others too, so it cannot count on anomalib_xray.models for this.
-print_plainly_under_anomalib()
+adapt_stock_command()

@@ -12,6 +12,7 @@ from anomalib_xray.data.chest import ChestDataModule
 from anomalib_xray.data.sizes import SplitSizes
 from anomalib_xray.errors import XrayError
 from anomalib_xray.io.formats import SUFFIXES
+from anomalib_xray.stock_command import advice_without_data
 
 KERMANY_PATIENT = r"person\d+|(?:NORMAL2-)?IM-\d+"
 """What names a patient in the file names of Kermany et al. 2018."""
@@ -62,7 +63,7 @@ class ChestFolder(ChestDataModule):
         if len(set(labels)) < 2:
             raise XrayError(
                 f"{self.root} needs a sub-folder named normal and others, one a finding, with radiographs;"
-                f" {len(files)} were found. datasets/chest/README.md describes the layout."
+                f" {len(files)} were found; {advice_without_data('chest')}"
             )
         return pd.DataFrame(
             {

@@ -13,6 +13,7 @@ from anomalib_xray.data.mura_layout import body_part_folders, read_index, scan_f
 from anomalib_xray.data.pool import UnlabelledPool
 from anomalib_xray.data.table import samples_table, split_by_recipe
 from anomalib_xray.errors import XrayError
+from anomalib_xray.stock_command import advice_without_data
 
 
 class Mura(RadiographDataModule):
@@ -94,20 +95,12 @@ class Mura(RadiographDataModule):
             XrayError: MURA is missing, or its files contradict each other.
         """
         if not (self.root / "train").is_dir():
-            raise XrayError(self.missing_message())
+            raise XrayError(f"MURA v1.1 is not at {self.root}: {advice_without_data('mura')}")
         samples = split_by_recipe(self._official("train"), self.split_seed)
         if self.test_on == "holdout":
             holdout = self._official("valid").assign(split="test")
             samples = pd.concat([samples[samples["split"] != "test"], holdout], ignore_index=True)
         return samples
-
-    def missing_message(self) -> str:
-        """Says in one sentence how to get MURA, and what to do without it."""
-        return (
-            f"MURA v1.1 is not at {self.root}: ask the Stanford ML Group for it by name on the web page of its MURA"
-            " data set (registration required, it may not be passed on), or run on phantoms instead:"
-            " anomalib train --config configs/cae.yaml --config configs/data/phantom.yaml"
-        )
 
     def mask_path(self, relative: str, label_index: int) -> str:
         """Path of an image's anomaly mask; MURA has none.

@@ -12,6 +12,7 @@ from anomalib_xray.data.pool import UnlabelledPool
 from anomalib_xray.data.table import label_index, samples_table, split_by_recipe
 from anomalib_xray.errors import XrayError
 from anomalib_xray.io.paths import absolute, leads_out
+from anomalib_xray.stock_command import advice_without_data
 
 
 class Radiographs(RadiographDataModule):
@@ -120,8 +121,8 @@ class Radiographs(RadiographDataModule):
     def _read_table(self) -> pd.DataFrame:
         if not self.table.is_file():
             msg = (
-                f"The table {self.table} does not exist: name a CSV file as data.init_args.table;"
-                " benchmarks/hands_example.py writes the one of configs/data/hands_example.yaml."
+                f"The table {self.table} does not exist: name a CSV file as data.init_args.table; for that of"
+                f" configs/data/hands_example.yaml, {advice_without_data('hands_example')}"
             )
             raise XrayError(msg)
         try:

@@ -9,6 +9,7 @@ import pandas as pd
 
 from anomalib_xray.data.chest import ChestDataModule, find_pictures, label_pictures, read_labels
 from anomalib_xray.data.sizes import SplitSizes
+from anomalib_xray.stock_command import advice_without_data
 
 CLASSES = "stage_2_detailed_class_info.csv"
 
@@ -56,7 +57,7 @@ class RsnaPneumonia(ChestDataModule):
         """
         missing = (
             f"The RSNA Pneumonia Detection Challenge is not at {self.root}: it needs {CLASSES} and the pictures in"
-            f" {' or '.join(FOLDERS)}; datasets/rsna_pneumonia/README.md says where to get it."
+            f" {' or '.join(FOLDERS)}; {advice_without_data('rsna_pneumonia')}"
         )
         classes = read_labels(self.root / CLASSES, ["patientId", "class"], missing)
         # An image has a row for each opacity.

@@ -9,6 +9,7 @@ import pandas as pd
 
 from anomalib_xray.data.chest import ChestDataModule, find_pictures, label_pictures, read_labels
 from anomalib_xray.data.sizes import SplitSizes
+from anomalib_xray.stock_command import advice_without_data
 
 FINDINGS = "train.csv"
 
@@ -55,7 +56,7 @@ class VinBigData(ChestDataModule):
         """
         missing = (
             f"The VinBigData challenge is not at {self.root}: it needs {FINDINGS} and the pictures in"
-            f" {' or '.join(FOLDERS)}; datasets/vinbigdata/README.md says where to get it."
+            f" {' or '.join(FOLDERS)}; {advice_without_data('vinbigdata')}"
         )
         findings = read_labels(self.root / FINDINGS, ["image_id", "class_name"], missing)
         abnormal = (findings["class_name"] != NOTHING_FOUND).groupby(findings["image_id"]).any().astype(int)

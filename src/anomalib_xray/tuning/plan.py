@@ -96,12 +96,18 @@ def _configuration(content: Mapping[str, Any], path: Path) -> dict[str, Any]:
     for key, value in changes.items():
         if not isinstance(value, dict):
             raise XrayError(f"{key} in {path} is {value!r}; give settings by name.")
-    config: dict[str, Any] = reduce(merged, [read_yaml(path.parent / str(file)) for file in files], {})
+    config: dict[str, Any] = reduce(_laid_over, [read_yaml(path.parent / str(file)) for file in files], {})
     config = merged(config, changes)
     for key in ("model", "data"):
         if not isinstance(config.get(key), dict) or "class_path" not in config[key]:
             raise XrayError(f"{path} and its base have no {key} with a class_path; name a configuration with one.")
     return config
+
+
+def _laid_over(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """A configuration over another one; data with a class replace those before, as under the stock command."""
+    names_data = isinstance(over.get("data"), dict) and "class_path" in over["data"]
+    return merged({key: value for key, value in under.items() if key != "data" or not names_data}, over)
 
 
 def _pruning(content: Any, where: str) -> Pruning | None:  # noqa: ANN401  # what YAML may hold
