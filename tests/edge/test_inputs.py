@@ -47,7 +47,29 @@ def test_equal_names_of_several_folders_keep_two_overlays(tmp_path: Path) -> Non
 
 def test_equal_stems_keep_two_overlays(tmp_path: Path) -> None:
     files = touch(tmp_path, "1.png", "1.jpg", "1.PNG")
-    assert overlays(files, tmp_path / "out") == ["1_overlay.png", "1-2_overlay.png", "1-3_overlay.png"]
+    assert overlays(files, tmp_path / "out") == ["1_overlay.png", "1.jpg_overlay.png", "1.PNG_overlay.png"]
+
+
+def test_overlays_of_files_named_by_uids_tell_their_files(tmp_path: Path) -> None:
+    files = touch(tmp_path, "1.2.840.5.567", "1.2.840.5.568", "a.IMA", "a.IMG")
+    assert overlays(files, tmp_path / "out") == [
+        "1.2.840.5.567_overlay.png", "1.2.840.5.568_overlay.png", "a.IMA_overlay.png", "a.IMG_overlay.png",
+    ]  # fmt: skip
+
+
+def test_long_names_keep_overlays_of_their_own(tmp_path: Path) -> None:
+    files = touch(tmp_path, "ö" * 125 + "1.png", "ö" * 125 + "2.png")
+    found = find_inputs(files, tmp_path / "out")
+    names = [path.name for image in found for path in (image.overlay, image.picture("explained"))]
+    assert len(set(names)) == 4
+    assert max(len(name.encode()) for name in names) <= 255
+
+
+def test_a_list_of_files_with_links_and_other_files_is_searched_as_prepare_does(tmp_path: Path) -> None:
+    touch(tmp_path, "nas/XR_HAND/1.png", "in/notes.txt", "in/ground_truth/1.png")
+    (tmp_path / "in/train").symlink_to("../nas/XR_HAND")
+    (tmp_path / "in/loop").symlink_to(".")
+    assert overlays([tmp_path / "in"], tmp_path / "out") == ["train/1_overlay.png"]
 
 
 def test_an_image_given_twice_is_predicted_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

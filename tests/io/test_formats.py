@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from anomalib_xray.errors import XrayError
-from anomalib_xray.io.formats import check_size, is_dicom, is_radiograph_file
+from anomalib_xray.io.formats import check_size, is_dicom, is_radiograph_file, sniff, stem_of
 
 DICOM = b"\0" * 128 + b"DICM"
 
@@ -24,7 +24,8 @@ def test_dicom_is_known_by_its_prefix() -> None:
         ("a.png", b"", True),
         ("a.JPG", b"", True),
         ("a.dcm", b"", True),
-        ("a.txt", DICOM, False),
+        ("a.txt", DICOM, True),
+        ("a.txt", b"text", False),
         ("._a.png", b"", False),
         ("IM000001", DICOM, True),
         ("IM000001", b"", False),
@@ -38,6 +39,17 @@ def test_a_name_decides_and_where_it_says_nothing_the_content(
 ) -> None:
     (tmp_path / name).write_bytes(content)
     assert is_radiograph_file(tmp_path / name) is expected
+
+
+def test_a_format_is_told_by_its_first_bytes() -> None:
+    assert [sniff(head) for head in (DICOM, b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff\xdb", b"GIF89a", b"")] == [
+        "dicom", "png", "jpeg", "", "",
+    ]  # fmt: skip
+
+
+def test_the_last_number_of_a_uid_is_no_ending() -> None:
+    names = ("a.PNG", "a.b.dcm", "1.2.840.5", "a.IMA", ".png", "a", "1.2.840.5.dcm")
+    assert [stem_of(name) for name in names] == ["a", "a.b", "1.2.840.5", "a.IMA", ".png", "a", "1.2.840.5"]
 
 
 def test_what_is_no_file_is_no_radiograph(tmp_path: Path) -> None:

@@ -1,5 +1,10 @@
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +12,7 @@ import pytest
 
 from anomalib_xray.errors import XrayError
 from anomalib_xray.io.read import read_radiograph
-from anomalib_xray.io.write import write_atomically, write_png
+from anomalib_xray.io.write import TEMPORARY, temporary_of, write_atomically, write_png
 
 
 @pytest.mark.parametrize("depth", [np.uint8, np.uint16])
@@ -53,3 +58,60 @@ def test_a_folder_in_the_way_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(XrayError, match="cannot be written"):
         write_atomically(tmp_path / "file" / "a.txt", "")
+
+
+def test_a_name_of_255_bytes_is_written(tmp_path: Path) -> None:
+    file = tmp_path / ("ö" * 125 + "x.png")
+    assert len(file.name.encode()) == 255
+    write_atomically(file, "content")
+    assert file.read_text() == "content"
+    assert list(tmp_path.iterdir()) == [file]
+
+
+def test_text_with_names_that_are_not_utf8_is_written(tmp_path: Path) -> None:
+    write_atomically(tmp_path / "a", f"{os.fsdecode(b'R' + bytes([0xF6]) + b'ntgen.png')}\n")
+    assert (tmp_path / "a").read_text(encoding="utf-8") == "R\\udcf6ntgen.png\n"
+
+
+KILLED_WHILE_WRITING = """
+import os, pathlib, signal, sys
+from anomalib_xray.io.write import write_atomically
+pathlib.Path.replace = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+write_atomically(sys.argv[1], "half of it, and longer than what comes after")
+"""
+
+
+def test_what_a_killed_process_left_is_used_again(tmp_path: Path) -> None:
+    file = tmp_path / "a.txt"
+    killed = subprocess.run([sys.executable, "-c", KILLED_WHILE_WRITING, str(file)], check=False)
+    assert killed.returncode == -signal.SIGKILL
+    (left,) = tmp_path.iterdir()
+    assert TEMPORARY.fullmatch(left.name)
+    write_atomically(file, "whole")
+    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("a.txt", "whole")]
+
+
+def test_many_who_write_one_file_write_one_after_the_other(tmp_path: Path) -> None:
+    contents = [str(number) * 200_000 for number in range(8)]
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda content: write_atomically(tmp_path / "a", content), contents * 3))
+    assert (tmp_path / "a").read_text() in contents
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
+
+
+def test_a_link_in_the_place_of_the_unfinished_file_leads_nothing_elsewhere(tmp_path: Path) -> None:
+    (tmp_path / "precious").write_text("old")
+    temporary_of(tmp_path / "a").symlink_to(tmp_path / "precious")
+    with pytest.raises(XrayError, match="cannot be written"):
+        write_atomically(tmp_path / "a", "new")
+    assert (tmp_path / "precious").read_text() == "old"
+
+
+def test_an_interruption_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Path, "replace", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        write_atomically(tmp_path / "a", "new")
+    assert not any(tmp_path.iterdir())

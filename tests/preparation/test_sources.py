@@ -74,21 +74,69 @@ def test_a_table_lists_what_to_prepare(tmp_path: Path) -> None:
     ]
 
 
-@pytest.mark.parametrize("path", ["../a.png", "/etc/hosts", "x/../../a.png", "link/a.png"])
+@pytest.mark.parametrize("path", ["../a.png", "/etc/hosts", "x/../../a.png", "..\\a.png"])
 def test_a_table_does_not_lead_out_of_the_root(tmp_path: Path, path: str) -> None:
     root = tmp_path / "raw"
     touch(root, "a.png")
-    touch(tmp_path, "a.png", "elsewhere/a.png")
-    (root / "link").symlink_to(tmp_path / "elsewhere")
+    touch(tmp_path, "a.png")
     table = tmp_path / "t.csv"
-    table.write_text(f"image_path\n{path}\n")
-    with pytest.raises(XrayError, match="does not lie below"):
-        find_sources(root, tmp_path / "out", table=table)
+    table.write_text(f"image_path\na.png\n{path}\n")
+    found = find_sources(root, tmp_path / "out", table=table)
+    assert [(source.name, source.problem[: source.problem.find(" does")]) for source in found] == [
+        ("a.png", ""),
+        ("line 3 of t.csv", path),
+    ]
+
+
+def test_links_below_the_root_are_followed_in_tables_and_folders(tmp_path: Path) -> None:
+    root = tmp_path / "raw"
+    touch(root, "b.png")
+    touch(tmp_path, "elsewhere/a.png", "cache/abc")
+    (root / "link").symlink_to(tmp_path / "elsewhere")
+    (root / "a.png").symlink_to(tmp_path / "cache/abc")
+    table = tmp_path / "t.csv"
+    table.write_text("image_path\na.png\nlink/a.png\n")
+    assert [(source.name, source.problem) for source in find_sources(root, tmp_path / "out", table=table)] == [
+        ("a.png", ""),
+        ("link/a.png", ""),
+    ]
+    assert [source.name for source in find_sources(root, tmp_path / "out")] == ["a.png", "b.png", "link/a.png"]
+
+
+def test_rows_that_are_blank_or_repeated_or_empty_end_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    root = tmp_path / "raw"
+    touch(root, "a.png", "b.png")
+    table = tmp_path / "t.csv"
+    table.write_text("image_path,patient\na.png,p1\n,\n,p2\na.png,p1 \nb.png,p3\nb.png,p4\n,\n,\n")
+    found = find_sources(root, tmp_path / "out", table=table)
+    assert [(source.name, source.patient, source.problem) for source in found] == [
+        ("a.png", "p1", ""),
+        ("b.png", "p3", f"lines 6 and 7 of {table} contradict each other about it; remove one of them"),
+        ("line 4 of t.csv", "", "its image_path is empty; fill it in"),
+    ]
+    assert "line 5 of" in caplog.text
+    assert "blank rows: 3 (first line 3)" in caplog.text
+
+
+def test_names_and_ids_of_tables_are_found_in_any_form(tmp_path: Path) -> None:
+    root = tmp_path / "raw"
+    touch(root, "Gro\u0308\u00dfe.png", "sub/a.png")
+    table = tmp_path / "t.csv"
+    rows = "Gr\u00f6\u00dfe.png ; Mu\u0308ller \r\nsub\\a.png;M\u00fcller\r\n"
+    table.write_text(f" image_path ; patient \r\n{rows}", encoding="utf-16", newline="")
+    assert [(source.name, source.patient) for source in find_sources(root, tmp_path / "out", table=table)] == [
+        ("Gro\u0308\u00dfe.png", "M\u00fcller"),
+        ("sub/a.png", "M\u00fcller"),
+    ]
 
 
 @pytest.mark.parametrize(
     ("text", "says"),
-    [("", "no column image_path"), ("path\na.png\n", "no column image_path"), ("image_path\na.png\na.png\n", "twice")],
+    [
+        ("", "no row"),
+        ("path\na.png\n", "no column image_path, only path"),
+        ("image_path\na.png,p1\n", "line 2 of .* has 2 cells"),
+    ],
 )
 def test_a_wrong_table_is_one_sentence(tmp_path: Path, text: str, says: str) -> None:
     touch(tmp_path, "raw/a.png")
@@ -128,6 +176,10 @@ def test_prepared_names() -> None:
     assert prepared_name("a/b.jpeg", 1, 1) == "a/b.png"
     assert prepared_name("a/b.dcm", 2, 2) == "a/b_part2.png"
     assert prepared_name("a/1.2.840.17", 1, 1) == "a/1.2.840.17.png"
+    assert prepared_name("a/b.IMA", 1, 1) == "a/b.IMA.png"
+    long = prepared_name("a/" + "ö" * 125 + ".dcm", 2, 2)
+    assert long.endswith("_part2.png")
+    assert len(long.removeprefix("a/").encode()) <= 255
 
 
 def test_dicom_files_are_found_by_content_where_the_name_says_nothing(tmp_path: Path) -> None:

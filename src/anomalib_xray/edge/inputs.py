@@ -6,13 +6,15 @@ import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import count
+from itertools import chain, count
 from pathlib import Path
-from typing import NoReturn
 
 from anomalib_xray.errors import XrayError
-from anomalib_xray.io.formats import is_radiograph_file
-from anomalib_xray.io.paths import absolute
+from anomalib_xray.io.formats import stem_of
+from anomalib_xray.io.listing import list_radiographs
+from anomalib_xray.io.paths import absolute, fitted
+
+_OVERLAY = "_overlay.png"
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,10 @@ class Input:
     path: Path
     name: Path
     overlay: Path
+
+    def picture(self, kind: str) -> Path:
+        """File for a picture of another kind beside the overlay, for example ``explained``."""
+        return self.overlay.with_name(fitted(self.overlay.name.removesuffix(_OVERLAY), f"_{kind}.png"))
 
 
 def find_inputs(given: Sequence[Path], out: Path) -> list[Input]:
@@ -97,17 +103,10 @@ def images_of(argument: Path, out: Path | None = None) -> Iterator[Path]:
         return
     if out is not None and absolute(argument) == absolute(out):
         raise XrayError(f"The overlays would lie among the images in {argument}: choose another folder than {out}.")
-    empty = True
-    for folder, subfolders, files in os.walk(argument, onerror=_refuse):
-        subfolders[:] = sorted(
-            name for name in subfolders if out is None or absolute(Path(folder, name)) != absolute(out)
-        )
-        for name in sorted(files):
-            if is_radiograph_file(Path(folder, name)):
-                empty = False
-                yield Path(folder, name)
-    if empty:
+    files = list_radiographs(argument, leave_out=[] if out is None else [out])
+    if not files:
         raise XrayError(f"{argument} holds no PNG, JPEG or DICOM file: give a folder of radiographs.")
+    yield from files
 
 
 def _shared_folder(given: Sequence[Path]) -> Path:
@@ -119,14 +118,11 @@ def _shared_folder(given: Sequence[Path]) -> Path:
 
 
 def _free(image: Path, taken: set[str]) -> Path:
-    """A name for an image's overlay that no other one has, also where upper and lower case are the same."""
-    for number in count(1):
-        overlay = image.with_name(f"{image.stem}{f'-{number}' if number > 1 else ''}_overlay.png")
+    """A name for an image's overlay that tells its file, and that no other one has, upper and lower case the same."""
+    further = (f"{image.name}-{number}" for number in count(2))
+    for stem in chain((stem_of(image.name), image.name), further):
+        overlay = image.with_name(fitted(stem, _OVERLAY))
         if str(overlay).casefold() not in taken:
             break
     taken.add(str(overlay).casefold())
     return overlay
-
-
-def _refuse(error: OSError) -> NoReturn:
-    raise XrayError(f"{error.filename} cannot be listed: {error.strerror}.") from error

@@ -72,12 +72,11 @@ def _draw_one(model: AnomalibModule, image: Input, query: Query) -> list[str]:
         prepared = model.pre_processor(batch) if model.pre_processor else batch
     maps = attention_maps(model.model, prepared, query)
     position = _on_radiograph(maps.position[0].tolist(), prepared.shape[-1], radiograph.shape)
-    stem = image.overlay.name.removesuffix("_overlay.png")
     for name, layer in maps.layers.items():
         strength = float(model.model.get_parameter(f"{name}.gamma"))
         title = f"{printable(image.name)}, {name}, strength {strength:.2g}"
         picture = draw_attention(radiograph, layer, position, title)
-        write_atomically(image.overlay.with_name(f"{stem}_{name}.png"), cv2.imencode(".png", picture)[1].tobytes())
+        write_atomically(image.picture(name), cv2.imencode(".png", picture)[1].tobytes())
     return list(maps.layers)
 
 

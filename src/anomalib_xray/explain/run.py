@@ -217,7 +217,7 @@ def _draw(
 
 def picture_path(image: Input) -> Path:
     """File of an image's picture."""
-    return image.overlay.with_name(image.overlay.name.removesuffix("_overlay.png") + "_explained.png")
+    return image.picture("explained")
 
 
 def _cells(figures: Mapping[str, Tensor | float]) -> Row:

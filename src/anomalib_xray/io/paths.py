@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+import unicodedata
 from pathlib import Path
+
+NAME_BYTES = 255
+"""The longest name of a file that common file systems take."""
 
 
 def absolute(path: str | Path) -> Path:
@@ -14,3 +19,90 @@ def absolute(path: str | Path) -> Path:
 def leads_out(path: Path, folder: Path) -> bool:
     """Whether a path leads out of a folder, be it over a symbolic link."""
     return not path.resolve().is_relative_to(folder.resolve())
+
+
+def is_below(path: Path, folder: Path) -> bool:
+    """Whether a path leads to something in a folder as it is written, that is unless ``..`` or a root leads it out.
+
+    Links that somebody placed in the folder are followed, so that data sets made of links can be listed.
+    """
+    return absolute(path).is_relative_to(absolute(folder))
+
+
+def fitted(stem: str, ending: str) -> str:
+    """A file's name that file systems take.
+
+    Args:
+        stem: What the name begins with.
+        ending: What it ends in.
+
+    Returns:
+        Both together; where they have more than :data:`NAME_BYTES` bytes, the stem is shortened and a digest tells it
+        from others.
+    """
+    room = NAME_BYTES - len(os.fsencode(ending))
+    if len(os.fsencode(stem)) <= room:
+        return f"{stem}{ending}"
+    digest = f"~{hashlib.sha256(os.fsencode(stem)).hexdigest()[:8]}"
+    # Half of a letter at the cut would make the name one that is not UTF-8.
+    kept = stem
+    while len(os.fsencode(kept)) > room - len(digest):
+        kept = kept[:-1]
+    return f"{kept}{digest}{ending}"
+
+
+class Finder:
+    """Finds the files that a table lists, also where it writes their names in another way than the disk.
+
+    Args:
+        root: Folder that relative paths start from.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self._names: dict[Path, dict[str, str]] = {}
+
+    def find(self, cell: str) -> Path:
+        """The file that a cell of a table names.
+
+        Args:
+            cell: A path, as the table has it.
+
+        Returns:
+            Its absolute path, without ``..``. Where there is no such file, one whose name differs only in the Unicode
+            form of its letters, in blanks around it, in the separator of folders or in its encoding; or else the path
+            as it was given.
+        """
+        given = absolute(self.root / cell)
+        if os.path.lexists(given):
+            return given
+        # A backslash is a letter of names here, but tables from Windows mean a folder.
+        found = absolute(self.root / cell.replace("\\", "/"))
+        missing = []
+        while not os.path.lexists(found) and found != found.parent:
+            missing.append(found.name)
+            found = found.parent
+        for name in reversed(missing):
+            alike = name if os.path.lexists(found / name) else self._names_in(found).get(_plain(name))
+            if alike is None:
+                return given
+            found /= alike
+        return found
+
+    def _names_in(self, folder: Path) -> dict[str, str]:
+        """Names in a folder by what they have in common with other ways to write them."""
+        if folder not in self._names:
+            try:
+                self._names[folder] = {_plain(name): name for name in sorted(os.listdir(folder))}  # noqa: PTH208
+            except OSError:
+                self._names[folder] = {}
+        return self._names[folder]
+
+
+def _plain(name: str) -> str:
+    """A name in one Unicode form, without blanks around it; bytes that are no UTF-8 are taken for Windows-1252."""
+    try:
+        os.fsencode(name).decode()
+    except UnicodeDecodeError:
+        name = os.fsencode(name).decode("cp1252", errors="replace")
+    return unicodedata.normalize("NFC", name).strip()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import stat
 from pathlib import Path
 from typing import cast
 
@@ -57,15 +59,21 @@ def read_bytes(path: str | Path, *, max_bytes: int = MAX_BYTES) -> bytes:
         Its content.
 
     Raises:
-        XrayError: The file is missing, too large, or cannot be read.
+        XrayError: The file is missing, too large, a pipe or a device, or cannot be read.
     """
     path = Path(path)
     try:
-        size = path.stat().st_size
-        if size > max_bytes:
-            raise XrayError(f"{path} has {size} bytes; at most {max_bytes} are read.")
+        about = path.stat()
+        if not stat.S_ISREG(about.st_mode) and not stat.S_ISDIR(about.st_mode):  # may send nothing, or without end
+            raise XrayError(f"{path} is a pipe or a device and is not read; give a file.")
+        if about.st_size > max_bytes:
+            raise XrayError(f"{path} has {about.st_size} bytes; at most {max_bytes} are read.")
         return path.read_bytes()
     except OSError as error:
+        if path.is_symlink() and not os.path.exists(path):  # noqa: PTH110  # Path.exists() raises on a link to itself
+            raise XrayError(
+                f"{path} is a link to {path.readlink()}, which is not there: fetch that file or repair the link."
+            ) from error
         raise XrayError(f"{path} cannot be read: {error.strerror}.") from error
 
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 import re
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from uuid import uuid4
+from typing import BinaryIO
 
 import cv2
 import numpy as np
@@ -13,8 +16,10 @@ import numpy as np
 from anomalib_xray.errors import XrayError
 from anomalib_xray.io.read import Radiograph
 
-TEMPORARY = re.compile(r"\..+\.[0-9a-f]{32}\.tmp")
+TEMPORARY = re.compile(r"\.(.+\.)?[0-9a-f]{32}\.tmp")
 """Names of files that are being written; where nothing is, they are halves that a killed process left."""
+
+_READABLE = 0o666  # less the process's mask, as for any new file
 
 
 def write_png(path: str | Path, image: Radiograph) -> None:
@@ -46,13 +51,65 @@ def write_atomically(path: str | Path, content: str | bytes) -> None:
         XrayError: The file cannot be written; an existing one is then unchanged.
     """
     path = Path(path)
-    temporary = path.with_name(f".{path.name}.{uuid4().hex}.tmp")
+    # Bytes of file names that are no UTF-8 become escapes such as \udcf6, which anomalib_xray.io.tables reads back.
+    data = content.encode(errors="backslashreplace") if isinstance(content, str) else content
+    temporary = temporary_of(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_bytes(content.encode() if isinstance(content, str) else content)
-        temporary.replace(path)
+        with _alone(temporary) as file:
+            try:
+                file.truncate()
+                file.write(data)
+                file.flush()
+                if os.name == "nt":  # where an open file cannot be renamed
+                    file.close()
+                temporary.replace(path)
+            except BaseException:
+                with suppress(OSError):
+                    temporary.unlink()
+                raise
     except OSError as error:
         raise XrayError(f"{path} cannot be written: {error.strerror}.") from error
-    finally:
-        with suppress(OSError):  # gone after success, or never made
-            temporary.unlink()
+
+
+def temporary_of(path: Path) -> Path:
+    """The name under which a file is written: always the same, so that what a killed process left is used again.
+
+    It is short, however long the file's own name is.
+    """
+    return path.with_name(f".{hashlib.sha256(os.fsencode(path.name)).hexdigest()[:32]}.tmp")
+
+
+@contextmanager
+def _alone(path: Path) -> Iterator[BinaryIO]:
+    """Opens a file that no other process or thread writes meanwhile; they wait, and a killed one holds nothing."""
+    # Whoever may write to the folder could have put a link here, which must not lead the content elsewhere.
+    flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
+    while True:
+        try:
+            descriptor = os.open(path, flags, _READABLE)
+        except PermissionError:
+            path.unlink(missing_ok=True)  # what a killed process of another user left
+            descriptor = os.open(path, flags, _READABLE)
+        with os.fdopen(descriptor, "r+b") as file:
+            _lock(file)
+            # The one who had the lock has renamed the file: what is open here is the finished one.
+            if _is_still(path, file):
+                yield file
+                return
+
+
+def _lock(file: BinaryIO) -> None:
+    try:
+        import fcntl
+    except ImportError:  # on Windows a file that is open cannot be replaced by another process
+        return
+    with suppress(OSError):  # some network file systems have no locks
+        fcntl.flock(file, fcntl.LOCK_EX)
+
+
+def _is_still(path: Path, file: BinaryIO) -> bool:
+    try:
+        return os.path.samestat(path.stat(), os.fstat(file.fileno()))
+    except FileNotFoundError:
+        return False

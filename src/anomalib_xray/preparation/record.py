@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from anomalib_xray.errors import XrayError
+from anomalib_xray.io.paths import fitted
 from anomalib_xray.io.write import write_atomically
 from anomalib_xray.preparation.history import History, decode_history, encode_history
 from anomalib_xray.preparation.step import Matrix
@@ -67,7 +68,8 @@ class Record:
 
 def record_path(out: Path, source: str) -> Path:
     """Where the record of an original is kept."""
-    return out / HOUSEKEEPING / "records" / f"{source}.json"
+    path = out / HOUSEKEEPING / "records" / source
+    return path.with_name(fitted(path.name, ".json"))
 
 
 def write_record(out: Path, record: Record) -> None:

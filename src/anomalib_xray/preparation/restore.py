@@ -16,6 +16,7 @@ from anomalib_xray.io.write import write_png
 from anomalib_xray.preparation.manifest import read_manifest
 from anomalib_xray.preparation.mapping import merged
 from anomalib_xray.preparation.record import Record, read_record
+from anomalib_xray.preparation.sources import prepared_name
 from anomalib_xray.preparation.step import Matrix
 
 
@@ -48,7 +49,7 @@ def restore(heat_maps: Path, out: Path, prepared: Path) -> int:
     failed = 0
     for record in track(records, "Moving back", transient=True, disable=not sys.stdout.isatty()):
         try:
-            write_png((out / record.source).with_suffix(".png"), _restored(heat_maps, record))
+            write_png(out / prepared_name(record.source, 1, 1), _restored(heat_maps, record))
         except XrayError as error:
             failed += 1
             print(f"error: {error}", file=sys.stderr)

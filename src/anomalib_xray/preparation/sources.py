@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-import csv
+import logging
 import os
 import re
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
-from typing import NoReturn
 
 from anomalib_xray.errors import XrayError
-from anomalib_xray.io.formats import SUFFIXES, is_radiograph_file
+from anomalib_xray.io.formats import SUFFIXES, stem_of
+from anomalib_xray.io.listing import list_radiographs
+from anomalib_xray.io.paths import Finder, absolute, fitted, is_below
+from anomalib_xray.io.tables import Row, check_columns, identity, read_table
+
+logger = logging.getLogger(__name__)
 
 _PATIENT_AND_STUDY = re.compile(r"(?:^|/)(?P<patient>patient\d+)/(?P<study>study\d+[^/]*)/[^/]+$")  # MURA's layout
-_TRUTH = "ground_truth"  # what MVTec AD, anomalib and the phantoms call the folder of masks, which are no radiographs
 
 
 @dataclass(frozen=True)
@@ -44,16 +47,17 @@ def find_sources(
     """Lists the radiographs to prepare.
 
     Args:
-        root: Folder of the raw radiographs, which is searched with all folders below it but those named
-            ``ground_truth``.
+        root: Folder of the raw radiographs, searched as :func:`anomalib_xray.io.listing.list_radiographs` says.
         out: Folder of the prepared ones; what lies in it is no source.
         table: CSV file with a header that lists the radiographs instead: the column ``image_path`` below ``root``, and
-            ``patient``, ``study`` and ``mask_path`` where it has them.
+            ``patient``, ``study`` and ``mask_path`` where it has them. Links below ``root`` are followed, but no path
+            leads out by ``..``.
         masks: Folder below ``root`` that holds anomaly masks under the relative paths of their radiographs.
         only: Pattern of the paths below ``root`` to prepare, such as ``train/XR_HAND/*``; ``*`` stands for slashes too.
 
     Returns:
-        The sources, sorted by name. Patient and study come from the table or from MURA's folder names.
+        The sources, sorted by name. Patient and study come from the table or from MURA's folder names. A row that
+        lists no radiograph, or contradicts another, is a source with a problem.
 
     Raises:
         XrayError: A folder or the table is missing or unusable, or no radiograph is found.
@@ -84,12 +88,11 @@ def prepared_name(name: str, part: int, parts: int) -> str:
         parts: How many parts the original has.
 
     Returns:
-        The original's path with the ending ``.png``, and ``_part1`` and so on before it where there are several.
+        The original's path with the ending ``.png``, and ``_part1`` and so on before it where there are several. A name
+        that would be too long is shortened.
     """
     path = PurePosixPath(name)
-    # The last number of a DICOM file that is named by its UID is no ending.
-    stem = path.stem if path.suffix.lower() in SUFFIXES else path.name
-    return str(path.with_name(f"{stem}{f'_part{part}' if parts > 1 else ''}.png"))
+    return str(path.with_name(fitted(stem_of(path.name), f"{f'_part{part}' if parts > 1 else ''}.png")))
 
 
 def _check_apart(root: Path, out: Path) -> None:
@@ -99,13 +102,10 @@ def _check_apart(root: Path, out: Path) -> None:
 
 
 def _scanned(root: Path, out: Path, mask_folder: Path | None) -> Iterator[Source]:
-    left_out = {path.resolve() for path in (out, mask_folder) if path is not None}
-    for folder, subfolders, files in os.walk(root, onerror=_refuse):
-        subfolders[:] = [name for name in subfolders if name != _TRUTH and Path(folder, name).resolve() not in left_out]
-        for file in files:
-            if is_radiograph_file(Path(folder, file)):
-                name = Path(folder, file).relative_to(root).as_posix()
-                yield Source(name, *_patient_and_study(name), _mask_of(name, root, mask_folder))
+    left_out = [path for path in (out, mask_folder) if path is not None]
+    for path in list_radiographs(root, leave_out=left_out):
+        name = path.relative_to(root).as_posix()
+        yield Source(name, *_patient_and_study(name), _mask_of(name, root, mask_folder))
 
 
 def _mask_of(name: str, root: Path, mask_folder: Path | None) -> str:
@@ -114,34 +114,51 @@ def _mask_of(name: str, root: Path, mask_folder: Path | None) -> str:
     return (mask_folder / name).relative_to(root).as_posix()
 
 
-def _listed(root: Path, table: Path) -> Iterator[Source]:
-    try:
-        with table.open(encoding="utf-8-sig", newline="") as file:
-            rows = list(csv.DictReader(file))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise XrayError(f"The table {table} cannot be read: {error}; give a CSV file as --table.") from error
-    if not rows or "image_path" not in rows[0]:
-        raise XrayError(f"The table {table} has no column image_path or no row; give a CSV file with a header.")
-    twice = [path for path, count in Counter(row["image_path"] for row in rows).items() if count > 1]
-    if twice:
-        raise XrayError(f"The table {table} lists {twice[0]} twice; remove one of the rows.")
+def _listed(root: Path, table: Path) -> list[Source]:
+    rows = read_table(table)
+    check_columns(rows, table, ["image_path"], "give a CSV file with such a column as --table")
+    finder = Finder(absolute(root))
+    sources: dict[str, Source] = {}
+    lines: dict[str, int] = {}
     for row in rows:
-        name = _below(root, Path(row["image_path"])).relative_to(root).as_posix()
-        mask = (row.get("mask_path") or "").strip()
-        patient, study = _patient_and_study(name)
-        yield Source(
-            name,
-            row.get("patient") or patient,
-            row.get("study") or study,
-            _below(root, Path(mask)).relative_to(root).as_posix() if mask else "",
-        )
+        source = _source_of(row, finder, table)
+        earlier = sources.setdefault(source.name, source)
+        first = lines.setdefault(source.name, row.line)
+        if earlier is source:
+            continue
+        if replace(earlier, problem="") == source:
+            logger.warning("line %d of %s repeats line %d and is passed over.", row.line, table, first)
+        else:
+            problem = f"lines {first} and {row.line} of {table} contradict each other about it; remove one of them"
+            sources[source.name] = replace(earlier, problem=problem)
+    return list(sources.values())
+
+
+def _source_of(row: Row, finder: Finder, table: Path) -> Source:
+    """The radiograph that a row lists, or what stands for a row that lists none."""
+    paths = [row.cells["image_path"], row.cells.get("mask_path", "")]
+    if not paths[0]:
+        return Source(f"line {row.line} of {table.name}", problem="its image_path is empty; fill it in")
+    found = [finder.find(path) if path else None for path in paths]
+    for path, file in zip(paths, found, strict=True):
+        if file is not None and not is_below(file, finder.root):
+            problem = f"{path} does not lie below {finder.root}; move the file, or give another --root"
+            return Source(f"line {row.line} of {table.name}", problem=problem)
+    name, mask = (file.relative_to(finder.root).as_posix() if file is not None else "" for file in found)
+    patient, study = _patient_and_study(name)
+    return Source(
+        name,
+        identity(row.cells.get("patient", "")) or patient,
+        identity(row.cells.get("study", "")) or study,
+        mask,
+    )
 
 
 def _below(root: Path, path: Path) -> Path:
-    """A listed path, which must not lead out of the root, not over a link either."""
+    """A path below the root, which must not lead out of it."""
     found = Path(os.path.normpath(root / path))
-    if not found.is_relative_to(Path(os.path.normpath(root))) or not found.resolve().is_relative_to(root.resolve()):
-        raise XrayError(f"{path} does not lie below {root}; move the file, or give another --root.")
+    if not is_below(found, root):
+        raise XrayError(f"{path} does not lie below {root}; move the folder, or give another --root.")
     return found
 
 
@@ -153,19 +170,10 @@ def _patient_and_study(name: str) -> tuple[str, str]:
 def _without_shared_outputs(sources: list[Source]) -> list[Source]:
     """Marks sources whose prepared pictures would overwrite each other, such as ``a.png`` and ``a.jpg``."""
     shared = Counter(prepared_name(source.name, 1, 1).casefold() for source in sources)
+    problem = "its prepared picture would have the same name as that of another file in its folder; rename one of them"
     return [
-        Source(
-            source.name,
-            source.patient,
-            source.study,
-            source.mask,
-            "its prepared picture would have the same name as that of another file in its folder; rename one of them",
-        )
-        if shared[prepared_name(source.name, 1, 1).casefold()] > 1
+        replace(source, problem=problem)
+        if shared[prepared_name(source.name, 1, 1).casefold()] > 1 and not source.problem
         else source
         for source in sources
     ]
-
-
-def _refuse(error: OSError) -> NoReturn:
-    raise XrayError(f"{error.filename} cannot be listed: {error.strerror}.") from error

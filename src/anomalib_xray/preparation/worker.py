@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -85,10 +86,10 @@ def prepare_source(job: Job, source: Source) -> Outcome:
         content = read_bytes(job.root / source.name)
         sha256 = hashlib.sha256(content).hexdigest()
     except XrayError as error:
-        return _fail(job, source, "", error, earlier)
+        return _fail(job, source, "", _problem(source) or error, earlier)
     try:
-        if source.problem:
-            raise XrayError(f"{source.name}: {source.problem}.")
+        if problem := _problem(source):
+            raise problem
         pipeline = job.pipeline()
         recorded = _recorded(job, source)
         key = _key(job, source, sha256, pipeline.fingerprints(source.name), recorded)
@@ -137,6 +138,10 @@ def _pipeline(settings: str, folder: Path) -> Pipeline:
     return Pipeline(json.loads(settings), folder)
 
 
+def _problem(source: Source) -> XrayError | None:
+    return XrayError(f"{source.name}: {source.problem}.") if source.problem else None
+
+
 def _recorded(job: Job, source: Source) -> _Recorded | None:
     if job.replay is None:
         return None
@@ -175,7 +180,8 @@ def _output_names(root: Path, source: Source, parts: int) -> list[str]:
     names = [prepared_name(source.name, part, parts) for part in range(1, parts + 1)]
     for name in names if parts > 1 else ():
         for suffix in SUFFIXES:
-            if (root / name).with_suffix(suffix).exists():
+            # Path.exists() raises where the name is too long.
+            if os.path.exists((root / name).with_suffix(suffix)):  # noqa: PTH110
                 raise XrayError(f"its part {name} would have the name of another original; rename one of them")
     return names
 

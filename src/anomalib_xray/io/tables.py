@@ -1,0 +1,167 @@
+"""Tables that users give, whichever program wrote them: the one CSV reader."""
+
+from __future__ import annotations
+
+import csv
+import io
+import logging
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from anomalib_xray.errors import XrayError
+from anomalib_xray.io.read import read_bytes
+
+logger = logging.getLogger(__name__)
+
+MAX_TABLE_BYTES = 400_000_000
+"""Two million rows with long paths."""
+
+_SEPARATORS = ",;\t|"
+_EXCELS_OWN = re.compile(r"\ufeff?sep=(.)\r?\n?", re.IGNORECASE)  # a first line that tells Excel the separator
+_ESCAPED = re.compile(r"\\u(dc[89a-f][0-9a-f])")
+_END = "\0"
+_MARKS = ((b"\xef\xbb\xbf", "utf-8-sig"), (b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"))
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row of a table.
+
+    Attributes:
+        line: Where it begins in the file, as an editor numbers lines.
+        cells: Its cells by column, without blanks around them; empty where the row is too short.
+    """
+
+    line: int
+    cells: dict[str, str]
+
+
+def identity(value: str) -> str:
+    """An id in the form in which ids are compared: without blanks around it, and in one Unicode form (NFC)."""
+    return unicodedata.normalize("NFC", value).strip().strip("\ufeff").strip()
+
+
+def read_table(path: Path, columns: Sequence[str] | None = None, *, max_bytes: int = MAX_TABLE_BYTES) -> list[Row]:
+    r"""Reads a table of comma- or otherwise separated values.
+
+    The separator (comma, semicolon, tab or ``|``) is the one that the first line has most of. The encoding is UTF-8 or
+    UTF-16, or else Windows-1252, which a warning says. Names of columns have one Unicode form. Bytes of file names that
+    are no UTF-8 are read back from the escapes that this package writes (``\udcf6``). Blank rows are passed over,
+    which a warning counts.
+
+    Args:
+        path: The file.
+        columns: Names of its columns where it has no header.
+        max_bytes: Larger files are refused.
+
+    Returns:
+        The rows. Each has all columns.
+
+    Raises:
+        XrayError: The file cannot be read, is no such table, has two columns of one name, or has a row with more cells
+            than columns; the message names the line.
+    """
+    text = _text(path, read_bytes(path, max_bytes=max_bytes))
+    lines = list(_lines(path, text))
+    while lines and not any(lines[0][1]):
+        lines.pop(0)
+    header = list(columns or ())
+    if columns is None and lines:
+        header = [identity(name) for name in lines.pop(0)[1]]
+    twice = [name for name, count in Counter(header).items() if name and count > 1]
+    if twice:
+        raise XrayError(f"{path} has two columns {twice[0]!r}; rename or remove one.")
+    rows, blank = [], []
+    for line, cells in lines:
+        if not any(cells):
+            blank.append(line)
+            continue
+        if any(cells[len(header) :]):
+            raise XrayError(
+                f"line {line} of {path} has {len(cells)} cells, but there are {len(header)} columns; put text that"
+                " holds the separator into quotes."
+            )
+        rows.append(Row(line, dict(zip(header, cells + [""] * (len(header) - len(cells)), strict=False))))
+    if blank:
+        logger.warning("%s: passed over blank rows: %d (first line %d).", path, len(blank), blank[0])
+    return rows
+
+
+def check_columns(rows: Sequence[Row], path: Path, columns: Sequence[str], advice: str) -> None:
+    """Refuses a table that lacks a column or has no row.
+
+    Args:
+        rows: Of :func:`read_table`.
+        path: The file, for the message.
+        columns: Names of the columns that are needed.
+        advice: What to do about it, which ends the message.
+
+    Raises:
+        XrayError: A column is missing, or all rows are.
+    """
+    if not rows:
+        raise XrayError(f"{path} has no row below its header; {advice}.")
+    lacking = [column for column in columns if column not in rows[0].cells]
+    if lacking:
+        has = ", ".join(filter(None, rows[0].cells)) or "none"
+        raise XrayError(f"{path} has no column {', '.join(lacking)}, only {has}; {advice}.")
+
+
+def _text(path: Path, content: bytes) -> str:
+    """The text of a file."""
+    encoding = next((name for mark, name in _MARKS if content.startswith(mark)), "")
+    if not encoding:
+        # UTF-16 without a mark has a zero in each letter of a header: behind it, or before it.
+        encoding = {b"\0": "utf-16-be"}.get(content[:1], "utf-16-le" if content[1:2] == b"\0" else "utf-8")
+    try:
+        text = content.decode(encoding)
+    except UnicodeDecodeError:
+        if encoding != "utf-8":
+            raise XrayError(f"{path} is no whole {encoding.upper()} text; save it as CSV in UTF-8.") from None
+        try:
+            text = content.decode("cp1252")
+        except UnicodeDecodeError:
+            raise XrayError(f"{path} is no text in UTF-8; save it as CSV in UTF-8.") from None
+        logger.warning("%s is not in UTF-8 and is read as Windows-1252; if letters are wrong, save it in UTF-8.", path)
+    if "\0" in text:
+        raise XrayError(f"{path} is no table of text; save it as CSV in UTF-8.")
+    return text
+
+
+def _lines(path: Path, text: str) -> Iterator[tuple[int, list[str]]]:
+    """Number and cells of each line, the header's too."""
+    chosen = _EXCELS_OWN.match(text)
+    first = text[chosen.end() :] if chosen else text
+    separator = chosen[1] if chosen else _separator(first)
+    # A row of its own at the end, unless a quote that was never closed swallows it.
+    last = "" if first.endswith(("\n", "\r")) else "\n"
+    marked = io.StringIO(f"{first}{last}{_END}", newline="")
+    lines = csv.reader(marked, delimiter=separator, skipinitialspace=True)
+    before = 1 if chosen else 0
+    line = before + 1
+    try:
+        for cells in lines:
+            if cells == [_END]:
+                return
+            if any(_END in cell for cell in cells):
+                break
+            yield line, [_ESCAPED.sub(_byte, cell).strip().strip("\ufeff").strip() for cell in cells]
+            line = before + lines.line_num + 1
+        problem = "a quote is never closed"
+    except csv.Error as error:
+        problem = str(error)
+    raise XrayError(f"{path} cannot be read as a table from line {line} on: {problem}.")
+
+
+def _separator(text: str) -> str:
+    """The separator that the first line has most of, outside of quotes."""
+    header = re.sub(r'"[^"]*"', "", re.split(r"[\r\n]", text.lstrip("\r\n"), maxsplit=1)[0])
+    return max(_SEPARATORS, key=header.count)
+
+
+def _byte(escape: re.Match[str]) -> str:
+    return chr(int(escape[1], 16))
