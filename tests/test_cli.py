@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import functools
 import importlib.util
+import inspect
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import get_type_hints
 
 import pytest
 
@@ -37,6 +40,18 @@ def several(bundle: list[Path] | None = None) -> None:
     print(repr(bundle))
 
 
+def switched(images: list[Path], dry_run: bool = False, keep_all: bool = True, out_dir: Path = Path("here")) -> None:
+    """Has switches.
+
+    Args:
+        images: Files to look at.
+        dry_run: Whether to do nothing.
+        keep_all: Whether to keep all.
+        out_dir: Folder to write to.
+    """
+    print(repr(([str(path) for path in images], dry_run, keep_all, str(out_dir))))
+
+
 def interrupted() -> None:
     """Is interrupted."""
     raise KeyboardInterrupt
@@ -49,7 +64,13 @@ def refused() -> None:
 
 @pytest.fixture
 def _samples(monkeypatch: pytest.MonkeyPatch) -> None:
-    functions = {"sample": sample, "several": several, "interrupted": interrupted, "refused": refused}
+    functions = {
+        "sample": sample,
+        "several": several,
+        "switched": switched,
+        "interrupted": interrupted,
+        "refused": refused,
+    }
     for name, function in functions.items():
         monkeypatch.setitem(VERBS, name, f"anomalib_xray.cli:_{name}")
         monkeypatch.setattr(cli, f"_{name}", function, raising=False)
@@ -100,6 +121,67 @@ def test_an_option_that_takes_a_list_is_given_once_for_each_item(
 ) -> None:
     assert main(["several", *arguments]) == 0
     assert capsys.readouterr().out == f"{expected!r}\n"
+
+
+@pytest.mark.usefixtures("_samples")
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("study/", (["study"], False, True, "here")),
+        ("--dry_run study/", (["study"], True, True, "here")),
+        ("study/ --dry_run", (["study"], True, True, "here")),
+        ("--dry-run study/", (["study"], True, True, "here")),
+        ("--dry_run true study/", (["study"], True, True, "here")),
+        ("--dry-run false study/", (["study"], False, True, "here")),
+        ("--dry-run=false study/", (["study"], False, True, "here")),
+        ("--dry-run=true study/", (["study"], True, True, "here")),
+        ("--dry_run --dry_run False study/", (["study"], False, True, "here")),
+        ("--keep-all false --dry-run study/", (["study"], True, False, "here")),
+        ("--dry study/", (["study"], True, True, "here")),
+        ("--dry_run ./true", (["true"], True, True, "here")),
+        ("--dry_run -- true", (["true"], True, True, "here")),
+        ("--out-dir there a --dry-run b --keep-all=false - ", (["a", "b", "-"], True, False, "there")),
+        ("--out-dir=a-b_c=d study/", (["study"], False, True, "a-b_c=d")),
+    ],
+)
+def test_switches_work_bare_and_names_of_options_with_hyphens(
+    line: str, expected: tuple[object, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["switched", *line.split()]) == 0
+    assert capsys.readouterr().out == f"{expected!r}\n"
+
+
+@pytest.mark.parametrize("verb", sorted(VERBS))
+def test_every_switch_and_every_option_of_every_verb_can_be_written_with_hyphens(
+    verb: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The verb's own signature with another body, so that only the arguments are tried."""
+    function = cli._function(verb)
+    parameters = inspect.signature(function).parameters
+    hints = get_type_hints(function)
+    switches = [name for name, entry in parameters.items() if hints[name] is bool and entry.default is not entry.empty]
+    values: dict[str, object] = {}
+
+    @functools.wraps(function)
+    def stand_in(**given: object) -> None:
+        values.update(given)
+
+    monkeypatch.setattr(cli, "_function", lambda _: stand_in)
+    required = [name for name, entry in parameters.items() if entry.default is entry.empty]
+    arguments = [part for name in required if hints[name] != list[Path] for part in (f"--{_hyphens(name)}", "x")]
+    positional = [name for name in required if hints[name] == list[Path]]
+    arguments += [f"--{_hyphens(name)}" for name in switches] + ["x" for _ in positional]
+    assert main([verb, *arguments]) == 0, capsys.readouterr().err
+    assert all(values[name] is True for name in switches)
+    assert all(values[name] == [Path("x")] for name in positional)
+    assert main([verb, "--help"]) == 0
+    printed = capsys.readouterr().out
+    for name in parameters.keys() - positional:
+        assert f"--{name} [true|false]" in printed if name in switches else f"--{name} " in printed
+
+
+def _hyphens(name: str) -> str:
+    return name.replace("_", "-")
 
 
 @pytest.mark.usefixtures("_samples")

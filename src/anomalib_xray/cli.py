@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -38,10 +38,12 @@ VERBS = {
     "tune": "anomalib_xray.tuning.command:tune",
 }
 """Function of each verb. Its signature gives the arguments (a required ``list[Path]`` is positional, an optional list
-is given item by item, the option before each), its docstring the help, and what it returns the exit status, ``None``
-for 0. Its module must be light to import."""
+is given item by item, the option before each, a ``bool`` is a switch), its docstring the help, and what it returns the
+exit status, ``None`` for 0. Its module must be light to import."""
 
 _PROGRAM = "anomalib-xray"
+_SPELLING = "A switch needs no value; names of options may be written with - for _."
+_WITHOUT_VALUE = ("help", "print_config")
 _DONE, _FAILED, _MISUSED, _INTERRUPTED, _PIPE_CLOSED = 0, 1, 2, 130, 141
 
 
@@ -153,11 +155,13 @@ def _run_verb(verb: str, arguments: Sequence[str]) -> int:
     """Parses the arguments of a verb and calls its function."""
     from argparse import ArgumentError
     from inspect import signature
+    from typing import get_type_hints
 
     function = _function(verb)
     parser = _parser(verb, function)
+    hints = get_type_hints(function)
     try:
-        parsed = parser.parse_args(_appending(arguments, function))
+        parsed = parser.parse_args(_spelled(arguments, ["config", *_WITHOUT_VALUE, *hints], hints))
     except ArgumentError as error:
         raise XrayError(
             f"{refusal(str(error), 'argument')}; {_PROGRAM} {verb} --help explains the arguments."
@@ -170,19 +174,57 @@ def _run_verb(verb: str, arguments: Sequence[str]) -> int:
     return function(**values) or _DONE
 
 
-def _appending(arguments: Sequence[str], function: Callable[..., Any]) -> list[str]:
-    """Lets an option that takes a list be given once for each item; jsonargparse appends only to ``--option+``."""
-    from typing import get_args, get_origin, get_type_hints
+def _spelled(arguments: Sequence[str], options: Iterable[str], hints: Mapping[str, Any]) -> list[str]:
+    """Brings arguments into the one form that jsonargparse takes.
 
-    hints = get_type_hints(function)
-    lists = {
-        f"--{name}" for name, hint in hints.items() if list in [get_origin(kind) for kind in (hint, *get_args(hint))]
-    }
-    given = []
-    for argument in arguments:
-        option, equals, value = argument.partition("=")
-        given.append(f"{option}+{equals}{value}" if option in lists else argument)
-    return given
+    Hyphens in the name of an option are underscores; an option that takes a list is given once for each item, whereas
+    jsonargparse appends only to ``--option+``; a switch without ``true`` or ``false`` behind it is on, and what
+    follows it is left alone: in ``--stream study/`` the folder is a positional argument. They are put together, since
+    argparse takes them in one piece only.
+
+    Args:
+        arguments: As they were given.
+        options: Names of the verb's options.
+        hints: Type of each argument of the verb's function.
+    """
+    given, positional, rest = list[str](), list[str](), list(arguments)
+    while rest:
+        argument = rest.pop(0)
+        if argument == "--":
+            return [*given, argument, *positional, *rest]
+        written, equals, value = argument.partition("=")
+        name = _option(written, options)
+        if name is None and (argument == "-" or not argument.startswith("-")):
+            positional.append(argument)
+        elif name is None:  # refused by the parser, with the value that was meant for it
+            given += [argument, *(rest.pop(0) for _ in rest[:1] if not equals)]
+        elif name in _WITHOUT_VALUE:
+            given.append(f"--{name}{equals}{value}")
+        else:
+            if not equals and bool in _kinds(hints.get(name)):
+                is_answered = bool(rest) and rest[0].lower() in ("true", "false")
+                equals, value = "=", rest.pop(0).lower() if is_answered else "true"
+            elif not equals and rest and not rest[0].startswith("--"):
+                equals, value = "=", rest.pop(0)
+            appends = "+" if list in _kinds(hints.get(name)) else ""
+            given.append(f"--{name}{appends}{equals}{value}")
+    return [*positional, *given]
+
+
+def _option(written: str, options: Iterable[str]) -> str | None:
+    """The option that is meant, by its name or by a beginning of it that no other has."""
+    if not written.startswith("--"):
+        return None
+    name = written.removeprefix("--").replace("-", "_")
+    found = [option for option in options if option.startswith(name)]
+    return name if name in found else found[0] if len(found) == 1 else None
+
+
+def _kinds(hint: Any) -> list[Any]:  # noqa: ANN401  # a type hint has no common type
+    """The type that a hint names, or those that it allows, each without what it holds."""
+    from typing import get_args, get_origin
+
+    return [get_origin(kind) or kind for kind in (hint, *get_args(hint))]
 
 
 def _parser(verb: str, function: Callable[..., Any]) -> ArgumentParser:
@@ -195,7 +237,7 @@ def _parser(verb: str, function: Callable[..., Any]) -> ArgumentParser:
 
     docstring = parse(getdoc(function) or "")
     explained = "\n\n".join(filter(None, (NOTICE, docstring.short_description, docstring.long_description)))
-    parser = ArgumentParser(prog=f"{_PROGRAM} {verb}", description=explained, exit_on_error=False)
+    parser = ArgumentParser(prog=f"{_PROGRAM} {verb}", description=explained, epilog=_SPELLING, exit_on_error=False)
     parameters = signature(function).parameters.values()
     hints, help_texts = get_type_hints(function), {entry.arg_name: entry.description for entry in docstring.params}
     lists = [entry.name for entry in parameters if entry.default is Parameter.empty and hints[entry.name] == list[Path]]
@@ -205,4 +247,7 @@ def _parser(verb: str, function: Callable[..., Any]) -> ArgumentParser:
         parser.add_function_arguments(function, as_group=False, skip=set(lists))
     for name in lists:
         parser.add_argument(name, nargs="+", type=Path, help=help_texts.get(name))
+    for action in parser._actions:
+        if bool in _kinds(hints.get(action.dest)):
+            action.nargs, action.metavar = "?", "true|false"  # for the help; no switch reaches the parser bare
     return parser
