@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from anomalib_xray import __version__
 from anomalib_xray.edge.bundle import NOTICE
 from anomalib_xray.errors import XrayError, refusal
+from anomalib_xray.io.progress import reported
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser
@@ -171,7 +172,8 @@ def _run_verb(verb: str, arguments: Sequence[str]) -> int:
     values = parser.instantiate_classes(parsed).as_dict()
     if "config" not in signature(function).parameters:
         values.pop("config", None)
-    return function(**values) or _DONE
+    with reported():
+        return function(**values) or _DONE
 
 
 def _spelled(arguments: Sequence[str], options: Iterable[str], hints: Mapping[str, Any]) -> list[str]:

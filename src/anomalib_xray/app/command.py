@@ -7,6 +7,7 @@ from typing import Literal
 
 from anomalib_xray.edge.bundle import NOTICE
 from anomalib_xray.errors import XrayError
+from anomalib_xray.io.progress import status
 
 
 def app(
@@ -49,13 +50,11 @@ def app(
             f"The viewer needs {error.name}: pip install 'anomalib-xray[app]' installs what it needs."
         ) from error
 
-    from rich.console import Console
-
     from anomalib_xray.app.listen import listen, opened_socket
     from anomalib_xray.app.models import open_models
 
     with opened_socket(host, port, allow_remote=allow_remote) as socket:
         print(NOTICE)
-        with Console(stderr=True).status("Loading the models"):
+        with status("Loading the models"):
             models = open_models(bundle, precision=precision, device=device, threads=threads)
         return listen(models, socket, host)

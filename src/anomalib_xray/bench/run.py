@@ -19,6 +19,7 @@ from anomalib_xray.edge.bundle import NOTICE
 from anomalib_xray.edge.device_bundle import DeviceBundle
 from anomalib_xray.edge.inputs import images_of
 from anomalib_xray.edge.predictor import Predictor
+from anomalib_xray.io.progress import status
 from anomalib_xray.io.radiograph import Radiograph
 from anomalib_xray.io.read import read_radiograph
 from anomalib_xray.io.write import write_atomically, write_png
@@ -49,7 +50,7 @@ def run_bench(
     opened = DeviceBundle.open(bundle)
     with TemporaryDirectory(prefix="bench-") as name:
         folder = Path(name)
-        with console.status("Preparing the pictures"):
+        with status("Preparing the pictures"):
             originals, note = _originals(images, is_raw=opened.preparation is not None)
             raw = _written(originals, folder / "raw")
             predictor = Predictor(opened)
@@ -57,7 +58,7 @@ def run_bench(
             prepared = _written(views, folder / "prepared")
         backends = backends_of(opened, checkpoint, folder / "graph" / "model.onnx", model)
         if checkpoint is not None and not backends[0].missing:
-            with console.status("Exporting to ONNX"):
+            with status("Exporting to ONNX"):
                 _export(checkpoint, folder / "graph" / "model.onnx", model, threads)
         rows = rows_of(measure(backends, prepared, raw, runs, threads))
     content = as_json(rows, opened, runs, threads, note)

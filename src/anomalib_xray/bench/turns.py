@@ -12,9 +12,8 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-from rich.progress import track
-
 from anomalib_xray.bench.backends import Backend
+from anomalib_xray.io.progress import track
 
 WARM_UP = 3
 """Rounds that are not counted."""
@@ -99,7 +98,7 @@ def measure(
     results = [Measured(backend, problem=backend.missing) for backend in backends]
     with ExitStack() as stack:
         workers: list[tuple[Measured, Worker, int]] = []
-        for result in track(results, "Starting", transient=True):
+        for result in track(results, "Starting"):
             if not result.problem:
                 pictures = raw if result.backend.takes_raw else prepared
                 job = {"backend": asdict(result.backend), "threads": threads, "pictures": list(map(str, pictures))}
@@ -107,7 +106,7 @@ def measure(
                 worker = stack.enter_context(Worker(job))
                 _started(result, worker.first_answer(), perf_counter() - begin)
                 workers.append((result, worker, len(pictures)))
-        for number in track(range(WARM_UP + runs), "Taking turns", transient=True):
+        for number in track(range(WARM_UP + runs), "Taking turns"):
             for result, worker, count in workers:
                 if not result.problem:
                     _answered(result, worker.ask(str(number % count)), is_counted=number >= WARM_UP)

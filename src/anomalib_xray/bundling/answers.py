@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 import openvino  # type: ignore[import-untyped]  # openvino ships no types
 from numpy.typing import NDArray
-from rich.progress import track
 
 from anomalib_xray.bundling.graph import INPUT, MAP, SCORES
 from anomalib_xray.bundling.images import ABNORMAL
 from anomalib_xray.bundling.pictures import Pictures
 from anomalib_xray.edge.manifest import QUANTILES
 from anomalib_xray.errors import XrayError
+from anomalib_xray.io.progress import track
 from anomalib_xray.post_processing import PIXELS_PER_IMAGE
 
 Answer = tuple[NDArray[np.float64], NDArray[np.float32] | None]
@@ -108,7 +108,7 @@ def score_all(run: Run, pictures: Sequence[Pictures], what: str) -> tuple[NDArra
     """
     normal = NormalValues()
     scores = []
-    for radiograph in track(pictures, f"Scoring ({what})", transient=True):
+    for radiograph in track(pictures, f"Scoring ({what})"):
         answers = [run(picture) for picture in radiograph.read()]
         of_image = np.stack([answer[0] for answer in answers]).max(axis=0)
         maps = [answer[1] for answer in answers if answer[1] is not None]

@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from rich.progress import track
 
 from anomalib_xray.bundling.answers import Run
 from anomalib_xray.bundling.pictures import Pictures
 from anomalib_xray.components.export import PARITY_TOLERANCE
+from anomalib_xray.io.progress import track
 
 PARITY_PICTURES = 200
 """Pictures that parity is measured on, at most."""
@@ -41,7 +41,7 @@ def measure_parity(
     maps: dict[str, list[float]] = {name: [] for name in others}
     pictures = islice(chain.from_iterable(radiograph.read() for radiograph in radiographs), PARITY_PICTURES)
     count = min(sum(len(radiograph.views) for radiograph in radiographs), PARITY_PICTURES)
-    for picture in track(pictures, "Comparing with torch", total=count, transient=True):
+    for picture in track(pictures, "Comparing with torch", count):
         scores, anomaly_map = reference(picture)
         expected.append(scores)
         for name, run in others.items():

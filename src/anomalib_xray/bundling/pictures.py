@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from rich.progress import track
 
 from anomalib_xray.bundling.images import Sample
 from anomalib_xray.errors import XrayError
+from anomalib_xray.io.progress import track
 from anomalib_xray.io.read import read_radiograph, to_unit_interval
 from anomalib_xray.io.write import write_png
 from anomalib_xray.preparation.pipeline import Pipeline
@@ -59,7 +59,7 @@ def prepare_pictures(samples: Sequence[Sample], pipeline: Pipeline | None, folde
         return [Pictures(sample.path, sample.label, (sample.path,)) for sample in samples]
     return [
         Pictures(sample.path, sample.label, _views(sample.path, pipeline, folder / str(number)))
-        for number, sample in enumerate(track(samples, "Preparing", transient=True))
+        for number, sample in enumerate(track(samples, "Preparing"))
     ]
 
 

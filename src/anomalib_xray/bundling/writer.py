@@ -24,6 +24,7 @@ from anomalib_xray.edge.bundle import NOTICE
 from anomalib_xray.edge.device_bundle import sha256
 from anomalib_xray.edge.manifest import MANIFEST_FORMAT, MANIFEST_NAME
 from anomalib_xray.errors import XrayError
+from anomalib_xray.io.progress import status
 from anomalib_xray.io.write import write_atomically
 from anomalib_xray.preparation.pipeline import Pipeline
 
@@ -71,9 +72,11 @@ def write_bundle(model: AnomalibModule, request: Request, out: Path) -> dict[str
         normal = [radiograph for radiograph in pictures if radiograph.label != ABNORMAL]
         if not normal:
             raise XrayError("All images are labelled abnormal: a bundle needs normal ones to compare with.")
-        forms = Forms.of(model, work, folder)
+        with status("Exporting"):
+            forms = Forms.of(model, work, folder)
         if request.int8:
-            forms.add("int8", quantise(forms.graph, normal), folder)
+            with status("Quantising"):
+                forms.add("int8", quantise(forms.graph, normal), folder)
         preparation = copy_pipeline(request.pipeline, folder / "preparation") if request.pipeline else None
         scores, values = score_all(forms.run("fp32"), pictures, "fp32")
         manifest = {

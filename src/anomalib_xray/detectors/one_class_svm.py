@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import logging
-import sys
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from rich.progress import track
 from sklearn.model_selection import KFold
 from sklearn.svm import OneClassSVM
 from torch import Tensor
@@ -16,6 +14,7 @@ from torch import Tensor
 from anomalib_xray.detectors.detector import Detector
 from anomalib_xray.detectors.distance import squared_distances
 from anomalib_xray.errors import XrayError
+from anomalib_xray.io.progress import track
 
 logger = logging.getLogger(__name__)
 
@@ -26,9 +25,6 @@ FACTORS = 2.0 ** np.arange(-4, 9)
 
 FOLDS = 5
 """Parts that the training images are divided into, each of which is held out once."""
-
-QUIET_IMAGES = 500
-"""Number of images below which the sweep takes no time."""
 
 
 class OneClassSvm(Detector):
@@ -84,8 +80,7 @@ class OneClassSvm(Detector):
         """The narrowest consistent kernel, in units of ``scale``; the widest if none is consistent."""
         allowed = self.nu + 2 * np.sqrt(self.nu * (1 - self.nu) / len(features))
         best = float(FACTORS[0])
-        quiet = len(features) < QUIET_IMAGES or not sys.stdout.isatty()
-        for factor in track(FACTORS, "One-class SVM", transient=True, disable=quiet):
+        for factor in track(FACTORS, "One-class SVM"):
             if self._held_out_beyond(features, float(factor * scale)) > allowed:
                 break
             best = float(factor)

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import cv2
-from rich.progress import track
 
 from anomalib_xray.edge.ensemble import Ensemble
 from anomalib_xray.edge.inputs import Input
@@ -18,6 +17,7 @@ from anomalib_xray.edge.table import Line, as_csv, as_json, entry_of, printable,
 from anomalib_xray.errors import XrayError
 from anomalib_xray.io.formats import is_dicom
 from anomalib_xray.io.paths import absolute
+from anomalib_xray.io.progress import track
 from anomalib_xray.io.radiograph import Radiograph
 from anomalib_xray.io.read import decode_radiograph, read_bytes
 from anomalib_xray.io.write import write_atomically
@@ -31,7 +31,6 @@ JSON_SCORES = "scores.json"
 """The same and more as JSON: every named score with its percentile, and every view."""
 
 _CAPTURE = ".dcm"
-_QUIET_IMAGES = 30  # a few seconds need no progress bar
 
 
 def predict_all(
@@ -57,9 +56,8 @@ def predict_all(
     rows: list[dict[str, str]] = []
     entries: list[dict[str, Any]] = []
     interrupted = False
-    quiet = len(inputs) < _QUIET_IMAGES or not sys.stdout.isatty()
     try:
-        for image in track(inputs, "Predicting", transient=True, disable=quiet):
+        for image in track(inputs, "Predicting"):
             line = _predict_one(ensemble, image, out, threshold, dicom_sc=dicom_sc)
             # Not the line itself: it holds the heat maps.
             rows.append(row_of(line))

@@ -10,6 +10,7 @@ from typing import Literal
 from anomalib_xray.edge.bundle import NOTICE
 from anomalib_xray.edge.inputs import find_inputs, with_list
 from anomalib_xray.errors import XrayError
+from anomalib_xray.io.progress import status
 
 
 def predict(
@@ -59,14 +60,12 @@ def predict(
     _check_settings(bundle, threshold, dicom_sc=dicom_sc, stream=stream)
     inputs = [] if stream else find_inputs(list(with_list(images)), out)
 
-    from rich.console import Console
-
     from anomalib_xray.edge.batch import predict_all
     from anomalib_xray.edge.ensemble import Ensemble
     from anomalib_xray.edge.predictor import open_predictor
     from anomalib_xray.edge.stream import predict_stream
 
-    with Console(stderr=True).status("Loading the bundles"):
+    with status("Loading the bundles"):
         ensemble = Ensemble([
             open_predictor(path, precision=precision, device=device, threads=threads, score=score) for path in bundle
         ])  # fmt: skip

@@ -11,6 +11,7 @@ from anomalib_xray.edge.ensemble import Ensemble
 from anomalib_xray.edge.inputs import images_of, with_list
 from anomalib_xray.edge.table import Line, entry_of, printable
 from anomalib_xray.errors import XrayError
+from anomalib_xray.io.progress import track
 from anomalib_xray.io.read import read_radiograph
 
 
@@ -30,7 +31,7 @@ def predict_stream(ensemble: Ensemble, given: Iterable[Path], threshold: float |
     """
     failed = False
     try:
-        for path in _paths(given):
+        for path in track(_paths(given), "Predicting"):
             line = _predict_one(ensemble, path, threshold)
             failed |= bool(line.error)
             print(json.dumps({**entry_of(line), "notice": NOTICE}, allow_nan=False), flush=True)

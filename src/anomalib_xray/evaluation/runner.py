@@ -15,6 +15,7 @@ from typing import Any
 from anomalib_xray.errors import XrayError
 from anomalib_xray.evaluation.cell import CELL, RESULT
 from anomalib_xray.evaluation.plan import Cell, Grid
+from anomalib_xray.io.progress import track
 from anomalib_xray.io.write import write_atomically
 from anomalib_xray.preparation.parallel import Backend, results
 
@@ -37,18 +38,12 @@ def run_cells(
     Raises:
         XrayError: Pictures cannot be prepared, or a cluster not be used.
     """
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
     todo = [cell for cell in grid.all_cells if is_open(out, cell, retry=retry)]
     tasks = [_write_cell(cell, grid, out, workers) for cell in todo]
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns) as progress:
-        bar = progress.add_task("cells", total=len(grid.all_cells), completed=len(grid.all_cells) - len(todo))
-        for name, status in results(
-            run_process, tasks, workers=workers, backend=backend, scheduler=scheduler, shared=out
-        ):
-            progress.console.print(f"{name}: {status}", markup=False, highlight=False)
-            progress.advance(bar)
+    total = len(grid.all_cells)
+    ended = results(run_process, tasks, workers=workers, backend=backend, scheduler=scheduler, shared=out)
+    for name, status in track(ended, "cells", total, done=total - len(todo)):
+        print(f"{name}: {status}", flush=True)
 
 
 def is_open(out: Path, cell: Cell, *, retry: bool) -> bool:

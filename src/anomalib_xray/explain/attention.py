@@ -20,6 +20,7 @@ from anomalib_xray.edge.overlay import Picture, blend
 from anomalib_xray.edge.runtime import to_picture
 from anomalib_xray.errors import XrayError
 from anomalib_xray.explain.pictures import LARGEST, enlarged, side_by_side
+from anomalib_xray.io.progress import track
 from anomalib_xray.io.read import Radiograph, read_radiograph, to_unit_interval
 from anomalib_xray.io.write import write_atomically
 
@@ -50,7 +51,7 @@ def draw_all(model: AnomalibModule, inputs: Sequence[Input], query: Query, out: 
         raise XrayError(f"{model.name} was trained without self-attention, so that there is nothing to draw.")
     print(NOTICE)
     failed = 0
-    for image in inputs:
+    for image in track(inputs, "Drawing"):
         path = printable(image.path)
         try:
             layers = _draw_one(model, image, query)

@@ -13,7 +13,6 @@ import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from rich.progress import track
 from torch import Tensor
 
 from anomalib_xray.edge.batch import printable
@@ -25,6 +24,7 @@ from anomalib_xray.explain.explainers import Explainer, Explanation
 from anomalib_xray.explain.localisation import Localisation, localisation
 from anomalib_xray.explain.pictures import LARGEST, draw_explanation
 from anomalib_xray.explain.sanity import UNCHANGED, is_sane, randomisation_test, weighted_layers
+from anomalib_xray.io.progress import track
 from anomalib_xray.io.read import Radiograph, read_radiograph, to_unit_interval
 from anomalib_xray.io.write import write_atomically
 
@@ -48,7 +48,6 @@ _SHOWN = {
 }
 """What a picture says of each method."""
 
-_QUIET_IMAGES = 8  # a few seconds need no progress bar
 
 Row = dict[str, str]
 
@@ -111,9 +110,8 @@ def explain_all(
     rows: list[Row] = []
     found: list[Localisation] = []
     kept: list[Tensor] = []
-    quiet = len(inputs) < _QUIET_IMAGES or not sys.stdout.isatty()
     try:
-        for image in track(inputs, "Explaining", transient=True, disable=quiet):
+        for image in track(inputs, "Explaining"):
             rows.append(_explain_or_say_why_not(model, explainer, image, masks, found, kept))
     except KeyboardInterrupt:
         print(f"Stopped after {len(rows)} of {len(inputs)} images.")
@@ -141,8 +139,7 @@ def check_sanity(explainer: Explainer, images: Sequence[Tensor], out: Path) -> N
     discriminator = network.get_submodule("discriminator")
     count = len(weighted_layers(discriminator))
     tests = randomisation_test(network, discriminator, explainer.heat, images)
-    quiet = not sys.stdout.isatty()
-    stages = list(track(tests, "Randomising", count, transient=True, disable=quiet))
+    stages = list(track(tests, "Randomising", count))
     rows = [{"layer": name, "spearman": f"{rank:.4f}", "ssim": f"{ssim:.4f}"} for name, rank, ssim in stages]
     _write_table(out / SANITY, ("layer", "spearman", "ssim"), rows)
     last = stages[-1]

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from anomalib_xray import __version__
 from anomalib_xray.errors import XrayError
+from anomalib_xray.io.progress import track
 from anomalib_xray.phantom.anatomy import sample_anatomy
 from anomalib_xray.phantom.anomalies import ANOMALY_KINDS
 from anomalib_xray.phantom.plan import Arguments, PlannedImage, plan
@@ -23,7 +24,6 @@ FINISHED = "phantoms.json"
 """File that a finished set carries: its arguments and the version that drew it."""
 TRUTH = "ground_truth/ground_truth.json"
 _UNFINISHED = "ground_truth/unfinished.jsonl"  # first line: the arguments; then a line for each image on disk
-_QUIET_IMAGES = 30  # about two seconds of drawing need no progress bar
 
 Entry = dict[str, Any]
 
@@ -58,7 +58,7 @@ def write_phantoms(
         positive_share: Share of positive studies.
         kinds: Kinds of anomalies in positive studies.
         valid_share: Share of patients in the ``valid`` part.
-        progress: Whether a progress bar may be shown.
+        progress: Whether to say how far it is.
 
     Returns:
         ``out``.
@@ -66,8 +66,6 @@ def write_phantoms(
     Raises:
         XrayError: If an argument is out of range, or the folder holds something else or a set of other arguments.
     """
-    from rich.progress import track
-
     arguments = Arguments(patients, seed, prepared, positive_share, tuple(kinds), valid_share)
     images = plan(arguments)
     entries = _entries(out, arguments)
@@ -78,7 +76,7 @@ def write_phantoms(
     lines = [_line(_identity(arguments)), *(_line({"path": path, **entry}) for path, entry in entries.items())]
     _write(journal, "".join(lines).encode())
     (out / FINISHED).unlink(missing_ok=True)
-    for image in track(missing, "Drawing phantoms", disable=not progress or len(missing) < _QUIET_IMAGES):
+    for image in track(missing, "Drawing phantoms") if progress else missing:
         entries[image.path] = _draw(out, image, arguments)
         with journal.open("a", encoding="utf-8") as file:
             file.write(_line({"path": image.path, **entries[image.path]}))

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from anomalib_xray.errors import XrayError
 from anomalib_xray.io.paths import absolute
+from anomalib_xray.io.progress import track
 from anomalib_xray.io.read import Radiograph, read_radiograph
 from anomalib_xray.io.write import write_png
 from anomalib_xray.preparation.manifest import read_manifest
@@ -35,8 +36,6 @@ def restore(heat_maps: Path, out: Path, prepared: Path) -> int:
     Raises:
         XrayError: A folder is missing or unusable, or there is no heat map of any prepared picture.
     """
-    from rich.progress import track
-
     if absolute(heat_maps) == absolute(out):
         raise XrayError(f"The heat maps in {out} would be overwritten: give another folder as --out.")
     try:
@@ -47,7 +46,7 @@ def restore(heat_maps: Path, out: Path, prepared: Path) -> int:
     if not records:
         raise XrayError(f"{heat_maps} holds no picture that is named as one in {prepared}; give heat maps as --root.")
     failed = 0
-    for record in track(records, "Moving back", transient=True, disable=not sys.stdout.isatty()):
+    for record in track(records, "Moving back"):
         try:
             write_png(out / prepared_name(record.source, 1, 1), _restored(heat_maps, record))
         except XrayError as error:

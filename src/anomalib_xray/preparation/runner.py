@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -14,6 +13,7 @@ from pathlib import Path
 
 from anomalib_xray.errors import XrayError
 from anomalib_xray.io.paths import absolute
+from anomalib_xray.io.progress import track
 from anomalib_xray.io.write import TEMPORARY, write_atomically
 from anomalib_xray.preparation.manifest import write_manifest
 from anomalib_xray.preparation.parallel import Backend, WorkerDiedError, results
@@ -113,10 +113,7 @@ def pipeline_of(prepared: Path) -> Pipeline:
 def _outcomes(
     job: Job, sources: Sequence[Source], workers: int, backend: Backend, scheduler: str | None
 ) -> Iterator[Outcome]:
-    from rich.progress import track
-
-    work = _work(job, sources, workers, backend, scheduler)
-    yield from track(work, "Preparing", total=len(sources), transient=True, disable=not sys.stdout.isatty())
+    yield from track(_work(job, sources, workers, backend, scheduler), "Preparing", len(sources))
 
 
 def _work(

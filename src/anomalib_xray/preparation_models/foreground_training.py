@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import torch
 from torch.nn import functional as F  # noqa: N812  # the name that torch's own documentation uses
 
 from anomalib_xray.errors import XrayError
+from anomalib_xray.io.progress import track
 from anomalib_xray.preparation.segmentation.network import Network, fit, to_mask
 from anomalib_xray.preparation.step import Mask
 from anomalib_xray.preparation_models.checkpoint import resume, save_checkpoint
@@ -125,15 +125,10 @@ def export(network: UNet, path: Path) -> None:
 
 
 def _optimise(network: UNet, optimizer: torch.optim.Optimizer, settings: Settings, done: int, checkpoint: Path) -> None:
-    from rich.progress import track
-
-    quiet = not sys.stdout.isatty()
     indices = range(_HELD_OUT, _HELD_OUT + settings.images)
-    scenes = list(
-        track(render_scenes(indices, settings.seed), "Drawing phantoms", total=settings.images, disable=quiet)
-    )
+    scenes = list(track(render_scenes(indices, settings.seed), "Drawing phantoms", settings.images))
     network.train()
-    for step in track(range(done, settings.steps), "Training", disable=quiet):
+    for step in track(range(done, settings.steps), "Training", settings.steps, done=done):
         images, foreground = _batch(scenes, np.random.default_rng([settings.seed, step]), settings.batch_size)
         for group in optimizer.param_groups:
             group["lr"] = settings.learning_rate * _warmth(step / settings.steps)

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-from rich.progress import track
 from torchvision.models.detection.ssd import SSD
 from torchvision.ops import box_iou
 
 from anomalib_xray.errors import XrayError
+from anomalib_xray.io.progress import track
 from anomalib_xray.io.write import write_atomically
 from anomalib_xray.preparation.localization.boxes import LabelledPictures, read_boxes
 from anomalib_xray.preparation.localization.detector import Description, Detector
@@ -164,7 +163,7 @@ def _optimise(network: SSD, examples: list[Example], settings: Settings, picture
     identity = {**asdict(settings), "weights": str(settings.weights), "pictures": pictures}
     done = resume(checkpoint, identity, parts)
     network.train()
-    for step in track(range(done, settings.steps), "Training", disable=not sys.stdout.isatty()):
+    for step in track(range(done, settings.steps), "Training", settings.steps, done=done):
         images, targets = draw_batch(examples, np.random.default_rng([settings.seed, step]), settings.batch_size)
         losses = network(images, targets)
         loss = losses["bbox_regression"] + losses["classification"]

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from anomalib_xray.errors import XrayError
+from anomalib_xray.io.progress import status
 
 if TYPE_CHECKING:
     from optuna import Study
@@ -67,11 +68,9 @@ def tune(config: Path, out: Path = Path("tuning"), trials: int = 20, dry_run: bo
 
 def _check(search: Search) -> None:
     """Checks the search against the classes that take its settings, which takes anomalib's start."""
-    from rich.console import Console
-
     from anomalib_xray.tuning.check import check_search
 
-    with Console().status("Checking the ranges"):
+    with status("Checking the ranges"):
         check_search(search)
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from anomalib_xray.io.progress import track
 from anomalib_xray.tuning.plan import Search
 from anomalib_xray.tuning.study import REASON, SECONDS, STATUS, Outcome, alone, close_interrupted, finished
 
@@ -37,21 +38,14 @@ def run_search(search: Search, study: Study, out: Path, trials: int, evaluate: E
         KeyboardInterrupt: The search was stopped; the trial that ran does not count.
     """
     from optuna.samplers import TPESampler
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with alone(out), Progress(*columns) as progress:
+    with alone(out):
         close_interrupted(study)
-        count = len(finished(study))
-        bar = progress.add_task("trials", total=trials, completed=min(count, trials))
-        while count < trials:
+        done = min(len(finished(study)), trials)
+        for count in track(range(done, trials), "trials", trials, done=done):
             study.sampler = TPESampler(seed=seed_of(search.seed, count), n_startup_trials=STARTUP_TRIALS)
             trial = study.ask()
-            progress.update(bar, description=f"trial {trial.number}")
-            outcome = _try(study, trial, search, evaluate)
-            progress.console.print(_line(trial, outcome), markup=False, highlight=False)
-            progress.advance(bar)
-            count += 1
+            print(_line(trial, _try(study, trial, search, evaluate)), flush=True)
 
 
 def seed_of(seed: int, count: int) -> int:

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from rich.progress import track
 
 from anomalib_xray.edge.bundle import NOTICE
 from anomalib_xray.evaluation.plan import SHORTCUTS, Grid
@@ -29,6 +28,7 @@ from anomalib_xray.evaluation.report.lines import (
 from anomalib_xray.evaluation.report.material import Material, Part, parts_of
 from anomalib_xray.evaluation.report.svg import Figure
 from anomalib_xray.evaluation.tables import Row
+from anomalib_xray.io.progress import status
 from anomalib_xray.io.write import write_atomically
 
 REPORT = "report.html"
@@ -91,7 +91,8 @@ def write_report(rows: Sequence[Row], grid: Grid, out: Path) -> Path:
         XrayError: What a cell left cannot be read, or the file cannot be written.
     """
     material, parts = Material(grid, out), parts_of(rows, grid)
-    views = [_view(part, material) for part in track(parts, description="report", transient=True)]
+    with status("Writing the report"):
+        views = [_view(part, material) for part in parts]
     left_out = _limit_pictures(views)
     environment = Environment(
         loader=PackageLoader(__package__, "templates"), autoescape=True, undefined=StrictUndefined,
