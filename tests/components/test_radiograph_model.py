@@ -17,6 +17,7 @@ from torchvision.transforms.v2 import Compose
 
 from anomalib_xray.components import RadiographModel
 from anomalib_xray.components import radiograph_model as module_under_test
+from anomalib_xray.components.training_end import TrainingEnd
 from anomalib_xray.components.visualizer import AlignedVisualizer
 from anomalib_xray.errors import XrayError
 from anomalib_xray.post_processing import XrayPostProcessor
@@ -89,6 +90,10 @@ def test_brings_this_packages_parts() -> None:
 def test_the_score_table_sees_scores_before_the_post_processor() -> None:
     kinds = [type(callback) for callback in BrightnessModel().configure_callbacks()]
     assert kinds.index(ScoreTable) < kinds.index(XrayPostProcessor)
+
+
+def test_every_training_says_when_it_will_end() -> None:
+    assert any(isinstance(callback, TrainingEnd) for callback in BrightnessModel().configure_callbacks())
 
 
 def test_augmentation_is_offered_by_name() -> None:

@@ -21,6 +21,7 @@ from anomalib_xray.components.pictures import PICTURE_EPOCHS, PICTURES_IN_A_ROW,
 from anomalib_xray.components.random_state import random_state, restore_random_state
 from anomalib_xray.components.schedule import with_schedule
 from anomalib_xray.components.score_histograms import ScoreHistograms
+from anomalib_xray.components.training_end import TrainingEnd
 from anomalib_xray.components.visualizer import AlignedVisualizer
 from anomalib_xray.errors import XrayError
 from anomalib_xray.post_processing import XrayPostProcessor
@@ -130,7 +131,7 @@ class RadiographModel(ExportWithParity, AnomalibModule):
         """Those that collect scores first: they must see raw ones before the post-processor normalises them."""
         components = super().configure_callbacks()
         assert isinstance(components, Sequence)  # anomalib's own signature also allows a single one
-        return [ScoreTable(), ScoreHistograms(), *components]
+        return [ScoreTable(), ScoreHistograms(), TrainingEnd(), *components]
 
     def forward(self, batch: Tensor, *_: Any, **__: Any) -> InferenceBatch:  # noqa: ANN401
         """Pre-processes, scores and post-processes raw images; this is what is exported.
