@@ -32,7 +32,7 @@ from anomalib_xray_plugins.alpha_gan.loss import (
     generator_step_loss,
     image_discriminator_loss,
 )
-from anomalib_xray_plugins.alpha_gan.torch_model import SCORES, AlphaGanModel
+from anomalib_xray_plugins.alpha_gan.torch_model import MEAN_PROBABILITY, SCORES, AlphaGanModel
 
 
 class AlphaGan(GanModel, AnomalibModule):
@@ -62,8 +62,9 @@ class AlphaGan(GanModel, AnomalibModule):
         reconstruction_weight: Its weight (0.01 as published).
         ema_decay: Decay of the moving average of the generator's weights that evaluation uses; 0 for none.
         score: Score that becomes the predicted score: ``mse``, ``l1``, ``smooth_l1``, ``ssim``, ``gradient``, each also
-            with ``_top_k``, ``discriminator``, ``code_discriminator``, ``discriminators_mean``, ``feature_matching``,
-            ``feature_matching_signed`` or ``latent_distance``.
+            with ``_top_k``, ``discriminator``, ``code_discriminator``, ``discriminators_mean``,
+            ``discriminators_mean_probability`` (not with ``wgan-gp``), ``discriminator_difference``,
+            ``feature_matching``, ``feature_matching_signed`` or ``latent_distance``.
         extra_scores: Errors whose scores are computed besides: ``ssim``, ``gradient``.
         top_k: Pixels of the top-k scores: a number, or a fraction of the foreground if below 1.
         map_sigma: Smoothing of the anomaly map, in pixels of the network's input.
@@ -124,7 +125,7 @@ class AlphaGan(GanModel, AnomalibModule):
         super().__init__(
             pre_processor=pre_processor, post_processor=post_processor, evaluator=evaluator, visualizer=visualizer
         )
-        self.start(SCORES)
+        self.start([name for name in SCORES if adversarial_loss != "wgan-gp" or name != MEAN_PROBABILITY])
         check_soft_labels(soft_labels, adversarial_loss)
         self.model = AlphaGanModel(
             image_size,
@@ -139,6 +140,7 @@ class AlphaGan(GanModel, AnomalibModule):
             ema_decay,
             ReconstructionScorer(score, top_k, map_sigma, extra_scores),
             anomaly_map,
+            adversarial_loss,
         )
 
     def players(self) -> dict[str, tuple[Sequence[nn.Module], float]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from anomalib_xray.components import Latent, generator_of, moving_average
+from anomalib_xray.components import AdversarialLoss, Latent, generator_of, moving_average
 from anomalib_xray.components.sagan import Generator, Trunk, to_tanh_range, to_unit_range
 from anomalib_xray.explain.grad_cam import GRAD_CAM, check_map, grad_cam_map
 from anomalib_xray.scores import (
@@ -12,19 +12,26 @@ from anomalib_xray.scores import (
     RECONSTRUCTION_SCORES,
     ReconstructionScorer,
     ScoredBatch,
+    discriminator_difference,
     discriminator_score,
     feature_matching,
     feature_matching_signed,
     foreground,
     latent_distance,
+    mean_probability_score,
 )
 from anomalib_xray_plugins.alpha_gan.networks import CodeDiscriminator, Discriminator, Encoder
+
+MEAN_PROBABILITY = "discriminators_mean_probability"
+"""Score of the discriminators' probabilities, which a Wasserstein critic does not have."""
 
 SCORES = (
     *RECONSTRUCTION_SCORES,
     "discriminator",
     "code_discriminator",
     "discriminators_mean",
+    MEAN_PROBABILITY,
+    "discriminator_difference",
     "feature_matching",
     "feature_matching_signed",
     "latent_distance",
@@ -52,6 +59,7 @@ class AlphaGanModel(nn.Module):
         ema_decay: Decay of the generator's moving average, 0 for none.
         scorer: Computes scores and map from the reconstruction; the default scorer if left out.
         anomaly_map: The map: the error of the ``reconstruction``, or ``grad_cam`` of the discriminator's logit.
+        adversarial_loss: The discriminators' loss; with ``wgan-gp`` their outputs are no log-odds.
 
     Raises:
         XrayError: Another map.
@@ -71,6 +79,7 @@ class AlphaGanModel(nn.Module):
         ema_decay: float = 0.0,
         scorer: ReconstructionScorer | None = None,
         anomaly_map: str = "reconstruction",
+        adversarial_loss: AdversarialLoss = "hinge",
     ) -> None:
         super().__init__()
         check_map(anomaly_map, MAPS)
@@ -86,6 +95,7 @@ class AlphaGanModel(nn.Module):
         self.latent_size = latent_size
         self.scorer = scorer or ReconstructionScorer("mse_top_k", 0.03, 1.0)
         self.map = anomaly_map
+        self.has_probabilities = adversarial_loss != "wgan-gp"
 
     def latent(self, image: Tensor) -> Tensor:
         """Mean codes ``(N, Z)`` of images ``(N, 1, S, S)`` in [0, 1]."""
@@ -133,12 +143,15 @@ class AlphaGanModel(nn.Module):
         """Scores of the two discriminators and of the features of one."""
         features = self.discriminator.matched_features(to_tanh_range(image))
         generated_features = self.discriminator.matched_features(generated)
-        of_image = discriminator_score(self.discriminator.judge(features[-1]))
-        of_code = discriminator_score(self.code_discriminator(code))
+        of_image, of_code = self.discriminator.judge(features[-1]), self.code_discriminator(code)
+        of_generated = self.discriminator.judge(generated_features[-1])
+        known = self.has_probabilities
         return {
-            "discriminator": of_image,
-            "code_discriminator": of_code,
-            "discriminators_mean": (of_image + of_code) / 2,
+            "discriminator": discriminator_score(of_image, has_probabilities=known),
+            "code_discriminator": discriminator_score(of_code, has_probabilities=known),
+            "discriminators_mean": discriminator_score(of_image, of_code, has_probabilities=known),
+            **({MEAN_PROBABILITY: mean_probability_score(of_image, of_code)} if known else {}),
+            "discriminator_difference": discriminator_difference(of_image, of_generated, known),
             "feature_matching": feature_matching(features, generated_features),
             "feature_matching_signed": feature_matching_signed(features, generated_features),
         }

@@ -134,6 +134,7 @@ class AnoGan(PairTraining, AnomalibModule):
             feature_weight,
             restarts,
             ReconstructionScorer(score, top_k, map_sigma, extra_scores),
+            adversarial_loss,
         )
         # How many steps the searches took that the threshold was set on; 0 before any.
         self.register_buffer("threshold_steps", torch.zeros((), dtype=torch.long))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from anomalib_xray.components import generator_of, moving_average
+from anomalib_xray.components import AdversarialLoss, generator_of, moving_average
 from anomalib_xray.components.sagan import to_tanh_range, to_unit_range
 from anomalib_xray.scores import (
     RECONSTRUCTION_SCORES,
@@ -40,6 +40,7 @@ class AnoGanModel(nn.Module):
         feature_weight: Share of the features in what a search makes small, 0 to 1.
         restarts: Number of codes that a search starts from: the code of zeros, then others that are drawn once.
         scorer: Computes scores and map from the closest image; the default scorer if left out.
+        adversarial_loss: The discriminator's loss; with ``wgan-gp`` its output is no log-odds.
     """
 
     starts: Tensor
@@ -59,6 +60,7 @@ class AnoGanModel(nn.Module):
         feature_weight: float = 0.1,
         restarts: int = 1,
         scorer: ReconstructionScorer | None = None,
+        adversarial_loss: AdversarialLoss = "hinge",
     ) -> None:
         super().__init__()
         self.generator = Generator(image_size, width, latent_size, norm, spectral=False)
@@ -69,6 +71,7 @@ class AnoGanModel(nn.Module):
         self.search_steps = search_steps
         self.search_learning_rate = search_learning_rate
         self.feature_weight = feature_weight
+        self.has_probabilities = adversarial_loss != "wgan-gp"
         self.scorer = scorer or ReconstructionScorer("mse_top_k", 0.03, 1.0)
 
     def forward(self, batch: Tensor) -> ScoredBatch:
@@ -84,11 +87,12 @@ class AnoGanModel(nn.Module):
         with frozen(self.generator, self.discriminator):
             features = self._features(image)
             found = self.search(image, features)
+        logit = self.discriminator.judge(features)
         others = {
             "residual": found.residual,
             "feature": found.feature,
             "anogan": found.loss,
-            "discriminator": discriminator_score(self.discriminator.judge(features)),
+            "discriminator": discriminator_score(logit, has_probabilities=self.has_probabilities),
         }
         scored: ScoredBatch = self.scorer(image, found.image, lambda _: found.image, others)
         return scored

@@ -62,8 +62,8 @@ class Bigan(GanModel, AnomalibModule):
         reconstruction_weight: Its weight; 0 as published.
         ema_decay: Decay of the moving averages of generator and encoder that evaluation uses; 0 for none.
         score: Score that becomes the predicted score: ``mse``, ``l1``, ``smooth_l1``, ``ssim``, ``gradient``, each also
-            with ``_top_k``, ``discriminator``, ``feature_matching``, ``feature_matching_signed``, ``latent_distance``
-            or ``bigan``.
+            with ``_top_k``, ``discriminator``, ``discriminator_difference``, ``feature_matching``,
+            ``feature_matching_signed``, ``latent_distance`` or ``bigan``.
         extra_scores: Errors whose scores are computed besides: ``ssim``, ``gradient``.
         feature_weight: Share of the features in the score ``bigan``, the rest is the absolute error (0.1 as published).
         top_k: Pixels of the top-k scores: a number, or a fraction of the foreground if below 1.
@@ -140,6 +140,7 @@ class Bigan(GanModel, AnomalibModule):
             feature_weight,
             ReconstructionScorer(score, top_k, map_sigma, extra_scores),
             anomaly_map,
+            adversarial_loss,
         )
 
     def players(self) -> dict[str, tuple[Sequence[nn.Module], float]]:

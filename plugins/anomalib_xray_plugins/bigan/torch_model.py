@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from anomalib_xray.components import generator_of, moving_average
+from anomalib_xray.components import AdversarialLoss, generator_of, moving_average
 from anomalib_xray.components.sagan import Generator, Trunk, to_tanh_range, to_unit_range
 from anomalib_xray.explain.grad_cam import GRAD_CAM, check_map, grad_cam_map
 from anomalib_xray.scores import (
@@ -13,6 +13,7 @@ from anomalib_xray.scores import (
     ReconstructionScorer,
     ScoredBatch,
     anogan_score,
+    discriminator_difference,
     discriminator_score,
     feature_matching,
     feature_matching_signed,
@@ -25,6 +26,7 @@ from anomalib_xray_plugins.bigan.networks import Encoder, PairDiscriminator
 SCORES = (
     *RECONSTRUCTION_SCORES,
     "discriminator",
+    "discriminator_difference",
     "feature_matching",
     "feature_matching_signed",
     "latent_distance",
@@ -51,6 +53,7 @@ class BiganModel(nn.Module):
         feature_weight: Share of the features in the score ``bigan``.
         scorer: Computes scores and map from the reconstruction; the default scorer if left out.
         anomaly_map: The map: the error of the ``reconstruction``, or ``grad_cam`` of the discriminator's logit.
+        adversarial_loss: The discriminator's loss; with ``wgan-gp`` its output is no log-odds.
 
     Raises:
         XrayError: Another map.
@@ -68,6 +71,7 @@ class BiganModel(nn.Module):
         feature_weight: float = 0.1,
         scorer: ReconstructionScorer | None = None,
         anomaly_map: str = "reconstruction",
+        adversarial_loss: AdversarialLoss = "hinge",
     ) -> None:
         super().__init__()
         check_map(anomaly_map, MAPS)
@@ -84,6 +88,7 @@ class BiganModel(nn.Module):
         self.feature_weight = feature_weight
         self.scorer = scorer or ReconstructionScorer("mse_top_k", 0.03, 1.0)
         self.map = anomaly_map
+        self.has_probabilities = adversarial_loss != "wgan-gp"
 
     def encode(self, image: Tensor) -> Tensor:
         """Encodes as evaluation does, ``(N, 1, S, S)`` in [-1, 1] to ``(N, Z)``."""
@@ -138,8 +143,11 @@ class BiganModel(nn.Module):
         """Scores of the discriminator and of the features of its image branch; both images in [-1, 1]."""
         features = self.discriminator.matched_features(image)
         generated_features = self.discriminator.matched_features(generated)
+        pair = self.discriminator.judge(features[-1], code)
+        generated_pair = self.discriminator.judge(generated_features[-1], code)
         return {
-            "discriminator": discriminator_score(self.discriminator.judge(features[-1], code)),
+            "discriminator": discriminator_score(pair, has_probabilities=self.has_probabilities),
+            "discriminator_difference": discriminator_difference(pair, generated_pair, self.has_probabilities),
             "feature_matching": feature_matching(features, generated_features),
             "feature_matching_signed": feature_matching_signed(features, generated_features),
         }

@@ -126,6 +126,7 @@ class Dcgan(PairTraining, AnomalibModule):
             top_k,
             map_sigma,
             anomaly_map,
+            adversarial_loss,
         )
 
     def on_train_epoch_start(self) -> None:

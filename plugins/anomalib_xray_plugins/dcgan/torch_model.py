@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from anomalib_xray.components import evaluating, moving_average
+from anomalib_xray.components import AdversarialLoss, evaluating, moving_average
 from anomalib_xray.components.sagan import to_tanh_range
 from anomalib_xray.explain.grad_cam import GRAD_CAM, check_map, grad_cam_map
 from anomalib_xray.scores import (
@@ -48,6 +48,7 @@ class DcganModel(nn.Module):
         top_k: See :func:`~anomalib_xray.scores.masked_top_k_mean`.
         map_sigma: Smoothing of the map, in pixels of the network's input.
         anomaly_map: The map: the ``feature_distance``, or ``grad_cam`` of the discriminator's logit.
+        adversarial_loss: The discriminator's loss; with ``wgan-gp`` its output is no log-odds.
 
     Raises:
         XrayError: Another map.
@@ -68,6 +69,7 @@ class DcganModel(nn.Module):
         top_k: float = 0.03,
         map_sigma: float = 1.0,
         anomaly_map: str = "feature_distance",
+        adversarial_loss: AdversarialLoss = "hinge",
     ) -> None:
         super().__init__()
         check_map(anomaly_map, MAPS)
@@ -83,6 +85,7 @@ class DcganModel(nn.Module):
         self.top_k = top_k
         self.anomaly_map = SmoothedErrorMap(map_sigma)
         self.map = anomaly_map
+        self.has_probabilities = adversarial_loss != "wgan-gp"
 
     def forward(self, batch: Tensor) -> ScoredBatch:
         """Scores images; training drives the players one by one.
@@ -97,8 +100,9 @@ class DcganModel(nn.Module):
         mask = foreground(image)
         features = self.discriminator.features(to_tanh_range(image))
         distance = self.memory(features[self.compared_level], mask)
+        logit = self.discriminator.judge(features[-1])
         scores = {
-            "discriminator": discriminator_score(self.discriminator.judge(features[-1])),
+            "discriminator": discriminator_score(logit, has_probabilities=self.has_probabilities),
             **error_scores({"feature_distance": distance}, mask, self.top_k),
         }
         if self.map == GRAD_CAM:

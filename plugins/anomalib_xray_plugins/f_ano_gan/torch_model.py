@@ -116,6 +116,5 @@ class FAnoGanModel(nn.Module):
             "residual": residual,
             "feature": feature,
             "anogan": anogan_score(residual, feature, self.feature_share),
-            # A Wasserstein critic's output has no zero point, so that the log-probability could underflow to ties.
-            "discriminator": discriminator_score(logit) if self.has_probabilities else -logit,
+            "discriminator": discriminator_score(logit, has_probabilities=self.has_probabilities),
         }

@@ -2,7 +2,7 @@
 
 from anomalib_xray.scores.anogan import anogan_score
 from anomalib_xray.scores.anomaly_map import SmoothedErrorMap
-from anomalib_xray.scores.discriminator import discriminator_score
+from anomalib_xray.scores.discriminator import discriminator_difference, discriminator_score, mean_probability_score
 from anomalib_xray.scores.feature_matching import feature_matching, feature_matching_signed
 from anomalib_xray.scores.foreground import foreground
 from anomalib_xray.scores.gradient import error_gradient
@@ -32,6 +32,7 @@ __all__ = [
     "SmoothedErrorMap",
     "anogan_score",
     "check_top_k",
+    "discriminator_difference",
     "discriminator_score",
     "dissimilarity",
     "enlarged_mean",
@@ -45,6 +46,7 @@ __all__ = [
     "latent_distance",
     "masked_mean",
     "masked_top_k_mean",
+    "mean_probability_score",
     "reconstruction_errors",
     "reconstruction_scores",
     "relative_feature_errors",

@@ -103,3 +103,14 @@ def test_the_average_generates_in_evaluation() -> None:
     for weight in model.generator.parameters():
         weight.data.zero_()
     assert torch.equal(model.reconstruct(image), before)
+
+
+def test_a_critics_score_ranks_as_its_output_far_from_0() -> None:
+    torch.manual_seed(0)
+    model = small(adversarial_loss="wgan-gp").eval()
+    image = radiographs(5)
+    with torch.no_grad():
+        model.discriminator.head.bias += 150  # the loss leaves a critic's zero point open
+        score = model(image.repeat(1, 3, 1, 1)).scores["discriminator"]
+        torch.testing.assert_close(score, -model.discriminator(2 * image - 1))
+    assert len(score.unique()) == 5
