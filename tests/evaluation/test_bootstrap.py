@@ -3,10 +3,11 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.stats import norm
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from anomalib_xray.errors import XrayError
-from anomalib_xray.evaluation.bootstrap import METRICS, difference, estimate, over_seeds, patient_weights
+from anomalib_xray.evaluation.bootstrap import METRICS, difference, estimate, over_seeds, patient_weights, simultaneous
 
 
 def units(count: int = 60) -> pd.DataFrame:
@@ -95,3 +96,28 @@ def test_seeds_give_a_mean_and_a_deviation() -> None:
     mean, deviation = over_seeds({42: 0.6, 43: 0.8})
     assert (mean, deviation) == pytest.approx((0.7, np.sqrt(0.02)))
     assert np.isnan(over_seeds({42: 0.6})[1])
+
+
+def test_joint_intervals_of_independent_figures_are_those_of_sidak() -> None:
+    random = np.random.default_rng(0)
+    figures = [(0.5 + 0.01 * place, 0.5 + 0.01 * place + 0.04 * random.normal(size=20000)) for place in range(12)]
+    found = simultaneous(figures, patients=10**6)
+    width = 0.04 * norm.isf((1 - 0.95 ** (1 / 12)) / 2)
+    for (value, _), one in zip(figures, found, strict=True):
+        assert one == pytest.approx((value, value - width, value + width), abs=0.004)
+    # The same figure twelve times costs no more than once.
+    (low,) = {round(one.low, 6) for one in simultaneous([figures[0]] * 12, patients=10**6)}
+    assert low == pytest.approx(0.5 - 0.04 * norm.isf(0.025), abs=0.002)
+
+
+def test_few_patients_widen_joint_intervals() -> None:
+    replicates = 0.5 + 0.1 * np.random.default_rng(0).normal(size=4000)
+    widths = [simultaneous([(0.5, replicates)], patients=count)[0].high - 0.5 for count in (5, 20, 10**6)]
+    assert widths[0] > 1.3 * widths[2]
+    assert widths[0] > widths[1] > widths[2]
+    assert not np.isfinite(simultaneous([(0.5, replicates)], patients=1)[0].high)
+    # Three patients of each class whose scores do not overlap: one ranking of twenty.
+    (few,) = simultaneous([(1.0, np.ones(500))], patients=3)
+    assert few.low < 0.5
+    (many,) = simultaneous([(1.0, np.ones(500))], patients=30)
+    assert many.low > 0.9

@@ -33,6 +33,10 @@ def write(folder: Path, **changes: Any) -> Path:
     return folder / "grid.yaml"
 
 
+def _with_data(data: Any) -> dict[str, Any]:
+    return {"models": {**GRID["models"], "Ours": {"config": "model.yaml", "data": data}}}
+
+
 def test_cells_are_the_product_and_every_preparation_has_its_shortcuts(tmp_path: Path) -> None:
     grid = read_grid(write(tmp_path))
     models = [(cell.preparation, cell.model, cell.seed) for cell in grid.cells]
@@ -49,6 +53,27 @@ def test_files_lie_under_what_the_grid_says(tmp_path: Path) -> None:
     assert cell.data_config == {"class_path": "Hands", "init_args": {"root": "elsewhere", "num_workers": 0}}
     assert cell.model_config == {"class_path": "Cae", "init_args": {"width": 8}}
     assert cell.trainer == {"max_epochs": 3, "accelerator": "cpu"}
+
+
+def test_a_model_may_train_in_batches_of_its_own(tmp_path: Path) -> None:
+    models = {**GRID["models"], "Ours": {"config": "model.yaml", "data": {"train_batch_size": 16}}}
+    grid = read_grid(write(tmp_path, models=models, training_sizes={"models": ["Ours"], "sizes": [8]}))
+    batches = {
+        (cell.model, cell.training_size): cell.data_config["init_args"].get("train_batch_size")
+        for cell in grid.all_cells
+    }
+    assert batches == {(SHORTCUTS, None): None, ("Ours", None): 16, ("Theirs", None): None, ("Ours", 8): 16}
+    assert all(cell.data_config["init_args"]["root"] == "elsewhere" for cell in grid.all_cells)
+    before = {cell.key for cell in read_grid(write(tmp_path)).cells}
+    assert {cell.model for cell in grid.cells if cell.key not in before} == {"Ours"}
+
+
+def test_the_data_of_a_model_s_file_do_not_count(tmp_path: Path) -> None:
+    grid = write(tmp_path)
+    before = read_grid(grid).cells
+    with (tmp_path / "model.yaml").open("a") as file:
+        file.write("\ndata: {class_path: Mura, init_args: {root: mura, train_batch_size: 80}}\n")
+    assert read_grid(grid).cells == before
 
 
 def test_another_setting_makes_another_cell(tmp_path: Path) -> None:
@@ -106,6 +131,18 @@ def test_pictures_are_raw_unless_a_preparation_is_named(tmp_path: Path) -> None:
         ({"training_sizes": [8]}, r"training_sizes in .* is no mapping"),
         ({"training_sizes": {"models": "Nobody", "sizes": [8]}}, "names Nobody, which is none of the models"),
         ({"training_sizes": {"models": ["Ours"]}}, "needs sizes: a list of numbers of images"),
+        (_with_data(["train_batch_size"]), r"data of Ours in .*grid\.yaml is \['train_batch_size'\]; give settings by"),
+        (_with_data({"root": "mine"}), "sets root, but all models of a grid are tested on the same pictures; a model"),
+        (
+            _with_data({"train_batch_size": 0}),
+            "train_batch_size in data of Ours in .* is 0; give a whole number from 1",
+        ),
+        (_with_data({"train_batch_size": "16"}), "train_batch_size in data of Ours in .* is '16'"),
+        (_with_data({"pool": 40}), "pool in data of Ours in .* is 40; give size: and anomaly_rate:, or null"),
+        (
+            _with_data({"pool": {"size": 4, "reserve": 0.5}}),
+            r"Ours on hands in .* reserves 0\.5 .* data set 0, so that",
+        ),
         ({"level": "pixel"}, "evaluates by pixel; choose image, study or patient"),
     ],
 )

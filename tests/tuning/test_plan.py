@@ -40,6 +40,13 @@ def test_what_is_changed_lies_over_the_base(tmp_path: Path) -> None:
     assert (search.seed, search.pruning) == (42, None)
 
 
+def test_a_later_data_set_takes_the_place_of_an_earlier_one(tmp_path: Path) -> None:
+    path = write(tmp_path, data={"init_args": {"num_workers": 0}})
+    with (tmp_path / "model.yaml").open("a") as file:
+        file.write("\ndata: {class_path: Hands, init_args: {root: mura, body_parts: XR_HAND}}\n")
+    assert read_search(path).config["data"] == {"class_path": "Hands", "init_args": {"num_workers": 0}}
+
+
 def test_pruning_and_seed_can_be_set(tmp_path: Path) -> None:
     search = read_search(write(tmp_path, seed=7, pruning={"warmup_epochs": 3}))
     assert (search.seed, search.pruning) == (7, Pruning(startup_trials=5, warmup_epochs=3))

@@ -6,7 +6,7 @@ from images drawn one by one would be too narrow.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -95,7 +95,7 @@ def difference(
         level: Share of the draws that the interval holds.
 
     Returns:
-        The difference; its interval leaves out 0 where it is no chance.
+        The difference, with the interval that it has if it is the only one looked at.
 
     Raises:
         XrayError: As in :func:`estimate`.
@@ -130,3 +130,40 @@ def interval(value: float, replicates: Values, level: float = 0.95) -> Estimate:
         raise XrayError("No draw of patients has normal and abnormal ones; there are too few for an interval.")
     low, high = np.quantile(kept, [(1 - level) / 2, (1 + level) / 2])
     return Estimate(float(value), float(low), float(high))
+
+
+def simultaneous(figures: Sequence[tuple[float, Values]], patients: int, level: float = 0.95) -> list[Estimate]:
+    """Intervals that hold all together: with the chance ``level`` every one of them holds its true value.
+
+    Of twenty intervals of 95 % one leaves out its true value by chance. These are wider: in each draw the figure that
+    deviates most, in units of its standard error, decides (the studentised maximum, Romano and Wolf 2005), so that
+    figures which go together cost less than independent ones. Draws know the few patients at hand only; the width is
+    therefore that of Student's t for the smaller class, and never below half a patient of it, which a perfect
+    separation of few patients would otherwise undercut.
+
+    Args:
+        figures: Each figure with its replicates, ``(B,)``, of the same draws or of independent ones.
+        patients: Number of patients in the smaller class.
+        level: Share of the draws in which all intervals hold.
+
+    Returns:
+        An estimate for each figure, with no end where a class has a single patient.
+
+    Raises:
+        XrayError: No draw gave all figures.
+    """
+    from scipy.stats import norm, t  # type: ignore[import-untyped]  # scipy has no stubs
+
+    values = np.array([value for value, _ in figures])
+    replicates = np.stack([drawn for _, drawn in figures])
+    replicates = replicates[:, np.isfinite(replicates).all(0)]
+    if not replicates.size:
+        raise XrayError("No draw of patients has normal and abnormal ones; there are too few for an interval.")
+    errors = np.maximum(replicates.std(1), 0.5 / max(patients, 1))
+    largest = (np.abs(replicates - values[:, None]) / errors[:, None]).max(0)
+    factor = max(np.quantile(largest, level, method="higher"), norm.isf((1 - level) / 2))
+    widths = errors * (t.isf(norm.sf(factor), patients - 1) if patients > 1 else np.inf)
+    return [
+        Estimate(float(value), float(value - width), float(value + width))
+        for value, width in zip(values, widths, strict=True)
+    ]

@@ -136,21 +136,30 @@ def fewer(samples: pd.DataFrame, size: int) -> pd.DataFrame:
 
 
 def _measure(cell: Cell, folder: Path) -> dict[str, Any]:
-    """Writes a score table of numbers that need no model."""
+    """Writes a score table of numbers that need no model, and finds their directions on validation images."""
     import pandas as pd
 
-    from anomalib_xray.evaluation.shortcuts import shortcut_numbers
+    from anomalib_xray.evaluation.shortcuts import direction_of, shortcut_numbers
     from anomalib_xray.io.read import read_radiograph
 
     samples: pd.DataFrame | None = getattr(build_data(cell.data_config), "samples", None)
     if samples is None:
         raise XrayError("Shortcuts are measured of this project's data sets only, whose tables say who is whose.")
-    samples = samples[samples["split"] == "test"]
-    numbers = pd.DataFrame([shortcut_numbers(read_radiograph(path)) for path in samples["image_path"]])
-    ids = samples[["image_path", "patient", "study"]].assign(label=samples["label_index"])
-    ids["source_path"] = samples["source"] if "source" in samples else samples["image_path"]
-    write_atomically(folder / SCORES, ids.reset_index(drop=True).join(numbers).to_csv(index=False))
-    return {"images": len(samples)}
+
+    def numbers_of(rows: pd.DataFrame) -> pd.DataFrame:
+        return pd.DataFrame([shortcut_numbers(read_radiograph(path)) for path in rows["image_path"]])
+
+    test, validation = (samples[samples["split"] == split] for split in ("test", "val"))
+    ids = test[["image_path", "patient", "study"]].assign(label=test["label_index"])
+    ids["source_path"] = test["source"] if "source" in test else test["image_path"]
+    write_atomically(folder / SCORES, ids.reset_index(drop=True).join(numbers_of(test)).to_csv(index=False))
+    directions = {}
+    if set(validation["label_index"]) == {0, 1}:
+        directions = {
+            str(name): direction_of(validation["label_index"], numbers)
+            for name, numbers in numbers_of(validation).items()
+        }
+    return {"images": len(test), "directions": directions}
 
 
 def _gflop(model: Any, image: Any) -> float | None:  # noqa: ANN401  # any model, any image

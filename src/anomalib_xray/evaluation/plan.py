@@ -27,8 +27,21 @@ _KEYS = {
 _OBJECT_KEYS = {"config", "class_path", "init_args"}
 _ENTRY_KEYS = {
     "data": _OBJECT_KEYS | {"preparations"},
-    "model": _OBJECT_KEYS | {"trainer", "scores", "selection", "image_size", "weights"},
+    "model": _OBJECT_KEYS | {"trainer", "scores", "selection", "image_size", "weights", "data"},
 }
+
+_TRAINING_DATA = {
+    *(
+        "train_batch_size",
+        "eval_batch_size",
+        "num_workers",
+        "train_augmentations",
+        "image_size",
+        "drop_flagged",
+        "pool",
+    ),
+}
+"""Settings of the data that a model may have of its own: none of them changes which pictures test it."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +55,7 @@ class Cell:
         equalize: Whether the foreground's histogram is equalised.
         seed: Seed of the model.
         model_config: ``class_path`` and ``init_args``; nothing for the shortcuts.
-        data_config: ``class_path`` and ``init_args``.
+        data_config: ``class_path`` and ``init_args``, those of the model laid over those of the data set.
         trainer: Arguments of the trainer.
         image_size: Side in pixels to which anomalib's own pre-processing of a model resizes; nothing for its default.
         weights: Local file with the weights of a timm backbone, in place of a download.
@@ -105,7 +118,8 @@ def read_grid(path: Path) -> Grid:
 
     Files that it names are relative to its own folder. Every entry of ``data`` and ``models`` has a ``config``, a file
     as the stock command takes it, or a ``class_path``; ``init_args`` change single settings. A data set that is not
-    to have every preparation names its own under ``preparations``.
+    to have every preparation names its own under ``preparations``; a model that is not to have the data set's settings,
+    such as the size of a batch, its own under ``data``. What a model's file says of data does not count.
 
     Args:
         path: The YAML file.
@@ -134,6 +148,7 @@ def read_grid(path: Path) -> Grid:
         cells.append(Cell(SHORTCUTS, data_name, preparation, False, 0, {}, _settings(data_entry)))
         for equalize, seed in product(content.get("equalize", [False]), content.get("seeds", [42])):
             for name, entry in models.items():
+                _check_reserve(data_entry, entry, f"{name} on {data_name} in {path}")
                 trainer = {**content.get("trainer", {}), **entry.get("trainer", {})}
                 cells.append(
                     Cell(
@@ -143,7 +158,7 @@ def read_grid(path: Path) -> Grid:
                         bool(equalize),
                         int(seed),
                         _settings(entry),
-                        _settings(data_entry),
+                        _settings(data_entry, entry.get("data")),
                         trainer,
                         image_size=entry.get("image_size"),
                         weights=entry.get("weights"),
@@ -205,6 +220,8 @@ def _entry(entry: Any, kind: str, path: Path, name: str) -> dict[str, Any]:  # n
     if not isinstance(entry, dict):
         raise XrayError(f"{where} is no mapping; give it a config or a class_path.")
     check_keys(entry, _ENTRY_KEYS[kind], where)
+    if "data" in entry:
+        _check_data(entry["data"], where)
     found: dict[str, Any] = {"init_args": {}}
     if "config" in entry:
         file = path.parent / str(entry["config"])
@@ -219,5 +236,37 @@ def _entry(entry: Any, kind: str, path: Path, name: str) -> dict[str, Any]:  # n
     return found
 
 
-def _settings(entry: Mapping[str, Any]) -> dict[str, Any]:
-    return {"class_path": entry["class_path"], "init_args": dict(entry["init_args"])}
+def _settings(entry: Mapping[str, Any], over: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    return {"class_path": entry["class_path"], "init_args": {**entry["init_args"], **(over or {})}}
+
+
+def _check_data(content: Any, where: str) -> None:  # noqa: ANN401  # what YAML may hold
+    """Refuses settings of the data that would have a model tested on other pictures than the others."""
+    if not isinstance(content, dict):
+        raise XrayError(f"data of {where} is {content!r}; give settings by name, such as train_batch_size: 16.")
+    other = sorted(set(map(str, content)) - _TRAINING_DATA)
+    if other:
+        msg = (
+            f"data of {where} sets {other[0]}, but all models of a grid are tested on the same pictures; a model may "
+            f"set {', '.join(sorted(_TRAINING_DATA))}."
+        )
+        raise XrayError(msg)
+    for key, least in (("train_batch_size", 1), ("eval_batch_size", 1), ("num_workers", 0)):
+        value = content.get(key, least)
+        if isinstance(value, bool) or not isinstance(value, int) or value < least:
+            raise XrayError(f"{key} in data of {where} is {value!r}; give a whole number from {least}.")
+    if not isinstance(content.get("pool") or {}, dict):
+        raise XrayError(f"pool in data of {where} is {content['pool']!r}; give size: and anomaly_rate:, or null.")
+
+
+def _check_reserve(data: Mapping[str, Any], model: Mapping[str, Any], where: str) -> None:
+    """Refuses a pool of a model's own that takes other patients out of the test than the data set's."""
+    if "pool" not in model.get("data", {}):
+        return
+    own, common = ((pool or {}).get("reserve", 0) for pool in (model["data"]["pool"], data["init_args"].get("pool")))
+    if own != common:
+        msg = (
+            f"The pool of {where} reserves {own} of the abnormal patients, that of its data set {common}, so that "
+            "their tests would differ; give both the same reserve."
+        )
+        raise XrayError(msg)

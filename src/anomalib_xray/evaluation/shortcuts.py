@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import cv2
 import numpy as np
+from numpy.typing import ArrayLike
 
+from anomalib_xray.evaluation.ranking import Ranking
 from anomalib_xray.io.read import Radiograph, to_unit_interval
 from anomalib_xray.preparation.marker_removal import MarkerRemoval
 
@@ -56,3 +58,16 @@ def shortcut_numbers(image: Radiograph) -> dict[str, float]:
         "foreground_area": float((grey > 0).mean()),
         "markers": float(len(found.get("polygons", []))),
     }
+
+
+def direction_of(labels: ArrayLike, numbers: ArrayLike) -> int:
+    """In which direction a number tells abnormal from normal.
+
+    Args:
+        labels: 1 abnormal, 0 normal, both present, ``(N,)``; of validation images, so that the test decides nothing.
+        numbers: One of the numbers of each image, ``(N,)``.
+
+    Returns:
+        1 if large ones are abnormal or nothing tells, -1 if small ones are.
+    """
+    return 1 if Ranking(labels, numbers).auroc()[0] >= 0.5 else -1

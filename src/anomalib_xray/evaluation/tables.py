@@ -2,77 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from math import nan
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from anomalib_xray.errors import XrayError
-from anomalib_xray.evaluation.bootstrap import METRICS, Estimate, interval, over_seeds, patient_weights
+from anomalib_xray.evaluation.bootstrap import over_seeds
 from anomalib_xray.evaluation.cell import SCORES
 from anomalib_xray.evaluation.plan import SHORTCUTS, Cell, Grid
-from anomalib_xray.evaluation.ranking import Ranking, Values
+from anomalib_xray.evaluation.rows import FALSE_FINDINGS, Draws, Row, compare, measure
 from anomalib_xray.evaluation.runner import folder_of, read_result
 from anomalib_xray.evaluation.shortcuts import SHORTCUTS as NUMBERS
-from anomalib_xray.scores.levels import LEVELS, units_of
+from anomalib_xray.evaluation.shortcuts import direction_of
+from anomalib_xray.scores.levels import IDENTITY_COLUMNS, LEVELS, units_of
 
-BELOW_CHANCE = 0.45
-"""An AUROC below this says that normal looks more anomalous than abnormal: something is wrong."""
+UNVALIDATED = "direction chosen on the test images"
+"""Note of a shortcut whose direction no validation images could tell."""
 
 PIXEL = ("AUROC", "AUPRO", "Dice")
 """Metrics of anomaly maps against masks."""
 
 Group = tuple[str, str, bool]
-
-
-@dataclass
-class Row:
-    """One line of the table.
-
-    Attributes:
-        data: Name of the data set.
-        preparation: Name of the preparation.
-        equalize: Whether pictures were equalised.
-        model: Name of the model.
-        score: Name of the score.
-        seeds: Value of each metric by seed.
-        estimates: Mean of each metric over the seeds, with its interval over patients.
-        against: Difference of each metric from the baseline's, with its interval; empty where there is no pair.
-        prevalence: Share of abnormal units, which is chance for the average precision.
-        costs: Means over the seeds: ``training_s``, ``testing_s``, ``images``, ``parameters``, ``gflop``,
-            ``peak_memory_gib``.
-        pixel: Mean and standard deviation over the seeds of ``AUROC``, ``AUPRO`` and ``Dice`` of the anomaly map; empty
-            without masks or map.
-        failures: Reason of each seed that failed.
-        notes: Warnings.
-    """
-
-    data: str
-    preparation: str
-    equalize: bool
-    model: str
-    score: str
-    seeds: dict[str, dict[int, float]] = field(default_factory=dict)
-    estimates: dict[str, Estimate] = field(default_factory=dict)
-    against: dict[str, Estimate] = field(default_factory=dict)
-    prevalence: float = nan
-    costs: dict[str, float] = field(default_factory=dict)
-    pixel: dict[str, tuple[float, float]] = field(default_factory=dict)
-    failures: dict[int, str] = field(default_factory=dict)
-    notes: list[str] = field(default_factory=list)
-
-
-@dataclass
-class _Draws:
-    """A score's metrics in every draw of patients, as means over the seeds."""
-
-    ids: list[str]
-    values: dict[str, tuple[float, Values]]
 
 
 def read_rows(grid: Grid, out: Path) -> list[Row]:
@@ -103,14 +56,15 @@ def read_rows(grid: Grid, out: Path) -> list[Row]:
         for model, score in names:
             cells = shortcuts[group[:2]] if model == SHORTCUTS else models[model]
             found.append(_row(Row(*group, model, score), cells, grid, out))
-        _compare([row for row, _ in found], [draws for _, draws in found], grid.baseline)
+        # Findings of several parts are findings of one report.
+        compare([row for row, _ in found], [draws for _, draws in found], grid.baseline, FALSE_FINDINGS / len(groups))
         rows += [row for row, _ in found]
     return rows
 
 
-def _row(row: Row, cells: Sequence[Cell], grid: Grid, out: Path) -> tuple[Row, _Draws | None]:
+def _row(row: Row, cells: Sequence[Cell], grid: Grid, out: Path) -> tuple[Row, Draws | None]:
     """Fills a row from its cells."""
-    draws, costs, pixel, ids = [], [], {}, None
+    runs, costs, pixel = {}, [], {}
     for cell in cells:
         result = read_result(out, cell)
         if result is None:
@@ -118,37 +72,32 @@ def _row(row: Row, cells: Sequence[Cell], grid: Grid, out: Path) -> tuple[Row, _
         if result["status"] != "done":
             row.failures[cell.seed] = result["reason"]
             continue
-        units = read_units(folder_of(out, cell) / SCORES, row.score, grid.level)
-        ranking, weights = Ranking(units["label"], units["score"]), _weights(tuple(units["patient"]))
-        row.prevalence = float(units["label"].mean())
-        ids = units["id"].tolist()
-        for name, metric in METRICS.items():
-            row.seeds.setdefault(name, {})[cell.seed] = float(metric(ranking, None)[0])
-        draws.append({name: metric(ranking, weights) for name, metric in METRICS.items()})
+        runs[cell.seed] = read_units(folder_of(out, cell) / SCORES, row.score, grid.level)
+        if row.model == SHORTCUTS:
+            runs[cell.seed] = _in_direction(row, runs[cell.seed], result.get("directions", {}))
         pixel[cell.seed] = result.get("pixel") or {}
         costs.append({key: value for key, value in result.items() if isinstance(value, int | float)})
-    if ids is None:
-        return row, None
-    if row.prevalence in (0, 1):
-        row.notes.append("its test has one class only")
-        return row, None
-    values = {name: (over_seeds(row.seeds[name])[0], np.mean([one[name] for one in draws], axis=0)) for name in METRICS}
-    row.estimates = {name: interval(*value) for name, value in values.items()}
-    row.costs = {str(name): float(value) for name, value in pd.DataFrame(costs).mean().items()}
-    row.pixel = {
-        name: over_seeds({seed: metrics[name] for seed, metrics in pixel.items()})
-        for name in PIXEL
-        if all(name in metrics for metrics in pixel.values())
-    }
-    if row.model != SHORTCUTS and row.estimates["AUROC"].value < BELOW_CHANCE:
-        row.notes.append("below chance")
-    return row, _Draws(ids, values)
+    draws = measure(row, runs)
+    if draws is not None:
+        row.costs = {str(name): float(value) for name, value in pd.DataFrame(costs).mean().items()}
+        row.pixel = {
+            name: over_seeds({seed: metrics[name] for seed, metrics in pixel.items()})
+            for name in PIXEL
+            if all(name in metrics for metrics in pixel.values())
+        }
+    return row, draws
 
 
-@lru_cache(maxsize=1)
-def _weights(patients: tuple[str, ...]) -> Values:
-    """The draws of patients, once for all rows and seeds of a test set, which stand one after the other."""
-    return patient_weights(pd.Series(patients))
+def _in_direction(row: Row, units: pd.DataFrame, directions: Mapping[str, int]) -> pd.DataFrame:
+    """A shortcut in the direction that its cell found on validation images, or else the better one of the test."""
+    if row.score in directions:
+        row.direction = directions[row.score]
+    elif units["label"].nunique() == 2:
+        row.direction = direction_of(units["label"], units["score"])
+        row.notes.append(UNVALIDATED)
+    if row.direction < 0:
+        row.notes.append("small ones are abnormal")
+    return units.assign(score=row.direction * units["score"])
 
 
 def read_units(path: Path, score: str, level: str) -> pd.DataFrame:
@@ -167,7 +116,8 @@ def read_units(path: Path, score: str, level: str) -> pd.DataFrame:
     """
     table = _read_table(path)
     if score not in table:
-        raise XrayError(f"{path} has no score {score}; it has {', '.join(table.columns[7:])}.")
+        known = [str(column) for column in table if column not in IDENTITY_COLUMNS]
+        raise XrayError(f"{path} has no score {score}; it has {', '.join(known) or 'pred_score alone'}.")
     units = units_of(table, level, [score])
     if units is None:
         raise XrayError(f"{path} does not say which {level} an image belongs to; evaluate by image.")
@@ -179,35 +129,6 @@ def read_units(path: Path, score: str, level: str) -> pd.DataFrame:
 def _read_table(path: Path) -> pd.DataFrame:
     """A score table, once for all its scores, whose rows stand one after the other."""
     return pd.read_csv(path, keep_default_na=False, na_values={"label": [""]}, dtype={"patient": str, "study": str})
-
-
-def _compare(rows: Sequence[Row], draws: Sequence[_Draws | None], baseline: str | None) -> None:
-    """Adds the differences from the baseline, and says where a number that needs no model does as well."""
-    reference = next((one for row, one in zip(rows, draws, strict=True) if row.model == baseline), None)
-    best = max((best_way(row) for row in rows if row.model == SHORTCUTS and row.estimates), default=nan)
-    for row, one in zip(rows, draws, strict=True):
-        if one is None or row.model == SHORTCUTS:
-            continue
-        if row.estimates["AUROC"].value <= best:
-            row.notes.append("a shortcut does as well")
-        if reference is not None and row.model != baseline and one.ids == reference.ids:
-            row.against = {
-                name: interval(value - reference.values[name][0], replicates - reference.values[name][1])
-                for name, (value, replicates) in one.values.items()
-            }
-
-
-def best_way(row: Row) -> float:
-    """AUROC of a number in the direction that tells the classes apart: which one that is needs no model either.
-
-    Args:
-        row: Row of a shortcut that has figures.
-
-    Returns:
-        The AUROC, 0.5 to 1.
-    """
-    value = row.estimates["AUROC"].value
-    return max(value, 1 - value)
 
 
 COLUMNS = (
@@ -226,7 +147,10 @@ def as_frame(rows: Sequence[Row], grid: Grid) -> pd.DataFrame:
 
 def _values(row: Row, grid: Grid) -> dict[str, Any]:
     auroc, against = row.estimates.get("AUROC"), row.against.get("AUROC")
-    notes = [*row.notes, *(f"seed {seed} failed: {reason}" for seed, reason in row.failures.items())]
+    notes = list(row.notes)
+    if side := row.side("against"):
+        notes.append(f"clearly {'better' if side > 0 else 'worse'} than {grid.baseline}")
+    notes += [f"seed {seed} failed: {reason}" for seed, reason in row.failures.items()]
     if auroc is None and not notes:
         notes.append("not run yet")
     values: dict[str, Any] = {

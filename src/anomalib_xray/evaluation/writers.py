@@ -11,15 +11,18 @@ import pandas as pd
 
 from anomalib_xray.edge.bundle import NOTICE
 from anomalib_xray.evaluation.plan import Grid
-from anomalib_xray.evaluation.tables import PIXEL, Row, as_frame
+from anomalib_xray.evaluation.rows import Row
+from anomalib_xray.evaluation.tables import PIXEL, as_frame
 from anomalib_xray.io.write import write_atomically
 
 RULES = (
     "The split is fixed and by patient; the model's seed varies. Thresholds are fitted on validation; the test images "
     "were scored once. AUROC is the mean over seeds ± its standard deviation, with the 95 % interval of 2,000 draws of "
     "patients in brackets. AP is to be read against the prevalence, which is chance. The difference from the baseline "
-    "is taken within each draw; an interval without 0 is no chance. Shortcuts are numbers of a picture that need no "
-    "model: where one does as well as a model, the data leak their label."
+    "is taken within each draw. An interval is of one figure alone; what the notes call clear, and below chance, stays "
+    "so when all comparisons of all tables are counted. Shortcuts are numbers of a picture that need no model, in the "
+    "direction that tells validation images apart: where one clearly tells the classes apart, the data leak their "
+    "label."
 )
 
 

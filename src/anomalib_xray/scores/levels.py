@@ -7,6 +7,9 @@ import pandas as pd
 LEVELS: dict[str, list[str]] = {"image": ["source_path"], "study": ["patient", "study"], "patient": ["patient"]}
 """Units of evaluation and the columns that identify one."""
 
+IDENTITY_COLUMNS = ("image_path", "source_path", "patient", "study", "label", "pred_label", "pred_score")
+"""Columns of a score table before the named scores."""
+
 
 def units_of(table: pd.DataFrame, level: str, scores: list[str]) -> pd.DataFrame | None:
     """Brings the rows of a score table to one row a unit.

@@ -25,12 +25,9 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 
 from anomalib_xray.errors import XrayError
 from anomalib_xray.io.write import write_atomically
-from anomalib_xray.scores.levels import LEVELS, units_of
+from anomalib_xray.scores.levels import IDENTITY_COLUMNS, LEVELS, units_of
 
 logger = logging.getLogger(__name__)
-
-IDENTITY_COLUMNS = ("image_path", "source_path", "patient", "study", "label", "pred_label", "pred_score")
-"""Columns of a score table before the named scores."""
 
 VALIDATION = "val_"
 """Prefix of what belongs to validation."""

@@ -15,9 +15,10 @@ import pytest
 
 from anomalib_xray.evaluation.cell import RESULT, SCORES
 from anomalib_xray.evaluation.plan import SHORTCUTS, Cell, Grid
+from anomalib_xray.evaluation.rows import Row
 from anomalib_xray.evaluation.runner import folder_of
 from anomalib_xray.evaluation.shortcuts import SHORTCUTS as NUMBERS
-from anomalib_xray.evaluation.tables import Row, read_rows
+from anomalib_xray.evaluation.tables import read_rows
 
 EVIL = "<script>alert(1)</script>"
 DATA = {

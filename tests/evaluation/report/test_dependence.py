@@ -13,8 +13,8 @@ from anomalib_xray.errors import XrayError
 from anomalib_xray.evaluation.plan import Cell, Grid
 from anomalib_xray.evaluation.report.dependence import aurocs_by_k, draw_top_k, draw_training_size
 from anomalib_xray.evaluation.report.material import Material, Part, parts_of
+from anomalib_xray.evaluation.rows import Row
 from anomalib_xray.evaluation.runner import folder_of
-from anomalib_xray.evaluation.tables import Row
 
 
 @pytest.fixture(scope="module")

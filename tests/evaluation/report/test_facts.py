@@ -1,10 +1,11 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import yaml
 
-from anomalib_xray.evaluation.plan import Grid
+from anomalib_xray.evaluation.plan import Cell, Grid
 from anomalib_xray.evaluation.report.facts import config_of, facts_of, failures_of
 from anomalib_xray.evaluation.report.material import Material
 
@@ -46,3 +47,14 @@ def test_the_settings_are_yaml(grid: Grid) -> None:
     assert content["data"]["hands"]["class_path"] == "anomalib_xray.data.Mura"
     assert content["training_sizes"] == [10, 20]
     assert "&id" not in config_of(grid)
+
+
+def test_data_of_a_model_s_own_are_among_its_settings(grid: Grid) -> None:
+    def changed(cell: Cell) -> Cell:
+        data = {**cell.data_config, "init_args": {**cell.data_config["init_args"], "train_batch_size": 80}}
+        return replace(cell, data_config=data) if cell.model == "Cae" else cell
+
+    content = yaml.safe_load(config_of(replace(grid, cells=[changed(cell) for cell in grid.cells])))
+    assert content["models"]["Cae"]["data"] == {"train_batch_size": 80}
+    assert "data" not in content["models"]["Padim"]
+    assert "train_batch_size" not in content["data"]["hands"]["init_args"]

@@ -3,16 +3,24 @@ from __future__ import annotations
 from anomalib_xray.evaluation.bootstrap import Estimate
 from anomalib_xray.evaluation.plan import SHORTCUTS, Cell, Grid
 from anomalib_xray.evaluation.report.findings import caution, findings_of, listed
+from anomalib_xray.evaluation.report.lines import main_table
 from anomalib_xray.evaluation.report.material import Part, parts_of
-from anomalib_xray.evaluation.tables import Row
+from anomalib_xray.evaluation.rows import Row
+from anomalib_xray.evaluation.tables import UNVALIDATED
 
 
-def make_row(model: str, auroc: float, against: float | None = None, score: str = "pred_score") -> Row:
+def make_row(
+    model: str, auroc: float, against: float | None = None, score: str = "pred_score", **shortcuts: float
+) -> Row:
     row = Row("hands", "raw", False, model, score)
     row.seeds["AUROC"] = {1: auroc - 0.01, 2: auroc + 0.01}
     row.estimates["AUROC"] = Estimate(auroc, auroc - 0.05, auroc + 0.05)
+    row.estimates |= dict.fromkeys(("AP", "sensitivity_at_90"), Estimate(0.5, 0.4, 0.6))
+    row.joint["AUROC"] = Estimate(auroc, auroc - 0.08, auroc + 0.08)
     if against is not None:
         row.against["AUROC"] = Estimate(against, against - 0.05, against + 0.05)
+        row.joint["against"] = Estimate(against, against - 0.08, against + 0.08)
+    row.joint |= {name: Estimate(value, value - 0.08, value + 0.08) for name, value in shortcuts.items()}
     return row
 
 
@@ -28,17 +36,21 @@ def texts(part: Part) -> str:
 def test_the_best_and_its_difference_from_the_baseline() -> None:
     part = make_part(make_row("Base", 0.7), make_row("Good", 0.8, 0.1), make_row("Bad", 0.6, -0.1))
     assert texts(part) == (
-        "Good is highest: AUROC 0.800 ± 0.014 over 2 seeds, 95 % interval 0.750 to 0.850. It beats the baseline Base "
-        "(0.700): difference +0.100, interval +0.050 to +0.150. Of 2 other models, 1 is clearly better than it, "
-        "1 clearly worse."
+        "Good is highest: AUROC 0.800 ± 0.014 over 2 seeds, 95 % interval of this figure alone 0.750 to 0.850. It "
+        "beats the baseline Base (0.700): difference +0.100, interval with all comparisons counted +0.020 to +0.180. "
+        "Of 2 other models, 1 is clearly better than it, 1 clearly worse."
     )
     assert not [sentence for sentence in findings_of(part) if sentence.tone == "warning"]
 
 
 def test_a_difference_that_may_be_chance_is_called_so() -> None:
-    part = make_part(make_row("Base", 0.7), make_row("Good", 0.72, 0.02))
+    # Clear by itself, and not among all others.
+    part = make_part(make_row("Base", 0.7), make_row("Good", 0.77, 0.07), make_row("Bad", 0.63, -0.07))
     assert "It is not clearly better than the baseline Base" in texts(part)
-    assert "interval -0.030 to +0.070, which holds 0." in texts(part)
+    assert "interval with all comparisons counted -0.010 to +0.150, which holds 0." in texts(part)
+    assert "0 are clearly better than it, 0 clearly worse." in texts(part)
+    styles = [cell.style for line in main_table(part, {}).lines for cell in line]
+    assert not {"better", "worse"} & set(styles)
 
 
 def test_a_baseline_that_wins_is_said_to_win() -> None:
@@ -47,25 +59,42 @@ def test_a_baseline_that_wins_is_said_to_win() -> None:
     assert "It is the baseline. Of 1 other model, 0 are clearly better than it, 1 clearly worse." in texts(part)
 
 
-def test_a_shortcut_that_does_as_well_is_a_warning() -> None:
-    shortcut = make_row(SHORTCUTS, 0.15, score="pixels")
-    part = make_part(shortcut, make_row("Good", 0.8), baseline=None)
+def test_a_shortcut_that_clearly_tells_the_classes_apart_is_a_leak() -> None:
+    leak = make_row(SHORTCUTS, 0.85, score="pixels")
+    part = make_part(leak, make_row("Good", 0.8, pixels=-0.05), baseline=None)
     (warning,) = [sentence.text for sentence in findings_of(part) if sentence.tone == "warning"]
-    assert warning.startswith("A number that needs no model does as well as every model: pixels (0.850).")
-    assert warning.endswith("The data leak their label, and no figure here shows that illness is seen.")
-    part = make_part(make_row(SHORTCUTS, 0.52, score="pixels"), make_row("Good", 0.51))
-    assert "Its interval holds 0.5, so that neither it" in texts(part)
-    part = make_part(make_row(SHORTCUTS, 0.75, score="pixels"), make_row("Good", 0.8), make_row("Bad", 0.7))
-    assert "The shortcut pixels (0.750) needs no model and does as well as Bad." in texts(part)
-    part = make_part(make_row(SHORTCUTS, 0.55, score="pixels"), make_row("Good", 0.8))
-    assert "No shortcut does as well as any model; the best one is pixels (0.550)." in texts(part)
+    assert warning == (
+        "Pixels (0.850) tells the classes apart without any model: the data leak their label. No model is clearly "
+        "better, so that no figure here shows that illness is seen."
+    )
+    part = make_part(leak, make_row("Good", 0.95, pixels=0.1), make_row("Bad", 0.9, pixels=0.05), baseline=None)
+    assert texts(part).endswith("Clearly better than it is Good, and no other model.")
+    other = make_row(SHORTCUTS, 0.7, score="markers")
+    part = make_part(leak, other, make_row("Good", 0.95, pixels=0.1, markers=0.25), baseline=None)
+    assert "Pixels (0.850) and markers (0.700) tell the classes apart" in texts(part)
+    assert texts(part).endswith("Every model is clearly better than them.")
+
+
+def test_a_shortcut_that_may_be_chance_is_no_leak() -> None:
+    weak = make_row(SHORTCUTS, 0.57, score="pixels")
+    part = make_part(weak, make_row("Good", 0.55), baseline=None)
+    assert texts(part).endswith(
+        "No number that needs no model is clearly better than chance; pixels (0.570) is highest, interval with all "
+        "comparisons counted 0.490 to 0.650."
+    )
+    weak.notes.append(UNVALIDATED)
+    assert texts(part).endswith("its direction, which was chosen on the test images.")
 
 
 def test_chance_and_less_than_chance_are_warnings() -> None:
-    part = make_part(make_row("Guess", 0.53), make_row("Wrong", 0.3), baseline=None)
+    part = make_part(make_row("Guess", 0.56), make_row("Low", 0.43), make_row("Wrong", 0.3), baseline=None)
     warnings = [sentence.text for sentence in findings_of(part) if sentence.tone == "warning"]
-    assert "The interval holds 0.5" in warnings[0]
-    assert warnings[1].startswith("Below chance (AUROC < 0.45): Wrong;")
+    # Its interval alone leaves out 0.5.
+    assert (
+        "Chance alone may explain it: the interval that counts all comparisons of this report, 0.480 to 0.640,"
+        in (warnings[0])
+    )
+    assert warnings[1:] == ["Clearly below chance: Wrong; its scores rank normal above abnormal."]
 
 
 def test_scores_of_a_model_are_told_apart() -> None:

@@ -15,7 +15,8 @@ import pytest
 
 from anomalib_xray.evaluation.plan import SHORTCUTS, Grid
 from anomalib_xray.evaluation.report import page, write_report
-from anomalib_xray.evaluation.tables import Row, read_rows
+from anomalib_xray.evaluation.rows import Row
+from anomalib_xray.evaluation.tables import read_rows
 
 VOID = {"meta", "br", "img", "link", "input", "hr"}
 TEMPLATES = Path(page.__file__).parent / "templates"

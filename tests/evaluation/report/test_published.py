@@ -4,7 +4,7 @@ import pytest
 
 from anomalib_xray.evaluation.plan import Cell
 from anomalib_xray.evaluation.report.published import family_of, published_figures, published_for
-from anomalib_xray.evaluation.tables import Row
+from anomalib_xray.evaluation.rows import Row
 
 
 def make_cell(model: str, data: str = "Mura", **settings: object) -> Cell:

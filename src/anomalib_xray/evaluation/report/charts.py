@@ -11,7 +11,7 @@ from markupsafe import Markup
 from anomalib_xray.evaluation.report.curves import Curve, has_both_classes, pr_curve, roc_curve
 from anomalib_xray.evaluation.report.material import Material, Part
 from anomalib_xray.evaluation.report.svg import Axis, Chart, Figure, Key
-from anomalib_xray.evaluation.tables import Row
+from anomalib_xray.evaluation.rows import Row
 
 BINS = 24
 
@@ -56,34 +56,40 @@ def draw_curves(part: Part, material: Material) -> tuple[list[Figure], list[Figu
         return [], []
     prevalence = next(iter(curves.values()))[0].prevalence
     roc, pr = _roc_chart(part.title), _pr_chart(part.title, prevalence)
-    keys: list[Key] = []
+    keys: dict[str, list[Key]] = {"AUROC": [], "AP": []}
     shown = [(part.label(row), *curves[part.label(row)]) for row in part.highlighted() if part.label(row) in curves]
     for place, (label, row, *pair) in enumerate(reversed(shown)):
         for chart, curve in zip((roc, pr), pair, strict=True):
             # More bands than those of the best one and the baseline would hide each other.
             _draw_curve(chart, curve, part.styles[row.model], label, band=place == len(shown) - 1)
-        keys.insert(0, Key(part.styles[row.model], label, _figure(row)))
-    keys += _draw_shortcut(part, material, roc, pr)
+        for metric, own in keys.items():
+            own.insert(0, Key(part.styles[row.model], label, _figure(row, metric)))
+    if shortcut := _draw_shortcut(part, material, roc, pr):
+        for metric, own in keys.items():
+            own.append(Key("cut", f"shortcut {shortcut.score}", _figure(shortcut, metric)))
     note = "Band: 95 % of draws of patients, for the highest model. Dotted: chance."
     large = [
-        Figure(roc.svg(), "ROC", keys, note),
-        Figure(pr.svg(), "Precision and recall", keys, f"{note} Chance is the prevalence, {prevalence:.1%}."),
+        Figure(roc.svg(), "ROC", keys["AUROC"], f"{note} Beside the names: AUROC."),
+        Figure(
+            pr.svg(),
+            "Precision and recall",
+            keys["AP"],
+            f"{note} Chance is the prevalence, {prevalence:.1%}. Beside the names: average precision.",
+        ),
     ]
     return large, [figure for label, curve in curves.items() for figure in _small_curves(label, *curve)]
 
 
-def _draw_shortcut(part: Part, material: Material, roc: Chart, pr: Chart) -> list[Key]:
-    """Draws the best shortcut in the direction that tells the classes apart, as :func:`best_way` counts it."""
+def _draw_shortcut(part: Part, material: Material, roc: Chart, pr: Chart) -> Row | None:
+    """Draws the best shortcut in its direction; returns its row, or nothing where there is none."""
     row = part.best_shortcut
     runs = [] if row is None else runs_of(row, part, material)
     if row is None or not runs:
-        return []
-    sign = 1 if row.estimates["AUROC"].value >= 0.5 else -1
-    runs = [run.assign(score=sign * run["score"]) for run in runs]
-    value = row.estimates["AUROC"].value
+        return None
+    runs = [run.assign(score=row.direction * run["score"]) for run in runs]
     for chart, curve in ((roc, roc_curve(runs)), (pr, pr_curve(runs))):
         chart.line(curve.x, curve.y, "cut", f"shortcut {row.score}")
-    return [Key("cut", f"shortcut {row.score}", f"{max(value, 1 - value):.3f}")]
+    return row
 
 
 def _small_curves(label: str, row: Row, roc: Curve, pr: Curve) -> list[Figure]:

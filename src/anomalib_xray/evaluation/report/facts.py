@@ -117,7 +117,7 @@ def config_of(grid: Grid) -> str:
     for cell in grid.cells:
         data.setdefault(cell.data, cell.data_config)
         if cell.model != SHORTCUTS:
-            models.setdefault(cell.model, _entry(cell, grid))
+            models.setdefault(cell.model, _entry(cell, grid, data[cell.data]))
     content: dict[str, Any] = {
         "title": grid.title,
         "level": grid.level,
@@ -133,9 +133,16 @@ def config_of(grid: Grid) -> str:
     return yaml.dump(content, Dumper=_Plain, sort_keys=False, allow_unicode=True, width=110)
 
 
-def _entry(cell: Cell, grid: Grid) -> dict[str, Any]:
+def _entry(cell: Cell, grid: Grid, data: Mapping[str, Any]) -> dict[str, Any]:
+    common = data.get("init_args", {})
+    own = {
+        name: value
+        for name, value in cell.data_config.get("init_args", {}).items()
+        if name not in common or common[name] != value
+    }
     entry = {
         **cell.model_config,
+        "data": own,
         "trainer": cell.trainer,
         "scores": grid.scores.get(cell.model),
         "selection": grid.selection.get(cell.model),

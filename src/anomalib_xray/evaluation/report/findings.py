@@ -1,4 +1,8 @@
-"""What a benchmark found, in sentences."""
+"""What a benchmark found, in sentences.
+
+Figures are told as they are; what is called clear is what the intervals allow that hold together over the whole report
+(:func:`anomalib_xray.evaluation.bootstrap.simultaneous`).
+"""
 
 from __future__ import annotations
 
@@ -8,7 +12,8 @@ from typing import NamedTuple
 from anomalib_xray.evaluation.bootstrap import Estimate, over_seeds
 from anomalib_xray.evaluation.plan import SHORTCUTS
 from anomalib_xray.evaluation.report.material import Part
-from anomalib_xray.evaluation.tables import BELOW_CHANCE, Row, best_way
+from anomalib_xray.evaluation.rows import Row
+from anomalib_xray.evaluation.tables import UNVALIDATED
 
 
 class Sentence(NamedTuple):
@@ -35,7 +40,7 @@ def findings_of(part: Part) -> list[Sentence]:
     if not part.models:
         return [Sentence("No model has figures yet.", "warning"), *_failures(part)]
     best = part.models[0]
-    return [_best(part, best), *_against(part, best), *_shortcuts(part, best), *_below_chance(part), *_failures(part)]
+    return [_best(part, best), *_against(part, best), *_shortcuts(part), *_below_chance(part), *_failures(part)]
 
 
 def caution(parts: Sequence[Part]) -> str:
@@ -45,7 +50,8 @@ def caution(parts: Sequence[Part]) -> str:
         return ""
     return (
         f"The highest of {count} figures on the same test images is a little flattered, and its interval does not know "
-        "that it was chosen. Read the differences, not the order."
+        "that it was chosen. What is called clear stays so when all comparisons of the report are counted; read the "
+        "differences, not the order."
     )
 
 
@@ -53,10 +59,26 @@ def _best(part: Part, best: Row) -> Sentence:
     estimate = best.estimates["AUROC"]
     seeds = best.seeds["AUROC"]
     spread = f" ± {over_seeds(seeds)[1]:.3f} over {len(seeds)} seeds" if len(seeds) > 1 else " (one seed)"
-    text = f"{_full(part, best)} is highest: AUROC {estimate.value:.3f}{spread}, 95 % interval {range_of(estimate)}."
-    if estimate.low <= 0.5 <= estimate.high:
-        return Sentence(f"{text} The interval holds 0.5, so that chance alone may explain it.", "warning")
+    text = (
+        f"{_full(part, best)} is highest: AUROC {estimate.value:.3f}{spread}, 95 % interval of this figure alone "
+        f"{range_of(estimate)}."
+    )
+    if best.side("AUROC", 0.5) <= 0:
+        return Sentence(f"{text} {_unclear(best)}", "warning")
     return Sentence(text)
+
+
+def _unclear(best: Row) -> str:
+    """Why the highest figure is no more than that."""
+    joint = best.joint.get("AUROC")
+    if joint is None:
+        return "Whether it differs from chance is not known."
+    if joint.high < 0.5:
+        return "It is below chance."
+    return (
+        f"Chance alone may explain it: the interval that counts all comparisons of this report, {range_of(joint)}, "
+        "holds 0.5."
+    )
 
 
 def _against(part: Part, best: Row) -> list[Sentence]:
@@ -67,8 +89,8 @@ def _against(part: Part, best: Row) -> list[Sentence]:
             Sentence(f"The baseline {part.baseline} has no figures, so that nothing is compared with it.", "warning")
         ]
     compared = [row for row in part.models if "AUROC" in row.against]
-    better = [part.label(row) for row in compared if row.against["AUROC"].low > 0]
-    worse = [part.label(row) for row in compared if row.against["AUROC"].high < 0]
+    better = [part.label(row) for row in compared if row.side("against") > 0]
+    worse = [part.label(row) for row in compared if row.side("against") < 0]
     what = "other model" if len(part.models) == len(part.leaders) else "other score"
     tally = (
         f"Of {_counted(len(compared), what)}, {len(better)} {_verb(better)} clearly better than it, "
@@ -78,44 +100,51 @@ def _against(part: Part, best: Row) -> list[Sentence]:
         return [Sentence(f"It is the baseline. {tally}" if compared else "It is the baseline.")]
     if best not in compared:
         return [Sentence(f"It was not tested on the same images as the baseline {part.baseline}.", "warning")]
-    difference = best.against["AUROC"]
-    clear = difference.low > 0
+    difference = best.joint["against"]
+    clear = best.side("against") > 0
     text = (
         f"It {'beats' if clear else 'is not clearly better than'} the baseline {part.baseline} "
         f"({part.baseline_row.estimates['AUROC'].value:.3f}): difference {difference.value:+.3f}, "
-        f"interval {range_of(difference, '+')}{'' if clear else ', which holds 0'}."
+        f"interval with all comparisons counted {range_of(difference, '+')}{'' if clear else ', which holds 0'}."
     )
     return [Sentence(f"{text} {tally}" if len(compared) > 1 else text)]
 
 
-def _shortcuts(part: Part, best: Row) -> list[Sentence]:
-    shortcut = part.best_shortcut
-    if shortcut is None:
+def _shortcuts(part: Part) -> list[Sentence]:
+    best = part.best_shortcut
+    if best is None:
         return []
-    value, highest = best_way(shortcut), best.estimates["AUROC"].value
-    beaten = [part.label(row) for row in part.models if row.estimates["AUROC"].value <= value]
-    number = f"{shortcut.score} ({value:.3f})"
-    if value >= highest:
-        ends = shortcut.estimates["AUROC"]
-        meaning = "The data leak their label, and no figure here shows that illness is seen."
-        if ends.low <= 0.5 <= ends.high:
-            meaning = (
-                "Its interval holds 0.5, so that neither it nor a model that it beats is surely better than chance."
-            )
-        return [Sentence(f"A number that needs no model does as well as every model: {number}. {meaning}", "warning")]
-    if beaten:
-        return [Sentence(f"The shortcut {number} needs no model and does as well as {listed(beaten)}.", "warning")]
-    return [Sentence(f"No shortcut does as well as any model; the best one is {number}.")]
+    where = ""
+    if UNVALIDATED in best.notes:
+        where = " No validation images of both classes told its direction, which was chosen on the test images."
+    leaks = sorted((row for row in part.shortcuts if row.leaks), key=lambda row: -row.estimates["AUROC"].value)
+    if not leaks:
+        reach = f", interval with all comparisons counted {range_of(best.joint['AUROC'])}" if best.joint else ""
+        text = f"No number that needs no model is clearly better than chance; {_number(best)} is highest{reach}."
+        return [Sentence(text + where)]
+    better = [part.label(row) for row in part.models if all(row.side(leak.score) > 0 for leak in leaks)]
+    it, tells = ("it", "tells") if len(leaks) == 1 else ("them", "tell")
+    if not better:
+        models = "No model is clearly better, so that no figure here shows that illness is seen."
+    elif len(better) == len(part.models):
+        models = f"Every model is clearly better than {it}."
+    else:
+        models = f"Clearly better than {it} {_verb(better)} {listed(better)}, and no other model."
+    numbers = listed([_number(row) for row in leaks])
+    text = f"{numbers} {tells} the classes apart without any model: the data leak their label. {models}"
+    return [Sentence(text[0].upper() + text[1:] + where, "warning")]
+
+
+def _number(row: Row) -> str:
+    return f"{row.score} ({row.estimates['AUROC'].value:.3f})"
 
 
 def _below_chance(part: Part) -> list[Sentence]:
-    below = [part.label(row) for row in part.models if row.estimates["AUROC"].value < BELOW_CHANCE]
+    below = [part.label(row) for row in part.models if row.side("AUROC", 0.5) < 0]
     if not below:
         return []
     them = "its scores rank" if len(below) == 1 else "their scores rank"
-    return [
-        Sentence(f"Below chance (AUROC < {BELOW_CHANCE}): {listed(below)}; {them} normal above abnormal.", "warning")
-    ]
+    return [Sentence(f"Clearly below chance: {listed(below)}; {them} normal above abnormal.", "warning")]
 
 
 def _failures(part: Part) -> list[Sentence]:

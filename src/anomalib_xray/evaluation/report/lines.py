@@ -16,7 +16,8 @@ from anomalib_xray.evaluation.report.findings import range_of
 from anomalib_xray.evaluation.report.material import Part
 from anomalib_xray.evaluation.report.published import Published, family_of, published_for
 from anomalib_xray.evaluation.report.svg import interval_mark
-from anomalib_xray.evaluation.tables import PIXEL, Row
+from anomalib_xray.evaluation.rows import Row
+from anomalib_xray.evaluation.tables import PIXEL
 
 _PIXEL_NAMES = {"AUROC": "pixel AUROC", "Dice": "best Dice"}
 
@@ -82,7 +83,7 @@ def _main_line(row: Row, part: Part, selection: dict[str, str]) -> list[Cell]:
     notes = [*row.notes, *(f"seed {seed} failed" for seed in row.failures)]
     if not row.estimates and not notes:
         notes.append("not run")
-    ends = [Cell(chosen), Cell("; ".join(notes), style="warning notes" if notes else "")]
+    ends = [Cell(chosen), Cell("; ".join(notes), style=f"{'' if is_shortcut else 'warning '}notes" if notes else "")]
     start = [Cell(name, style="shortcut" if is_shortcut else ""), Cell(part.score(row))]
     against = [] if part.baseline is None else [_against(row)]
     if not row.estimates:
@@ -106,7 +107,7 @@ def _against(row: Row) -> Cell:
     difference = row.against.get("AUROC")
     if difference is None:
         return Cell("")
-    style = "better" if difference.low > 0 else "worse" if difference.high < 0 else ""
+    style = {1: "better", -1: "worse", 0: ""}[row.side("against")]
     text = Markup("{:+.3f} <span class=quiet>{}</span>").format(difference.value, range_of(difference, "+"))
     return Cell(text, difference.value, style)
 

@@ -12,8 +12,9 @@ import pandas as pd
 
 from anomalib_xray.evaluation.cell import SCORES
 from anomalib_xray.evaluation.plan import SHORTCUTS, Cell, Grid
+from anomalib_xray.evaluation.rows import Row
 from anomalib_xray.evaluation.runner import folder_of, read_result
-from anomalib_xray.evaluation.tables import Row, best_way, read_units
+from anomalib_xray.evaluation.tables import read_units
 
 HIGHLIGHTS = 5
 """Models of a part that have a colour of their own; more could not be told apart."""
@@ -54,9 +55,13 @@ class Part:
 
     @cached_property
     def best_shortcut(self) -> Row | None:
-        """The number of a picture that tells the classes apart best, in whichever direction."""
-        found = [row for row in self.rows if row.model == SHORTCUTS and row.estimates]
-        return max(found, key=best_way, default=None)
+        """The number of a picture that tells the classes apart best, in its direction."""
+        return max(self.shortcuts, key=lambda row: row.estimates["AUROC"].value, default=None)
+
+    @property
+    def shortcuts(self) -> list[Row]:
+        """Rows of numbers that need no model, those that have figures."""
+        return [row for row in self.rows if row.model == SHORTCUTS and row.estimates]
 
     @cached_property
     def baseline_row(self) -> Row | None:

@@ -27,7 +27,7 @@ from anomalib_xray.evaluation.report.lines import (
 )
 from anomalib_xray.evaluation.report.material import Material, Part, parts_of
 from anomalib_xray.evaluation.report.svg import Figure
-from anomalib_xray.evaluation.tables import Row
+from anomalib_xray.evaluation.rows import Row
 from anomalib_xray.io.progress import status
 from anomalib_xray.io.write import write_atomically
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from anomalib_xray.evaluation.plan import Cell
 from anomalib_xray.evaluation.report.material import score_name
-from anomalib_xray.evaluation.tables import Row
+from anomalib_xray.evaluation.rows import Row
 
 _FAMILIES = {"RsnaPneumonia": "RSNA", "VinBigData": "VinBigData"}
 
