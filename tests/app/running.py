@@ -8,7 +8,7 @@ import socket
 import struct
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -93,9 +93,10 @@ class Stand:
         *,
         threshold: float | None = None,
         stages: bool = False,
+        tags: Mapping[str, str] | None = None,
         prepared: Sequence[Prepared] | None = None,
     ) -> Result:
-        return self.predictor.predict(image, threshold=threshold, stages=stages, prepared=prepared)
+        return self.predictor.predict(image, threshold=threshold, stages=stages, tags=tags, prepared=prepared)
 
 
 class Viewer:

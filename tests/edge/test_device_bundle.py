@@ -5,17 +5,21 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from anomalib_xray.cli import main
 from anomalib_xray.edge.device_bundle import DeviceBundle, sha256
+from anomalib_xray.edge.scope import Scope
 from anomalib_xray.errors import XrayError
+from anomalib_xray.io.write import write_png
 
-from .tiny_bundle import CROP, write_bundle
+from .tiny_bundle import CROP, seal, write_bundle
 
 
 def test_what_a_bundle_says(tmp_path: Path) -> None:
     bundle = DeviceBundle.open(write_bundle(tmp_path / "b", preparation=CROP))
-    assert (bundle.format, bundle.model, bundle.scores, bundle.score) == (2, "Tiny", ("brightest", "mean"), "brightest")
+    assert (bundle.format, bundle.model, bundle.scores, bundle.score) == (3, "Tiny", ("brightest", "mean"), "brightest")
     assert bundle.thresholds == {"brightest": 0.4, "mean": None}
     assert set(bundle.models) == {"fp32", "fp16"}
     assert all(path.is_file() for path in bundle.models.values())
@@ -88,3 +92,60 @@ def test_broken_descriptions_are_refused(tmp_path: Path) -> None:
     assert json.loads((folder / "bundle.json").read_text())["score"] == "unknown"
     with pytest.raises(XrayError, match="none of the scores"):
         DeviceBundle.open(folder)
+
+
+def test_a_changed_description_is_refused_by_every_command(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = write_bundle(tmp_path / "b")
+    path = folder / "bundle.json"
+    path.write_text(path.read_text().replace('"brightest": 0.4', '"brightest": 0.9'))
+    monkeypatch.chdir(tmp_path)
+    write_png(tmp_path / "a.png", np.full((8, 8), 9, np.uint8))
+    for command in (["predict", "[a.png]"], ["bench"], ["serving"], ["app", "--port", "0"]):
+        assert main([*command, "--bundle", "b" if command[0] in ("bench", "serving") else "[b]"]) == 2
+        assert "bundle.json is not what it was when the bundle was made" in capsys.readouterr().err
+    assert {path.name for path in tmp_path.iterdir()} == {"a.png", "b"}
+
+
+def test_its_digest_is_that_of_its_description(tmp_path: Path, make_bundle: Callable[..., Path]) -> None:
+    folder = write_bundle(tmp_path / "b")
+    assert DeviceBundle.open(folder).digest == hashlib.sha256((folder / "bundle.json").read_bytes()).hexdigest()
+    export = make_bundle("export")
+    assert DeviceBundle.open(export).digest == hashlib.sha256((export / "metadata.json").read_bytes()).hexdigest()
+
+
+@pytest.mark.parametrize("content", [None, b"", b"0" * 64, b"\xff\x00", "folder"])
+def test_a_checksum_that_is_missing_or_another_is_refused(tmp_path: Path, content: bytes | str | None) -> None:
+    folder = write_bundle(tmp_path / "b")
+    (folder / "bundle.sha256").unlink()
+    if content == "folder":
+        (folder / "bundle.sha256").mkdir()
+    elif isinstance(content, bytes):
+        (folder / "bundle.sha256").write_bytes(content)
+    with pytest.raises(XrayError, match=r"lacks bundle\.sha256|is not what it was") as caught:
+        DeviceBundle.open(folder)
+    assert str(folder) in str(caught.value)
+
+
+def test_an_older_bundle_is_refused_with_the_command_that_makes_it_anew(tmp_path: Path) -> None:
+    folder = write_bundle(tmp_path / "b", format=2)
+    (folder / "bundle.sha256").unlink()
+    with pytest.raises(XrayError, match=r"of format 2.*bundle --checkpoint MODEL\.ckpt --out NEW_FOLDER"):
+        DeviceBundle.open(folder)
+
+
+def test_the_scope_is_read(tmp_path: Path) -> None:
+    scope = {"body_parts": ["HAND"], "views": [], "sides": [64, 512]}
+    bundle = DeviceBundle.open(seal(write_bundle(tmp_path / "b", scope=scope)))
+    assert bundle.scope == Scope(("HAND",), (), (64, 512))
+    assert bundle.scope.as_json() == scope
+
+
+@pytest.mark.parametrize(
+    ("data", "count"), [({"images": 38, "normal": 17, "abnormal": 21}, 17), ({"images": 38}, None)]
+)
+def test_normal_images_are_counted_without_the_abnormal_ones(
+    tmp_path: Path, data: dict[str, int], count: int | None
+) -> None:
+    assert DeviceBundle.open(write_bundle(tmp_path / "b", data=data)).normal_images == count

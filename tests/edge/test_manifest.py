@@ -50,7 +50,7 @@ def test_an_unknown_key_is_named(tmp_path: Path) -> None:
 
 
 def test_a_newer_format_asks_for_an_upgrade(tmp_path: Path) -> None:
-    assert "of format 3" in refused(written(tmp_path, format=3, extra=1))
+    assert "of format 4" in refused(written(tmp_path, format=4, extra=1))
 
 
 @pytest.mark.parametrize(
@@ -80,6 +80,11 @@ def test_a_newer_format_asks_for_an_upgrade(tmp_path: Path) -> None:
         ("preparation", "/etc/passwd"),
         ("files", {"fp32/model.xml": "abc"}),
         ("files", {"../model.xml": DIGEST}),
+        ("scope", {}),
+        ("scope", {"body_parts": "HAND", "views": [], "sides": None}),
+        ("scope", {"body_parts": [], "views": [1], "sides": None}),
+        ("scope", {"body_parts": [], "views": [], "sides": [0, 10]}),
+        ("scope", {"body_parts": [], "views": [], "sides": [10.5, 20]}),
         ("versions", None),
         ("data", "none"),
     ],

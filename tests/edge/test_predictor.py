@@ -15,7 +15,7 @@ from anomalib_xray.edge.predictor import open_predictor, percentile_of
 from anomalib_xray.errors import XrayError
 from anomalib_xray.preparation.pipeline import Pipeline, Prepared
 
-from .tiny_bundle import CROP, checksums, write_bundle
+from .tiny_bundle import CROP, checksums, seal, write_bundle
 
 SCALE = (0.4, 0.1, 0.9)
 
@@ -199,6 +199,7 @@ def replace_model(folder: Path, outputs: Callable[[openvino.Node], dict[str, ope
 def write_manifest_again(folder: Path) -> None:
     path = folder / "bundle.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"files": checksums(folder)}))
+    seal(folder)
 
 
 AXES = [1, 2, 3]

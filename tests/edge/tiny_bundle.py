@@ -1,4 +1,4 @@
-"""A bundle of format 2 whose answers are known: the map is the picture, the scores are its maximum and its mean."""
+"""A bundle of format 3 whose answers are known: the map is the picture, the scores are its maximum and its mean."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ CROP = "steps:\n  - resize: {longest_side: 32}\n"
 """A preparation that only changes the size."""
 
 MANIFEST: dict[str, Any] = {
-    "format": 2,
+    "format": 3,
     "model": "Tiny",
     "settings": {"image_size": SIDE},
     "created": "2026-01-01T00:00:00Z",
@@ -36,8 +36,9 @@ MANIFEST: dict[str, Any] = {
     },
     "precision": "fp32",
     "preparation": None,
+    "scope": {"body_parts": [], "views": [], "sides": None},
     "versions": {"openvino": "0"},
-    "data": {"images": 100, "note": "generated", "licence": "Apache-2.0"},
+    "data": {"images": 250, "normal": 100, "abnormal": 150, "note": "generated", "licence": "Apache-2.0"},
 }
 
 
@@ -71,6 +72,13 @@ def write_bundle(
     named = None if preparation is None else "preparation/pipeline.yaml"
     manifest = MANIFEST | {"preparation": named, "files": checksums(folder)} | changes
     (folder / "bundle.json").write_text(json.dumps(manifest))
+    return seal(folder)
+
+
+def seal(folder: Path) -> Path:
+    """Writes the checksum of the description as it stands."""
+    digest = hashlib.sha256((folder / "bundle.json").read_bytes()).hexdigest()
+    (folder / "bundle.sha256").write_text(f"{digest}  bundle.json\n")
     return folder
 
 
@@ -79,7 +87,7 @@ def checksums(folder: Path) -> dict[str, str]:
     return {
         path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in sorted(folder.rglob("*"))
-        if path.is_file() and path.name != "bundle.json"
+        if path.is_file() and path.name not in ("bundle.json", "bundle.sha256")
     }
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 import cv2
@@ -15,7 +15,7 @@ from anomalib_xray.app.models import ServedModel
 from anomalib_xray.edge.bundle import NOTICE
 from anomalib_xray.edge.result import Result, View
 from anomalib_xray.errors import XrayError
-from anomalib_xray.io.dicom_tags import read_tags
+from anomalib_xray.io.dicom_tags import read_sop_instance_uid, read_tags
 from anomalib_xray.io.formats import is_dicom
 from anomalib_xray.io.png import PNG_SIGNATURE
 from anomalib_xray.io.radiograph import Radiograph
@@ -51,18 +51,20 @@ def analyse(models: Sequence[ServedModel], content: bytes, *, stages: bool) -> b
     """
     image = decode_radiograph(content, name="The file", max_pixels=MAX_PIXELS)
     planes = Planes()
+    tags = read_tags(content)
     # Preparing takes longer than scoring, and bundles of one project mostly share it.
     prepared: dict[tuple[str, ...], list[Prepared]] = {}
     header = {
         "notice": NOTICE,
         "format": _format(content),
-        "tags": read_tags(content) if is_dicom(content) else {},
+        "tags": tags,
+        "sop_instance_uid": read_sop_instance_uid(content),
         "height": image.shape[0],
         "width": image.shape[1],
         "bits": 8 * image.dtype.itemsize,
         "window": _window(image),
         "picture": planes.add(_reduced(image, _LONGEST_PICTURE)),
-        "results": [_asked(model, image, prepared, planes, stages=stages) for model in models],
+        "results": [_asked(model, image, tags, prepared, planes, stages=stages) for model in models],
     }
     return planes.message(header)
 
@@ -70,6 +72,7 @@ def analyse(models: Sequence[ServedModel], content: bytes, *, stages: bool) -> b
 def _asked(
     model: ServedModel,
     image: Radiograph,
+    tags: Mapping[str, str],
     prepared: dict[tuple[str, ...], list[Prepared]],
     planes: Planes,
     *,
@@ -81,7 +84,7 @@ def _asked(
     try:
         if key not in prepared:
             prepared[key] = predictor.prepare(image)
-        result = predictor.predict(image, stages=stages, prepared=prepared[key])
+        result = predictor.predict(image, stages=stages, tags=tags, prepared=prepared[key])
     except XrayError as error:
         return {"label": model.label, "error": str(error)}
     return _told(model, result, planes) | {"seconds": round(time.perf_counter() - started, 3)}
@@ -99,6 +102,8 @@ def _told(model: ServedModel, result: Result, planes: Planes) -> dict[str, Any]:
         "value": result.value,
         "threshold": result.threshold,
         "is_anomalous": result.is_anomalous,
+        "not_comparable": list(result.not_comparable),
+        "bundle_digest": result.bundle_digest,
         "pixel_threshold": result.pixel_threshold,
         "heat_map": None if heat_map is None else planes.add(heat_map),
         "largest": None if result.heat_map is None else float(result.heat_map.max()),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -38,6 +38,7 @@ class Asked(Protocol):
         *,
         threshold: float | None = None,
         stages: bool = False,
+        tags: Mapping[str, str] | None = None,
         prepared: Sequence[Prepared] | None = None,
     ) -> Result:
         """Scores one radiograph; may be called by several threads at once."""
@@ -70,7 +71,8 @@ class ServedModel:
             "pixel_threshold": bundle.pixel_threshold,
             "map_limits": None if bundle.map_limits is None else list(bundle.map_limits),
             "distribution": dict(bundle.distribution),
-            "normal_images": _whole_number(bundle.about.get("data"), "images"),
+            "normal_images": bundle.normal_images,
+            "bundle_digest": bundle.digest,
             "prepares": bundle.preparation is not None,
         }
 
@@ -118,8 +120,3 @@ def distinct_labels(models: Sequence[str], folders: Sequence[str]) -> list[str]:
     ]
     again = Counter(labels)
     return [f"{label} {number}" if again[label] > 1 else label for number, label in enumerate(labels, 1)]
-
-
-def _whole_number(mapping: object, key: str) -> int | None:
-    value = mapping.get(key) if isinstance(mapping, dict) else None
-    return value if isinstance(value, int) and not isinstance(value, bool) else None

@@ -22,7 +22,8 @@ from anomalib_xray.bundling.quantisation import MAX_AUROC_LOSS, quantise
 from anomalib_xray.components.export import is_plain
 from anomalib_xray.edge.bundle import NOTICE
 from anomalib_xray.edge.device_bundle import sha256
-from anomalib_xray.edge.manifest import MANIFEST_FORMAT, MANIFEST_NAME
+from anomalib_xray.edge.manifest import DIGEST_NAME, MANIFEST_FORMAT, MANIFEST_NAME, digest_line
+from anomalib_xray.edge.scope import Scope
 from anomalib_xray.errors import XrayError
 from anomalib_xray.io.progress import status
 from anomalib_xray.io.write import write_atomically
@@ -54,7 +55,7 @@ class Request:
 
 
 def write_bundle(model: AnomalibModule, request: Request, out: Path) -> dict[str, Any]:
-    """Makes a bundle of format 2.
+    """Makes a bundle of format 3.
 
     Args:
         model: A model of this project, in evaluation, on the CPU.
@@ -93,6 +94,7 @@ def write_bundle(model: AnomalibModule, request: Request, out: Path) -> dict[str
             ),
             "precision": "fp32",
             "preparation": preparation.relative_to(folder).as_posix() if preparation else None,
+            "scope": Scope().as_json(),
             "versions": versions(),
             "data": _about_data(request, pictures) | {"threshold_origin": threshold_origin(model, forms.names)},
         }
@@ -121,8 +123,10 @@ def _licence() -> str:
 
 
 def _seal(manifest: Mapping[str, Any], folder: Path) -> dict[str, Any]:
-    """Writes the manifest with the checksums of all files, the last of them."""
+    """Writes the manifest with the checksums of all files, and its own beside it, the last of them."""
     files = {path.relative_to(folder).as_posix(): sha256(path) for path in sorted(folder.rglob("*")) if path.is_file()}
     sealed = {**manifest, "files": files}
-    write_atomically(folder / MANIFEST_NAME, json.dumps(sealed, indent=1, allow_nan=False) + "\n")
+    content = (json.dumps(sealed, indent=1, allow_nan=False) + "\n").encode()
+    write_atomically(folder / MANIFEST_NAME, content)
+    write_atomically(folder / DIGEST_NAME, digest_line(content))
     return sealed

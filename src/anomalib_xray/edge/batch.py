@@ -13,8 +13,10 @@ from anomalib_xray.edge.ensemble import Ensemble
 from anomalib_xray.edge.inputs import Input
 from anomalib_xray.edge.overlay import draw_overlay
 from anomalib_xray.edge.result import Result
+from anomalib_xray.edge.scope import tags_of
 from anomalib_xray.edge.table import Line, as_csv, as_json, entry_of, printable, row_of, sentence_of
 from anomalib_xray.errors import XrayError
+from anomalib_xray.io.dicom_tags import read_sop_instance_uid
 from anomalib_xray.io.formats import is_dicom
 from anomalib_xray.io.paths import absolute
 from anomalib_xray.io.progress import track
@@ -99,14 +101,15 @@ def _predict_one(ensemble: Ensemble, image: Input, out: Path, threshold: float |
     try:
         content = read_bytes(image.path)
         radiograph = decode_radiograph(content, name=str(image.path))
+        tags, uid = tags_of(content, image.path), read_sop_instance_uid(content)
         if not dicom_sc:
             content = b""  # of a detector's picture, 20 MB that nobody needs any more
-        reading = ensemble.predict(radiograph, threshold=threshold)
+        reading = ensemble.predict(radiograph, threshold=threshold, tags=tags)
         for overlay, result in zip(overlays, reading.results.values(), strict=True):
             _draw(overlay, image, radiograph, result, content if dicom_sc else None)
     except XrayError as error:
         return Line(image.path, None, printable(error))
-    return Line(image.path, reading)
+    return Line(image.path, reading, sop_instance_uid=uid)
 
 
 def _draw(overlay: Path, image: Input, radiograph: Radiograph, result: Result, content: bytes | None) -> None:

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from anomalib_xray.edge.bundle import METADATA_NAME, Bundle
-from anomalib_xray.edge.manifest import MANIFEST_NAME, read_manifest, usable_precisions
+from anomalib_xray.edge.manifest import DIGEST_NAME, MANIFEST_NAME, check_digest, read_manifest, usable_precisions
+from anomalib_xray.edge.scope import Scope
 from anomalib_xray.errors import XrayError
 from anomalib_xray.io.paths import leads_out
 
@@ -23,7 +24,8 @@ class DeviceBundle:
 
     Attributes:
         folder: Where it lies.
-        format: 1 for a stock export, which has one score and neither preparation nor distribution; else 2.
+        format: 1 for a stock export, which has one score and neither preparation nor distribution; else 3.
+        digest: SHA-256 of its description (``bundle.json`` or ``metadata.json``), in hexadecimal digits.
         model: Name of the model, e.g. ``Cae``.
         settings: Settings that the model was built with.
         scores: Names of the scores, in the order in which the model returns them.
@@ -35,12 +37,14 @@ class DeviceBundle:
         models: Model file of each precision.
         precision: The one that is used unless another is asked for.
         preparation: YAML file of the pipeline that pictures go through first; ``None`` if they go in as they are.
+        scope: What the model was made for.
         about: All that the bundle says about itself: parity, versions, data.
         source: The stock export that it is, for format 1.
     """
 
     folder: Path
     format: int
+    digest: str
     model: str
     settings: dict[str, Any]
     scores: tuple[str, ...]
@@ -52,8 +56,16 @@ class DeviceBundle:
     models: Mapping[str, Path]
     precision: str
     preparation: Path | None
+    scope: Scope
     about: dict[str, Any]
     source: Bundle | None = None
+
+    @property
+    def normal_images(self) -> int | None:
+        """How many normal images the distribution is of; ``None`` where unknown."""
+        data = self.about.get("data")
+        count = data.get("normal") if isinstance(data, dict) else None
+        return count if isinstance(count, int) and not isinstance(count, bool) else None
 
     @classmethod
     def open(cls, path: str | Path) -> DeviceBundle:
@@ -93,6 +105,7 @@ def _of_stock_export(path: Path) -> DeviceBundle:
     return DeviceBundle(
         folder=bundle.path.parent,
         format=1,
+        digest=sha256(bundle.path.parent / METADATA_NAME),
         model=bundle.model,
         settings=bundle.settings,
         scores=(bundle.score,),
@@ -104,19 +117,26 @@ def _of_stock_export(path: Path) -> DeviceBundle:
         models={"fp32": bundle.path},
         precision="fp32",
         preparation=None,
+        scope=Scope(),
         about=about,
         source=bundle,
     )
 
 
 def _of_manifest(path: Path) -> DeviceBundle:
-    """A bundle of format 2."""
-    content, folder = read_manifest(path), path.parent
+    """A bundle of format 3."""
+    folder = path.parent
+    if (folder / DIGEST_NAME).is_file():
+        check_digest(path)  # first: what was changed may be of a wrong form too
+    content = read_manifest(path)
+    digest = check_digest(path)
     _check_unchanged(folder, content["files"])
+    scope = content["scope"]
     limits, preparation = content["map_limits"], content["preparation"]
     return DeviceBundle(
         folder=folder,
         format=content["format"],
+        digest=digest,
         model=content["model"],
         settings=content["settings"],
         scores=tuple(content["scores"]),
@@ -128,6 +148,11 @@ def _of_manifest(path: Path) -> DeviceBundle:
         models={name: folder / model for name, model in usable_precisions(content).items()},
         precision=content["precision"],
         preparation=None if preparation is None else folder / preparation,
+        scope=Scope(
+            tuple(scope["body_parts"]),
+            tuple(scope["views"]),
+            None if scope["sides"] is None else (scope["sides"][0], scope["sides"][1]),
+        ),
         about=content,
     )
 

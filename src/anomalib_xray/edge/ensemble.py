@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,7 +22,7 @@ class Reading:
     Attributes:
         results: What each says, by its label.
         fused: Mean over the bundles of the percentile among the normal images of each, 0 to 100; ``None`` for a single
-            bundle, and where a bundle does not know its percentiles.
+            bundle, where a bundle does not know its percentiles, and where the radiograph is not comparable.
     """
 
     results: dict[str, Result]
@@ -57,12 +57,15 @@ class Ensemble:
             if predictor.score not in predictor.bundle.distribution
         ]
 
-    def predict(self, image: Radiograph, *, threshold: float | None = None) -> Reading:
+    def predict(
+        self, image: Radiograph, *, threshold: float | None = None, tags: Mapping[str, str] | None = None
+    ) -> Reading:
         """Lets every bundle score one radiograph.
 
         Args:
             image: (H, W), uint8 or uint16.
             threshold: As of :meth:`Predictor.predict`; means something for a single bundle only.
+            tags: As of :meth:`Predictor.predict`.
 
         Returns:
             The reading.
@@ -77,9 +80,10 @@ class Ensemble:
             key = predictor.preparation
             if key not in prepared:
                 prepared[key] = predictor.prepare(image)
-            results[label] = predictor.predict(image, threshold=threshold, prepared=prepared[key])
+            results[label] = predictor.predict(image, threshold=threshold, tags=tags, prepared=prepared[key])
         percentiles = [result.percentile for result in results.values() if result.percentile is not None]
-        return Reading(results, sum(percentiles) / len(percentiles) if self.fuses else None)
+        fuses = self.fuses and not any(result.not_comparable for result in results.values())
+        return Reading(results, sum(percentiles) / len(percentiles) if fuses else None)
 
 
 def _labels(predictors: Sequence[Predictor]) -> list[str]:

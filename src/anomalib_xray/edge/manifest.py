@@ -1,7 +1,8 @@
-"""``bundle.json``: what a bundle of format 2 says about itself, read and checked key by key."""
+"""``bundle.json``: what a bundle of format 3 says about itself, read and checked key by key."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import re
@@ -14,8 +15,12 @@ from anomalib_xray.errors import XrayError
 MANIFEST_NAME = "bundle.json"
 """File of a bundle that describes it and all its other files."""
 
-MANIFEST_FORMAT = 2
-"""Version of its layout; format 1 is the ``metadata.json`` of a stock export."""
+DIGEST_NAME = "bundle.sha256"
+"""File beside it with its checksum, as ``sha256sum`` writes and checks it."""
+
+MANIFEST_FORMAT = 3
+"""Version of its layout; format 1 is the ``metadata.json`` of a stock export, and format 2 had neither a checksum of
+its own nor a scope."""
 
 QUANTILES = 101
 """Length of a distribution: its quantiles at 0, 1, ..., 100 per cent."""
@@ -48,6 +53,11 @@ def read_manifest(path: Path) -> dict[str, Any]:
         raise XrayError(
             f"{path} is of format {version}, and this version reads up to {MANIFEST_FORMAT}: upgrade anomalib-xray."
         )
+    if version == 2:
+        raise XrayError(
+            f"{path} is of format 2, which has no checksum of its own: make the bundle again with "
+            "anomalib-xray bundle --checkpoint MODEL.ckpt --out NEW_FOLDER."
+        )
     if missing := [key for key in _KEYS if key not in content]:
         raise XrayError(f"{path} lacks the key {missing[0]!r}: {_AGAIN}.")
     if unknown := sorted(content.keys() - _KEYS.keys()):
@@ -58,6 +68,41 @@ def read_manifest(path: Path) -> dict[str, Any]:
     _check_names(content, path)
     _check_files(content, path)
     return content
+
+
+def check_digest(path: Path) -> str:
+    """Checks a ``bundle.json`` against the checksum beside it.
+
+    Args:
+        path: The file.
+
+    Returns:
+        Its SHA-256 in hexadecimal digits.
+
+    Raises:
+        XrayError: There is no checksum, or the file is not what it was when the bundle was made.
+    """
+    beside = path.with_name(DIGEST_NAME)
+    try:
+        if not beside.is_file():
+            raise XrayError(f"The bundle {path.parent} is incomplete: it lacks {DIGEST_NAME}; copy the whole folder.")
+        with path.open("rb") as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+        with beside.open("rb") as file:
+            expected = file.read(len(found))
+    except OSError as error:
+        raise XrayError(f"{error.filename or path} cannot be read: {error.strerror}.") from error
+    if found.encode() != expected:
+        raise XrayError(
+            f"{path} is not what it was when the bundle was made: copy or make the bundle again; another threshold is "
+            "given to a command with --threshold."
+        )
+    return found
+
+
+def digest_line(content: bytes) -> str:
+    """Text of the checksum's file for a ``bundle.json``."""
+    return f"{hashlib.sha256(content).hexdigest()}  {MANIFEST_NAME}\n"
 
 
 def usable_precisions(content: dict[str, Any]) -> dict[str, str]:
@@ -173,6 +218,15 @@ def _are_limits(value: object) -> bool:
     return isinstance(value, list) and len(value) == 2 and all(map(_is_number, value)) and value[0] <= value[1]
 
 
+def _is_scope(value: object) -> bool:
+    if not isinstance(value, dict) or value.keys() != {"body_parts", "views", "sides"}:
+        return False
+    if not all(isinstance(value[key], list) and all(map(_is_name, value[key])) for key in ("body_parts", "views")):
+        return False
+    sides = value["sides"]
+    return sides is None or (_are_limits(sides) and all(isinstance(side, int) and side > 0 for side in sides))
+
+
 def _are_precisions(value: object) -> bool:
     return isinstance(value, dict) and all(name in PRECISIONS and _is_precision(entry) for name, entry in value.items())
 
@@ -214,6 +268,7 @@ _KEYS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "precision": (_is_name, "a name"),
     "preparation": (lambda value: value is None or is_inner_path(value), "a path inside the bundle or null"),
     "files": (_are_files, f"an object of at most {_MAX_FILES} paths inside the bundle and their SHA-256"),
+    "scope": (_is_scope, "an object of body_parts, views, and the shortest and longest side"),
     "versions": (_is_object, "an object"),
     "data": (_is_object, "an object"),
 }

@@ -9,14 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from anomalib_xray.edge.bundle import NOTICE
-from anomalib_xray.edge.result import Result
+from anomalib_xray.edge.result import NOT_COMPARABLE, Result
 from anomalib_xray.io.read import Radiograph, to_unit_interval
 
 Picture = NDArray[np.uint8]
 Colour = tuple[int, int, int]  # blue, green, red
-
-VERDICTS = {True: "anomalous", False: "not anomalous", None: "no threshold"}
-"""How a verdict is called; never "healthy", which no score can say."""
 
 _SHORTEST_SIDE = 640
 """Width in pixels below which the footer would not be legible; smaller pictures are enlarged to it."""
@@ -148,11 +145,14 @@ def _centred(picture: Picture, width: int) -> Picture:
 
 
 def _footer(width: int, result: Result, name: str, *, framed: bool) -> Picture:
-    """Four lines: name and verdict; model and score; its value and what it means, beside the key; the notice."""
+    """Name and verdict; model and score; its value and what it means, beside the key; the notice; what forbids it.
+
+    Why a radiograph is not comparable takes a line for each reason.
+    """
     em = max(15, width // 42)
     margin = em
-    footer = np.full((round(em * 7.8), width, 3), _BACKDROP, np.uint8)
-    verdict = VERDICTS[result.is_anomalous]
+    footer = np.full((round(em * (7.8 + 1.5 * len(result.not_comparable))), width, 3), _BACKDROP, np.uint8)
+    verdict = NOT_COMPARABLE if result.not_comparable else result.verdict
     chip = _text_width(verdict, em, bold=True) + em
     left = width - margin - chip
     top, bottom = round(em * 0.6), round(em * 2.1)
@@ -165,6 +165,9 @@ def _footer(width: int, result: Result, name: str, *, framed: bool) -> Picture:
     size = min(em, em * beside_key // _text_width(numbers, em))
     write_text(footer, numbers, (margin, round(em * 5.2)), size, _INK)
     write_text(footer, NOTICE, (margin, round(em * 7)), round(em * 0.85), _FAINT_INK)
+    for number, reason in enumerate(result.not_comparable, 1):
+        size = min(em, em * (width - 2 * margin) // _text_width(reason, em))
+        write_text(footer, reason, (margin, round(em * (7 + 1.5 * number))), size, _INK)
     if result.heat_map is not None:
         _draw_key(footer, em, result.pixel_threshold, framed=framed)
     return footer

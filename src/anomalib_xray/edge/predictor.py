@@ -9,7 +9,7 @@ Example:
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from threading import Lock
 
@@ -26,6 +26,9 @@ from anomalib_xray.preparation.pipeline import Pipeline, Prepared
 
 _BF16 = "bf16"
 """Precision that is no model of its own: the fp32 model, computed in 16 bits with the exponents of 32."""
+
+_ROUNDING = 1e-3
+"""Share of the range of normal scores by which one may be below them all; precisions and machines differ by less."""
 
 _preparing = Lock()
 """One picture at a time is prepared in a process: the networks of the steps are shared and serve one thread each."""
@@ -94,6 +97,7 @@ class Predictor:
         *,
         threshold: float | None = None,
         stages: bool = False,
+        tags: Mapping[str, str] | None = None,
         prepared: Sequence[Prepared] | None = None,
     ) -> Result:
         """Prepares and scores one radiograph.
@@ -102,6 +106,7 @@ class Predictor:
             image: (H, W), uint8 or uint16, as read from the file.
             threshold: Raw value of the deciding score to decide by instead of the bundle's own.
             stages: Whether the views keep the picture after each step of the preparation.
+            tags: What the file says of the radiograph, as of :func:`anomalib_xray.edge.scope.tags_of`.
             prepared: What :meth:`prepare` returned for this image, of this predictor or one of the same preparation.
 
         Returns:
@@ -116,6 +121,8 @@ class Predictor:
         prepared = prepared or self.prepare(image)
         answers = [self._graph(part.image) for part in prepared]
         scores = {name: max(answer.scores[name] for answer in answers) for name in self.bundle.scores}
+        flags = list(dict.fromkeys(flag for part in prepared for flag in part.flags))
+        reasons = self._reasons(scores[self.score], flags, tags or {}, (image.shape[0], image.shape[1]))
         limit = self.bundle.thresholds.get(self.score) if threshold is None else threshold
         return Result(
             model=self.bundle.model,
@@ -124,14 +131,30 @@ class Predictor:
             score=self.score,
             value=scores[self.score],
             threshold=limit,
-            is_anomalous=None if limit is None else scores[self.score] >= limit,
+            is_anomalous=None if limit is None or reasons else scores[self.score] >= limit,
             heat_map=on_original([answer.heat_map for answer in answers], prepared, (image.shape[0], image.shape[1])),
             pixel_threshold=self.bundle.pixel_threshold,
             map_limits=self.bundle.map_limits,
             views=self._views(image, prepared, answers, stages=stages),
-            flags=list(dict.fromkeys(flag for part in prepared for flag in part.flags)),
+            flags=flags,
             normalised=answers[0].normalised,
+            not_comparable=reasons,
+            bundle_digest=self.bundle.digest,
         )
+
+    def _reasons(
+        self, value: float, flags: Sequence[str], tags: Mapping[str, str], shape: tuple[int, int]
+    ) -> tuple[str, ...]:
+        """Why the radiograph must not be compared with those that the model was made for."""
+        reasons = self.bundle.scope.contradictions(tags, shape)
+        failed = [] if self._pipeline is None else [flag for flag in flags if flag in self._pipeline.failures]
+        if failed:
+            reasons.append(f"the preparation failed ({', '.join(failed)})")
+        quantiles = self.bundle.distribution.get(self.score)
+        if quantiles is not None and value < quantiles[0] - _ROUNDING * (quantiles[-1] - quantiles[0]):
+            count = self.bundle.normal_images
+            reasons.append(f"its score is below those of all {'' if count is None else f'{count} '}normal images")
+        return tuple(reasons)
 
     def _percentile(self, name: str, value: float) -> float | None:
         quantiles = self.bundle.distribution.get(name)

@@ -9,6 +9,12 @@ from numpy.typing import NDArray
 
 from anomalib_xray.io.radiograph import Radiograph
 
+VERDICTS = {True: "anomalous", False: "not anomalous", None: "no threshold"}
+"""How a verdict is called; never "healthy", which no score can say."""
+
+NOT_COMPARABLE = "not comparable"
+"""How it is called where the radiograph must not be compared with those that the model knows."""
+
 
 @dataclass(frozen=True, eq=False)
 class View:
@@ -48,7 +54,8 @@ class Result:
         score: Name of the score that decides.
         value: That score.
         threshold: Raw value from which on it is anomalous; ``None`` if there is none.
-        is_anomalous: Whether the score reaches the threshold (``>=``); ``None`` without a threshold.
+        is_anomalous: Whether the score reaches the threshold (``>=``); ``None`` without a threshold, and where the
+            radiograph is not comparable.
         heat_map: Raw anomaly map on the original's pixels, (H, W) float32: 0 outside of the views, the largest value
             where they overlap; ``None`` if the model has no map.
         pixel_threshold: Raw value from which on a pixel of the map is anomalous; ``None`` if there is none.
@@ -56,6 +63,9 @@ class Result:
         views: The pictures that the model was shown; at least one.
         flags: What the preparation noticed in any view, each word once.
         normalised: The score as a bundle of format 1 returns it, 1/2 at its own threshold; ``None`` otherwise.
+        not_comparable: Why the radiograph must not be compared with those that the model was made for, in plain words;
+            empty where nothing speaks against it.
+        bundle_digest: SHA-256 of the bundle's description, in hexadecimal digits.
     """
 
     model: str
@@ -71,6 +81,15 @@ class Result:
     views: list[View]
     flags: list[str]
     normalised: float | None = None
+    not_comparable: tuple[str, ...] = ()
+    bundle_digest: str = ""
+
+    @property
+    def verdict(self) -> str:
+        """What people are told: one of :data:`VERDICTS`, or ``not comparable: ...`` with the reasons."""
+        if self.not_comparable:
+            return f"{NOT_COMPARABLE}: {'; '.join(self.not_comparable)}"
+        return VERDICTS[self.is_anomalous]
 
     @property
     def percentile(self) -> float | None:

@@ -9,10 +9,12 @@ from pathlib import Path
 from anomalib_xray.edge.bundle import NOTICE
 from anomalib_xray.edge.ensemble import Ensemble
 from anomalib_xray.edge.inputs import images_of, with_list
+from anomalib_xray.edge.scope import tags_of
 from anomalib_xray.edge.table import Line, entry_of, printable
 from anomalib_xray.errors import XrayError
+from anomalib_xray.io.dicom_tags import read_sop_instance_uid
 from anomalib_xray.io.progress import track
-from anomalib_xray.io.read import read_radiograph
+from anomalib_xray.io.read import decode_radiograph, read_bytes
 
 
 def predict_stream(ensemble: Ensemble, given: Iterable[Path], threshold: float | None) -> int:
@@ -50,6 +52,9 @@ def _paths(given: Iterable[Path]) -> Iterator[Path]:
 
 def _predict_one(ensemble: Ensemble, path: Path, threshold: float | None) -> Line:
     try:
-        return Line(path, ensemble.predict(read_radiograph(path), threshold=threshold))
+        content = read_bytes(path)
+        radiograph = decode_radiograph(content, name=str(path))
+        reading = ensemble.predict(radiograph, threshold=threshold, tags=tags_of(content, path))
+        return Line(path, reading, sop_instance_uid=read_sop_instance_uid(content))
     except XrayError as error:
         return Line(path, None, printable(error))

@@ -12,7 +12,6 @@ from typing import Any
 
 from anomalib_xray.edge.bundle import NOTICE
 from anomalib_xray.edge.ensemble import Ensemble, Reading
-from anomalib_xray.edge.overlay import VERDICTS
 from anomalib_xray.edge.result import Result, View
 
 COLUMNS = ("path", "score", "normalised", "threshold", "label", "error")
@@ -31,11 +30,13 @@ class Line:
         path: The file, as the user's argument leads to it.
         reading: What the bundles say; ``None`` where the image could not be used.
         error: Why not; empty otherwise.
+        sop_instance_uid: Unique identifier of a DICOM file; ``None`` for others.
     """
 
     path: Path
     reading: Reading | None
     error: str = ""
+    sop_instance_uid: str | None = None
 
 
 def printable(value: object) -> str:
@@ -88,6 +89,7 @@ def as_json(ensemble: Ensemble, entries: Sequence[Mapping[str, Any]]) -> str:
     bundles = {
         label: {
             "path": str(predictor.bundle.folder),
+            "bundle_digest": predictor.bundle.digest,
             "format": predictor.bundle.format,
             "model": predictor.bundle.model,
             "precision": predictor.precision,
@@ -102,7 +104,11 @@ def as_json(ensemble: Ensemble, entries: Sequence[Mapping[str, Any]]) -> str:
 
 def entry_of(line: Line) -> dict[str, Any]:
     """What is said of an image, with JSON's types; the path is exact, with escapes where it is not printable."""
-    entry: dict[str, Any] = {"path": str(line.path), "error": line.error or None}
+    entry: dict[str, Any] = {
+        "path": str(line.path),
+        "error": line.error or None,
+        "sop_instance_uid": line.sop_instance_uid,
+    }
     if line.reading is not None:
         if len(line.reading.results) > 1:
             entry["fused"] = line.reading.fused
@@ -146,11 +152,13 @@ def _cells(result: Result) -> dict[str, str]:
 def _about(result: Result) -> dict[str, Any]:
     return {
         "model": result.model,
+        "bundle_digest": result.bundle_digest,
         "score": result.score,
         "value": result.value,
         "threshold": result.threshold,
         "percentile": result.percentile,
         "label": _verdict(result),
+        "not_comparable": list(result.not_comparable),
         "scores": result.scores,
         "percentiles": result.percentiles,
         "pixel_threshold": result.pixel_threshold,
@@ -167,11 +175,11 @@ def _view(view: View) -> dict[str, Any]:
 def _sentence(result: Result) -> str:
     threshold = "none" if result.threshold is None else f"{result.threshold:.4g}"
     percentile = "" if result.percentile is None else f"percentile {result.percentile:.4g}, "
-    return f"score {result.value:.4g}, threshold {threshold}, {percentile}{VERDICTS[result.is_anomalous]}"
+    return f"score {result.value:.4g}, threshold {threshold}, {percentile}{result.verdict}"
 
 
 def _verdict(result: Result) -> str | None:
-    return None if result.is_anomalous is None else VERDICTS[result.is_anomalous]
+    return None if result.is_anomalous is None and not result.not_comparable else result.verdict
 
 
 def _cell(value: float | None) -> str:

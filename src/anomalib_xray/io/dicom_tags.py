@@ -40,6 +40,10 @@ _WORDS: Mapping[str, frozenset[str]] = {
 }
 """Words that are kept, by keyword; from PS3.3 and, for body parts, PS3.16 annex L. A person's name is none of them."""
 
+_BESIDE = _words("L R LT RT LEFT RIGHT BOTH BILATERAL VIEW XR")
+"""Words that devices write beside a body part or a view."""
+
+_UID = re.compile(r"(?=.{1,64}$)\d+(\.\d+)*")
 _COUNTS = ("Rows", "Columns", "BitsStored")
 _SPACINGS = ("PixelSpacing", "ImagerPixelSpacing")
 _SPACING = re.compile(r"\d{1,2}(\.\d{1,8})?")
@@ -77,6 +81,48 @@ def read_tags(source: str | Path | bytes) -> dict[str, str]:
     return {keyword: value for keyword, value in found.items() if value}
 
 
+def read_sop_instance_uid(content: bytes) -> str | None:
+    """Reads the unique identifier of a DICOM file, by which an archive finds it.
+
+    Args:
+        content: The file.
+
+    Returns:
+        The identifier; ``None`` for a file that is not DICOM, or has none of the right form.
+
+    Raises:
+        XrayError: The file is damaged, or pydicom is missing.
+    """
+    if not is_dicom(content):
+        return None
+    with reading_dicom("The file"):
+        uid = str(_value(read_elements(inflated(content, "The file"), ("SOPInstanceUID",)), "SOPInstanceUID") or "")
+    return uid if _UID.fullmatch(uid) else None
+
+
+def known_word(text: str, keyword: str) -> str:
+    """The word of a closed list that a text means, however it is written: ``Hand``, ``C-SPINE``, ``LEFT HAND``.
+
+    Args:
+        text: Value of an element.
+        keyword: The element's keyword.
+
+    Returns:
+        The word; empty where the text means none of the list, more than one, or says something else beside it.
+    """
+    words = _WORDS[keyword]
+    upper = text.strip().upper()
+    if upper in words or keyword not in ("BodyPartExamined", "ViewPosition"):
+        return upper if upper in words else ""
+    parts = [part for part in re.split(r"[^A-Z]+", upper) if part]
+    without_side = [part for part in parts if part not in _BESIDE]
+    for candidate in ("".join(parts), "".join(without_side)):
+        for whole in (candidate, candidate.removesuffix("S")):
+            if whole in words:
+                return whole
+    return ""
+
+
 def _value(data_set: Dataset, keyword: str) -> Any:  # noqa: ANN401  # whatever the file holds
     """The value of an element, None if it is missing or cannot be understood."""
     try:
@@ -86,8 +132,8 @@ def _value(data_set: Dataset, keyword: str) -> Any:  # noqa: ANN401  # whatever 
 
 
 def _word(data_set: Dataset, keyword: str) -> str:
-    value = str(_value(data_set, keyword) or "")
-    return value if value in _WORDS[keyword] else ""
+    value = _value(data_set, keyword)
+    return known_word(value, keyword) if isinstance(value, str) else ""
 
 
 def _count(data_set: Dataset, keyword: str) -> str:

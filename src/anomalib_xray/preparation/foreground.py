@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal, TypeAlias, cast, get_args
+from typing import ClassVar, Literal, TypeAlias, cast, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,6 +52,8 @@ class Foreground(Step):
     Raises:
         XrayError: A setting is unknown, missing or without effect, or the file or folder does not exist.
     """
+
+    failures: ClassVar[frozenset[str]] = frozenset({NO_FOREGROUND})
 
     def __init__(
         self,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, ClassVar, Literal, cast
 
 import cv2
 import numpy as np
@@ -50,6 +50,8 @@ class Hands(Step):
     Raises:
         XrayError: A setting has an impossible value.
     """
+
+    failures: ClassVar[frozenset[str]] = frozenset({"no_hand"})
 
     def __init__(
         self,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import cast
+from typing import ClassVar, cast
 
 import cv2
 import numpy as np
@@ -21,6 +21,8 @@ class OtsuFilter(Step):
     The parts are those of Otsu's threshold on the picture with its histogram equalised and a median filter of 19 x 19
     on top; the grey levels that remain are the picture's own. Flags pictures of a single part with ``no_foreground``.
     """
+
+    failures: ClassVar[frozenset[str]] = frozenset({"no_foreground"})
 
     def plan(self, image: Radiograph) -> Plan:
         """Finds the brighter part.

@@ -71,6 +71,11 @@ class Pipeline:
         path = Path(path)
         return cls(read_settings(path), path.parent, str(path))
 
+    @property
+    def failures(self) -> frozenset[str]:
+        """Flags that say that a step failed."""
+        return frozenset().union(*(named.step.failures for named in self.steps))
+
     def fingerprints(self, name: str) -> list[str]:
         """What the result for a picture depends on beside the picture, for each step.
 

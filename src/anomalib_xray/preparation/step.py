@@ -59,9 +59,11 @@ class Step(ABC):
 
     Attributes:
         version: Raised when the same settings give other pixels than before, so that prepared pictures are redone.
+        failures: Those of the step's flags that say it failed, so that the picture is not what a model expects.
     """
 
     version: ClassVar[int] = 1
+    failures: ClassVar[frozenset[str]] = frozenset()
 
     @abstractmethod
     def plan(self, image: Radiograph) -> Plan:

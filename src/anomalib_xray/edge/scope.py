@@ -1,0 +1,147 @@
+"""The kind of radiographs that a model was made for, and what speaks against comparing another one with them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from anomalib_xray.io.dicom_tags import known_word, read_tags
+from anomalib_xray.io.formats import is_dicom
+
+BODY_PART, VIEW = "BodyPartExamined", "ViewPosition"
+"""DICOM's keywords of what is compared."""
+
+_SMALLEST, _LARGEST = 0.5, 4.0
+"""Times the smallest and the largest side of known images: below, detail is missing; above, a picture is only reduced
+by more than any that is known."""
+
+_MURA_FOLDER = re.compile(r"XR_([A-Z]+)")
+
+_SAME: Mapping[str, Mapping[str, str]] = {
+    BODY_PART: {
+        "CSPINE": "CERVICALSPINE", "TSPINE": "THORACICSPINE", "LSPINE": "LUMBARSPINE", "SSPINE": "SACRUM",
+        "RADIUSULNA": "FOREARM", "UPPERARM": "HUMERUS", "THIGH": "FEMUR", "LOWERLEG": "TIBIAFIBULA",
+        "THUMB": "FINGER", "MANDIBLE": "JAW",
+    },
+    VIEW: {
+        "DP": "PA", "DORSOPALMAR": "PA", "PALMODORSAL": "AP", "LATERAL": "LAT", "LL": "LAT", "RL": "LAT", "ML": "LAT",
+        "LM": "LAT", "OBLIQUE": "OBL", "LAO": "OBL", "RAO": "OBL", "LPO": "OBL", "RPO": "OBL", "LLO": "OBL",
+        "RLO": "OBL", "TANGENTIAL": "AXIAL", "SUNRISE": "AXIAL",
+    },
+}  # fmt: skip
+"""Words that mean the same, by keyword."""
+
+_EXTREMITIES = frozenset(
+    {
+        "ANKLE", "ARM", "CALCANEUS", "ELBOW", "FEMUR", "FINGER", "FOOT", "FOREARM", "HAND", "HIP", "HUMERUS", "KNEE",
+        "LEG", "PATELLA", "SHOULDER", "TIBIAFIBULA", "TOE", "WRIST",
+    }
+)  # fmt: skip
+"""What the word EXTREMITY, with which many devices call any of them, does not contradict."""
+
+
+@dataclass(frozen=True)
+class Scope:
+    """What a model was made for.
+
+    Attributes:
+        body_parts: DICOM's words, such as ``HAND``; empty where unknown.
+        views: DICOM's words, such as ``PA``; empty where unknown.
+        sides: Shortest and longest side in pixels among the known images; ``None`` where unknown.
+    """
+
+    body_parts: tuple[str, ...] = ()
+    views: tuple[str, ...] = ()
+    sides: tuple[int, int] | None = None
+
+    @classmethod
+    def of(cls, tags: Iterable[Mapping[str, str]], shapes: Iterable[tuple[int, int]]) -> Scope:
+        """The scope of images.
+
+        Args:
+            tags: What each image says of itself, as of :func:`tags_of`.
+            shapes: Height and width of each.
+
+        Returns:
+            The scope; body parts and views are known only if every image names its own.
+        """
+        named = list(tags)
+        sides = [side for shape in shapes for side in shape]
+        return cls(_words(named, BODY_PART), _words(named, VIEW), (min(sides), max(sides)) if sides else None)
+
+    def contradictions(self, tags: Mapping[str, str], shape: tuple[int, int]) -> list[str]:
+        """Reasons why a radiograph is none of the kind.
+
+        Args:
+            tags: What it says of itself, as of :func:`tags_of`; what it does not say contradicts nothing.
+            shape: Its height and width.
+
+        Returns:
+            The reasons in plain words; none where nothing speaks against it.
+        """
+        reasons = []
+        for what, keyword, known in (("body part", BODY_PART, self.body_parts), ("view", VIEW, self.views)):
+            found = normalised(tags.get(keyword, ""), keyword)
+            if found and known and not _agree(found, known):
+                reasons.append(f"its {what} is {found}, and the model was made for {', '.join(known)}")
+        if self.sides is not None:
+            low, high = self.sides
+            if min(shape) < _SMALLEST * low or max(shape) > _LARGEST * high:
+                reasons.append(
+                    f"it has {shape[1]} x {shape[0]} pixels, and the model was made for sides of {low} to {high}"
+                )
+        return reasons
+
+    def as_json(self) -> dict[str, Any]:
+        """The scope as ``bundle.json`` holds it."""
+        sides = None if self.sides is None else list(self.sides)
+        return {"body_parts": list(self.body_parts), "views": list(self.views), "sides": sides}
+
+
+def tags_of(content: bytes, path: Path) -> dict[str, str]:
+    """What a file says of its radiograph: the tags of DICOM, or the body part of MURA's folder.
+
+    Args:
+        content: The file.
+        path: Where it lies.
+
+    Returns:
+        As of :func:`anomalib_xray.io.dicom_tags.read_tags`.
+
+    Raises:
+        XrayError: The file is a damaged DICOM file, or pydicom is missing.
+    """
+    if is_dicom(content):
+        return read_tags(content)
+    folders = (match for part in reversed(path.parts[:-1]) if (match := _MURA_FOLDER.fullmatch(part)))
+    found = next(folders, None)
+    word = known_word(found[1], BODY_PART) if found else ""
+    return {BODY_PART: word} if word else {}
+
+
+def normalised(text: str, keyword: str) -> str:
+    """One word for all that mean the same.
+
+    Args:
+        text: A body part or a view as people and devices write it.
+        keyword: :data:`BODY_PART` or :data:`VIEW`.
+
+    Returns:
+        DICOM's word in upper case; empty where there is none.
+    """
+    word = known_word(text, keyword)
+    return _SAME[keyword].get(word, word)
+
+
+def _words(tags: Iterable[Mapping[str, str]], keyword: str) -> tuple[str, ...]:
+    words = {normalised(of_image.get(keyword, ""), keyword) for of_image in tags}
+    return () if "" in words else tuple(sorted(words))
+
+
+def _agree(found: str, known: Iterable[str]) -> bool:
+    if found == "EXTREMITY":
+        return any(word in _EXTREMITIES for word in known)
+    return found in known or ("EXTREMITY" in known and found in _EXTREMITIES)
