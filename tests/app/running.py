@@ -19,7 +19,10 @@ import httpx
 import numpy as np
 import uvicorn
 from numpy.typing import NDArray
+from starlette.types import ASGIApp
 
+from anomalib_xray.app.answer import jobs_of
+from anomalib_xray.app.listen import TimedProtocol
 from anomalib_xray.app.models import ServedModel
 from anomalib_xray.app.server import Limits, create_app
 from anomalib_xray.edge.result import Result
@@ -99,13 +102,21 @@ class Stand:
         return self.predictor.predict(image, threshold=threshold, stages=stages, tags=tags, prepared=prepared)
 
 
+def app_of(models: Sequence[ServedModel], limits: Limits | None = None) -> ASGIApp:
+    """The application, which has its work done in its own process."""
+    jobs = jobs_of(models)
+    return create_app(lambda job, body: jobs[job](body), [model.description() for model in models], limits=limits)
+
+
 class Viewer:
     """A viewer on a free port of this machine, with a real server in a thread."""
 
-    def __init__(self, models: list[ServedModel], limits: Limits | None = None) -> None:
+    def __init__(self, models: list[ServedModel], limits: Limits | None = None, app: ASGIApp | None = None) -> None:
         self.socket = socket.create_server(("127.0.0.1", 0))
         self.address = f"http://127.0.0.1:{self.socket.getsockname()[1]}"
-        config = uvicorn.Config(create_app(models, limits=limits), log_level="error", access_log=False, ws="none")
+        config = uvicorn.Config(
+            app or app_of(models, limits), http=TimedProtocol, log_level="error", access_log=False, ws="none"
+        )
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(target=self._server.run, kwargs={"sockets": [self.socket]}, daemon=True)
 

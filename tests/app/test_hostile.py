@@ -49,9 +49,10 @@ def process(bundles: list[Path]) -> Iterator[tuple[subprocess.Popen[str], str]]:
 
 
 def resident(process: subprocess.Popen[str]) -> float:
-    """Megabytes of a process that are in memory."""
-    status = Path(f"/proc/{process.pid}/status").read_text()
-    return int(re.findall(r"VmRSS:\s+(\d+)", status)[0]) / 1000
+    """Megabytes of a process and those that it began that are in memory."""
+    began = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    statuses = [Path(f"/proc/{number}/status").read_text() for number in (process.pid, *began)]
+    return sum(int(re.findall(r"VmRSS:\s+(\d+)", status)[0]) for status in statuses) / 1000
 
 
 def said(answer: bytes) -> tuple[dict[str, object], bytes]:

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import threading
 from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
@@ -14,12 +16,12 @@ from starlette.types import Message
 
 from anomalib_xray.app.envelope import Planes
 from anomalib_xray.app.models import ServedModel
-from anomalib_xray.app.server import Limits, create_app
+from anomalib_xray.app.server import Limits
 from anomalib_xray.edge.bundle import NOTICE
 from anomalib_xray.io.radiograph import Radiograph
 from anomalib_xray.preparation.pipeline import Prepared
 
-from .running import Opened, Stand, Viewer, picture, png
+from .running import Opened, Stand, Viewer, app_of, picture, png
 
 HERE = "http://127.0.0.1:8000"
 POST = {"content-type": "application/octet-stream"}
@@ -27,7 +29,7 @@ POST = {"content-type": "application/octet-stream"}
 
 @pytest.fixture
 def client(models: list[ServedModel]) -> Iterator[TestClient]:
-    with TestClient(create_app(models, limits=Limits(body=100_000)), base_url=HERE, headers=POST) as opened:
+    with TestClient(app_of(models, limits=Limits(body=100_000)), base_url=HERE, headers=POST) as opened:
         yield opened
 
 
@@ -72,8 +74,21 @@ def posted(
         "query_string": b"",
         "headers": [(name.encode(), value.encode()) for name, value in headers.items()],
     }
-    asyncio.run(create_app(models, limits=limits)(scope, receive, send))
+    asyncio.run(app_of(models, limits=limits)(scope, receive, send))
     return sent[0]["status"], sent[1]["body"]
+
+
+@contextmanager
+def slow_sender(viewer: Viewer, content: bytes) -> Iterator[socket.socket]:
+    """A connection that has sent a request's head and one byte of its body, which is being waited for."""
+    head = (
+        f"POST /api/analyse HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-length: {len(content)}\r\nexpect: 100-continue\r\n"
+    )
+    with socket.create_connection(viewer.socket.getsockname(), 30) as sender:
+        sender.sendall(f"{head}content-type: application/octet-stream\r\n\r\n".encode())
+        assert sender.recv(1000).startswith(b"HTTP/1.1 100")  # comes when the viewer asks for the body
+        sender.sendall(content[:1])
+        yield sender
 
 
 def sentence(response: httpx.Response) -> str:
@@ -175,49 +190,67 @@ def test_other_methods_do_nothing(client: TestClient) -> None:
 
 def test_who_finds_no_place_is_sent_away_and_places_come_back(models: list[ServedModel]) -> None:
     held = Held(models[0])
-    served = [ServedModel("Held", held, "fp32")]
-    with Viewer(served, Limits(places=2, workers=2)) as viewer, ThreadPoolExecutor(2) as pool:
-        two = [pool.submit(send, viewer) for _ in range(2)]
-        assert all(held.started.acquire(timeout=30) for _ in two)
+    with Viewer([ServedModel("Held", held, "fp32")], Limits(places=1)) as viewer, ThreadPoolExecutor(1) as pool:
+        first = pool.submit(send, viewer)
+        assert held.started.acquire(timeout=30)
         refused = send(viewer)
         held.released.set()
         assert refused.status_code == 503
         assert refused.headers["retry-after"] == "1"
         assert "busy" in sentence(refused)
-        assert [future.result().status_code for future in two] == [200, 200]
+        assert first.result().status_code == 200
         assert send(viewer).status_code == 200
 
 
-def test_only_as_many_as_there_are_workers_are_worked_on_at_once(models: list[ServedModel]) -> None:
+def test_one_is_worked_on_at_once_and_the_page_answers_meanwhile(models: list[ServedModel]) -> None:
     held = Held(models[0])
-    with Viewer([ServedModel("Held", held, "fp32")], Limits(workers=1)) as viewer, ThreadPoolExecutor(4) as pool:
+    with Viewer([ServedModel("Held", held, "fp32")]) as viewer, ThreadPoolExecutor(4) as pool:
         four = [pool.submit(send, viewer) for _ in range(4)]
         assert held.started.acquire(timeout=30)
-        assert httpx.get(f"{viewer.address}/health").status_code == 200  # the page answers meanwhile
+        for path in ("/health", "/", "/assets/main.js", "/api/models"):
+            assert httpx.get(f"{viewer.address}{path}", timeout=30).status_code == 200
         held.released.set()
         assert [future.result().status_code for future in four] == [200] * 4
         assert held.most_at_once == 1
 
 
+def test_who_waits_too_long_is_sent_away(models: list[ServedModel]) -> None:
+    held = Held(models[0])
+    with (
+        Viewer([ServedModel("Held", held, "fp32")], Limits(wait_seconds=0.05)) as viewer,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        first = pool.submit(send, viewer)
+        assert held.started.acquire(timeout=30)
+        assert send(viewer).status_code == 503
+        held.released.set()
+        assert first.result().status_code == 200  # work that has begun is not dropped
+
+
 def test_bodies_together_have_a_limit_too(models: list[ServedModel]) -> None:
     content = png(picture())
-    with TestClient(create_app(models, limits=Limits(bodies=len(content) - 1)), base_url=HERE, headers=POST) as client:
+    with TestClient(app_of(models, limits=Limits(bodies=len(content) - 1)), base_url=HERE, headers=POST) as client:
         assert client.post("/api/analyse", content=content).status_code == 503
         assert client.post("/api/analyse", content=content[:100]).status_code == 422
-    with TestClient(create_app(models, limits=Limits(bodies=len(content))), base_url=HERE, headers=POST) as client:
+    with TestClient(app_of(models, limits=Limits(bodies=len(content))), base_url=HERE, headers=POST) as client:
         assert [client.post("/api/analyse", content=content).status_code for _ in range(3)] == [200, 200, 200]
 
 
-def test_what_takes_too_long_is_answered_and_keeps_its_place_until_it_ends(models: list[ServedModel]) -> None:
-    held = Held(models[0])
-    with Viewer([ServedModel("Held", held, "fp32")], Limits(places=1, work_seconds=0.5)) as viewer:
-        late = send(viewer)
-        assert late.status_code == 504
-        assert "longer than 0.5 seconds" in sentence(late)
+@pytest.mark.parametrize("what", ["a place to arrive", "the room of all bodies"])
+def test_who_sends_slowly_keeps_nobody_out(models: list[ServedModel], what: str) -> None:
+    content = png(picture())
+    limits = Limits(arrivals=1, grace=0) if what == "a place to arrive" else Limits(bodies=len(content), grace=0)
+    with Viewer([models[0]], limits) as viewer, slow_sender(viewer, content) as slow:
+        assert send(viewer).status_code == 200
+        assert slow.recv(12) == b"HTTP/1.1 408"
+
+
+def test_files_that_have_just_begun_to_arrive_are_not_pushed_out(models: list[ServedModel]) -> None:
+    content = png(picture())
+    with Viewer([models[0]], Limits(arrivals=1, grace=3600)) as viewer, slow_sender(viewer, content) as slow:
         assert send(viewer).status_code == 503
-        held.released.set()
-        answers = iter(lambda: send(viewer).status_code, 200)  # until the thread has ended
-        assert set(answers) <= {503}
+        slow.sendall(content[1:])
+        assert slow.recv(12) == b"HTTP/1.1 200"
 
 
 def test_a_file_that_never_arrives_is_given_up(models: list[ServedModel]) -> None:
@@ -231,7 +264,7 @@ def test_a_file_that_never_arrives_is_given_up(models: list[ServedModel]) -> Non
 
     status, body = posted(models, Limits(read_seconds=0.05), receive, "1000")
     assert status == 408
-    assert b"did not arrive within 0.05 seconds" in body
+    assert b"arrived too slowly" in body
 
 
 def test_a_browser_that_goes_away_is_no_failure(models: list[ServedModel], capsys: pytest.CaptureFixture[str]) -> None:

@@ -15,6 +15,9 @@ def test_16_bits_are_scaled_by_their_maximum_and_keep_the_background() -> None:
     image = np.array([[0, 1, 2000, 4000]], np.uint16)
     assert to_8_bit(image).tolist() == [[0, 1, 128, 255]]
     assert to_8_bit(np.zeros((2, 2), np.uint16)).max() == 0
+    levels = np.arange(40_001, dtype=np.uint16).reshape(1, -1)
+    expected = np.maximum(np.rint(levels / np.float32(40_000) * 255), levels > 0)
+    np.testing.assert_array_equal(to_8_bit(levels), expected)
 
 
 @pytest.mark.parametrize(("shape", "view"), [((1024, 512), (512, 256)), ((100, 80), (100, 80)), ((3000, 2), (512, 1))])

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
 from typing import Any, cast
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from anomalib_xray.app.capture import secondary_capture
 from anomalib_xray.app.envelope import Planes
-from anomalib_xray.app.models import ServedModel
+from anomalib_xray.app.models import ServedModel, open_models
+from anomalib_xray.app.worker import Jobs
 from anomalib_xray.edge.bundle import NOTICE
 from anomalib_xray.edge.result import Result, View
 from anomalib_xray.errors import XrayError
@@ -33,6 +37,36 @@ _LONGEST_MAP = 768
 _LONGEST_STAGE = 512
 _TAILS = (0.1, 99.9)
 """Percentiles of the foreground that a picture of 16 bits is first shown between."""
+
+
+def begin(
+    bundles: Sequence[Path], *, precision: str | None, device: str, threads: int | None
+) -> tuple[list[dict[str, Any]], Jobs]:
+    """Loads the models; what a :class:`~anomalib_xray.app.worker.Worker` begins with.
+
+    Args:
+        bundles: As of :func:`~anomalib_xray.app.models.open_models`, like the others.
+        precision: See there.
+        device: See there.
+        threads: See there.
+
+    Returns:
+        What the page needs to know of each, as JSON values, and the jobs.
+
+    Raises:
+        XrayError: A bundle cannot be used.
+    """
+    models = open_models(bundles, precision=precision, device=device, threads=threads)
+    return [model.description() for model in models], jobs_of(models)
+
+
+def jobs_of(models: Sequence[ServedModel]) -> Jobs:
+    """What the page can ask for, by name."""
+    return {
+        "analyse": partial(analyse, models, stages=False),
+        "analyse with stages": partial(analyse, models, stages=True),
+        "secondary capture": secondary_capture,
+    }
 
 
 def analyse(models: Sequence[ServedModel], content: bytes, *, stages: bool) -> bytes:

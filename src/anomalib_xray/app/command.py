@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
 from anomalib_xray.edge.bundle import NOTICE
 from anomalib_xray.errors import XrayError
 from anomalib_xray.io.progress import status
+
+_LONGEST_WORK = 60
+"""Seconds that a radiograph is worked on before it is given up."""
 
 
 def app(
@@ -50,11 +55,14 @@ def app(
             f"The viewer needs {error.name}: pip install 'anomalib-xray[app]' installs what it needs."
         ) from error
 
+    from anomalib_xray.app.answer import begin
     from anomalib_xray.app.listen import listen, opened_socket
-    from anomalib_xray.app.models import open_models
+    from anomalib_xray.app.worker import Worker
 
     with opened_socket(host, port, allow_remote=allow_remote) as socket:
         print(NOTICE)
+        start = partial(begin, bundle, precision=precision, device=device, threads=threads)
         with status("Loading the models"):
-            models = open_models(bundle, precision=precision, device=device, threads=threads)
-        return listen(models, socket, host)
+            worker = Worker(start, seconds=_LONGEST_WORK)
+        with closing(worker):
+            return listen(worker, socket, host)

@@ -1,8 +1,9 @@
-"""How much the viewer does at once: a few radiographs are worked on, some wait, the rest is sent away."""
+"""How much the viewer does at once: one radiograph is worked on, some wait or arrive, the rest is sent away."""
 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
@@ -11,117 +12,167 @@ from anomalib_xray.app.refusal import RequestError
 
 
 class Gate:
-    """A bounded queue in front of a few threads.
+    """A bounded queue in front of one thread.
 
-    The threads are our own, because a limiter that gives its token back when the time is up would let the next
-    radiograph in beside the one that is still being worked on.
+    Bodies that arrive do not take the places of those that wait: who sends slowly keeps nobody out. Where too many
+    arrive at once, a newcomer takes the place of the slowest.
 
     Args:
-        workers: Radiographs worked on at once.
-        places: Requests that are let in at once: those that are read, wait or are worked on.
-        seconds: Time limit of a radiograph, waiting included.
+        places: Requests that wait or are worked on at once.
+        arrivals: Bodies that arrive at once.
+        seconds: Time limit for waiting; the work itself is limited by who does it.
+        grace: Seconds that a body arrives before it may be found too slow.
         budget: Bytes that all bodies together may hold.
     """
 
-    def __init__(self, *, workers: int, places: int, seconds: float, budget: int) -> None:
+    def __init__(self, *, places: int, arrivals: int, seconds: float, grace: float, budget: int) -> None:
         self.seconds = seconds
-        self._pool = ThreadPoolExecutor(workers, thread_name_prefix="radiograph")
-        self._free = places
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="radiograph")
+        self._places = places
+        self._arrivals = arrivals
+        self._grace = grace
         self._budget = budget
+        self._arriving: set[Place] = set()
 
-    def place(self) -> Place:
-        """A place in the queue; enter it with ``with``."""
-        return Place(self)
+    def place(self, seconds: float) -> Place:
+        """A place for a request whose body must arrive within a time; enter it with ``async with``."""
+        return Place(self, seconds)
 
-    def take(self) -> None:
-        """Takes a place.
+    def let_in(self, place: Place) -> None:
+        """Lets a body arrive, in the place of the slowest if there are too many.
 
         Raises:
-            RequestError: All are taken (503).
+            RequestError: There are too many, and none of them is slow (503).
         """
-        if self._free < 1:
-            raise _busy()
-        self._free -= 1
+        if len(self._arriving) >= self._arrivals:
+            self._give_up_slowest()
+        self._arriving.add(place)
 
-    def hold(self, size: int) -> None:
-        """Makes room for a piece of a body.
-
-        Args:
-            size: In bytes.
+    def hold(self, place: Place, size: int) -> None:
+        """Makes room for a piece of a body, if need be that of the slowest other one.
 
         Raises:
             RequestError: The bodies that are held already leave no room (503).
         """
-        if size > self._budget:
-            raise _busy()
+        while size > self._budget:
+            self._give_up_slowest(but=place)
         self._budget -= size
 
-    def give_back(self, size: int) -> None:
-        """Gives a place and the room of its body back."""
-        self._free += 1
-        self._budget += size
+    def queue(self, place: Place) -> None:
+        """Lets a body that has arrived wait for its turn.
+
+        Raises:
+            RequestError: Too many wait already (503).
+        """
+        self._arriving.discard(place)
+        if self._places < 1:
+            raise busy()
+        self._places -= 1
+
+    def release(self, place: Place) -> None:
+        """Gives the room of a body back, and its place if it waited or was worked on."""
+        self._arriving.discard(place)
+        self._budget += place.held
+        self._places += place.is_queued
+        place.held, place.is_queued = 0, False
 
     def submit(self, job: Callable[[], bytes]) -> Future[bytes]:
         """Queues a job."""
         return self._pool.submit(job)
 
+    def close(self) -> None:
+        """Ends the thread once its last job has ended; jobs that wait are dropped."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def _give_up_slowest(self, but: Place | None = None) -> None:
+        """Takes the room of the body that arrives the slowest.
+
+        Raises:
+            RequestError: None is slow (503).
+        """
+        now = time.monotonic()
+        slow = [place for place in self._arriving if place is not but and now - place.since >= self._grace]
+        if not slow:
+            raise busy()
+        slowest = min(slow, key=lambda place: place.held / max(now - place.since, 1e-9))
+        slowest.give_up()
+        self.release(slowest)
+
 
 class Place:
-    """One request's place, from before its body is read until its thread has ended.
+    """One request's place, from before its body is read until its answer is ready.
 
-    A radiograph that exceeds the time limit keeps its place until its thread is done: threads cannot be stopped.
+    Attributes:
+        since: When the body began to arrive, as :func:`time.monotonic` says it.
+        held: Bytes of its body.
+        is_queued: Whether it waits or is worked on.
     """
 
-    def __init__(self, gate: Gate) -> None:
+    def __init__(self, gate: Gate, seconds: float) -> None:
         self._gate = gate
-        self._held = 0
-        self._job: Future[bytes] | None = None
+        self._limit = asyncio.timeout(seconds)
+        self.since = time.monotonic()
+        self.held = 0
+        self.is_queued = False
 
-    def __enter__(self) -> Place:
-        self._gate.take()
+    async def __aenter__(self) -> Place:
+        self._gate.let_in(self)
+        await self._limit.__aenter__()
         return self
 
-    def __exit__(
+    async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._job is None or self._job.done():
-            self._gate.give_back(self._held)
-            return
-        loop = asyncio.get_running_loop()
-        gate, held = self._gate, self._held
-
-        def ended(_: Future[bytes]) -> None:
-            if not loop.is_closed():
-                loop.call_soon_threadsafe(gate.give_back, held)
-
-        self._job.add_done_callback(ended)
+        self._gate.release(self)
+        try:
+            await self._limit.__aexit__(kind, error, trace)
+        except TimeoutError as late:
+            raise RequestError(408, "The file arrived too slowly: send it again.") from late
 
     def hold(self, size: int) -> None:
         """Makes room for a piece of the body, as :meth:`Gate.hold`."""
-        self._gate.hold(size)
-        self._held += size
+        self._gate.hold(self, size)
+        self.held += size
+
+    def give_up(self) -> None:
+        """Ends the wait for the rest of the body."""
+        if not self._limit.expired():
+            self._limit.reschedule(0)
 
     async def run(self, job: Callable[[], bytes]) -> bytes:
-        """Runs a job in one of the threads.
+        """Waits for its turn, then has a job done.
 
         Args:
-            job: What to do.
+            job: What to do; it must end by itself.
 
         Returns:
             What it returned.
 
         Raises:
-            RequestError: It took too long (504).
+            RequestError: Too many wait, or others took too long (503).
         """
-        self._job = self._gate.submit(job)
+        self._gate.queue(self)
+        self.is_queued = True
+        if not self._limit.expired():
+            self._limit.reschedule(None)  # the body is here
+        queued = self._gate.submit(job)
+        answer = asyncio.wrap_future(queued)
+        answer.add_done_callback(_noticed)
         try:
-            async with asyncio.timeout(self._gate.seconds):
-                return await asyncio.wrap_future(self._job)
-        except TimeoutError as error:
-            raise RequestError(
-                504, f"The radiograph took longer than {self._gate.seconds:g} seconds: try again."
-            ) from error
+            await asyncio.wait([answer], timeout=self._gate.seconds)
+        finally:
+            waited_in_vain = queued.cancel()  # which is refused once it has begun
+        if waited_in_vain:
+            raise busy()
+        return await answer
 
 
-def _busy() -> RequestError:
+def _noticed(answer: asyncio.Future[bytes]) -> None:
+    """Looks at an error, which asyncio prints otherwise where the request has ended before."""
+    if not answer.cancelled():
+        answer.exception()
+
+
+def busy() -> RequestError:
+    """The answer to who finds no place."""
     return RequestError(503, "The viewer is busy with other radiographs: try again in a moment.")

@@ -78,7 +78,7 @@ class Guard:
         except RequestError as refusal:
             await refusal.response()(scope, receive, send_with_headers)
         except Exception as error:
-            _report(error)
+            report(error)
             if not started:
                 failed = RequestError(500, "The viewer failed inside: try another file.")
                 await failed.response()(scope, receive, send_with_headers)
@@ -128,7 +128,7 @@ def _is_address(name: str) -> bool:
     return True
 
 
-def _report(error: Exception) -> None:
-    """Says where the viewer failed, and not on what: an error's message may quote a patient's data."""
+def report(error: Exception) -> None:
+    """Prints where the viewer failed, and not on what: an error's message may quote a patient's data."""
     last = traceback.extract_tb(error.__traceback__)[-1]
     print(f"error: {type(error).__name__} at {Path(last.filename).name}:{last.lineno}.", file=sys.stderr)

@@ -5,14 +5,17 @@ from __future__ import annotations
 import os
 import socket
 import sys
-from collections.abc import Sequence
+import time
+from asyncio import TimerHandle, Transport
 from contextlib import suppress
+from typing import Any
 
 import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from anomalib_xray.app.guard import is_loopback
-from anomalib_xray.app.models import ServedModel
 from anomalib_xray.app.server import create_app
+from anomalib_xray.app.worker import Worker
 from anomalib_xray.errors import XrayError
 
 _BACKLOG = 128
@@ -59,11 +62,70 @@ def opened_socket(host: str, port: int, *, allow_remote: bool) -> socket.socket:
     return listening
 
 
-def listen(models: Sequence[ServedModel], listening: socket.socket, host: str) -> int:
+class TimedProtocol(H11Protocol):
+    """HTTP for browsers that ask and listen: who connects and does not, is cut off.
+
+    Attributes:
+        seconds: Time limit for the head of a request, and for the next piece of an answer to be taken.
+        connections_at_once: Beyond them, the one is cut off that has waited longest with nothing asked.
+    """
+
+    seconds: float = 10
+    connections_at_once: int = 256
+
+    def __init__(self, *args: Any, **settings: Any) -> None:  # noqa: ANN401  # those of the parent class
+        super().__init__(*args, **settings)
+        self._silent_since = time.monotonic()
+        self._left = 0
+        self._timer: TimerHandle | None = None
+
+    def connection_made(self, transport: Transport) -> None:  # type: ignore[override]  # as in the parent class
+        """Begins to wait for a request."""
+        super().connection_made(transport)
+        self._wait()
+        silent = [other for other in self.connections if isinstance(other, TimedProtocol) and other._timer]
+        if len(self.connections) > self.connections_at_once:
+            min(silent, key=lambda other: other._silent_since).transport.abort()
+
+    def handle_events(self) -> None:
+        """Stops waiting where the head of a request is whole."""
+        super().handle_events()
+        if self.cycle is not None and not self.cycle.response_complete:
+            self._stop_waiting()
+
+    def on_response_complete(self) -> None:
+        """Waits until the answer is taken, and for the next request."""
+        self._wait()
+        super().on_response_complete()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Stops waiting."""
+        self._stop_waiting()
+        super().connection_lost(exc)
+
+    def _wait(self) -> None:
+        self._stop_waiting()
+        self._silent_since = time.monotonic()
+        self._left = self.transport.get_write_buffer_size()
+        self._timer = self.loop.call_later(self.seconds, self._give_up)
+
+    def _stop_waiting(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = None
+
+    def _give_up(self) -> None:
+        if self.transport.get_write_buffer_size() < self._left:
+            self._wait()  # a large answer on a slow line
+        else:
+            self.transport.abort()
+
+
+def listen(worker: Worker, listening: socket.socket, host: str) -> int:
     """Serves the viewer until it is interrupted.
 
     Args:
-        models: What it asks.
+        worker: Who answers.
         listening: Where.
         host: Name or address of it, as the user gave it.
 
@@ -71,7 +133,8 @@ def listen(models: Sequence[ServedModel], listening: socket.socket, host: str) -
         Exit status, 0.
     """
     config = uvicorn.Config(
-        create_app(models, host=host),
+        create_app(worker, worker.facts, host=host),
+        http=TimedProtocol,
         access_log=False,
         log_level="error",
         server_header=False,
@@ -81,7 +144,7 @@ def listen(models: Sequence[ServedModel], listening: socket.socket, host: str) -
         h11_max_incomplete_event_size=65536,
     )
     shown = f"[{host}]" if ":" in host else host
-    labels = ", ".join(model.label for model in models)
+    labels = ", ".join(model["label"] for model in worker.facts)
     print(
         f"{labels}: open http://{shown}:{listening.getsockname()[1]} in a browser; Ctrl-C ends the viewer.", flush=True
     )

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import math
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from importlib.resources import files
 from pathlib import PurePath
+from typing import Any
 
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse
@@ -17,11 +17,9 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp
 
 from anomalib_xray import __version__
-from anomalib_xray.app.answer import MAX_PIXELS, analyse
-from anomalib_xray.app.capture import secondary_capture
+from anomalib_xray.app.answer import MAX_PIXELS
 from anomalib_xray.app.gate import Gate, Place
 from anomalib_xray.app.guard import Guard
-from anomalib_xray.app.models import ServedModel
 from anomalib_xray.app.refusal import RequestError
 from anomalib_xray.edge.bundle import NOTICE
 from anomalib_xray.errors import XrayError
@@ -42,26 +40,37 @@ class Limits:
 
     Attributes:
         body: Largest file in bytes.
+        capture: Largest picture in bytes that a secondary capture is made of; its source comes on top.
         bodies: Bytes of all files that are in memory at once.
-        workers: Radiographs worked on at once.
-        places: Requests let in at once, waiting ones included.
+        places: Requests that wait or are worked on at once.
+        arrivals: Files that arrive at once; beyond that the slowest is given up.
+        grace: Seconds that a file arrives before it may be found too slow.
         read_seconds: Time limit for receiving a file.
-        work_seconds: Time limit for a radiograph, waiting included.
+        wait_seconds: Time limit for waiting for one's turn.
     """
 
     body: int = 64_000_000
+    capture: int = 48_000_000
     bodies: int = 256_000_000
-    workers: int = 1
     places: int = 16
+    arrivals: int = 32
+    grace: float = 2
     read_seconds: float = 60
-    work_seconds: float = 60
+    wait_seconds: float = 60
 
 
-def create_app(models: Sequence[ServedModel], *, host: str = "127.0.0.1", limits: Limits | None = None) -> ASGIApp:
+def create_app(
+    ask: Callable[[str, bytes], bytes],
+    models: Sequence[dict[str, Any]],
+    *,
+    host: str = "127.0.0.1",
+    limits: Limits | None = None,
+) -> ASGIApp:
     """Builds the application.
 
     Args:
-        models: What it asks.
+        ask: Does one job at a time, by name, on a body; refuses bodies by :class:`XrayError`. See :func:`jobs_of`.
+        models: What the page needs to know of the models, as JSON values.
         host: Name or address that it will listen on; requests under foreign names are refused.
         limits: How much it takes on.
 
@@ -69,7 +78,13 @@ def create_app(models: Sequence[ServedModel], *, host: str = "127.0.0.1", limits
         An ASGI application.
     """
     limits = limits or Limits()
-    gate = Gate(workers=limits.workers, places=limits.places, seconds=limits.work_seconds, budget=limits.bodies)
+    gate = Gate(
+        places=limits.places,
+        arrivals=limits.arrivals,
+        seconds=limits.wait_seconds,
+        grace=limits.grace,
+        budget=limits.bodies,
+    )
     # The pages of FastAPI's documentation load scripts from elsewhere.
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False)
     app.add_exception_handler(RequestError, _refused)
@@ -78,14 +93,23 @@ def create_app(models: Sequence[ServedModel], *, host: str = "127.0.0.1", limits
     _add_page(app)
     _add_facts(app, models, limits)
 
+    async def work(request: Request, job: str, largest: int) -> Response:
+        """Lets a request in, reads its body and has the job done."""
+        async with gate.place(limits.read_seconds) as place:
+            body = await _read(request, place, largest)
+            try:
+                return Response(await place.run(partial(ask, job, body)), media_type=_MESSAGE)
+            except XrayError as error:
+                raise RequestError(_UNPROCESSABLE, str(error)) from error
+
     @app.post("/api/analyse")
     async def analyse_radiograph(request: Request) -> Response:
         stages = request.query_params.get("stages") == "1"
-        return await _worked_on(request, gate, limits, lambda content: analyse(models, content, stages=stages))
+        return await work(request, "analyse with stages" if stages else "analyse", limits.body)
 
     @app.post("/api/secondary-capture")
     async def make_secondary_capture(request: Request) -> Response:
-        return await _worked_on(request, gate, limits, secondary_capture)
+        return await work(request, "secondary capture", limits.body + limits.capture)
 
     return Guard(app, host)
 
@@ -114,7 +138,7 @@ def _add_page(app: FastAPI) -> None:
         return serve(name)
 
 
-def _add_facts(app: FastAPI, models: Sequence[ServedModel], limits: Limits) -> None:
+def _add_facts(app: FastAPI, models: Sequence[dict[str, Any]], limits: Limits) -> None:
     """Serves what is known without a radiograph."""
 
     @app.get("/health")
@@ -127,26 +151,8 @@ def _add_facts(app: FastAPI, models: Sequence[ServedModel], limits: Limits) -> N
             "notice": NOTICE,
             "version": __version__,
             "limits": {"bytes": limits.body, "pixels": MAX_PIXELS},
-            "models": [model.description() for model in models],
+            "models": list(models),
         })  # fmt: skip
-
-
-async def _worked_on(request: Request, gate: Gate, limits: Limits, job: Callable[[bytes], bytes]) -> Response:
-    """Lets a request in, reads its body and does the job in a thread."""
-    with gate.place() as place:
-        body = await _in_time(_read(request, place, limits.body), limits.read_seconds)
-        try:
-            return Response(await place.run(partial(job, body)), media_type=_MESSAGE)
-        except XrayError as error:
-            raise RequestError(_UNPROCESSABLE, str(error)) from error
-
-
-async def _in_time(body: Awaitable[bytes], seconds: float) -> bytes:
-    try:
-        async with asyncio.timeout(seconds):
-            return await body
-    except TimeoutError as error:
-        raise RequestError(408, f"The file did not arrive within {seconds:g} seconds: send it again.") from error
 
 
 async def _read(request: Request, place: Place, largest: int) -> bytes:
