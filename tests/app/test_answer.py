@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -8,13 +9,14 @@ import pytest
 
 from anomalib_xray.app import answer
 from anomalib_xray.app.answer import analyse
-from anomalib_xray.app.models import ServedModel
+from anomalib_xray.app.models import ServedModel, open_models
 from anomalib_xray.edge.bundle import NOTICE
 from anomalib_xray.errors import XrayError
 from anomalib_xray.io.radiograph import Radiograph
+from anomalib_xray.io.read import decode_radiograph
 from anomalib_xray.preparation.pipeline import Prepared
 
-from .running import Opened, Stand, jpeg, picture, png
+from .running import TESTS, Opened, Stand, jpeg, module_from, picture, png
 
 
 def test_a_radiograph_and_what_every_model_says_of_it(models: list[ServedModel]) -> None:
@@ -69,12 +71,12 @@ def test_every_format_is_known_by_its_content(models: list[ServedModel], make_di
 def test_the_first_window_of_a_deep_picture_spans_its_foreground(models: list[ServedModel]) -> None:
     deep = np.zeros((40, 50), np.uint16)
     deep[10:30, 10:40] = np.linspace(1000, 3000, 600).astype(np.uint16).reshape(20, 30)
-    low, high = Opened.of(analyse(models, png(deep), stages=False)).header["window"]
+    low, high = Opened.of(analyse(models, png(deep), stages=False)).header["windows"][0]
     assert low == pytest.approx(1000 + 0.001 * 2000, abs=2)
     assert high == pytest.approx(1000 + 0.999 * 2000, abs=2)
     for flat, window in ((np.zeros((9, 9), np.uint16), [0, 1]), (np.full((9, 9), 700, np.uint16), [0, 700])):
-        assert Opened.of(analyse(models, png(flat), stages=False)).header["window"] == window
-    assert Opened.of(analyse(models, png(picture()), stages=False)).header["window"] == [0, 255]
+        assert Opened.of(analyse(models, png(flat), stages=False)).header["windows"] == [window]
+    assert Opened.of(analyse(models, png(picture()), stages=False)).header["windows"] == [[0, 255]]
 
 
 def test_large_pictures_are_reduced_by_means(models: list[ServedModel], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -133,3 +135,85 @@ def test_models_of_one_preparation_share_it(models: list[ServedModel]) -> None:
 def test_what_is_no_radiograph_is_one_sentence(models: list[ServedModel], content: bytes, sentence: str) -> None:
     with pytest.raises(XrayError, match=sentence):
         analyse(models, content, stages=False)
+
+
+@pytest.mark.parametrize("interpretation", ["MONOCHROME2", "MONOCHROME1"])
+def test_the_window_of_a_dicom_file_is_the_first_view(
+    models: list[ServedModel], make_dicom: Callable[..., bytes], interpretation: str
+) -> None:
+    stored = np.linspace(100, 4000, 2000).astype(np.uint16).reshape(40, 50)
+    elements = {"RescaleSlope": 1, "RescaleIntercept": -50, "WindowCenter": [2000, 1500], "WindowWidth": [3500, 800]}
+    content = make_dicom(stored, bits=12, interpretation=interpretation, **elements)
+    opened = Opened.of(analyse(models, content, stages=False))
+    assert opened.header["windows"] == [[250, 3750], [1100, 1900]]
+    first, last = opened.header["ends"]
+    assert (first, last) == ((50, 3950) if interpretation == "MONOCHROME2" else (3950, 50))
+    plane = opened.plane(opened.header["picture"])
+    values = first + (last - first) * plane / 65535  # in the file's own units again
+    np.testing.assert_allclose(values, stored - 50.0, atol=0.1)
+    # Through that window it is what the models see.
+    seen = decode_radiograph(content, name="it").astype(float)
+    shown = np.clip((values - 250) / 3500, 0, 1)
+    shown = 1 - shown if interpretation == "MONOCHROME1" else shown
+    np.testing.assert_allclose(shown, seen / 65535, atol=2 / 3500)
+
+
+@pytest.mark.parametrize(
+    "elements",
+    [
+        {"WindowCenter": None, "WindowWidth": None},
+        {"WindowCenter": 90000, "WindowWidth": 10},
+    ],
+)
+def test_without_a_window_that_shows_anything_a_dicom_file_is_shown_like_other_pictures(
+    models: list[ServedModel], make_dicom: Callable[..., bytes], elements: dict[str, int | None]
+) -> None:
+    stored = np.linspace(1000, 3000, 2000).astype(np.uint16).reshape(40, 50)
+    content = make_dicom(stored, bits=12, **{key: value for key, value in elements.items() if value is not None})
+    ((low, high),) = Opened.of(analyse(models, content, stages=False)).header["windows"]
+    assert low == pytest.approx(1002, abs=3)
+    assert high == pytest.approx(2998, abs=3)
+
+
+def test_what_was_not_looked_at_lies_outside_of_the_frame(bundles: list[Path], tmp_path: Path) -> None:
+    write = module_from(TESTS / "edge" / "tiny_bundle.py").write_bundle
+    carrier = np.zeros((400, 300), np.uint8)
+    carrier[100:350, 50:250] = cv2.resize(picture(100, 80), (200, 250)) + 60
+    preparation = "steps:\n  - carrier_crop\n  - resize: {longest_side: 40}\n"
+    cropping = open_models([write(tmp_path / "crop", preparation=preparation)], precision=None, device="CPU", threads=1)
+    (whole,) = Opened.of(
+        analyse(open_models(bundles[:1], precision=None, device="CPU", threads=1), png(carrier), stages=False)
+    ).header["results"]
+    (cropped,) = Opened.of(analyse(cropping, png(carrier), stages=False)).header["results"]
+    assert whole["frames"] == []
+    (frame,) = cropped["frames"]
+    np.testing.assert_allclose(frame, [[50, 100], [250, 100], [250, 350], [50, 350]], atol=12)
+
+
+def test_patients_are_told_apart_and_not_named(models: list[ServedModel], make_dicom: Callable[..., bytes]) -> None:
+    def owner(secret: bytes = b"secret", **elements: str | None) -> tuple[str | None, str | None]:
+        content = make_dicom(picture(), **elements)
+        message = analyse(models, content, stages=False, secret=secret)
+        assert b"Doe" not in message
+        assert b"4711" not in message
+        header = Opened.of(message).header
+        return header["patient"], header["study"]
+
+    first = owner()
+    assert all(first)
+    assert owner(PatientID=" 4711 ", PatientName="Doe^Janet") == first
+    assert owner(PatientID="4712")[0] not in (first[0], None)
+    assert owner(StudyInstanceUID="1.2.9") == (first[0], owner(StudyInstanceUID="1.2.9")[1])
+    assert owner(StudyInstanceUID="1.2.9")[1] != first[1]
+    assert owner(b"another")[0] != first[0]
+    assert owner(PatientID="", PatientBirthDate="19700101")[0] != owner(PatientID="", PatientBirthDate="19710101")[0]
+    assert owner(PatientID="", PatientName=None) == (None, first[1])
+    assert Opened.of(analyse(models, png(picture()), stages=False)).header["patient"] is None
+
+
+def test_the_file_and_the_bundles_are_named(models: list[ServedModel], make_dicom: Callable[..., bytes]) -> None:
+    header = Opened.of(analyse(models, make_dicom(picture()), stages=False)).header
+    assert header["sop_instance_uid"] == "1.2.3.4"
+    assert [result["bundle_digest"] for result in header["results"]] == [
+        model.predictor.bundle.digest for model in models
+    ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import closing
 from functools import partial
 from pathlib import Path
+from secrets import token_bytes
 from typing import Literal
 
 from anomalib_xray.edge.bundle import NOTICE
@@ -61,7 +62,8 @@ def app(
 
     with opened_socket(host, port, allow_remote=allow_remote) as socket:
         print(NOTICE)
-        start = partial(begin, bundle, precision=precision, device=device, threads=threads)
+        settings = {"precision": precision, "device": device, "threads": threads}
+        start = partial(begin, bundle, secret=token_bytes(16), **settings)
         with status("Loading the models"):
             worker = Worker(start, seconds=_LONGEST_WORK)
         with closing(worker):

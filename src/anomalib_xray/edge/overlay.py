@@ -55,7 +55,7 @@ def draw_overlay(image: Radiograph, result: Result, name: str) -> Picture:
     if result.heat_map is not None:
         heat_map = _resized(result.heat_map, size, cv2.INTER_LINEAR).astype(np.float32, copy=False)
         _draw_heat(picture, heat_map, result.pixel_threshold)
-    frames = _frames(result, grey.shape)
+    frames = left_out(result, grey.shape)
     if frames:
         # Half-pixel shifts of the enlargement do not matter here.
         lines = [(frame * factor).round().astype(np.int32) for frame in frames]
@@ -91,8 +91,16 @@ def _draw_heat(anatomy: Picture, heat_map: NDArray[np.float32], threshold: float
         cv2.drawContours(anatomy, outlines, -1, _CONTOUR, _thickness(anatomy), cv2.LINE_AA)
 
 
-def _frames(result: Result, shape: tuple[int, ...]) -> list[NDArray[np.float64]]:
-    """Outlines (4, 2) of the views, where they leave out more of the picture (H, W) than a narrow rim."""
+def left_out(result: Result, shape: tuple[int, ...]) -> list[NDArray[np.float64]]:
+    """Frames around what was looked at, where that is not nearly all of a radiograph.
+
+    Args:
+        result: What a bundle said of it.
+        shape: Its height and width.
+
+    Returns:
+        For each view its corners (4, 2), x and y in pixels; none where the views leave out no more than a narrow rim.
+    """
     outlines = [view.outline for view in result.views if view.outline is not None]
     covered = np.zeros(shape, np.uint8)
     for outline in outlines:

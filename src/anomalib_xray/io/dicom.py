@@ -6,6 +6,7 @@ Needs pydicom; for compressed pictures gdcm as well: ``pip install 'anomalib-xra
 from __future__ import annotations
 
 import importlib
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 import cv2
@@ -83,7 +84,63 @@ def decode_dicom(content: bytes, *, name: str, max_pixels: int = MAX_PIXELS) -> 
             return cast("Radiograph", cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY))
         if data_set.PhotometricInterpretation == "PALETTE COLOR":
             return _palette_grey(pixels, data_set)
-        return _displayed(pixels, data_set)
+        image, _ = _displayed(pixels, data_set)
+        return image
+
+
+@dataclass(frozen=True, eq=False)
+class Unwindowed:
+    """A grey picture before its window, for viewers that apply one themselves.
+
+    Attributes:
+        image: (H, W), as :func:`decode_dicom` returns it, but for the window.
+        ends: Values, in the file's own units, that the darkest and the brightest level of its depth stand for.
+        windows: Centres and widths that the file suggests, in its own units, those that would show nothing left out.
+    """
+
+    image: Radiograph
+    ends: tuple[float, float]
+    windows: list[tuple[float, float]]
+
+
+def decode_unwindowed(content: bytes, *, name: str, max_pixels: int = MAX_PIXELS) -> Unwindowed | None:
+    """Decodes the one picture of a DICOM file as :func:`decode_dicom` does, and leaves the window out.
+
+    Args:
+        content: The whole file.
+        name: What messages call it, for example the path.
+        max_pixels: Larger pictures are refused before they are decoded.
+
+    Returns:
+        The picture; ``None`` where no linear window leads to what :func:`decode_dicom` returns: one in colour, of a
+        single level, with a VOI table, or with a sigmoid.
+
+    Raises:
+        XrayError: As of :func:`decode_dicom`.
+    """
+    with reading_dicom(name):
+        content = inflated(content, name)
+        data_set = read_elements(content, _ELEMENTS)
+        _check_picture(data_set, name, max_pixels)
+        is_grey = data_set.PhotometricInterpretation in ("MONOCHROME1", "MONOCHROME2")
+        if not is_grey or data_set.get("VOILUTSequence") or data_set.get("VOILUTFunction") == "SIGMOID":
+            return None
+        windows = _windows(data_set)
+        for keyword in ("WindowCenter", "WindowWidth"):
+            if keyword in data_set:
+                delattr(data_set, keyword)
+        image, ends = _displayed(_pixels(data_set, content, name), data_set)
+    low, high = sorted(ends)
+    shown = [(centre, width) for centre, width in windows if centre - width / 2 < high and centre + width / 2 > low]
+    return Unwindowed(image, ends, shown) if low < high else None
+
+
+def _windows(data_set: Dataset) -> list[tuple[float, float]]:
+    """Centres and widths that can be used."""
+    both = [data_set.get(keyword) for keyword in ("WindowCenter", "WindowWidth")]
+    centres, widths = ([value] if np.isscalar(value) else list(value or ()) for value in both)
+    pairs = [(float(centre), float(width)) for centre, width in zip(centres, widths, strict=False)]
+    return [pair for pair in pairs if np.isfinite(pair).all() and pair[1] > 0]
 
 
 def _check_picture(data_set: Dataset, name: str, max_pixels: int) -> None:
@@ -147,8 +204,12 @@ def _palette_grey(pixels: NDArray[Any], data_set: Dataset) -> Radiograph:
     return cast("Radiograph", cv2.LUT(index, table))
 
 
-def _displayed(pixels: NDArray[Any], data_set: Dataset) -> Radiograph:
-    """Takes stored grey values through the display pipeline, by a table with an entry for each possible value."""
+def _displayed(pixels: NDArray[Any], data_set: Dataset) -> tuple[Radiograph, tuple[float, float]]:
+    """Takes stored grey values through the display pipeline, by a table with an entry for each possible value.
+
+    Returns:
+        The picture, and the values that its darkest and its brightest level stand for.
+    """
     from pydicom.pixels.processing import apply_modality_lut, apply_voi_lut
 
     index, levels = _indexed(pixels)
@@ -162,14 +223,16 @@ def _displayed(pixels: NDArray[Any], data_set: Dataset) -> Radiograph:
     if not np.isfinite(brightest - darkest):
         raise ValueError("the transform leads to infinity")
     unchanged = data_set.BitsStored == 8 and brightest <= 255 and np.array_equal(values[present], levels[present])
-    if data_set.PhotometricInterpretation == "MONOCHROME1":
-        values = darkest + brightest - values
     depth = np.uint8 if data_set.BitsStored <= 8 else np.uint16
     highest = np.iinfo(depth).max
+    ends = (0.0, float(highest)) if unchanged else (darkest, brightest)
+    if data_set.PhotometricInterpretation == "MONOCHROME1":
+        values = darkest + brightest - values
+        ends = (darkest + brightest - ends[0], darkest + brightest - ends[1])
     if not unchanged:
         values = (values - darkest) * (highest / (brightest - darkest) if brightest > darkest else 0)
     table: NDArray[np.integer[Any]] = np.rint(np.clip(values, 0, highest)).astype(depth)
-    return cast("Radiograph", cv2.LUT(index, table[np.newaxis]))
+    return cast("Radiograph", cv2.LUT(index, table[np.newaxis])), ends
 
 
 def _indexed(pixels: NDArray[Any]) -> tuple[Radiograph, NDArray[np.int32]]:
