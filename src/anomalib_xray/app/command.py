@@ -62,8 +62,8 @@ def app(
 
     with opened_socket(host, port, allow_remote=allow_remote) as socket:
         print(NOTICE)
-        settings = {"precision": precision, "device": device, "threads": threads}
-        start = partial(begin, bundle, secret=token_bytes(16), **settings)
+        secret = token_bytes(16)
+        start = partial(begin, bundle, secret=secret, precision=precision, device=device, threads=threads)
         with status("Loading the models"):
             worker = Worker(start, seconds=_LONGEST_WORK)
         with closing(worker):
