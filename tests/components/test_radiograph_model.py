@@ -80,7 +80,7 @@ def test_the_seed_decides_the_weights() -> None:
 def test_brings_this_packages_parts() -> None:
     model = BrightnessModel(image_size=128, equalize=True)
     assert isinstance(model.pre_processor, XrayPreProcessor)
-    assert model.pre_processor.checkpoint_config() == {"image_size": 128, "equalize": True}
+    assert model.pre_processor.checkpoint_config() == {"image_size": 128, "equalize": True, "padding": "centred"}
     assert isinstance(model.post_processor, XrayPostProcessor)
     assert isinstance(model.visualizer, AlignedVisualizer)
     assert model.learning_type is LearningType.ONE_CLASS

@@ -105,6 +105,8 @@ def test_padding_is_cut_off_symmetrically_with_the_odd_remainder_at_the_end() ->
     square = np.arange(49, dtype=np.float32).reshape(7, 7)
     np.testing.assert_array_equal(to_picture(square, 7, 4), square[:, 1:5])
     np.testing.assert_array_equal(to_picture(square, 4, 7), square[1:5])
+    np.testing.assert_array_equal(to_picture(square, 7, 4, "uniform"), square[:, :4])
+    np.testing.assert_array_equal(to_picture(square, 4, 7, "uniform"), square[:4])
 
 
 def test_one_runtime_serves_several_threads(make_bundle: MakeBundle) -> None:

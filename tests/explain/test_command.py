@@ -132,15 +132,16 @@ def test_a_checkpoint_runs_no_code(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("shape", [(60, 40), (40, 60), (900, 1100)])
-def test_maps_lie_where_they_belong(shape: tuple[int, int]) -> None:
+@pytest.mark.parametrize("padding", ["centred", "uniform"])
+def test_maps_lie_where_they_belong(shape: tuple[int, int], padding: str) -> None:
     """A hot spot of the padded square is drawn on the radiograph's own pixel, the cross at its position."""
     side = max(shape)
     heat = torch.zeros(1, 1, side, side)
-    top, left = (side - shape[0]) // 2, (side - shape[1]) // 2
+    top, left = ((side - shape[0]) // 2, (side - shape[1]) // 2) if padding == "centred" else (0, 0)
     heat[:, :, top : top + side // 10, left : left + side // 10] = 1  # the radiograph's upper left corner
     layer = AttentionMap(torch.zeros_like(heat), heat)
     middle = ((shape[0] - 1) / 2, (shape[1] - 1) / 2)
-    picture = draw_attention(np.full(shape, 100, np.uint8), layer, middle, "image").astype(int)
+    picture = draw_attention(np.full(shape, 100, np.uint8), layer, middle, "image", padding).astype(int)
     height, width = (round(length * 560 / side) for length in shape)
     received_left = picture.shape[1] - 560 + (560 - width) // 2
     colourful = np.ptp(picture, axis=2) > 30

@@ -323,7 +323,7 @@ def test_refuses_a_checkpoint_that_holds_something_else(sound: Training, tmp_pat
     checkpoint = torch.load(sound.checkpoint, weights_only=False)
     changed = {
         "state_dict": {name: value * 0 for name, value in checkpoint["state_dict"].items()},
-        "anomalib_pre_processor_config": {"image_size": 64, "equalize": True},
+        "anomalib_pre_processor_config": {"image_size": 64, "equalize": True, "padding": "centred"},
         "anomalib_post_processor_config": {**checkpoint["anomalib_post_processor_config"], "image_quantile": 0.5},
     }
     torch.save({**checkpoint, part: changed[part]}, tmp_path / "model.ckpt")

@@ -36,6 +36,29 @@ def test_square_pad_centres_with_the_remainder_at_bottom_and_right(shape: tuple[
     assert np.array_equal(square_pad(torch.from_numpy(picture)).numpy(), pad_by_hand(picture))
 
 
+@pytest.mark.parametrize("shape", SIZES)
+def test_uniform_padding_leaves_the_content_at_the_top_left(shape: tuple[int, int]) -> None:
+    picture = np.random.default_rng(0).random(shape)
+    side = max(shape)
+    square = np.zeros((side, side))
+    square[: shape[0], : shape[1]] = picture
+    assert np.array_equal(square_pad(torch.from_numpy(picture), "uniform").numpy(), square)
+    found, expected = pad_resize(torch.from_numpy(picture), 48, "uniform"), pad_resize(torch.from_numpy(square), 48)
+    np.testing.assert_allclose(found.numpy(), expected.numpy(), atol=1e-12)
+
+
+def test_uniform_padding_moves_image_and_mask_alike() -> None:
+    image = tv_tensors.Image(torch.ones(3, 40, 20))
+    mask = tv_tensors.Mask(torch.ones(40, 20, dtype=torch.uint8))
+    padded, its_mask = PadResize(40, "uniform")(image, mask)
+    assert padded[0, 0].tolist() == its_mask[0].tolist() == [1] * 20 + [0] * 20
+
+
+def test_an_unknown_padding_is_refused() -> None:
+    with pytest.raises(XrayError, match="'left'; choose one of centred, uniform"):
+        PadResize(20, "left")  # type: ignore[arg-type]
+
+
 def test_square_pad_odd_remainder() -> None:
     assert square_pad(torch.ones(1, 4)).tolist() == [[0] * 4, [1] * 4, [0] * 4, [0] * 4]
 

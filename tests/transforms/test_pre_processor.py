@@ -61,9 +61,9 @@ def test_batches_of_every_stage_get_what_is_exported(
 
 
 def test_checkpoint_config_is_plain_and_restores(hand_image: Callable[..., torch.Tensor]) -> None:
-    saved = XrayPreProcessor(48, equalize=True)
+    saved = XrayPreProcessor(48, equalize=True, padding="uniform")
     config = saved.checkpoint_config()
-    assert config == {"image_size": 48, "equalize": True}
+    assert config == {"image_size": 48, "equalize": True, "padding": "uniform"}
     restored = XrayPreProcessor()
     restored.load_checkpoint_config(config)
     image = hand_image(70, 90)[None]
@@ -71,6 +71,13 @@ def test_checkpoint_config_is_plain_and_restores(hand_image: Callable[..., torch
     assert torch.equal(restored.transform(image), saved(image))
     assert restored.checkpoint_config() == config
     assert restored.geometry.size == 48
+
+
+def test_a_configuration_from_before_there_was_a_choice_is_centred(hand_image: Callable[..., torch.Tensor]) -> None:
+    restored = XrayPreProcessor()
+    restored.load_checkpoint_config({"image_size": 48, "equalize": True})
+    image = hand_image(70, 90)[None]
+    assert torch.equal(restored(image), XrayPreProcessor(48, equalize=True, padding="centred")(image))
 
 
 def test_an_impossible_size_is_refused() -> None:

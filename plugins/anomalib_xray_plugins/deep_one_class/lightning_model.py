@@ -135,7 +135,8 @@ class DeepOneClass(RadiographModel, AnomalibModule):
                 "other radiographs, such as other body parts, for each class."
             )
             raise XrayError(msg)
-        self.reference = ReferencePictures(root, PadResize(self.hparams["image_size"]))
+        geometry = getattr(self.pre_processor, "geometry", None)
+        self.reference = ReferencePictures(root, geometry or PadResize(self.hparams["image_size"]))
         names = self.reference.classes
         logger.info("Reference classes: %s", ", ".join(names))
         if len(names) == 1:

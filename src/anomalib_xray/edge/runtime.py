@@ -15,6 +15,9 @@ from anomalib_xray.edge.bundle import Bundle, Scale
 from anomalib_xray.errors import XrayError
 from anomalib_xray.io.read import Radiograph, to_unit_interval
 
+CENTRED = "centred"
+"""Padding with the picture in the centre of its square, as a bundle has it that does not say otherwise."""
+
 _LARGEST_CENTRED = 0.5 - 2.0**-24
 """Largest distance from 1/2 that a float32 below 1 can have."""
 
@@ -159,16 +162,18 @@ def unnormalise(values: ArrayLike, threshold: float | None, minimum: float, maxi
     return np.asarray(centre + centred / (1 - 2 * np.abs(centred)) * (maximum - minimum))
 
 
-def to_picture(anomaly_map: NDArray[np.float32], height: int, width: int) -> NDArray[np.float32]:
+def to_picture(
+    anomaly_map: NDArray[np.float32], height: int, width: int, padding: str = CENTRED
+) -> NDArray[np.float32]:
     """Lays a map of the padded square back onto the picture.
 
-    The graph pads a picture to a centred square, an odd remainder at the bottom or right, and resizes it; this resizes
-    the map to that square and cuts the padding off.
+    The graph pads a picture to a square and resizes it; this resizes the map to that square and cuts the padding off.
 
     Args:
         anomaly_map: (S, S).
         height: Height H of the picture in pixels.
         width: Width W of the picture in pixels.
+        padding: ``centred``, an odd remainder at the bottom or right, or ``uniform``, all of it there.
 
     Returns:
         (H, W).
@@ -176,7 +181,7 @@ def to_picture(anomaly_map: NDArray[np.float32], height: int, width: int) -> NDA
     side = max(height, width)
     shrinks = side < max(anomaly_map.shape)
     square = cv2.resize(anomaly_map, (side, side), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
-    top, left = (side - height) // 2, (side - width) // 2
+    top, left = ((side - height) // 2, (side - width) // 2) if padding == CENTRED else (0, 0)
     return np.ascontiguousarray(square[top : top + height, left : left + width], dtype=np.float32)
 
 

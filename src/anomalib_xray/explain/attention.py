@@ -17,12 +17,13 @@ from anomalib_xray.edge.batch import printable
 from anomalib_xray.edge.bundle import NOTICE
 from anomalib_xray.edge.inputs import Input
 from anomalib_xray.edge.overlay import Picture, blend
-from anomalib_xray.edge.runtime import to_picture
+from anomalib_xray.edge.runtime import CENTRED, to_picture
 from anomalib_xray.errors import XrayError
 from anomalib_xray.explain.pictures import LARGEST, enlarged, side_by_side
 from anomalib_xray.io.progress import track
 from anomalib_xray.io.read import Radiograph, read_radiograph, to_unit_interval
 from anomalib_xray.io.write import write_atomically
+from anomalib_xray.transforms.pre_processor import padding_of
 
 if TYPE_CHECKING:
     from anomalib.models import AnomalibModule
@@ -72,16 +73,19 @@ def _draw_one(model: AnomalibModule, image: Input, query: Query) -> list[str]:
     with torch.no_grad():
         prepared = model.pre_processor(batch) if model.pre_processor else batch
     maps = attention_maps(model.model, prepared, query)
-    position = _on_radiograph(maps.position[0].tolist(), prepared.shape[-1], radiograph.shape)
+    padding = padding_of(model)
+    position = _on_radiograph(maps.position[0].tolist(), prepared.shape[-1], radiograph.shape, padding)
     for name, layer in maps.layers.items():
         strength = float(model.model.get_parameter(f"{name}.gamma"))
         title = f"{printable(image.name)}, {name}, strength {strength:.2g}"
-        picture = draw_attention(radiograph, layer, position, title)
+        picture = draw_attention(radiograph, layer, position, title, padding)
         write_atomically(image.picture(name), cv2.imencode(".png", picture)[1].tobytes())
     return list(maps.layers)
 
 
-def draw_attention(radiograph: Radiograph, layer: AttentionMap, position: Position, title: str) -> Picture:
+def draw_attention(
+    radiograph: Radiograph, layer: AttentionMap, position: Position, title: str, padding: str = CENTRED
+) -> Picture:
     """Draws a radiograph under the two maps of a layer, side by side, with a footer below them.
 
     Colours begin at a quarter of the map's largest value and run from yellow to red.
@@ -91,11 +95,12 @@ def draw_attention(radiograph: Radiograph, layer: AttentionMap, position: Positi
         layer: The maps of this image alone, ``(1, 1, S, S)`` each.
         position: Row and column of the radiograph's pixel that is marked.
         title: What the footer calls it.
+        padding: Where the radiograph lies in the square; see :func:`~anomalib_xray.edge.runtime.to_picture`.
 
     Returns:
         (H', W', 3) uint8 in OpenCV's order BGR.
     """
-    looking, received = (_coloured(radiograph, weights[0, 0].numpy()) for weights in layer)
+    looking, received = (_coloured(radiograph, weights[0, 0].numpy(), padding) for weights in layer)
     factor = looking.shape[0] / radiograph.shape[0]
     row, column = (round((value + 0.5) * factor) for value in position)
     cv2.drawMarker(looking, (column, row), _MARK, cv2.MARKER_CROSS, 24, 2, cv2.LINE_AA)
@@ -104,17 +109,17 @@ def draw_attention(radiograph: Radiograph, layer: AttentionMap, position: Positi
     return side_by_side((looking, received), title, below)
 
 
-def _coloured(radiograph: Radiograph, weights: NDArray[np.float32]) -> Picture:
+def _coloured(radiograph: Radiograph, weights: NDArray[np.float32], padding: str) -> Picture:
     """The radiograph under the colours of the weights (S, S), which end at 1."""
     grey = enlarged(radiograph)
-    return blend(grey, LARGEST * to_picture(weights, *grey.shape[:2]))
+    return blend(grey, LARGEST * to_picture(weights, *grey.shape[:2], padding=padding))
 
 
-def _on_radiograph(position: Sequence[int], size: int, shape: tuple[int, ...]) -> Position:
+def _on_radiograph(position: Sequence[int], size: int, shape: tuple[int, ...], padding: str) -> Position:
     """A pixel of the padded square of side ``size`` as a pixel of the radiograph, which the padding may leave."""
     side = max(shape)
     row, column = (
-        min(max((index + 0.5) * side / size - 0.5 - (side - length) // 2, 0), length - 1)
+        min(max((index + 0.5) * side / size - 0.5 - (padding == CENTRED) * ((side - length) // 2), 0), length - 1)
         for index, length in zip(position, shape, strict=True)
     )
     return row, column

@@ -16,6 +16,7 @@ from anomalib_xray.explain.lrp import check_conservation, relevance
 from anomalib_xray.explain.plain import plain_copy
 from anomalib_xray.explain.rollout import attention_rollout
 from anomalib_xray.scores import SmoothedErrorMap, foreground
+from anomalib_xray.transforms.pre_processor import padding_of
 
 if TYPE_CHECKING:
     from anomalib.models import AnomalibModule
@@ -61,6 +62,7 @@ class Explainer:
     Attributes:
         network: The model's network in plain layers.
         layer: Dotted name of the layer, ``None`` for methods without one.
+        padding: Where the model's pre-processor puts a radiograph in the square.
 
     Raises:
         XrayError: The model has no discriminator of images, no such layer, or the method does not hold for it.
@@ -74,6 +76,7 @@ class Explainer:
         if layer is not None and method != "grad_cam":
             raise XrayError(f"--layer belongs to --method grad_cam; leave it out with --method {method}.")
         self.method = method
+        self.padding = padding_of(model)
         self.network = plain_copy(model.model)
         self.smooth = SmoothedErrorMap(model.hparams["map_sigma"])
         size = model.hparams["image_size"]

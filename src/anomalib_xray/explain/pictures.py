@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from anomalib_xray.edge.bundle import NOTICE
 from anomalib_xray.edge.overlay import Picture, blend, shortened, write_text
-from anomalib_xray.edge.runtime import to_picture
+from anomalib_xray.edge.runtime import CENTRED, to_picture
 from anomalib_xray.io.read import Radiograph, to_unit_interval
 
 SIDE = 560
@@ -22,7 +22,12 @@ _INK, _FAINT_INK, _OUTLINE = (240, 240, 240), (165, 165, 165), (255, 255, 0)
 
 
 def draw_explanation(
-    radiograph: Radiograph, level: NDArray[np.float32], mask: NDArray[np.bool_] | None, title: str, below: str
+    radiograph: Radiograph,
+    level: NDArray[np.float32],
+    mask: NDArray[np.bool_] | None,
+    title: str,
+    below: str,
+    padding: str = CENTRED,
 ) -> Picture:
     """Draws a radiograph, and beside it the same under its heat map.
 
@@ -32,12 +37,13 @@ def draw_explanation(
         mask: Where the anomaly is, (H, W), drawn as a line; none if not known.
         title: What the footer calls the image.
         below: What the footer says of the heat map.
+        padding: Where the radiograph lies in the square; see :func:`~anomalib_xray.edge.runtime.to_picture`.
 
     Returns:
         (H', W', 3) uint8 in OpenCV's order BGR.
     """
     grey = enlarged(radiograph)
-    views = [grey, blend(grey, to_picture(level, *grey.shape[:2]))]
+    views = [grey, blend(grey, to_picture(level, *grey.shape[:2], padding=padding))]
     if mask is not None:
         region = cv2.resize(mask.astype(np.uint8), grey.shape[1::-1], interpolation=cv2.INTER_NEAREST)
         outlines, _ = cv2.findContours(region, cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)

@@ -178,7 +178,7 @@ def _explain_or_say_why_not(
     row |= {"method": explainer.method, "layer": explainer.layer or ""}
     row |= _cells({"logit": explanation.logit, "largest": explanation.heat.amax((1, 2)), **explanation.figures})
     if mask is not None:
-        heat = to_picture(explanation.heat[0].numpy(), *radiograph.shape)
+        heat = to_picture(explanation.heat[0].numpy(), *radiograph.shape, padding=explainer.padding)
         found.append(localisation(heat, mask, radiograph > 0))
         row |= _cells(found[-1]._asdict())
     return row
@@ -208,7 +208,7 @@ def _draw(
     title = f"{printable(image.name)}, logit of real {float(explanation.logit[0]):.3g}"
     scale = f"from {bottom:.2g} to {largest:.2g}" if largest > bottom else "0 everywhere"
     below = f"{_SHOWN[explainer.method].format(layer=explainer.layer)}, {scale}"
-    picture = draw_explanation(radiograph, level.astype(np.float32), mask, title, below)
+    picture = draw_explanation(radiograph, level.astype(np.float32), mask, title, below, explainer.padding)
     write_atomically(picture_path(image), cv2.imencode(".png", picture)[1].tobytes())
 
 

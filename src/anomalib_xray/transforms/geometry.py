@@ -1,8 +1,8 @@
-"""Centred padding to a square and resizing, for images and their masks."""
+"""Padding to a square and resizing, for images and their masks."""
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any, Literal, cast, get_args
 
 import torch
 from torch.nn import functional
@@ -11,6 +11,9 @@ from torchvision.transforms.v2 import Transform
 
 from anomalib_xray.errors import XrayError
 from anomalib_xray.transforms.foreground import GREY_LEVEL, call_on_plain, check_float, is_plain_tensor
+
+Padding = Literal["centred", "uniform"]
+"""Where a picture lies in the padded square: in its centre, or at the top left with all padding at bottom or right."""
 
 FAINTEST = 0.499 * GREY_LEVEL
 """Resampled values below this become background, as rounding to 8 bit would do. It is not exactly half a grey level
@@ -22,22 +25,24 @@ COVERAGE = 0.1
 not vanish from a mask of 64 x 64."""
 
 
-def square_pad(image: torch.Tensor) -> torch.Tensor:
-    """Pads with 0 to a square, the content in the centre; an odd remainder goes to the bottom or right.
+def square_pad(image: torch.Tensor, padding: Padding = "centred") -> torch.Tensor:
+    """Pads with 0 to a square.
 
     Args:
         image: (..., H, W) of any dtype.
+        padding: ``centred``: content in the centre, an odd remainder at the bottom or right. ``uniform``: content at
+            the top left.
 
     Returns:
         (..., S, S) with S = max(H, W).
     """
     height, width = image.shape[-2:]
     side = _longer(height, width)
-    top, left = (side - height) // 2, (side - width) // 2
+    top, left = _corner(side, height, padding), _corner(side, width, padding)
     return functional.pad(image, (left, side - width - left, top, side - height - top))
 
 
-def pad_resize(image: torch.Tensor, size: int) -> torch.Tensor:
+def pad_resize(image: torch.Tensor, size: int, padding: Padding = "centred") -> torch.Tensor:
     """Pads to a square as :func:`square_pad` and resizes to ``size`` with an antialiased bilinear filter.
 
     Enlarging equals OpenCV's ``INTER_LINEAR``; shrinking equals Pillow's and torch's antialiased bilinear filter. It is
@@ -46,6 +51,7 @@ def pad_resize(image: torch.Tensor, size: int) -> torch.Tensor:
     Args:
         image: float32 or float64 (..., H, W) in [0, 1], background exactly 0. Leading dimensions are separate pictures.
         size: side of the result in pixels.
+        padding: see :func:`square_pad`.
 
     Returns:
         (..., size, size), same dtype; foreground at least 1/255, background 0. An image of that size comes back as it
@@ -55,21 +61,22 @@ def pad_resize(image: torch.Tensor, size: int) -> torch.Tensor:
         XrayError: the image is not float32 or float64.
     """
     check_float(image)
-    resized = _resample(image, size)
+    resized = _resample(image, size, padding)
     return torch.where(resized < FAINTEST, torch.zeros_like(resized), resized.clamp(min=GREY_LEVEL))
 
 
-def pad_resize_mask(mask: torch.Tensor, size: int) -> torch.Tensor:
+def pad_resize_mask(mask: torch.Tensor, size: int, padding: Padding = "centred") -> torch.Tensor:
     """Pads and resizes a mask of anomalies exactly as :func:`pad_resize` does its image.
 
     Args:
         mask: (..., H, W) of any dtype, anomalous where not 0.
         size: side of the result in pixels.
+        padding: see :func:`square_pad`.
 
     Returns:
         (..., size, size), same dtype: 1 where the anomaly covers more than a tenth of the pixel, else 0.
     """
-    covered = _resample((mask != 0).float(), size) > COVERAGE
+    covered = _resample((mask != 0).float(), size, padding) > COVERAGE
     return covered.to(mask.dtype)
 
 
@@ -78,14 +85,19 @@ def _longer(one: int, other: int) -> int:
     return cast("int", torch.sym_max(one, other))
 
 
-def _resample(image: torch.Tensor, size: int) -> torch.Tensor:
+def _corner(side: int, length: int, padding: Padding) -> int:
+    """Padding before the content along one axis."""
+    return 0 if padding == "uniform" else (side - length) // 2
+
+
+def _resample(image: torch.Tensor, size: int, padding: Padding) -> torch.Tensor:
     height, width = image.shape[-2:]
     # The products below would give the same image back, at a cost. A traced graph has no size yet to ask for.
     if not torch.compiler.is_compiling() and (height, width) == (size, size):
         return image
     side = _longer(height, width)
     weights = _triangle_weights(side, size, image)
-    top, left = (side - height) // 2, (side - width) // 2
+    top, left = _corner(side, height, padding), _corner(side, width, padding)
     # Padding is 0 and adds nothing: leaving out its columns replaces padding the image.
     rows, columns = weights[:, top : top + height], weights[:, left : left + width]
     return rows @ image @ columns.T
@@ -132,19 +144,24 @@ class PadResize(GeometricTransform):
 
     Args:
         size: side of the result in pixels.
+        padding: ``centred``, or ``uniform`` for all of it at the bottom or right.
 
     Raises:
-        XrayError: ``size`` is less than 1.
+        XrayError: ``size`` is less than 1, or the padding is unknown.
     """
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int, padding: Padding = "centred") -> None:
         super().__init__()
+        if padding not in get_args(Padding):
+            msg = f"There is no padding {padding!r}; choose one of {', '.join(get_args(Padding))}."
+            raise XrayError(msg)
         if size < 1:
             msg = f"The image size is {size}; it must be at least 1 pixel."
             raise XrayError(msg)
         self.size = size
+        self.padding: Padding = padding
 
     def transform(self, inpt: torch.Tensor, params: dict[str, Any]) -> torch.Tensor:  # noqa: ARG002  # torchvision's
         """Pads and resizes one image or mask."""
         resize = pad_resize_mask if isinstance(inpt, tv_tensors.Mask) else pad_resize
-        return call_on_plain(lambda image: resize(image, self.size), inpt)
+        return call_on_plain(lambda image: resize(image, self.size, self.padding), inpt)

@@ -10,7 +10,7 @@ from torchvision.transforms.v2 import Compose
 
 from anomalib_xray.transforms.equalize import EqualizeForeground
 from anomalib_xray.transforms.foreground import ImageTransform
-from anomalib_xray.transforms.geometry import PadResize
+from anomalib_xray.transforms.geometry import Padding, PadResize
 from anomalib_xray.transforms.min_max import MinMax
 
 
@@ -24,22 +24,23 @@ class XrayPreProcessor(PreProcessor):
     Args:
         image_size: side S of the square that the network sees, in pixels.
         equalize: equalise the histogram of the foreground.
+        padding: where padding goes: ``centred``, or ``uniform`` for all of it at the bottom or right.
 
     Attributes:
         geometry: the padding and resizing alone; a datamodule applies it per image, because a batch needs one size.
 
     Raises:
-        XrayError: ``image_size`` is less than 1.
+        XrayError: ``image_size`` is less than 1, or the padding is unknown.
     """
 
-    def __init__(self, image_size: int = 256, equalize: bool = False) -> None:
+    def __init__(self, image_size: int = 256, equalize: bool = False, padding: Padding = "centred") -> None:
         super().__init__()
-        self._configure(image_size, equalize)
+        self._configure(image_size, equalize, padding)
 
-    def _configure(self, image_size: int, equalize: bool) -> None:
+    def _configure(self, image_size: int, equalize: bool, padding: Padding = "centred") -> None:
         self.image_size = image_size
         self.equalize = equalize
-        self.geometry = PadResize(image_size)
+        self.geometry = PadResize(image_size, padding)
         grey_levels = [EqualizeForeground(), MinMax()] if equalize else [MinMax()]
         self.transform = Compose([OneChannel(), self.geometry, *grey_levels, ThreeChannels()])
         # anomalib would export a changed copy; this transform exports as it is.
@@ -47,11 +48,17 @@ class XrayPreProcessor(PreProcessor):
 
     def checkpoint_config(self) -> dict[str, Any]:
         """Settings to store in a checkpoint; anomalib would drop transforms that it does not know."""
-        return {"image_size": self.image_size, "equalize": self.equalize}
+        return {"image_size": self.image_size, "equalize": self.equalize, "padding": self.geometry.padding}
 
     def load_checkpoint_config(self, config: dict[str, Any]) -> None:
         """Restores the settings that :meth:`checkpoint_config` gave."""
         self._configure(**config)
+
+
+def padding_of(model: object) -> Padding:
+    """Padding that a model's pre-processor applies: ``centred`` unless it is ours and says otherwise."""
+    geometry = getattr(getattr(model, "pre_processor", None), "geometry", None)
+    return geometry.padding if isinstance(geometry, PadResize) else "centred"
 
 
 class OneChannel(ImageTransform):
