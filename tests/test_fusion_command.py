@@ -186,6 +186,15 @@ def test_a_run_is_named_once(runs: list[Path], capsys: pytest.CaptureFixture[str
     assert "lies within another" in capsys.readouterr().err
 
 
+def test_ids_stay_text_and_have_one_form(runs: list[Path], tmp_path: Path) -> None:
+    table = pd.read_csv(runs[0] / "scores.csv")
+    forms = ["007", " 007", "Mu\u0308ller", "M\u00fcller "]
+    table["patient"] = [forms[int(path[-7:-4]) % 4] for path in table["image_path"]]
+    table.to_csv(runs[0] / "scores.csv", index=False)
+    assert main(["fuse", *map(str, runs), "--names=[Cae/mse]", f"--out={tmp_path / 'f.csv'}"]) == 0
+    assert set(pd.read_csv(tmp_path / "f.csv", dtype=str)["patient"]) == {"007", "M\u00fcller"}
+
+
 def test_rank_is_the_default(runs: list[Path], tmp_path: Path) -> None:
     first, second = tmp_path / "first.csv", tmp_path / "second.csv"
     assert main(["fuse", *map(str, runs), f"--out={first}"]) == 0

@@ -9,6 +9,7 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib import import_module
+from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -58,6 +59,8 @@ def main(argv: list[str] | None = None) -> int:
         Exit status: 0 done, 1 done in part, 2 wrong arguments or input, 130 interrupted, 141 the reader of the output
         has gone.
     """
+    if isinstance(sys.stdout, TextIOWrapper):  # names of files may hold what the terminal's encoding has no letter for
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         status = _run(sys.argv[1:] if argv is None else argv)
         sys.stdout.flush()

@@ -102,8 +102,10 @@ def _read(path: Path) -> pd.DataFrame:
     """A score table, by image path."""
     import pandas as pd
 
+    from anomalib_xray.io.tables import identity
+
     try:
-        table = pd.read_csv(path)
+        table = pd.read_csv(path, converters=dict.fromkeys(("patient", "study"), identity))
     except FileNotFoundError as error:
         made_by = "anomalib train or validate" if path.name == NORMAL else "anomalib test or predict"
         raise XrayError(f"{path} does not exist; {made_by} writes it.") from error

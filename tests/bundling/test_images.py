@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 
 from anomalib_xray.bundling.images import Sample, given_samples, has_both_labels, merged, validation_samples
+from anomalib_xray.bundling.pictures import prepare_pictures
 from anomalib_xray.errors import XrayError
 from anomalib_xray.io.write import write_png
+from anomalib_xray.preparation.pipeline import Pipeline
 
 
 @pytest.fixture
@@ -31,12 +33,35 @@ def test_a_table_has_labels_and_perhaps_a_split(folder: Path) -> None:
     assert given_samples(table) == [Sample(folder / "images/b.png", 0), Sample(folder / "images/c.png", 1)]
 
 
+def test_rows_without_an_image_are_left_out_and_said(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (folder / "images" / "a.png").rename(folder / "images" / "Gro\u0308\u00dfe.png")
+    (folder / "t.csv").write_text(
+        "image_path;label\nimages\\Gr\u00f6\u00dfe.png;0.0\n;1\n;\nimages/z.png;1\n", "utf-16"
+    )
+    assert given_samples(folder / "t.csv") == [Sample(folder / "images" / "Gro\u0308\u00dfe.png", 0)]
+    assert "lists 2 files that do not exist, the first is nothing in line 3; they are left out" in caplog.text
+
+
+@pytest.mark.parametrize("pipeline", [None, Pipeline([{"resize": {"longest_side": 4}}], Path())])
+def test_a_damaged_radiograph_is_left_out_and_said(
+    folder: Path, pipeline: Pipeline | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    (folder / "images" / "b.png").write_bytes(b"nothing")
+    samples = given_samples(folder / "images")
+    found = prepare_pictures(samples, pipeline, folder / "views")
+    assert [picture.path.name for picture in found] == ["a.png", "c.png", "d.png"]
+    assert "b.png is neither" in caplog.text
+    assert "1 of 4 radiographs are left out" in caplog.text
+    with pytest.raises(XrayError, match=r"No radiograph can be used; the first: .*b\.png is neither"):
+        prepare_pictures(samples[1:2], pipeline, folder / "views")
+
+
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
         ("path,label\nimages/a.png,0\n", "has no column 'image_path'"),
         ("image_path,label\n", "lists no image"),
-        ("image_path,label\nimages/a.png,perhaps\n", "row 2 has the label 'perhaps'"),
+        ("image_path,label\nimages/a.png,perhaps\n", "line 2 of .* has the label 'perhaps'"),
         ("image_path\nimages/z.png\n", "lists 1 files that do not exist"),
     ],
 )

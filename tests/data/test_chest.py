@@ -134,6 +134,40 @@ def test_patients_come_from_file_names(folders: Path) -> None:
         ChestFolder(folders, patient_pattern="(")
 
 
+def test_debris_of_macos_and_other_places_hold_no_pictures(folders: Path, caplog: pytest.LogCaptureFixture) -> None:
+    clean = ChestFolder(folders).list_images()
+    for name in ("normal/._IM-0001-0001.png", "bacterial/__MACOSX/._a.png", "__MACOSX/._IM-0001.png"):
+        (folders / name).parent.mkdir(exist_ok=True)
+        (folders / name).write_bytes(bytes.fromhex("0005160700020000") + b"Mac OS X" + bytes(100))
+    (folders / "normal" / "Thumbs.db").write_bytes(b"\xd0\xcf\x11\xe0")
+    (folders / "normal" / "more").mkdir()
+    (folders / "normal" / "more" / "a.png").write_bytes(b"")
+    pd.testing.assert_frame_equal(ChestFolder(folders).list_images(), clean)
+    assert "hidden files: 1" in caplog.text
+    assert "do not lie directly in a sub-folder: 1" in caplog.text
+
+
+def test_linked_folders_of_findings_are_read(folders: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    root = tmp_path_factory.mktemp("linked")
+    for name in ("normal", "bacterial"):
+        (root / name).symlink_to(folders / name)
+    assert ChestFolder(root).list_images()["label_index"].tolist() == ChestFolder(folders).list_images()[
+        "label_index"
+    ].tolist()  # fmt: skip
+
+
+def test_ids_of_tables_are_those_of_files_however_padded(rsna: Path) -> None:
+    expected = RsnaPneumonia(rsna).list_images()
+    table = rsna / "stage_2_detailed_class_info.csv"
+    text = table.read_text().replace("image", " image").replace(",", " ;").replace("\n", "\r\n")
+    table.write_text(text.replace("patientId", "patientId "), encoding="utf-8-sig", newline="")
+    (rsna / "stage_2_train_images" / "image00.png").rename(rsna / "stage_2_train_images" / "image00")
+    (rsna / "stage_2_train_images" / "._image01.png").write_bytes(b"")
+    found = RsnaPneumonia(rsna).list_images()
+    assert found["patient"].tolist() == expected["patient"].tolist()
+    assert Path(found["image_path"][0]).name == "image00"
+
+
 def write_lists(root: Path, **changes: Any) -> Path:
     lists: dict[str, Any] = {
         "train": {

@@ -36,6 +36,21 @@ def test_folders_give_patient_study_and_label_and_debris_is_ignored(mura_root: P
     assert images.loc["train/XR_HAND/patient00001/study2_negative/image1.png", "label_index"] == 0
 
 
+def test_linked_folders_and_other_endings_are_listed(mura_root: Path, caplog: pytest.LogCaptureFixture) -> None:
+    expected = scan_folders(mura_root, "train", "XR_HAND")
+    hands = mura_root / "train" / "XR_HAND"
+    hands.rename(mura_root.parent / "nas")
+    hands.symlink_to(mura_root.parent / "nas")
+    (hands / "loop").symlink_to("..")
+    first = hands.parent.parent / expected["relative"][0]
+    first.rename(first.with_suffix(".PNG"))
+    (hands / "contact_sheet.png").write_bytes(b"")
+    found = scan_folders(mura_root, "train", "XR_HAND")
+    assert found["patient"].tolist() == expected["patient"].tolist()
+    assert found["relative"][0].endswith(".PNG")
+    assert "no folder of a study: 1" in caplog.text
+
+
 @pytest.mark.parametrize("official", ["train", "valid"])
 def test_csv_files_list_the_same_as_the_folders(mura_root: Path, official: str) -> None:
     of_folders = scan_folders(mura_root, official, "XR_HAND")

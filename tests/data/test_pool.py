@@ -63,6 +63,13 @@ def test_normal_images_of_abnormal_patients_are_not_drawn_as_normal() -> None:
         draw_pool(few, UnlabelledPool(4, 0.25))
 
 
+def test_nobody_whose_id_is_padded_is_in_the_pool_and_in_a_split() -> None:
+    table = samples(**{f"p{number}": ("train", "0") for number in range(8)})
+    padded = table.assign(patient=table["patient"] + " ", image_path=table["image_path"] + "2")
+    drawn = draw_pool(pd.concat([table, padded], ignore_index=True), UnlabelledPool(3, 0.0))
+    assert not patients(drawn, "pool") & patients(drawn, "train")
+
+
 def test_the_seed_decides() -> None:
     def of(seed: int) -> list[str]:
         drawn = draw_pool(TABLE, UnlabelledPool(9, 0.5, seed=seed))

@@ -174,9 +174,8 @@ def test_an_original_outside_of_the_root_is_named(folder: Folder) -> None:
 
 
 @pytest.mark.parametrize("column", ["image_path", "mask_path"])
-@pytest.mark.parametrize("path", ["../outside.png", "p/../../outside.png", "{tmp}/outside.png", "link/outside.png"])
+@pytest.mark.parametrize("path", ["../outside.png", "p/../../outside.png", "{tmp}/outside.png"])
 def test_a_path_that_leaves_the_folder_is_refused(folder: Folder, tmp_path: Path, column: str, path: str) -> None:
-    (folder.prepared / "link").symlink_to(tmp_path)
     folder.rows[-1][column] = path.format(tmp=tmp_path)
     folder.write()
     with pytest.raises(XrayError, match=r"manifest\.csv names .*outside\.png, which is not below .*prepared; run"):

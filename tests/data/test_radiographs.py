@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from anomalib_xray.data import Radiographs
@@ -78,19 +79,48 @@ def test_masks_make_it_a_segmentation_task(folder: Path, write_picture: WritePic
 def test_image_path_column_may_stand_for_the_patient(folder: Path) -> None:
     table = write_table(folder, "image_path,label,split\na.png,0,train\nb.png,0,val\nc.png,1,test\n")
     assert Radiographs(table, patient_column="image_path").samples["patient"].nunique() == 3
-    with pytest.raises(XrayError, match="no column 'patient', only image_path, label, split"):
+    with pytest.raises(XrayError, match="no column patient, only image_path, label, split"):
         Radiographs(table).setup()
 
 
-@pytest.mark.parametrize("path", ["../outside.png", "{tmp}/outside.png", "link.png"])
+@pytest.mark.parametrize("path", ["../outside.png", "{tmp}/outside.png"])
 def test_paths_do_not_leave_a_given_root(folder: Path, write_picture: WritePicture, path: str) -> None:
-    outside = write_picture(folder.parent / "outside.png")
-    (folder / "link.png").symlink_to(outside)
+    write_picture(folder.parent / "outside.png")
     path = path.format(tmp=folder.parent)
     table = write_table(folder, HEADER + f"{path},0,9,train\n" + ROWS)
     assert len(Radiographs(table).samples) == 6
     with pytest.raises(XrayError, match=rf"line 2 of .*table\.csv has the path {path}, which is not below"):
         Radiographs(table, root=folder).setup()
+
+
+def test_a_data_set_of_links_is_read_and_a_broken_one_named(folder: Path, tmp_path: Path) -> None:
+    for name in "abcde":
+        (folder / f"{name}.png").rename(tmp_path / name)
+        (folder / f"{name}.png").symlink_to(tmp_path / name)
+    assert len(Radiographs(folder / "table.csv", root=folder).samples) == 5
+    (tmp_path / "b").unlink()
+    with pytest.raises(XrayError, match=r"the first is .*b\.png, a link to .*b\."):
+        Radiographs(folder / "table.csv", root=folder).setup()
+
+
+def test_patients_padded_with_blanks_or_in_other_forms_are_one(folder: Path, write_picture: WritePicture) -> None:
+    names = [f"{n:02}" for n in range(24)]
+    for name in names:
+        write_picture(folder / f"{name}.png")
+    forms = ["Mu\u0308ller {n}", "M\u00fcller {n} ", "\ufeffM\u00fcller {n}\u00a0"]
+    rows = [f"{name}.png,{int(n < 8)},{forms[n % 3].format(n=n // 2)}" for n, name in enumerate(names)]
+    samples = Radiographs(write_table(folder, "\n".join(["image_path,label,patient", *rows]))).samples
+    assert samples["patient"].nunique() == 12
+    assert samples.groupby("patient")["split"].nunique().max() == 1
+
+
+def test_tables_of_other_programs_are_read(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    expected = Radiographs(folder / "table.csv").samples
+    text = (HEADER + ROWS).replace("label", " label ").replace("a.png,0", "a.png,0.0").replace("e.png,1", "e.png,True")
+    rows = text.replace(",", " ; ").replace("\n", "\r\n")
+    (folder / "excel.csv").write_bytes((rows + rows.splitlines()[1] + "\r\n;;;\r\n;;;\r\n").encode("utf-16"))
+    pd.testing.assert_frame_equal(Radiographs(folder / "excel.csv").samples, expected)
+    assert "passed over rows that repeat another: 1 (first line 7)" in caplog.text
 
 
 def test_root_may_be_a_link(folder: Path) -> None:
@@ -194,7 +224,8 @@ def test_abnormal_and_unknown_images_train_only_where_asked(
         ("5,test", "1,test", "patient 1 is in train and test"),
         ("5,test", "5,holdout", "the split 'holdout'"),
         ("a.png,0", "a.png,1", "no image for the split train"),
-        (ROWS, "", "lists no image"),
+        (ROWS, "", "has no row below its header"),
+        ("b.png,normal", "a.png,normal", "lists .*a.png twice"),
     ],
 )
 def test_bad_table_is_refused_in_one_sentence(folder: Path, old: str, new: str, message: str) -> None:

@@ -58,6 +58,16 @@ def test_the_order_of_the_patients_does_not_matter_and_the_seed_does() -> None:
     assert paper_split(patients, 1) != paper_split(patients, 2)
 
 
+def test_forms_of_one_id_are_one_patient() -> None:
+    patients = made_up_patients(abnormal=6, normal=20)
+    padded = {f"{patient} ": label for patient, label in patients.items()}
+    splits = paper_split({**patients, **padded})
+    assert {patient: split for patient, split in splits.items() if patient in patients} == paper_split(patients)
+    assert all(splits[patient] == splits[f"{patient} "] for patient in patients)
+    with pytest.raises(XrayError, match="patient p3 is in train and val"):
+        check_patients(pd.DataFrame({"patient": ["p3", "p3 "], "split": ["train", "val"]}))
+
+
 def test_every_patient_has_one_split_and_nobody_abnormal_trains() -> None:
     patients = made_up_patients(7, 20)
     splits = paper_split(patients)

@@ -31,7 +31,11 @@ def samples(tmp_path: Path) -> pd.DataFrame:
 
 @pytest.mark.parametrize(
     ("written", "index"),
-    [("0", 0), ("normal", 0), ("Negative", 0), ("1", 1), ("ABNORMAL", 1), (" positive ", 1), ("", -1), ("unknown", -1)],
+    [
+        *((value, 0) for value in ("0", "normal", "Negative", "0.0", "False")),
+        *((value, 1) for value in ("1", "ABNORMAL", " positive ", "1.0", "True")),
+        *((value, -1) for value in ("", "unknown", "-1.0", "nan")),
+    ],
 )
 def test_labels_as_people_write_them(written: str, index: int) -> None:
     assert label_index(written, "somewhere") == index

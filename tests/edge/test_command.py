@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 from collections.abc import Callable
 from io import BytesIO, TextIOWrapper
 from pathlib import Path
@@ -43,7 +44,7 @@ def test_scores_draws_and_reports(make_bundle: MakeBundle, tmp_path: Path, capsy
     images, out = write_images(tmp_path / "in", a=51, b=204), tmp_path / "out"
     assert predict([images], [make_bundle(image=SCALE, pixel=SCALE)], out) == 0
     dim, bright = read_table(out)
-    assert tuple(dim) == (*COLUMNS, "percentile", "flags", "Tiny/brightest")
+    assert tuple(dim) == (*COLUMNS, "percentile", "flags", "overlay", "Tiny/brightest")
     assert float(dim["score"]) == pytest.approx(0.2, rel=1e-5)
     assert float(bright["score"]) == pytest.approx(0.8, rel=1e-5)
     assert float(bright["normalised"]) == pytest.approx(0.5 + 0.5 / 2, rel=1e-5)
@@ -113,6 +114,35 @@ def test_an_interruption_keeps_what_was_written(
     assert capsys.readouterr().out.splitlines()[-1].startswith("Stopped after 1 of 3 images")
 
 
+def test_tables_name_the_overlay_of_each_image(make_bundle: MakeBundle, tmp_path: Path) -> None:
+    images, out = tmp_path / "in", tmp_path / "out"
+    write_images(images, a=51)
+    names = ("1.2.840.5.567", "1.2.840.5.568", os.fsdecode(b"R\xf6ntgen"), "ö" * 127)
+    for name in names:
+        (images / name).write_bytes((images / "a.png").read_bytes())
+    assert predict([images], [make_bundle()], out) == 0
+    rows = {row["path"].rpartition("/")[2]: row["overlay"] for row in read_table(out)}
+    assert rows["1.2.840.5.567"] == "1.2.840.5.567_overlay.png"
+    assert rows["R\\udcf6ntgen"] == "R\\udcf6ntgen_overlay.png"
+    entries = json.loads((out / "scores.json").read_text())["images"]
+    overlays = {entry["path"].rpartition("/")[2]: entry["bundles"]["Tiny"]["overlay"] for entry in entries}
+    assert set(overlays) == {"a.png", *names}
+    assert len(set(overlays.values())) == 5
+    for overlay in overlays.values():
+        assert (out / overlay).is_file()
+
+
+def test_each_bundles_overlay_is_named(make_bundle: MakeBundle, tmp_path: Path) -> None:
+    images, out = write_images(tmp_path / "in", a=51), tmp_path / "out"
+    assert predict([images], [make_bundle(), write_bundle(tmp_path / "second")], out) == 0
+    (row,) = read_table(out)
+    named = {column: value for column, value in row.items() if column.endswith(" overlay")}
+    assert len(named) == 2
+    for column, overlay in named.items():
+        assert overlay == f"{column.removesuffix(' overlay')}/a_overlay.png"
+        assert (out / overlay).is_file()
+
+
 def test_names_cannot_command_the_terminal(
     make_bundle: MakeBundle, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -122,7 +152,7 @@ def test_names_cannot_command_the_terminal(
     printed = capsys.readouterr().out
     assert "\x1b" not in printed
     assert "[31m[bold].png" in printed
-    assert "undecodable\N{REPLACEMENT CHARACTER}.png" in printed
+    assert "undecodable\\udcff.png" in printed
 
 
 @pytest.mark.parametrize("threshold", [float("nan"), float("inf")])

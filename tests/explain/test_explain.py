@@ -15,6 +15,7 @@ from anomalib_xray.cli import main
 from anomalib_xray.components.attention import SelfAttention
 from anomalib_xray.edge.bundle import NOTICE
 from anomalib_xray.explain.pictures import draw_explanation
+from anomalib_xray.explain.run import Masks
 from anomalib_xray.io.write import write_png
 from anomalib_xray.models import AlphaGan, Cae, Dcgan, FAnoGan
 from anomalib_xray.phantom import render_phantom
@@ -45,6 +46,15 @@ def folder(tmp_path_factory: pytest.TempPathFactory, save: Callable[..., Path]) 
 def rows(file: Path) -> list[dict[str, str]]:
     with file.open(newline="") as table:
         return list(csv.DictReader(table))
+
+
+def test_masks_of_files_named_by_uids_are_their_own(tmp_path: Path) -> None:
+    for name in ("1.2.840.5", "1.2.840"):
+        write_png(tmp_path / "masks" / "a" / f"{name}.png", np.ones((4, 4), np.uint8))
+    masks = Masks(tmp_path / "masks")
+    assert masks.of(tmp_path / "a" / "1.2.840.5") == tmp_path / "masks/a/1.2.840.5.png"
+    assert masks.of(tmp_path / "a" / "1.2.840.6") is None
+    assert masks.of(tmp_path / "a" / ("ö" * 127)) is None
 
 
 @pytest.mark.parametrize(

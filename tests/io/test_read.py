@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import zlib
@@ -10,7 +11,8 @@ import numpy as np
 import pytest
 
 from anomalib_xray.errors import XrayError
-from anomalib_xray.io.read import decode_radiograph, read_radiograph, to_unit_interval
+from anomalib_xray.io.read import decode_radiograph, read_anomaly_mask, read_radiograph, to_unit_interval
+from anomalib_xray.io.write import write_png
 
 RAMP = np.arange(48, dtype=np.uint8).reshape(6, 8) * 5
 
@@ -178,3 +180,44 @@ def test_reading_needs_no_torch() -> None:
     code = "import sys, anomalib_xray.io.read, anomalib_xray.io.write; print({'torch', 'anomalib'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
+
+
+def ellipse(value: int = 255) -> np.ndarray:
+    mask = np.zeros((512, 400), np.uint8)
+    cv2.ellipse(mask, (200, 250), (40, 25), 20, 0, 360, value, -1)
+    return mask
+
+
+@pytest.mark.parametrize("quality", [60, 75, 95, 100])
+def test_a_mask_saved_as_jpeg_keeps_its_area(tmp_path: Path, quality: int) -> None:
+    cv2.imwrite(str(tmp_path / "mask.jpg"), ellipse(), [cv2.IMWRITE_JPEG_QUALITY, quality])
+    found = read_anomaly_mask(tmp_path / "mask.jpg")
+    assert found.sum() == pytest.approx((ellipse() > 0).sum(), rel=0.02)
+    assert (found != (ellipse() > 0)).sum() < 0.02 * found.sum()
+
+
+def test_a_mask_with_a_smooth_outline_keeps_its_area_and_is_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    write_png(tmp_path / "mask.png", cv2.GaussianBlur(ellipse(), (9, 9), 2))
+    assert read_anomaly_mask(tmp_path / "mask.png").sum() == pytest.approx((ellipse() > 0).sum(), rel=0.02)
+    assert "grey levels; pixels from half" in caplog.text
+
+
+@pytest.mark.parametrize("values", [(1,), (255,), (1, 2, 3), (85, 170, 255), tuple(range(1, 15)), (60000,)])
+def test_every_label_of_a_map_is_anomalous(tmp_path: Path, values: tuple[int, ...]) -> None:
+    labels = np.zeros((4, len(values) + 1), np.uint16 if max(values) > 255 else np.uint8)
+    labels[:, 1:] = values
+    write_png(tmp_path / "mask.png", labels)
+    np.testing.assert_array_equal(read_anomaly_mask(tmp_path / "mask.png"), labels > 0)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="the system has no named pipes")
+def test_pipes_devices_and_broken_links_are_named_and_not_opened(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.png")
+    (tmp_path / "gone.png").symlink_to("store/abc")
+    for path in (tmp_path / "pipe.png", Path("/dev/zero")):
+        with pytest.raises(XrayError, match=f"{path} is a pipe or a device"):
+            read_radiograph(path)
+    with pytest.raises(XrayError, match=r"gone\.png is a link to store/abc, which is not there"):
+        read_radiograph(tmp_path / "gone.png")

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
@@ -10,9 +11,12 @@ import numpy as np
 import pytest
 
 from anomalib_xray.cli import main
+from anomalib_xray.data import prepared
+from anomalib_xray.errors import XrayError
 from anomalib_xray.io.read import read_radiograph
 from anomalib_xray.io.write import write_png
 from anomalib_xray.preparation import worker
+from anomalib_xray.preparation.manifest import read_manifest
 from anomalib_xray.preparation.record import MANIFEST
 
 
@@ -47,6 +51,75 @@ def test_a_folder_is_prepared_and_summed_up(raw: Path, config: Path, capsys: pyt
     assert read_radiograph(out / "a/wide_part2.png").shape == (8, 10)
     assert (out / MANIFEST).is_file()
     assert (out / "preview_1.png").is_file()
+
+
+def test_odd_names_end_nothing_and_read_back(raw: Path, config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = raw.parent / "out"
+    odd = [
+        os.fsdecode(b"R\xf6ntgen.png"),
+        "ö" * 125 + "1.png",
+        "ö" * 125 + "2.png",
+        "u" * 255,
+        "1.2.840.5",
+        "1.2.840.6",
+    ]
+    for name in odd:
+        (raw / name).write_bytes((raw / ("a/wide.png" if name.startswith("ö") else "b.png")).read_bytes())
+    (raw / os.fsdecode(b"damaged\xff.png")).write_bytes(b"nothing")
+    arguments = ("--config", config, "--root", raw, "--out", out, "--preview", 1)
+    assert call(*arguments) == 1
+    assert "damaged\\udcff.png" in capsys.readouterr().out
+    (out / MANIFEST).read_text(encoding="utf-8")
+    rows = read_manifest(out)
+    assert {row["source_path"] for row in rows} == {"a/wide.png", "b.png", "damaged\udcff.png", *odd}
+    pictures = [row["image_path"] for row in rows if row["image_path"]]
+    assert len(set(pictures)) == len(pictures) == 2 + 1 + 1 + 2 * 2 + 3
+    for picture in pictures:
+        assert (out / picture).is_file()
+    assert {row["source_path"] for row in prepared.read_manifest(out).to_dict("records")} == {
+        row["source_path"] for row in rows
+    }
+    assert call(*arguments) == 1
+    assert f"{len(odd) + 2} done before, 1 failed" in capsys.readouterr().out
+
+
+def test_rows_without_a_radiograph_are_rows_with_their_reasons(raw: Path, config: Path) -> None:
+    (raw / "gone.png").symlink_to("store/abc")
+    table = raw.parent / "t.csv"
+    table.write_text("image_path;patient\nb.png; p1\n;p2\n;\n../b.png;p3\ngone.png;p4\nnone.png;p5\n")
+    assert call("--config", config, "--root", raw, "--out", raw.parent / "out", "--table", table) == 1
+    rows = {row["source_path"]: row for row in read_manifest(raw.parent / "out")}
+    assert (rows["b.png"]["patient"], rows["b.png"]["error"]) == ("p1", "")
+    assert "its image_path is empty" in rows["line 3 of t.csv"]["error"]
+    assert "does not lie below" in rows["line 5 of t.csv"]["error"]
+    assert "gone.png is a link to store/abc, which is not there" in rows["gone.png"]["error"]
+    assert "none.png cannot be read: No such file" in rows["none.png"]["error"]
+    assert len(rows) == 5
+
+
+def test_a_name_too_long_for_the_folders_system_ends_nothing(
+    raw: Path, config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_png = worker.write_png
+
+    def short_names_only(path: Path, image: np.ndarray) -> None:
+        if path.name == "b.png":
+            cause = OSError(errno.ENAMETOOLONG, "File name too long")
+            raise XrayError(f"{path} cannot be written: {cause.strerror}.") from cause
+        write_png(path, image)
+
+    monkeypatch.setattr(worker, "write_png", short_names_only)
+    assert call("--config", config, "--root", raw, "--out", raw.parent / "out") == 1
+    assert [row["error"][-19:] for row in read_manifest(raw.parent / "out")] == ["", "", "File name too long."]
+
+
+def test_heat_maps_of_files_named_by_uids_go_back_one_by_one(raw: Path, config: Path) -> None:
+    for name in ("1.2.840.5", "1.2.840.6"):
+        (raw / name).write_bytes((raw / "b.png").read_bytes())
+    prepared, back = raw.parent / "prepared", raw.parent / "back"
+    assert call("--config", config, "--root", raw, "--out", prepared) == 0
+    assert call("--replay", prepared, "--root", prepared, "--out", back, "--back", "true") == 0
+    assert {path.name for path in back.glob("*.png")} == {"1.2.840.5.png", "1.2.840.6.png", "b.png"}
 
 
 def test_a_broken_radiograph_is_one_line_and_the_status(

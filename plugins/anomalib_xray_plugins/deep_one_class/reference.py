@@ -12,8 +12,8 @@ from torchvision.transforms.v2 import Transform
 
 from anomalib_xray.data.dataset import read_image
 from anomalib_xray.errors import XrayError
-from anomalib_xray.io.formats import is_radiograph_file
-from anomalib_xray.io.paths import absolute, leads_out
+from anomalib_xray.io.listing import list_radiographs
+from anomalib_xray.io.paths import absolute
 
 logger = logging.getLogger(__name__)
 
@@ -33,7 +33,7 @@ class ReferencePictures:
         files: The pictures of each class.
 
     Raises:
-        XrayError: The folder is missing, holds no pictures, or a picture leads out of it.
+        XrayError: The folder is missing or holds no pictures.
     """
 
     def __init__(self, root: str | Path, geometry: Callable[[Tensor], Tensor]) -> None:
@@ -41,10 +41,11 @@ class ReferencePictures:
         if not self.root.is_dir():
             msg = f"reference_root is {root}, which is no folder; give one that has a sub-folder of pictures per class."
             raise XrayError(msg)
-        folders = sorted(path for path in self.root.iterdir() if path.is_dir())
-        found = {folder.name: self._pictures_below(folder) for folder in folders}
-        found = {name: files for name, files in found.items() if files}
-        loose = self._pictures_in(self.root)
+        found: dict[str, list[Path]] = {}
+        loose: list[Path] = []
+        for path in list_radiographs(self.root):
+            *folders, _ = path.relative_to(self.root).parts
+            (found.setdefault(folders[0], []) if folders else loose).append(path)
         if not found:
             found = {self.root.name: loose} if loose else {}
         elif loose:
@@ -94,23 +95,3 @@ class ReferencePictures:
             self._cache[path] = picture
             self._cached_bytes += size
         return picture
-
-    def _pictures_below(self, folder: Path) -> list[Path]:
-        if leads_out(folder, self.root):
-            self._refuse(folder)
-        return [file for below in sorted({folder, *_folders(folder)}) for file in self._pictures_in(below)]
-
-    def _pictures_in(self, folder: Path) -> list[Path]:
-        files = sorted(path for path in folder.iterdir() if path.is_file() and is_radiograph_file(path))
-        for path in files:
-            if leads_out(path, self.root):
-                self._refuse(path)
-        return files
-
-    def _refuse(self, path: Path) -> None:
-        raise XrayError(f"{path} leads out of {self.root}; put the pictures themselves into reference_root.")
-
-
-def _folders(folder: Path) -> list[Path]:
-    """The folders below one; symbolic links are not followed."""
-    return [path for path in folder.rglob("*") if path.is_dir() and not path.is_symlink()]

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Iterable, Mapping, Sequence
+import logging
+import os
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from anomalib_xray.edge.inputs import images_of
 from anomalib_xray.errors import XrayError
-from anomalib_xray.io.read import read_bytes
+from anomalib_xray.io.paths import Finder, absolute
+from anomalib_xray.io.tables import Row, read_table
+
+logger = logging.getLogger(__name__)
 
 VALIDATION_TABLE = "val_scores.csv"
 """Table that a validation leaves in the folder of its run."""
@@ -58,8 +62,8 @@ def given_samples(path: Path) -> list[Sample]:
     """
     if path.suffix.lower() == ".csv":
         rows = _read_table(path)
-        if any(row.get("split") == "val" for row in rows):
-            rows = [row for row in rows if row.get("split") == "val"]
+        if any(row.cells.get("split") == "val" for row in rows):
+            rows = [row for row in rows if row.cells.get("split") == "val"]
         return _samples(rows, "image_path", path)
     if not path.exists():
         raise XrayError(f"There is no {path}: name a folder of radiographs or a CSV table of them.")
@@ -102,31 +106,32 @@ def has_both_labels(samples: Iterable[Labelled]) -> bool:
     return {NORMAL, ABNORMAL} <= {sample.label for sample in samples}
 
 
-def _read_table(path: Path) -> list[dict[str, str]]:
-    """The rows of a CSV file by column."""
-    try:
-        text = read_bytes(path, max_bytes=_MAX_BYTES).decode("utf-8-sig")
-        rows = list(csv.DictReader(text.splitlines()))
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise XrayError(f"{path} is no CSV table: {error}.") from error
+def _read_table(path: Path) -> list[Row]:
+    """The rows of a CSV file."""
+    rows = read_table(path, max_bytes=_MAX_BYTES)
     if not rows:
         raise XrayError(f"{path} lists no image: give a table with a row an image.")
     return rows
 
 
-def _samples(rows: Sequence[Mapping[str, str | None]], column: str, table: Path) -> list[Sample]:
+def _samples(rows: Sequence[Row], column: str, table: Path) -> list[Sample]:
+    """The images of a table; rows without one are left out, which a warning says."""
     from anomalib_xray.data.table import label_index
 
-    if column not in rows[0]:
+    if column not in rows[0].cells:
         raise XrayError(f"{table} has no column {column!r}: write one, with the path of each image.")
-    samples = [
-        Sample(
-            table.parent / (row[column] or ""),
-            label_index(row.get("label") or "", f"{table}, row {number}"),
-        )
-        for number, row in enumerate(rows, 2)
-    ]
-    missing = [str(sample.path) for sample in samples if not sample.path.is_file()]
+    finder = Finder(absolute(table.parent))
+    samples, missing = [], []
+    for row in rows:
+        path = finder.find(row.cells[column])
+        label = label_index(row.cells.get("label", ""), f"line {row.line} of {table}")
+        if os.path.isfile(path):  # noqa: PTH113  # Path.is_file() raises where the name is too long
+            samples.append(Sample(path, label))
+        else:
+            missing.append(f"{row.cells[column] or 'nothing'} in line {row.line}")
+    said = f"{table} lists {len(missing)} files that do not exist, the first is {missing[0]}" if missing else ""
+    if not samples:
+        raise XrayError(f"{said}.")
     if missing:
-        raise XrayError(f"{table} lists {len(missing)} files that do not exist, the first is {missing[0]}.")
+        logger.warning("%s; they are left out.", said)
     return merged(samples)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,8 @@ from anomalib_xray.io.progress import track
 from anomalib_xray.io.read import read_radiograph, to_unit_interval
 from anomalib_xray.io.write import write_png
 from anomalib_xray.preparation.pipeline import Pipeline
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -50,25 +53,33 @@ def prepare_pictures(samples: Sequence[Sample], pipeline: Pipeline | None, folde
         folder: Where to write the views.
 
     Returns:
-        What the graph is shown of each.
+        What the graph is shown of each. One that cannot be used is left out, and a warning says why.
 
     Raises:
-        XrayError: A radiograph cannot be read or prepared, or a view cannot be written.
+        XrayError: None of the radiographs can be used.
     """
+    pictures, reasons = [], []
+    for number, sample in enumerate(track(samples, "Preparing", transient=True)):
+        try:
+            views = _views(sample.path, pipeline, folder / str(number))
+        except XrayError as error:
+            text = str(error)
+            reasons.append(text if str(sample.path) in text else f"{sample.path}: {text}")
+            logger.warning("left out: %s", reasons[-1])
+        else:
+            pictures.append(Pictures(sample.path, sample.label, views))
+    if samples and not pictures:
+        raise XrayError(f"No radiograph can be used; the first: {reasons[0]}")
+    if reasons:
+        logger.warning("%d of %d radiographs are left out.", len(reasons), len(samples))
+    return pictures
+
+
+def _views(path: Path, pipeline: Pipeline | None, folder: Path) -> tuple[Path, ...]:
+    radiograph = read_radiograph(path)
     if pipeline is None:
-        return [Pictures(sample.path, sample.label, (sample.path,)) for sample in samples]
-    return [
-        Pictures(sample.path, sample.label, _views(sample.path, pipeline, folder / str(number)))
-        for number, sample in enumerate(track(samples, "Preparing"))
-    ]
-
-
-def _views(path: Path, pipeline: Pipeline, folder: Path) -> tuple[Path, ...]:
-    try:
-        prepared = pipeline.prepare(read_radiograph(path))
-    except XrayError as error:
-        text = str(error)
-        raise XrayError(text if str(path) in text else f"{path}: {text}") from error
+        return (path,)
+    prepared = pipeline.prepare(radiograph)
     views = tuple(folder / f"{number}.png" for number in range(len(prepared)))
     for view, picture in zip(views, prepared, strict=True):
         write_png(view, picture.image)

@@ -15,8 +15,10 @@ from anomalib_xray.data.pool import UnlabelledPool
 from anomalib_xray.data.sizes import SplitSizes, split_by_sizes
 from anomalib_xray.data.table import samples_table
 from anomalib_xray.errors import XrayError
-from anomalib_xray.io.formats import SUFFIXES
+from anomalib_xray.io.formats import stem_of
+from anomalib_xray.io.listing import list_radiographs
 from anomalib_xray.io.paths import absolute
+from anomalib_xray.io.tables import check_columns, identity, read_table
 
 
 class ChestDataModule(RadiographDataModule):
@@ -109,7 +111,7 @@ def find_pictures(root: Path, folders: Sequence[str], missing: str) -> dict[str,
         missing: What to tell the user when none exists.
 
     Returns:
-        Absolute paths by file name without ending.
+        Absolute paths by file name without ending; a picture of that name in a folder further down does not count.
 
     Raises:
         XrayError: No such folder exists, or it holds no picture.
@@ -117,7 +119,9 @@ def find_pictures(root: Path, folders: Sequence[str], missing: str) -> dict[str,
     folder = next((root / name for name in folders if (root / name).is_dir()), None)
     if folder is None:
         raise XrayError(missing)
-    found = {path.stem: str(path) for path in sorted(folder.iterdir()) if path.suffix.lower() in SUFFIXES}
+    found: dict[str, str] = {}
+    for path in sorted(list_radiographs(folder), key=lambda path: (len(path.parts), path)):
+        found.setdefault(identity(stem_of(path.name)), str(path))
     if not found:
         raise XrayError(f"{folder} holds no radiograph; {missing}")
     return found
@@ -139,14 +143,9 @@ def read_labels(path: Path, columns: Sequence[str], missing: str) -> pd.DataFram
     """
     if not path.is_file():
         raise XrayError(missing)
-    try:
-        rows = pd.read_csv(path, dtype=str, keep_default_na=False)
-    except (OSError, ValueError) as error:  # pandas' parser errors are ValueErrors
-        raise XrayError(f"{path} cannot be read as a CSV table: {str(error).strip()}.") from error
-    lacking = [column for column in columns if column not in rows]
-    if lacking:
-        raise XrayError(f"{path} has no column {', '.join(lacking)}; take the file as the data set's authors give it.")
-    return rows[list(columns)]
+    rows = read_table(path)
+    check_columns(rows, path, columns, "take the file as the data set's authors give it")
+    return pd.DataFrame([{column: identity(row.cells[column]) for column in columns} for row in rows])
 
 
 def label_pictures(labels: pd.Series[int], pictures: dict[str, str], where: Path) -> pd.DataFrame:

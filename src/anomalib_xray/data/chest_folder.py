@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,11 @@ import pandas as pd
 from anomalib_xray.data.chest import ChestDataModule
 from anomalib_xray.data.sizes import SplitSizes
 from anomalib_xray.errors import XrayError
-from anomalib_xray.io.formats import SUFFIXES
+from anomalib_xray.io.listing import list_radiographs
+from anomalib_xray.io.tables import identity
 from anomalib_xray.stock_command import advice_without_data
+
+logger = logging.getLogger(__name__)
 
 KERMANY_PATIENT = r"person\d+|(?:NORMAL2-)?IM-\d+"
 """What names a patient in the file names of Kermany et al. 2018."""
@@ -58,7 +62,14 @@ class ChestFolder(ChestDataModule):
         Raises:
             XrayError: The folder is missing, or lacks normal or abnormal images.
         """
-        files = sorted(path for path in self.root.glob("*/*") if path.suffix.lower() in SUFFIXES)
+        found = list_radiographs(self.root) if self.root.is_dir() else []
+        files = [path for path in found if path.parent.parent == self.root]
+        if len(files) < len(found):
+            logger.warning(
+                "%s: passed over pictures that do not lie directly in a sub-folder: %d.",
+                self.root,
+                len(found) - len(files),
+            )
         labels = [int(path.parent.name.lower() != "normal") for path in files]
         if len(set(labels)) < 2:
             raise XrayError(
@@ -75,5 +86,5 @@ class ChestFolder(ChestDataModule):
         )
 
     def _patient(self, path: Path) -> str:
-        found = self.patient_pattern.search(path.name)
+        found = self.patient_pattern.search(identity(path.name))
         return found.group() if found else path.relative_to(self.root).as_posix()

@@ -13,7 +13,7 @@ from torchvision.tv_tensors import Image, Mask
 
 from anomalib_xray.data.table import has_masks
 from anomalib_xray.errors import XrayError
-from anomalib_xray.io.read import read_radiograph, to_unit_interval
+from anomalib_xray.io.read import read_anomaly_mask, read_radiograph, to_unit_interval
 
 
 class RadiographDataset(AnomalibDataset):
@@ -92,7 +92,7 @@ def read_mask(path: str | Path, image: Image) -> Mask:
     """Reads an anomaly mask.
 
     Args:
-        path: A PNG, JPEG or DICOM file of the size of ``image``; 0 is normal, anything else is anomalous.
+        path: A file of the size of ``image``, read by :func:`anomalib_xray.io.read.read_anomaly_mask`.
         image: The image that the mask belongs to, (3, H, W).
 
     Returns:
@@ -101,7 +101,7 @@ def read_mask(path: str | Path, image: Image) -> Mask:
     Raises:
         XrayError: The file cannot be read, or has another size than the image.
     """
-    mask = torch.from_numpy(read_radiograph(path) > 0).to(torch.uint8)
+    mask = torch.from_numpy(read_anomaly_mask(path)).to(torch.uint8)
     if mask.shape != image.shape[-2:]:
         raise XrayError(
             f"the mask {path} has {tuple(mask.shape)} pixels (height, width) and its image {tuple(image.shape[-2:])};"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -10,14 +11,19 @@ import pandas as pd
 
 from anomalib_xray.data.table import label_index
 from anomalib_xray.errors import XrayError
+from anomalib_xray.io.listing import list_radiographs
+from anomalib_xray.io.tables import read_table
+
+logger = logging.getLogger(__name__)
 
 BODY_PARTS = ("XR_ELBOW", "XR_FINGER", "XR_FOREARM", "XR_HAND", "XR_HUMERUS", "XR_SHOULDER", "XR_WRIST")
 
 _IMAGE = re.compile(
     r"(?P<relative>(?P<official>train|valid)/(?P<part>XR_[A-Z]+)/(?P<patient>patient\d+)"
-    r"/(?P<study>study\d+_(?P<label>positive|negative))/(?P<file>[^/]+\.png))"
+    r"/(?P<study>study\d+_(?P<label>positive|negative))/(?P<file>[^/]+))"
 )
 _DEBRIS = "._"  # macOS leaves such files beside each file of some copies
+_LEVELS = 3  # patient, study and image below the folder of a body part
 _HEADER = "Img_Path"  # some copies added a header
 
 
@@ -47,7 +53,7 @@ def body_part_folders(body_parts: str | list[str]) -> list[str]:
 
 
 def scan_folders(root: Path, official: str, part: str) -> pd.DataFrame:
-    """Lists a body part's images from the folders; the label is the study folder's ending.
+    """Lists a body part's images from the folders of studies; the label is the ending of a study's folder.
 
     Args:
         root: MURA's root.
@@ -62,8 +68,13 @@ def scan_folders(root: Path, official: str, part: str) -> pd.DataFrame:
         XrayError: There are no images, or one is not in MURA's layout.
     """
     folder = root / official / part
-    files = (path.relative_to(root).as_posix() for path in folder.glob("*/*/*.png"))
-    return _image_table(sorted(files), folder)
+    found = list_radiographs(folder) if folder.is_dir() else []
+    files = [path for path in found if len(path.relative_to(folder).parts) == _LEVELS]
+    if len(files) < len(found):
+        logger.warning(
+            "%s: passed over pictures that lie in no folder of a study: %d.", folder, len(found) - len(files)
+        )
+    return _image_table((path.relative_to(root).as_posix() for path in files), folder)
 
 
 def read_index(root: Path, official: str, part: str) -> pd.DataFrame:
@@ -83,15 +94,16 @@ def read_index(root: Path, official: str, part: str) -> pd.DataFrame:
     paths = root / f"{official}_image_paths.csv"
     studies = root / f"{official}_labeled_studies.csv"
     selection = f"{official}/{part}/"
-    files = [file for file in _below(selection, _read_csv(paths, ["path"])["path"]) if file is not None]
+    listed = [row["path"].replace("\\", "/") for row in _read_csv(paths, ["path"])]
+    files = [file for file in _below(selection, listed) if file is not None]
     images = _image_table(files, paths)
 
     labels = _read_csv(studies, ["study", "label"])
-    labels["study"] = [folder and folder.strip("/") for folder in _below(selection, labels["study"])]
-    labels = labels.dropna(subset="study")
+    named = _below(selection, [row["study"].replace("\\", "/") for row in labels])
     label_of = {
-        study: label_index(label, f"study {study} of {studies}")
-        for study, label in zip(labels["study"], labels["label"], strict=True)
+        study.strip("/"): label_index(row["label"], f"study {study.strip('/')} of {studies}")
+        for study, row in zip(named, labels, strict=True)
+        if study is not None
     }
     folders = images["relative"].map(lambda relative: relative.rpartition("/")[0])
     unlabelled = folders[~folders.isin(label_of.keys())]
@@ -105,12 +117,8 @@ def _below(selection: str, paths: Iterable[str]) -> list[str | None]:
     return [path[path.index(selection) :] if selection in path else None for path in paths]
 
 
-def _read_csv(path: Path, columns: list[str]) -> pd.DataFrame:
-    try:
-        table = pd.read_csv(path, header=None, names=columns, dtype=str, keep_default_na=False)
-    except (OSError, ValueError) as error:  # pandas' parser errors are ValueErrors
-        raise XrayError(f"{path} cannot be read as MURA's CSV: {error}.") from error
-    return table[table[columns[0]] != _HEADER]
+def _read_csv(path: Path, columns: list[str]) -> list[dict[str, str]]:
+    return [row.cells for row in read_table(path, columns) if row.cells[columns[0]] != _HEADER]
 
 
 def _image_table(files: Iterable[str], source: Path) -> pd.DataFrame:

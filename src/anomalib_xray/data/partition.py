@@ -11,6 +11,8 @@ import pandas as pd
 from anomalib_xray.data.pool import UnlabelledPool
 from anomalib_xray.data.splits import POOL, SPARE
 from anomalib_xray.errors import XrayError
+from anomalib_xray.io.formats import stem_of
+from anomalib_xray.io.tables import identity
 
 MAX_BYTES = 50_000_000
 """A list of 15,000 images has less than one million."""
@@ -66,7 +68,7 @@ def read_partition(path: Path) -> Partition:
             found = content
             for key in keys:
                 found = found[key]
-            lists.append([Path(str(name)).stem for name in found])
+            lists.append([identity(stem_of(str(name).rpartition("/")[2])) for name in found])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise XrayError(
             f"{path} is not a published list of images ({type(error).__name__}: {error}); it needs the lists"
@@ -109,7 +111,7 @@ def split_by_partition(
                 f" {kept}; lower the pool's size or the sizes of validation."
             )
         splits |= dict.fromkeys(listed[:taken], POOL) | dict.fromkeys(listed[len(listed) - kept :], "val")
-    names = samples["image_path"].map(lambda path: Path(path).stem)
+    names = samples["image_path"].map(lambda path: identity(stem_of(Path(path).name)))
     missing = sorted(set(splits) - set(names))
     if missing:
         raise XrayError(f"{where} lists {len(missing)} images that are not there, the first is {missing[0]}.")

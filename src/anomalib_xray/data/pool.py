@@ -14,6 +14,7 @@ import pandas as pd
 
 from anomalib_xray.data.splits import POOL, SPARE
 from anomalib_xray.errors import XrayError
+from anomalib_xray.io.tables import identity
 
 logger = logging.getLogger(__name__)
 
@@ -74,6 +75,7 @@ def draw_pool(samples: pd.DataFrame, pool: UnlabelledPool) -> pd.DataFrame:
         XrayError: There are not enough images.
     """
     random = np.random.default_rng(pool.seed)
+    samples = samples.assign(patient=samples["patient"].astype(str).map(identity))
     samples = _reserve(samples, pool.reserve, random)
     spare = samples["split"] == SPARE
     behind = samples[spare | (samples["split"] == "train")]

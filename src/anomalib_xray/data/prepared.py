@@ -15,8 +15,10 @@ import pandas as pd
 from anomalib_xray.data.splits import POOL, SPLITS
 from anomalib_xray.data.table import has_masks
 from anomalib_xray.errors import XrayError
-from anomalib_xray.io.paths import absolute, leads_out
+from anomalib_xray.io.paths import absolute, is_below
+from anomalib_xray.io.tables import unescaped
 from anomalib_xray.preparation.record import HOUSEKEEPING, MANIFEST
+from anomalib_xray.preparation.sources import prepared_name
 
 logger = logging.getLogger(__name__)
 
@@ -101,8 +103,9 @@ def prepared_counterpart(path: Path, root: Path, prepared_root: Path) -> Path:
     Raises:
         XrayError: ``path`` is not below ``root``, so that it has no relative path.
     """
-    prepared = prepared_root / _relative(path, root)
-    as_png = prepared.with_suffix(".png")
+    relative = _relative(path, root)
+    prepared = prepared_root / relative
+    as_png = prepared_root / prepared_name(relative.as_posix(), 1, 1)
     return as_png if as_png.is_file() and not prepared.is_file() else prepared
 
 
@@ -129,6 +132,8 @@ def read_manifest(folder: Path) -> pd.DataFrame:
     missing = [column for column in _COLUMNS if column not in rows]
     if missing:
         raise XrayError(f"{path} has no column {', '.join(missing)}; {_AGAIN}.")
+    for column in _COLUMNS:
+        rows[column] = rows[column].map(unescaped)
     for column in ("image_path", "mask_path"):
         rows[column] = [_inside(folder, name) if name else "" for name in rows[column]]
     return rows
@@ -174,6 +179,6 @@ def _relative(path: Path, root: Path) -> Path:
 def _inside(folder: Path, name: str) -> str:
     """The absolute path of a manifest's cell."""
     path = absolute(folder / name)
-    if leads_out(path, folder):
+    if not is_below(path, folder):
         raise XrayError(f"{folder / MANIFEST} names {name}, which is not below {folder}; {_AGAIN}.")
     return str(path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 import pandas as pd
@@ -11,19 +12,23 @@ from anomalib_xray.data.datamodule import RadiographDataModule
 from anomalib_xray.data.pool import UnlabelledPool
 from anomalib_xray.data.table import label_index, samples_table, split_by_recipe
 from anomalib_xray.errors import XrayError
-from anomalib_xray.io.paths import absolute, leads_out
+from anomalib_xray.io.paths import Finder, absolute, is_below
+from anomalib_xray.io.tables import check_columns, identity, read_table
 from anomalib_xray.stock_command import advice_without_data
+
+logger = logging.getLogger(__name__)
 
 
 class Radiographs(RadiographDataModule):
     """Radiographs of a CSV table with one row an image.
 
     Args:
-        table: The CSV file, with a header.
+        table: The CSV file, with a header; see :func:`anomalib_xray.io.tables.read_table` for what is read.
         root: Folder that the table's paths start from and must not leave; by default the table's own folder, and then
             absolute paths may lead anywhere.
         image_path_column: Column of image paths.
-        label_column: Column of labels: 0, normal or negative; 1, abnormal or positive; empty where unknown.
+        label_column: Column of labels: 0, false, normal or negative; 1, true, abnormal or positive; empty or -1 where
+            unknown.
         patient_column: Column of patient ids. With one image a patient it may be the column of image paths.
         study_column: Column of study ids, unique within a patient; without it each image is a study of its own.
         split_column: Column of train, val, test.
@@ -84,12 +89,12 @@ class Radiographs(RadiographDataModule):
         )
         self.table = absolute(table)
         self.paths_may_leave_root = root is None
-        self.image_path_column = image_path_column
-        self.label_column = label_column
-        self.patient_column = patient_column
-        self.study_column = study_column
-        self.split_column = split_column
-        self.mask_path_column = mask_path_column
+        self.image_path_column = identity(image_path_column)
+        self.label_column = identity(label_column)
+        self.patient_column = identity(patient_column)
+        self.study_column = identity(study_column)
+        self.split_column = identity(split_column)
+        self.mask_path_column = identity(mask_path_column)
         self.split_from_table = split_from_table
         self.split_seed = split_seed
 
@@ -125,18 +130,19 @@ class Radiographs(RadiographDataModule):
                 f" configs/data/hands_example.yaml, {advice_without_data('hands_example')}"
             )
             raise XrayError(msg)
-        try:
-            rows = pd.read_csv(self.table, dtype=str, keep_default_na=False, skipinitialspace=True)
-        except (OSError, ValueError) as error:  # pandas' parser errors are ValueErrors
-            raise XrayError(f"{self.table} cannot be read as a CSV table: {str(error).strip()}.") from error
-        for column in (self.image_path_column, self.label_column, self.patient_column):
-            if column not in rows:
-                raise XrayError(
-                    f"{self.table} has no column {column!r}, only {', '.join(rows.columns)};"
-                    " rename one or set the data module's *_column arguments."
-                )
-        if rows.empty:
-            raise XrayError(f"{self.table} lists no image; add one row an image.")
+        listed = read_table(self.table)
+        columns = [self.image_path_column, self.label_column, self.patient_column]
+        check_columns(listed, self.table, columns, "rename one or set the data module's *_column arguments")
+        rows = pd.DataFrame([row.cells for row in listed], index=[row.line for row in listed])
+        repeated = rows.duplicated()
+        if repeated.any():
+            logger.warning(
+                "%s: passed over rows that repeat another: %d (first line %d).",
+                self.table,
+                repeated.sum(),
+                rows.index[repeated][0],
+            )
+        rows = rows[~repeated].copy()
         rows[self.image_path_column] = self._filled(rows, self.image_path_column)
         return rows
 
@@ -147,15 +153,15 @@ class Radiographs(RadiographDataModule):
         return rows[column]
 
     def _paths(self, rows: pd.DataFrame, column: str) -> list[str]:
-        return [str(self._path(path, self._where(row))) if path else "" for row, path in rows[column].items()]
+        finder = Finder(self.root)
+        return [str(self._path(path, finder, self._where(row))) if path else "" for row, path in rows[column].items()]
 
-    def _path(self, path: str, where: str) -> Path:
+    def _path(self, path: str, finder: Finder, where: str) -> Path:
         """The absolute path of a table's cell."""
-        found = absolute(self.root / path)
-        if not self.paths_may_leave_root and leads_out(found, self.root):
+        found = finder.find(path)
+        if not self.paths_may_leave_root and not is_below(found, self.root):
             raise XrayError(f"{where} has the path {path}, which is not below {self.root}; move the file or the root.")
         return found
 
     def _where(self, row: object) -> str:
-        """Names a row as an editor numbers it: the first one after the header is line 2."""
-        return f"line {int(str(row)) + 2} of {self.table}"
+        return f"line {row} of {self.table}"

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from anomalib_xray.errors import XrayError
+from anomalib_xray.io.tables import identity
 
 SPLITS = ("train", "val", "test")
 
@@ -37,8 +38,11 @@ def paper_split(patients: Mapping[str, bool], seed: int = 42) -> dict[str, str]:
     Raises:
         XrayError: There are fewer than two abnormal or fewer than two normal patients.
     """
-    abnormal = sorted(patient for patient, has_positive_study in patients.items() if has_positive_study)
-    normal = sorted(patient for patient, has_positive_study in patients.items() if not has_positive_study)
+    is_abnormal: dict[str, bool] = {}
+    for patient, has_positive_study in patients.items():
+        is_abnormal[identity(patient)] = has_positive_study or is_abnormal.get(identity(patient), False)
+    abnormal = sorted(patient for patient, has_positive_study in is_abnormal.items() if has_positive_study)
+    normal = sorted(patient for patient, has_positive_study in is_abnormal.items() if not has_positive_study)
     if min(len(abnormal), len(normal)) < 2:
         raise XrayError(
             f"{len(abnormal)} abnormal and {len(normal)} normal patients cannot be split into train, val and test;"
@@ -54,7 +58,7 @@ def paper_split(patients: Mapping[str, bool], seed: int = 42) -> dict[str, str]:
     for group, size in ((abnormal, len(abnormal)), (normal, held_out)):
         splits |= dict.fromkeys(group[: size // 2], "val")
         splits |= dict.fromkeys(group[size // 2 : size], "test")
-    return splits
+    return {patient: splits[identity(patient)] for patient in patients}
 
 
 def check_patients(table: pd.DataFrame) -> None:
@@ -66,6 +70,7 @@ def check_patients(table: pd.DataFrame) -> None:
     Raises:
         XrayError: Names the first such patient and the splits.
     """
+    table = table.assign(patient=table["patient"].astype(str).map(identity))
     splits_a_patient = table.groupby("patient")["split"].nunique()
     crossing = splits_a_patient.index[splits_a_patient > 1]
     if len(crossing) > 0:

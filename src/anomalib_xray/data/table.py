@@ -10,25 +10,32 @@ share its label.
 from __future__ import annotations
 
 import logging
+import os
 from pathlib import Path
 
 import pandas as pd
 
 from anomalib_xray.data.splits import POOL, SPLITS, check_patients, paper_split
 from anomalib_xray.errors import XrayError
+from anomalib_xray.io.tables import identity
 
 logger = logging.getLogger(__name__)
 
 COLUMNS = ["image_path", "source", "patient", "study", "label", "label_index", "split", "mask_path"]
 LABELS = {0: "normal", 1: "abnormal", -1: "unknown"}
-_LABEL_INDEX = {"0": 0, "normal": 0, "negative": 0, "1": 1, "abnormal": 1, "positive": 1, "": -1, "unknown": -1}
+_LABEL_INDEX = {
+    **dict.fromkeys(("0", "0.0", "false", "normal", "negative"), 0),
+    **dict.fromkeys(("1", "1.0", "true", "abnormal", "positive"), 1),
+    **dict.fromkeys(("", "-1", "-1.0", "nan", "unknown"), -1),
+}
 
 
 def label_index(value: str, where: str) -> int:
     """Reads a label as people write it.
 
     Args:
-        value: 0, normal, negative; 1, abnormal, positive; or unknown or nothing. Upper and lower case are the same.
+        value: 0, 0.0, false, normal, negative; 1, 1.0, true, abnormal, positive; or -1, -1.0, nan, unknown or nothing,
+            as tables of labels that are unknown or uncertain have it. Upper and lower case are the same.
         where: What a message calls the place, for example a file and its row.
 
     Returns:
@@ -55,9 +62,13 @@ def samples_table(images: pd.DataFrame) -> pd.DataFrame:
 
     Returns:
         All columns in their order, sorted by image path; ``source`` is the image itself where not known, ``split`` and
-        ``mask_path`` are empty.
+        ``mask_path`` are empty. Ids of patients and studies have the form in which they are compared.
     """
-    table = images.assign(label=images["label_index"].map(LABELS))
+    table = images.assign(
+        label=images["label_index"].map(LABELS),
+        patient=images["patient"].astype(str).map(identity),
+        study=images["study"].astype(str).map(identity),
+    )
     for name, default in (("source", images["image_path"]), ("split", ""), ("mask_path", "")):
         if name not in table:
             table[name] = default
@@ -165,6 +176,7 @@ def _check_masks(samples: pd.DataFrame, name: str) -> None:
 
 def _check_files(samples: pd.DataFrame, name: str) -> None:
     paths = pd.concat([samples["image_path"], samples["mask_path"][samples["mask_path"] != ""]])
-    missing = [path for path in paths if not Path(path).is_file()]
+    missing = [path for path in paths if not os.path.isfile(path)]  # noqa: PTH113  # Path's raises on long names
     if missing:
-        raise XrayError(f"{name} needs {len(missing)} files that do not exist, the first is {missing[0]}.")
+        link = f", a link to {Path(missing[0]).readlink()}" if Path(missing[0]).is_symlink() else ""
+        raise XrayError(f"{name} needs {len(missing)} files that do not exist, the first is {missing[0]}{link}.")

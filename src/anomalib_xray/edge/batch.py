@@ -97,7 +97,8 @@ def _check_spared(inputs: Sequence[Input], out: Path, labels: Sequence[str]) -> 
 
 def _predict_one(ensemble: Ensemble, image: Input, out: Path, threshold: float | None, *, dicom_sc: bool) -> Line:
     """Predicts one image and draws its overlays."""
-    overlays = overlays_of(image, out, list(ensemble.predictors))
+    labels = list(ensemble.predictors)
+    overlays = overlays_of(image, out, labels)
     try:
         content = read_bytes(image.path)
         radiograph = decode_radiograph(content, name=str(image.path))
@@ -109,7 +110,8 @@ def _predict_one(ensemble: Ensemble, image: Input, out: Path, threshold: float |
             _draw(overlay, image, radiograph, result, content if dicom_sc else None)
     except XrayError as error:
         return Line(image.path, None, printable(error))
-    return Line(image.path, reading, sop_instance_uid=uid)
+    below = [overlay.relative_to(out) for overlay in overlays]
+    return Line(image.path, reading, overlays=dict(zip(labels, below, strict=True)), sop_instance_uid=uid)
 
 
 def _draw(overlay: Path, image: Input, radiograph: Radiograph, result: Result, content: bytes | None) -> None:

@@ -6,7 +6,7 @@ import csv
 import io
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from anomalib_xray.edge.result import Result, View
 
 COLUMNS = ("path", "score", "normalised", "threshold", "label", "error")
 """First columns of the table of one bundle; scores are raw, cells of what is unknown are empty. The percentile, the
-flags, and every score by its name follow."""
+flags, the overlay's path below the table's folder, and every score by its name follow."""
 
 FUSED_COLUMNS = ("path", "fused", "error")
 """First columns of the table of several bundles; those of each bundle follow, under its label."""
@@ -31,17 +31,25 @@ class Line:
         reading: What the bundles say; ``None`` where the image could not be used.
         error: Why not; empty otherwise.
         sop_instance_uid: Unique identifier of a DICOM file; ``None`` for others.
+        overlays: Each bundle's overlay by its label, as a path below the folder of the table; none in a stream.
     """
 
     path: Path
     reading: Reading | None
     error: str = ""
     sop_instance_uid: str | None = None
+    overlays: Mapping[str, Path] = field(default_factory=dict)
 
 
 def printable(value: object) -> str:
-    """Text without the characters that a terminal would obey and without bytes that are no UTF-8."""
-    return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in str(value))
+    r"""Text without the characters that a terminal would obey; bytes that are no UTF-8 become escapes (``\udcf6``)."""
+    return "".join(map(_printable, str(value)))
+
+
+def _printable(character: str) -> str:
+    if character.isprintable():
+        return character
+    return f"\\u{ord(character):x}" if "\udc80" <= character <= "\udcff" else "\N{REPLACEMENT CHARACTER}"
 
 
 def as_csv(ensemble: Ensemble, rows: Sequence[Mapping[str, str]]) -> str:
@@ -72,6 +80,8 @@ def row_of(line: Line) -> dict[str, str]:
     for label, result in line.reading.results.items():
         prefix = f"{label} " if several else ""
         row |= {f"{prefix}{name}": value for name, value in _cells(result).items()}
+        if label in line.overlays:
+            row[f"{prefix}overlay"] = printable(line.overlays[label].as_posix())
         row |= {f"{label}/{name}": _cell(value) for name, value in result.scores.items()}
     return row
 
@@ -113,6 +123,8 @@ def entry_of(line: Line) -> dict[str, Any]:
         if len(line.reading.results) > 1:
             entry["fused"] = line.reading.fused
         entry["bundles"] = {label: _about(result) for label, result in line.reading.results.items()}
+        for label, overlay in line.overlays.items():
+            entry["bundles"][label]["overlay"] = overlay.as_posix()
     return entry
 
 
@@ -129,7 +141,7 @@ def sentence_of(line: Line) -> str:
 
 
 def _columns(ensemble: Ensemble) -> list[str]:
-    further = ("percentile", "flags")
+    further = ("percentile", "flags", "overlay")
     names = {label: predictor.bundle.scores for label, predictor in ensemble.predictors.items()}
     scores = [f"{label}/{name}" for label, own in names.items() for name in own]
     if len(names) == 1:

@@ -24,8 +24,10 @@ from anomalib_xray.explain.explainers import Explainer, Explanation
 from anomalib_xray.explain.localisation import Localisation, localisation
 from anomalib_xray.explain.pictures import LARGEST, draw_explanation
 from anomalib_xray.explain.sanity import UNCHANGED, is_sane, randomisation_test, weighted_layers
+from anomalib_xray.io.formats import stem_of
+from anomalib_xray.io.paths import fitted
 from anomalib_xray.io.progress import track
-from anomalib_xray.io.read import Radiograph, read_radiograph, to_unit_interval
+from anomalib_xray.io.read import Radiograph, read_anomaly_mask, read_radiograph, to_unit_interval
 from anomalib_xray.io.write import write_atomically
 
 if TYPE_CHECKING:
@@ -66,7 +68,8 @@ class Masks:
         """The PNG file in the folder whose path agrees with the end of the image's, the longest that does."""
         if self.folder is None:
             return None
-        parts = path.absolute().with_suffix(".png").parts[1:]
+        *folders, name = path.absolute().parts[1:]
+        parts = [*folders, fitted(stem_of(name), ".png")]
         tails = (self.folder.joinpath(*parts[start:]) for start in range(len(parts)))
         return next((tail for tail in tails if tail.is_file()), None)
 
@@ -79,7 +82,7 @@ class Masks:
         file = self.of(path)
         if file is None:
             return None
-        mask: NDArray[np.bool_] = read_radiograph(file) > 0
+        mask = read_anomaly_mask(file)
         if mask.shape != shape:
             raise XrayError(f"The mask {file} is {mask.shape} pixels, its image {shape}; give masks of the same size.")
         return mask

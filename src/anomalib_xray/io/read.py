@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import stat
 from pathlib import Path
@@ -23,11 +24,15 @@ __all__ = [
     "MAX_PIXELS",
     "Radiograph",
     "decode_radiograph",
+    "read_anomaly_mask",
     "read_bytes",
     "read_radiograph",
     "to_unit_interval",
 ]
 
+logger = logging.getLogger(__name__)
+
+_FEW_LABELS, _MOST_LABELS = 8, 64
 _FAINTEST_FOREGROUND = np.float32(1 / 255)
 
 
@@ -111,6 +116,32 @@ def decode_radiograph(content: bytes, *, name: str, max_pixels: int = MAX_PIXELS
     if image is None:
         raise XrayError(f"{name} is damaged or truncated and cannot be decoded; replace the file.")
     return _one_channel(cast("Radiograph", image))
+
+
+def read_anomaly_mask(path: str | Path) -> NDArray[np.bool_]:
+    """Reads which pixels of a radiograph somebody marked as anomalous.
+
+    Args:
+        path: A PNG, JPEG or DICOM file. 0 is normal, anything else is anomalous, as in a map of labels. Where a lossy
+            format or a smooth outline left levels in between, a pixel is anomalous from half of the brightest one on.
+
+    Returns:
+        (H, W).
+
+    Raises:
+        XrayError: The file cannot be read.
+    """
+    content = read_bytes(path)
+    mask = decode_radiograph(content, name=str(path))
+    levels = np.unique(mask)
+    brightest = int(levels[-1])
+    is_lossy = content.startswith(JPEG_SIGNATURE) and len(levels) > 2
+    # Labels are few or small numbers; what is in between is many levels of a large range.
+    if brightest > _MOST_LABELS and (is_lossy or len(levels) > _FEW_LABELS):
+        if not is_lossy:
+            logger.warning("%s has %d grey levels; pixels from half of the brightest on count.", path, len(levels))
+        return np.asarray(2 * mask.astype(np.uint32) >= brightest)
+    return np.asarray(mask > 0)
 
 
 def to_unit_interval(image: Radiograph) -> NDArray[np.float32]:

@@ -45,6 +45,11 @@ def identity(value: str) -> str:
     return unicodedata.normalize("NFC", value).strip().strip("\ufeff").strip()
 
 
+def unescaped(text: str) -> str:
+    r"""A file's name, or another text with one, whose bytes that are no UTF-8 were written as escapes (``\udcf6``)."""
+    return _ESCAPED.sub(lambda escape: chr(int(escape[1], 16)), text)
+
+
 def read_table(path: Path, columns: Sequence[str] | None = None, *, max_bytes: int = MAX_TABLE_BYTES) -> list[Row]:
     r"""Reads a table of comma- or otherwise separated values.
 
@@ -149,7 +154,7 @@ def _lines(path: Path, text: str) -> Iterator[tuple[int, list[str]]]:
                 return
             if any(_END in cell for cell in cells):
                 break
-            yield line, [_ESCAPED.sub(_byte, cell).strip().strip("\ufeff").strip() for cell in cells]
+            yield line, [unescaped(cell).strip().strip("\ufeff").strip() for cell in cells]
             line = before + lines.line_num + 1
         problem = "a quote is never closed"
     except csv.Error as error:
@@ -161,7 +166,3 @@ def _separator(text: str) -> str:
     """The separator that the first line has most of, outside of quotes."""
     header = re.sub(r'"[^"]*"', "", re.split(r"[\r\n]", text.lstrip("\r\n"), maxsplit=1)[0])
     return max(_SEPARATORS, key=header.count)
-
-
-def _byte(escape: re.Match[str]) -> str:
-    return chr(int(escape[1], 16))

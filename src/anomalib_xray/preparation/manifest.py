@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TypeAlias
 
+from anomalib_xray.io.tables import unescaped
 from anomalib_xray.io.write import write_atomically
 from anomalib_xray.preparation.history import flags_of, summarised
 from anomalib_xray.preparation.record import MANIFEST, Record
@@ -36,7 +37,8 @@ COLUMNS = (
 
 ``image_path`` and ``mask_path`` are relative to the manifest's folder, ``source_path`` to the root of the originals.
 ``part`` counts from 1; ``parts`` is 0 where the original failed. ``flags`` are words with spaces between them;
-``parameters`` is JSON, in which a mask is only its share of the picture.
+``parameters`` is JSON, in which a mask is only its share of the picture. Bytes of file names that are no UTF-8 are
+escapes such as ``\\udcf6``, which :func:`read_manifest` reads back.
 """
 
 
@@ -81,7 +83,7 @@ def write_manifest(out: Path, rows: Iterable[Row]) -> None:
     writer = csv.DictWriter(table, COLUMNS, lineterminator="\n")
     writer.writeheader()
     writer.writerows(sorted(rows, key=lambda row: (row["source_path"], int(row["part"] or 0))))
-    path, content = out / MANIFEST, table.getvalue().encode()
+    path, content = out / MANIFEST, table.getvalue().encode(errors="backslashreplace")
     if not (path.is_file() and path.read_bytes() == content):
         write_atomically(path, content)
 
@@ -93,4 +95,4 @@ def read_manifest(out: Path) -> list[Row]:
         OSError: There is none.
     """
     with (out / MANIFEST).open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
+        return [{name: unescaped(cell or "") for name, cell in row.items()} for row in csv.DictReader(file)]

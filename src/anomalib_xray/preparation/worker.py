@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -18,7 +19,7 @@ import numpy as np
 from anomalib_xray.errors import XrayError
 from anomalib_xray.io.formats import SUFFIXES
 from anomalib_xray.io.radiograph import Radiograph
-from anomalib_xray.io.read import decode_radiograph, read_bytes, read_radiograph
+from anomalib_xray.io.read import decode_radiograph, read_anomaly_mask, read_bytes
 from anomalib_xray.io.write import write_png
 from anomalib_xray.preparation.history import History, encode_history
 from anomalib_xray.preparation.manifest import Row, rows_of
@@ -105,7 +106,12 @@ def prepare_source(job: Job, source: Source) -> Outcome:
         masks = _masks(job.root, source, image, pictures)
     except Exception as error:  # whatever a step raises is a row of the manifest
         return _fail(job, source, sha256, error, earlier)
-    outputs = _write(job, source, pictures, names, masks)
+    try:
+        outputs = _write(job, source, pictures, names, masks)
+    except XrayError as error:
+        if getattr(error.__cause__, "errno", None) != errno.ENAMETOOLONG:  # a full disk, say, ends the run
+            raise
+        return _fail(job, source, sha256, error, earlier)
     record = Record(source.name, sha256, key, (image.shape[0], image.shape[1]), outputs, "")
     _commit(job, record, earlier)
     return Outcome("prepared", rows_of(source, record))
@@ -190,13 +196,11 @@ def _masks(root: Path, source: Source, image: Radiograph, pictures: Sequence[Pre
     """The anomaly mask in the geometry of each prepared picture, 0 and 255."""
     if not source.mask:
         return None
-    mask = read_radiograph(root / source.mask)
+    mask = read_anomaly_mask(root / source.mask)
     if mask.shape != image.shape:
         raise XrayError(f"its anomaly mask has {mask.shape} pixels and the radiograph {image.shape}; draw it anew")
     return [
-        to_prepared(np.asarray(mask > 0), picture.matrix, (picture.image.shape[0], picture.image.shape[1])).astype(
-            np.uint8
-        )
+        to_prepared(mask, picture.matrix, (picture.image.shape[0], picture.image.shape[1])).astype(np.uint8)
         * np.uint8(255)
         for picture in pictures
     ]

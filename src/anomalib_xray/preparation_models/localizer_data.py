@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from anomalib_xray.errors import XrayError
+from anomalib_xray.io.listing import list_radiographs
 from anomalib_xray.io.read import read_radiograph
 from anomalib_xray.preparation.localization.boxes import LabelledPictures
 from anomalib_xray.preparation.view import small_view
@@ -58,7 +59,7 @@ def load_examples(images: Path, pictures: LabelledPictures, classes: Sequence[st
 def _found(images: Path, pictures: LabelledPictures) -> dict[str, Path]:
     """The file of each labelled picture."""
     by_name: dict[str, list[Path]] = {}
-    for file in sorted(images.rglob("*")):
+    for file in list_radiographs(images):
         by_name.setdefault(file.name, []).append(file)
     paths = {}
     for name in pictures:

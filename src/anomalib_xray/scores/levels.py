@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pandas as pd
 
+from anomalib_xray.io.tables import identity
+
 LEVELS: dict[str, list[str]] = {"image": ["source_path"], "study": ["patient", "study"], "patient": ["patient"]}
 """Units of evaluation and the columns that identify one."""
 
@@ -29,7 +31,8 @@ def units_of(table: pd.DataFrame, level: str, scores: list[str]) -> pd.DataFrame
         Columns ``patient``, ``label`` (0 or 1) and the scores, labelled units only; nothing where an image lacks the
         id that the level needs.
     """
-    images = _one_row_an_original(table[table["label"].notna()], scores)
+    ids = {name: table[name].map(_compared) for name in ("patient", "study") if name in table}
+    images = _one_row_an_original(table.assign(**ids)[table["label"].notna()], scores)
     keys = LEVELS[level]
     # Empty ids come back from a CSV file as missing ones.
     if (images[keys].isna() | (images[keys] == "")).to_numpy().any():
@@ -39,6 +42,11 @@ def units_of(table: pd.DataFrame, level: str, scores: list[str]) -> pd.DataFrame
         rules = {"patient": "first", **rules}
     units = images.groupby(keys, sort=False).agg(rules).reset_index()
     return units.assign(label=units["label"].astype(int))
+
+
+def _compared(value: object) -> object:
+    """An id in the form in which ids are compared; what is missing stays so."""
+    return identity(value) if isinstance(value, str) else value
 
 
 def _one_row_an_original(table: pd.DataFrame, scores: list[str]) -> pd.DataFrame:

@@ -99,13 +99,12 @@ def test_missing_and_empty_folders_are_refused(tmp_path: Path) -> None:
         pictures(tmp_path)
 
 
-@pytest.mark.parametrize("kind", ["file", "folder"])
-def test_links_out_of_the_root_are_refused(tmp_path: Path, kind: str) -> None:
+def test_linked_files_and_folders_are_followed(tmp_path: Path) -> None:
     outside = write(tmp_path / "outside" / "a.png")
-    write(tmp_path / "root" / "chest" / "b.png")
-    if kind == "file":
-        (tmp_path / "root" / "chest" / "a.png").symlink_to(outside)
-    else:
-        (tmp_path / "root" / "other").symlink_to(outside.parent)
-    with pytest.raises(XrayError, match="leads out of"):
-        pictures(tmp_path / "root")
+    inside = write(tmp_path / "root" / "chest" / "b.png")
+    (inside.parent / "a.png").symlink_to(outside)
+    (tmp_path / "root" / "other").symlink_to(outside.parent)
+    (tmp_path / "root" / "loop").symlink_to(".")
+    found = pictures(tmp_path / "root")
+    assert found.classes == ["chest", "other"]
+    assert [[path.name for path in files] for files in found.files] == [["a.png", "b.png"], ["a.png"]]

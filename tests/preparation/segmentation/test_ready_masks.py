@@ -63,12 +63,20 @@ def test_paths_never_leave_the_folder(tmp_path: Path, name: str) -> None:
         ReadyMasks(tmp_path / "masks").find(name)
 
 
-def test_links_never_lead_out_of_the_folder(tmp_path: Path) -> None:
-    write_png(tmp_path / "secret.png", drawing())
+def test_linked_masks_are_followed(tmp_path: Path) -> None:
+    write_png(tmp_path / "store" / "abc.png", drawing())
     (tmp_path / "masks").mkdir()
-    (tmp_path / "masks" / "image1.png").symlink_to(tmp_path / "secret.png")
-    with pytest.raises(XrayError, match="lies outside"):
-        ReadyMasks(tmp_path / "masks").find("image1.jpg")
+    (tmp_path / "masks" / "image1.png").symlink_to(tmp_path / "store" / "abc.png")
+    assert ReadyMasks(tmp_path / "masks").find("image1.jpg") == tmp_path / "masks" / "image1.png"
+
+
+def test_masks_of_files_named_by_uids_and_of_long_names_are_their_own(tmp_path: Path) -> None:
+    write_png(tmp_path / "1.2.840.png", drawing())
+    assert ReadyMasks(tmp_path).find("1.2.840.5") is None
+    long = "a" * 251 + ".jpg"
+    assert ReadyMasks(tmp_path).find(long) is None
+    write_png(tmp_path / ("a" * 251 + ".png"), drawing())
+    assert ReadyMasks(tmp_path).find(long) == tmp_path / ("a" * 251 + ".png")
 
 
 def test_the_fingerprint_is_that_of_the_content(tmp_path: Path) -> None:

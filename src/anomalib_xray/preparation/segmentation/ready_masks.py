@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +11,9 @@ import cv2
 import numpy as np
 
 from anomalib_xray.errors import XrayError
+from anomalib_xray.io.paths import is_below
 from anomalib_xray.io.read import read_radiograph
+from anomalib_xray.preparation.sources import prepared_name
 from anomalib_xray.preparation.step import Mask, Place
 
 
@@ -39,11 +42,12 @@ class ReadyMasks:
         Raises:
             XrayError: The name leads out of the folder.
         """
-        for candidate in (self.folder / f"{name}.png", (self.folder / name).with_suffix(".png")):
-            if not candidate.resolve().is_relative_to(self.folder.resolve()):
-                raise XrayError(f"The mask {candidate} lies outside of {self.folder}: put the file itself there.")
-            if candidate.is_file():
-                return candidate
+        for candidate in (f"{name}.png", prepared_name(name, 1, 1)):
+            path = self.folder / candidate
+            if not is_below(path, self.folder):
+                raise XrayError(f"The mask {path} lies outside of {self.folder}: move it there.")
+            if os.path.isfile(path):  # noqa: PTH113  # Path.is_file() raises where the name is too long
+                return path
         return None
 
     def mask_at(self, place: Place, shape: tuple[int, ...]) -> Mask | None:
