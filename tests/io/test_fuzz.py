@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -96,6 +97,21 @@ def compressed(
         compress(make_dicom(GREY_8), request.param),
         compress(make_dicom(COLOUR, interpretation="RGB"), request.param),
     ]
+
+
+@pytest.fixture(scope="session")
+def unusual() -> list[bytes]:
+    """JPEG of 12 bits, and files with no meta information at all."""
+    pydicom = pytest.importorskip("pydicom")
+    paths = [pydicom.data.get_testdata_file(name, download=False) for name in ("JPGExtended.dcm", "MR_small_RLE.dcm")]
+    contents = [Path(path).read_bytes() for path in paths]
+    return [*contents, contents[1][144 + int.from_bytes(contents[1][140:144], "little") :]]
+
+
+@fuzzed
+@given(seed=seeds)
+def test_unusual_dicom(unusual: list[bytes], seed: int) -> None:
+    check(unusual, seed)
 
 
 @fuzzed

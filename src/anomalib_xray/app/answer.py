@@ -88,7 +88,8 @@ def analyse(models: Sequence[ServedModel], content: bytes, *, stages: bool, secr
     Raises:
         XrayError: The file cannot be decoded.
     """
-    image = decode_radiograph(content, name="The file", max_pixels=MAX_PIXELS)
+    notes: list[str] = []
+    image = decode_radiograph(content, name="The file", max_pixels=MAX_PIXELS, notes=notes)
     planes = Planes()
     tags = read_tags(content)
     patient, study = (_token(text, secret) for text in read_owner(content))
@@ -105,7 +106,7 @@ def analyse(models: Sequence[ServedModel], content: bytes, *, stages: bool, secr
         "width": image.shape[1],
         "bits": 8 * image.dtype.itemsize,
         **_shown(image, content, planes),
-        "results": [_asked(model, image, tags, prepared, planes, stages=stages) for model in models],
+        "results": [_asked(model, image, tags, prepared, planes, notes, stages=stages) for model in models],
     }
     return planes.message(header)
 
@@ -143,6 +144,7 @@ def _asked(
     tags: Mapping[str, str],
     prepared: dict[tuple[str, ...], list[Prepared]],
     planes: Planes,
+    notes: Sequence[str],
     *,
     stages: bool,
 ) -> dict[str, Any]:
@@ -155,10 +157,12 @@ def _asked(
         result = predictor.predict(image, stages=stages, tags=tags, prepared=prepared[key])
     except XrayError as error:
         return {"label": model.label, "error": str(error)}
-    return _told(model, result, image.shape, planes) | {"seconds": round(time.perf_counter() - started, 3)}
+    return _told(model, result, image.shape, planes, notes) | {"seconds": round(time.perf_counter() - started, 3)}
 
 
-def _told(model: ServedModel, result: Result, shape: tuple[int, ...], planes: Planes) -> dict[str, Any]:
+def _told(
+    model: ServedModel, result: Result, shape: tuple[int, ...], planes: Planes, notes: Sequence[str]
+) -> dict[str, Any]:
     """A result on a radiograph (H, W) as JSON values, its pictures among the planes."""
     heat_map = None if result.heat_map is None else _reduced(result.heat_map, _LONGEST_MAP)
     return {
@@ -175,7 +179,7 @@ def _told(model: ServedModel, result: Result, shape: tuple[int, ...], planes: Pl
         "pixel_threshold": result.pixel_threshold,
         "heat_map": None if heat_map is None else planes.add(heat_map),
         "largest": None if result.heat_map is None else float(result.heat_map.max()),
-        "flags": result.flags,
+        "flags": list(dict.fromkeys([*notes, *result.flags])),
         "views": [_view(view, planes) for view in result.views],
         "frames": [frame.round(1).tolist() for frame in left_out(result, shape)],
     }

@@ -59,7 +59,7 @@ def prepare_pictures(samples: Sequence[Sample], pipeline: Pipeline | None, folde
         XrayError: None of the radiographs can be used.
     """
     pictures, reasons = [], []
-    for number, sample in enumerate(track(samples, "Preparing", transient=True)):
+    for number, sample in enumerate(track(samples, "Preparing")):
         try:
             views = _views(sample.path, pipeline, folder / str(number))
         except XrayError as error:

@@ -101,11 +101,12 @@ def _predict_one(ensemble: Ensemble, image: Input, out: Path, threshold: float |
     overlays = overlays_of(image, out, labels)
     try:
         content = read_bytes(image.path)
-        radiograph = decode_radiograph(content, name=str(image.path))
+        notes: list[str] = []
+        radiograph = decode_radiograph(content, name=str(image.path), notes=notes)
         tags, uid = tags_of(content, image.path), read_sop_instance_uid(content)
         if not dicom_sc:
             content = b""  # of a detector's picture, 20 MB that nobody needs any more
-        reading = ensemble.predict(radiograph, threshold=threshold, tags=tags)
+        reading = ensemble.predict(radiograph, threshold=threshold, tags=tags, flags=notes)
         for overlay, result in zip(overlays, reading.results.values(), strict=True):
             _draw(overlay, image, radiograph, result, content if dicom_sc else None)
     except XrayError as error:

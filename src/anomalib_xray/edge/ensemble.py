@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from anomalib_xray.edge.predictor import Predictor
@@ -58,7 +58,12 @@ class Ensemble:
         ]
 
     def predict(
-        self, image: Radiograph, *, threshold: float | None = None, tags: Mapping[str, str] | None = None
+        self,
+        image: Radiograph,
+        *,
+        threshold: float | None = None,
+        tags: Mapping[str, str] | None = None,
+        flags: Sequence[str] = (),
     ) -> Reading:
         """Lets every bundle score one radiograph.
 
@@ -66,6 +71,7 @@ class Ensemble:
             image: (H, W), uint8 or uint16.
             threshold: As of :meth:`Predictor.predict`; means something for a single bundle only.
             tags: As of :meth:`Predictor.predict`.
+            flags: What reading the file noted; it stands before what the preparation noticed.
 
         Returns:
             The reading.
@@ -80,7 +86,8 @@ class Ensemble:
             key = predictor.preparation
             if key not in prepared:
                 prepared[key] = predictor.prepare(image)
-            results[label] = predictor.predict(image, threshold=threshold, tags=tags, prepared=prepared[key])
+            result = predictor.predict(image, threshold=threshold, tags=tags, prepared=prepared[key])
+            results[label] = replace(result, flags=list(dict.fromkeys([*flags, *result.flags])))
         percentiles = [result.percentile for result in results.values() if result.percentile is not None]
         fuses = self.fuses and not any(result.not_comparable for result in results.values())
         return Reading(results, sum(percentiles) / len(percentiles) if fuses else None)

@@ -61,7 +61,7 @@ class Result:
         pixel_threshold: Raw value from which on a pixel of the map is anomalous; ``None`` if there is none.
         map_limits: Smallest and largest value of the maps of normal validation images; ``None`` if unknown.
         views: The pictures that the model was shown; at least one.
-        flags: What the preparation noticed in any view, each word once.
+        flags: What reading the file and the preparation noticed in any view, each word once.
         normalised: The score as a bundle of format 1 returns it, 1/2 at its own threshold; ``None`` otherwise.
         not_comparable: Why the radiograph must not be compared with those that the model was made for, in plain words;
             empty where nothing speaks against it.

@@ -52,9 +52,9 @@ def _paths(given: Iterable[Path]) -> Iterator[Path]:
 
 def _predict_one(ensemble: Ensemble, path: Path, threshold: float | None) -> Line:
     try:
-        content = read_bytes(path)
-        radiograph = decode_radiograph(content, name=str(path))
-        reading = ensemble.predict(radiograph, threshold=threshold, tags=tags_of(content, path))
+        content, notes = read_bytes(path), list[str]()
+        radiograph = decode_radiograph(content, name=str(path), notes=notes)
+        reading = ensemble.predict(radiograph, threshold=threshold, tags=tags_of(content, path), flags=notes)
         return Line(path, reading, sop_instance_uid=read_sop_instance_uid(content))
     except XrayError as error:
         return Line(path, None, printable(error))

@@ -112,7 +112,7 @@ def draw_attention(
 def _coloured(radiograph: Radiograph, weights: NDArray[np.float32], padding: str) -> Picture:
     """The radiograph under the colours of the weights (S, S), which end at 1."""
     grey = enlarged(radiograph)
-    return blend(grey, LARGEST * to_picture(weights, *grey.shape[:2], padding=padding))
+    return blend(grey, LARGEST * to_picture(weights, grey.shape[0], grey.shape[1], padding))
 
 
 def _on_radiograph(position: Sequence[int], size: int, shape: tuple[int, ...], padding: str) -> Position:

@@ -43,7 +43,7 @@ def draw_explanation(
         (H', W', 3) uint8 in OpenCV's order BGR.
     """
     grey = enlarged(radiograph)
-    views = [grey, blend(grey, to_picture(level, *grey.shape[:2], padding=padding))]
+    views = [grey, blend(grey, to_picture(level, grey.shape[0], grey.shape[1], padding))]
     if mask is not None:
         region = cv2.resize(mask.astype(np.uint8), grey.shape[1::-1], interpolation=cv2.INTER_NEAREST)
         outlines, _ = cv2.findContours(region, cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)

@@ -181,7 +181,7 @@ def _explain_or_say_why_not(
     row |= {"method": explainer.method, "layer": explainer.layer or ""}
     row |= _cells({"logit": explanation.logit, "largest": explanation.heat.amax((1, 2)), **explanation.figures})
     if mask is not None:
-        heat = to_picture(explanation.heat[0].numpy(), *radiograph.shape, padding=explainer.padding)
+        heat = to_picture(explanation.heat[0].numpy(), radiograph.shape[0], radiograph.shape[1], explainer.padding)
         found.append(localisation(heat, mask, radiograph > 0))
         row |= _cells(found[-1]._asdict())
     return row

@@ -12,7 +12,7 @@ from threading import Lock
 from typing import TYPE_CHECKING
 
 from anomalib_xray.errors import XrayError
-from anomalib_xray.io.formats import MAX_BYTES
+from anomalib_xray.io.formats import DICOM_PREAMBLE, DICOM_PREFIX, MAX_BYTES
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -26,6 +26,13 @@ _MAX_SIMPLE_VALUE = 2**18
 _INFLATED_AT_ONCE = 2**20
 
 _one_at_a_time = Lock()
+
+
+class UnusableError(ValueError):
+    """What is wrong with a DICOM file, as the predicate of a sentence about it.
+
+    It quotes nothing of the file but numbers about its pixels.
+    """
 
 
 class BoundedReader(BytesIO):
@@ -82,6 +89,8 @@ def reading_dicom(name: str) -> Iterator[None]:
             yield
         except XrayError:
             raise
+        except UnusableError as error:
+            raise XrayError(f"{name} {error}") from None
         except ModuleNotFoundError:
             raise XrayError(
                 f"{name} is a DICOM file, which needs more than the base installation: "
@@ -95,14 +104,14 @@ def reading_dicom(name: str) -> Iterator[None]:
             logger.disabled = was_disabled
 
 
-def read_elements(content: bytes, keywords: Sequence[str]) -> Dataset:
+def read_elements(content: bytes, keywords: Sequence[str | int]) -> Dataset:
     """Reads some elements of a DICOM file's data set, up to its pixels.
 
     To be called within :func:`reading_dicom`.
 
     Args:
-        content: The file; a deflated one must have gone through :func:`inflated`.
-        keywords: Keywords of the elements to read.
+        content: The file, as :func:`anomalib_xray.io.dicom_file.standard_file` returns it.
+        keywords: Keywords or tags of the elements to read.
 
     Returns:
         The data set with the elements that the file has, and the file's meta information.
@@ -111,15 +120,33 @@ def read_elements(content: bytes, keywords: Sequence[str]) -> Dataset:
         ValueError: A value is too large, or there are too many elements.
         Exception: Anything that pydicom raises.
     """
-    from pydicom import dcmread
-    from pydicom.datadict import dictionary_VR
+    return read_up_to_pixels(content, keywords)[0]
 
+
+def read_up_to_pixels(content: bytes, keywords: Sequence[str | int]) -> tuple[Dataset, int]:
+    """Reads what :func:`read_elements` does.
+
+    Args:
+        content: The file.
+        keywords: Keywords or tags of the elements to read.
+
+    Returns:
+        The data set, and where the element of the pixels begins; the file's end where there is none.
+
+    Raises:
+        ValueError: A value is too large, or there are too many elements.
+        Exception: Anything that pydicom raises.
+    """
+    from pydicom import dcmread
+    from pydicom.datadict import dictionary_VR, tag_for_keyword
+
+    tags = [tag_for_keyword(keyword) or 0 if isinstance(keyword, str) else keyword for keyword in keywords]
     reader = BoundedReader(content, largest=_MAX_VALUE)
-    data_set = dcmread(reader, stop_before_pixels=True, specific_tags=list(keywords))
+    data_set = dcmread(reader, stop_before_pixels=True, specific_tags=tags)
     for element in data_set.elements():
         if dictionary_VR(element.tag) != "SQ" and len(element.value or b"") > _MAX_SIMPLE_VALUE:
             raise ValueError("an unusually large element")
-    return data_set
+    return data_set, reader.tell()
 
 
 def inflated(content: bytes, name: str) -> bytes:
@@ -138,25 +165,40 @@ def inflated(content: bytes, name: str) -> bytes:
         XrayError: The data set would become larger than any radiograph.
         Exception: Anything that pydicom or zlib raises.
     """
-    from pydicom.dataset import FileMetaDataset
-    from pydicom.filebase import DicomBytesIO
     from pydicom.filereader import read_dataset, read_preamble
-    from pydicom.filewriter import write_file_meta_info
     from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian
 
     reader = BoundedReader(content, largest=_MAX_VALUE)
-    preamble = read_preamble(reader, force=False) or b""
+    read_preamble(reader, force=False)
     meta = read_dataset(
         reader, is_implicit_VR=False, is_little_endian=True, stop_when=lambda tag, _vr, _length: tag >> 16 != 2
     )
     if meta.get("TransferSyntaxUID") != DeflatedExplicitVRLittleEndian:
         return content
-    plain = DicomBytesIO()
-    plain.write(preamble + b"DICM")
-    plain_meta = FileMetaDataset()
-    plain_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    write_file_meta_info(plain, plain_meta, enforce_standard=False)
-    return plain.getvalue() + _inflated(content[reader.tell() :], name)
+    return with_meta(ExplicitVRLittleEndian, _inflated(content[reader.tell() :], name))
+
+
+def with_meta(syntax: str, encoded: bytes) -> bytes:
+    """A DICOM file of an encoded data set.
+
+    Args:
+        syntax: Identifier of the transfer syntax that it is encoded in.
+        encoded: The data set.
+
+    Returns:
+        The file, with the least meta information.
+    """
+    from pydicom.dataset import FileMetaDataset
+    from pydicom.filebase import DicomBytesIO
+    from pydicom.filewriter import write_file_meta_info
+    from pydicom.uid import UID
+
+    file = DicomBytesIO()
+    file.write(bytes(DICOM_PREAMBLE) + DICOM_PREFIX)
+    meta = FileMetaDataset()
+    meta.TransferSyntaxUID = UID(syntax)
+    write_file_meta_info(file, meta, enforce_standard=False)
+    return file.getvalue() + encoded
 
 
 def _inflated(deflated: bytes, name: str) -> bytes:

@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from anomalib_xray.io.dicom_dataset import inflated, read_elements, reading_dicom
+from anomalib_xray.io.dicom_dataset import read_elements, reading_dicom
+from anomalib_xray.io.dicom_file import standard_file
 from anomalib_xray.io.formats import is_dicom
 from anomalib_xray.io.read import read_bytes
 
@@ -73,7 +74,7 @@ def read_tags(source: str | Path | bytes) -> dict[str, str]:
     if not is_dicom(content):
         return {}
     with reading_dicom(name):
-        data_set = read_elements(inflated(content, name), (*_WORDS, *_COUNTS, *_SPACINGS))
+        data_set = read_elements(standard_file(content, name), (*_WORDS, *_COUNTS, *_SPACINGS))
         found = {
             **{keyword: _word(data_set, keyword) for keyword in _WORDS},
             **{keyword: _count(data_set, keyword) for keyword in _COUNTS},
@@ -97,7 +98,9 @@ def read_sop_instance_uid(content: bytes) -> str | None:
     if not is_dicom(content):
         return None
     with reading_dicom("The file"):
-        uid = str(_value(read_elements(inflated(content, "The file"), ("SOPInstanceUID",)), "SOPInstanceUID") or "")
+        uid = str(
+            _value(read_elements(standard_file(content, "The file"), ("SOPInstanceUID",)), "SOPInstanceUID") or ""
+        )
     return uid if _UID.fullmatch(uid) else None
 
 
@@ -118,7 +121,7 @@ def read_owner(content: bytes) -> tuple[str, str]:
         return "", ""
     keywords = ("SpecificCharacterSet", "PatientID", "PatientName", "PatientBirthDate", "StudyInstanceUID")
     with reading_dicom("The file"):
-        data_set = read_elements(inflated(content, "The file"), keywords)
+        data_set = read_elements(standard_file(content, "The file"), keywords)
         texts = [unicodedata.normalize("NFC", str(_value(data_set, keyword) or "")).strip() for keyword in keywords[1:]]
     patient, name, birth, study = texts
     name = name.rstrip("^= ")

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from anomalib_xray import __version__
 from anomalib_xray.errors import XrayError
-from anomalib_xray.io.dicom_dataset import inflated, read_elements, reading_dicom
+from anomalib_xray.io.dicom_dataset import read_elements, reading_dicom
+from anomalib_xray.io.dicom_file import standard_file
 from anomalib_xray.io.dicom_tags import read_tags
 from anomalib_xray.io.formats import is_dicom
 from anomalib_xray.io.read import read_bytes
@@ -139,7 +140,7 @@ def encode_secondary_capture(
     about = {keyword: value for keyword, value in read_tags(source).items() if keyword in _ABOUT_THE_RADIOGRAPH}
     with reading_dicom(source_name):
         original = (
-            read_elements(inflated(source, source_name), (*_PATIENT_AND_STUDY, *_SOURCE)) if keep_patient else None
+            read_elements(standard_file(source, source_name), (*_PATIENT_AND_STUDY, *_SOURCE)) if keep_patient else None
         )
         data_set = _result(picture, description, about, original, annotated=annotated)
         encoded = BytesIO()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 from pathlib import Path
+from typing import Literal
 
 from anomalib_xray.errors import XrayError
 from anomalib_xray.io.jpeg import JPEG_SIGNATURE
@@ -21,22 +22,67 @@ MAX_BYTES = 400_000_000
 HEAD_BYTES = 512
 """How much of a file is enough to tell its format."""
 
+DICOM_PREFIX = b"DICM"
+DICOM_PREAMBLE = 128  # bytes before the prefix, with any content
+
 _UNFINISHED = frozenset({".tmp", ".part", ".partial", ".crdownload"})
 _DICOMDIR = b"1.2.840.10008.1.3.10"  # UID of the class of a table of contents, near the beginning of its file
-_DICOM_PREFIX = b"DICM"
-_DICOM_PREAMBLE = 128  # bytes before the prefix, with any content
+_META_GROUP, _FIRST_GROUP = 0x0002, 0x0008
+_LAST_EARLY_ELEMENT = 0x0080  # what a data set begins with: its character set, kind, identifier, dates
+_LONGEST_EARLY_VALUE = 256
+_LONG_VR = frozenset({b"OB", b"OW", b"SQ", b"UN", b"UT"})
+_EARLY_VR = _LONG_VR | {b"UL", b"US", b"CS", b"UI", b"DA", b"TM", b"DT", b"SH", b"LO", b"AE", b"ST", b"PN", b"IS"}
 
 
 def is_dicom(content: bytes) -> bool:
     """Whether a file is DICOM.
 
     Args:
-        content: The file, or as much of its beginning as 132 bytes.
+        content: The file, or as much of its beginning as 512 bytes.
 
     Returns:
-        Whether it has the prefix of a DICOM file (PS3.10, section 7.1).
+        Whether it has the prefix of a DICOM file (PS3.10, section 7.1), or lacks preamble or prefix and begins with the
+        meta information or the data set all the same.
     """
-    return content[_DICOM_PREAMBLE : _DICOM_PREAMBLE + len(_DICOM_PREFIX)] == _DICOM_PREFIX
+    behind = content[DICOM_PREAMBLE : DICOM_PREAMBLE + HEAD_BYTES]
+    if behind.startswith(DICOM_PREFIX):
+        return True
+    start = content[: len(DICOM_PREFIX) + HEAD_BYTES].removeprefix(DICOM_PREFIX)
+    return data_set_encoding(start) is not None or (
+        behind.startswith(b"\x02\0") and data_set_encoding(behind) is not None
+    )
+
+
+def data_set_encoding(content: bytes) -> tuple[bool, bool] | None:
+    """How a DICOM data set is encoded, told from its first two elements.
+
+    Args:
+        content: The data set or the meta information from its first element on, or a beginning of it.
+
+    Returns:
+        Whether it is little endian and whether value representations are explicit; None if it is no data set.
+    """
+    for little, explicit in ((True, True), (True, False), (False, True)):
+        order: Literal["little", "big"] = "little" if little else "big"
+        behind = _behind_early_element(content, order, explicit=explicit)
+        if behind and (behind >= len(content) - 8 or _behind_early_element(content[behind:], order, explicit=explicit)):
+            return little, explicit
+    return None
+
+
+def _behind_early_element(content: bytes, order: Literal["little", "big"], *, explicit: bool) -> int:
+    """Position behind the element of the first groups that ``content`` starts with; 0 if it starts with none."""
+    group, element = int.from_bytes(content[:2], order), int.from_bytes(content[2:4], order)
+    if len(content) < 12 or group not in (_META_GROUP, _FIRST_GROUP):
+        return 0
+    if explicit:
+        vr = content[4:6]
+        if vr not in _EARLY_VR:
+            return 0
+        return 12 + int.from_bytes(content[8:12], order) if vr in _LONG_VR else 8 + int.from_bytes(content[6:8], order)
+    length = int.from_bytes(content[4:8], order)
+    early = element <= _LAST_EARLY_ELEMENT and length <= _LONGEST_EARLY_VALUE and length % 2 == 0
+    return 8 + length if early else 0
 
 
 def sniff(head: bytes) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 JPEG_SIGNATURE = b"\xff\xd8\xff"
 
@@ -29,12 +29,14 @@ class JpegFrame:
         width: In pixels.
         components: Number of channels.
         precision: Bits of a sample.
+        kind: Byte behind ``FF`` in the header's marker, which tells the process: C0 baseline, C1 extended, F7 JPEG-LS.
     """
 
     height: int
     width: int
     components: int
     precision: int
+    kind: int = field(default=0, compare=False)
 
 
 def jpeg_frame(content: bytes) -> JpegFrame | None:
@@ -55,6 +57,7 @@ def jpeg_frame(content: bytes) -> JpegFrame | None:
                 width=int.from_bytes(content[position + 7 : position + 9], "big"),
                 components=content[position + 9],
                 precision=content[position + 4],
+                kind=marker,
             )
         position = _behind(content, position)
     return None

@@ -36,13 +36,16 @@ _FEW_LABELS, _MOST_LABELS = 8, 64
 _FAINTEST_FOREGROUND = np.float32(1 / 255)
 
 
-def read_radiograph(path: str | Path, *, max_pixels: int = MAX_PIXELS, max_bytes: int = MAX_BYTES) -> Radiograph:
+def read_radiograph(
+    path: str | Path, *, max_pixels: int = MAX_PIXELS, max_bytes: int = MAX_BYTES, notes: list[str] | None = None
+) -> Radiograph:
     """Reads a PNG, JPEG or DICOM file.
 
     Args:
         path: The file; its format is recognised by content, its name does not matter.
         max_pixels: Larger pictures are refused before they are decoded.
         max_bytes: Larger files are refused before they are read.
+        notes: As of :func:`decode_radiograph`.
 
     Returns:
         The picture (H, W), uint8 or uint16, as :func:`decode_radiograph` describes it.
@@ -50,7 +53,7 @@ def read_radiograph(path: str | Path, *, max_pixels: int = MAX_PIXELS, max_bytes
     Raises:
         XrayError: The file is missing, too large, of another format, or damaged; or pydicom is needed and missing.
     """
-    return decode_radiograph(read_bytes(path, max_bytes=max_bytes), name=str(path), max_pixels=max_pixels)
+    return decode_radiograph(read_bytes(path, max_bytes=max_bytes), name=str(path), max_pixels=max_pixels, notes=notes)
 
 
 def read_bytes(path: str | Path, *, max_bytes: int = MAX_BYTES) -> bytes:
@@ -82,7 +85,9 @@ def read_bytes(path: str | Path, *, max_bytes: int = MAX_BYTES) -> bytes:
         raise XrayError(f"{path} cannot be read: {error.strerror}.") from error
 
 
-def decode_radiograph(content: bytes, *, name: str, max_pixels: int = MAX_PIXELS) -> Radiograph:
+def decode_radiograph(
+    content: bytes, *, name: str, max_pixels: int = MAX_PIXELS, notes: list[str] | None = None
+) -> Radiograph:
     """Decodes the content of a PNG, JPEG or DICOM file.
 
     PNG and JPEG give the pixels as stored: colour becomes weighted grey (ITU-R BT.601), an alpha channel is dropped,
@@ -93,6 +98,8 @@ def decode_radiograph(content: bytes, *, name: str, max_pixels: int = MAX_PIXELS
         content: The whole file.
         name: What messages call it, for example the path.
         max_pixels: Larger pictures are refused before they are decoded.
+        notes: List to which is added what of a DICOM header was not followed, as short words that go with the flags of
+            the preparation.
 
     Returns:
         The picture, (H, W), uint8 or uint16.
@@ -101,7 +108,7 @@ def decode_radiograph(content: bytes, *, name: str, max_pixels: int = MAX_PIXELS
         XrayError: The content is of another format, too large, or damaged; or pydicom is needed and missing.
     """
     if is_dicom(content):
-        return decode_dicom(content, name=name, max_pixels=max_pixels)
+        return decode_dicom(content, name=name, max_pixels=max_pixels, notes=notes)
     if content.startswith(PNG_SIGNATURE):
         size, whole = png_size(content), picture_chunks(content)
     elif content.startswith(JPEG_SIGNATURE):

@@ -62,7 +62,7 @@ def rows_of(source: Source, record: Record) -> list[Row]:
             "mask_path": output.mask,
             "height": str(output.shape[0]),
             "width": str(output.shape[1]),
-            "flags": " ".join(flags_of(output.history)),
+            "flags": " ".join(dict.fromkeys([*record.flags, *flags_of(output.history)])),
             "parameters": json.dumps(summarised(output.history), sort_keys=True, separators=(",", ":")),
         }
         for part, output in enumerate(record.outputs, 1)

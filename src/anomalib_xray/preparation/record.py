@@ -56,6 +56,7 @@ class Record:
         shape: Height and width of the original; (0, 0) where it could not be read.
         outputs: The prepared pictures.
         error: Why there is none; empty where all went well.
+        flags: What reading the file noted.
     """
 
     source: str
@@ -64,6 +65,7 @@ class Record:
     shape: tuple[int, int]
     outputs: tuple[Output, ...]
     error: str
+    flags: tuple[str, ...] = ()
 
 
 def record_path(out: Path, source: str) -> Path:
@@ -86,6 +88,7 @@ def write_record(out: Path, record: Record) -> None:
         "shape": list(record.shape),
         "outputs": [_encoded(output) for output in record.outputs],
         "error": record.error,
+        "flags": list(record.flags),
     }
     write_atomically(record_path(out, record.source), json.dumps(content, sort_keys=True))
 
@@ -111,6 +114,7 @@ def read_record(out: Path, source: str) -> Record | None:
             _shape(content["shape"]),
             tuple(_decoded(entry) for entry in content["outputs"]),
             str(content["error"]),
+            tuple(map(str, content.get("flags", ()))),  # older records have none
         )
     except (OSError, KeyError, TypeError, ValueError, XrayError):
         return None

@@ -96,7 +96,8 @@ def prepare_source(job: Job, source: Source) -> Outcome:
         key = _key(job, source, sha256, pipeline.fingerprints(source.name), recorded)
         if earlier is not None and earlier.key == key and _is_complete(job.out, earlier):
             return Outcome("kept", rows_of(source, earlier))
-        image = decode_radiograph(content, name=source.name)
+        notes: list[str] = []
+        image = decode_radiograph(content, name=source.name, notes=notes)
         if recorded is None:
             known = [output.history for output in earlier.outputs] if earlier and earlier.sha256 == sha256 else []
             pictures = pipeline.prepare(image, source.name, known)
@@ -112,7 +113,7 @@ def prepare_source(job: Job, source: Source) -> Outcome:
         if getattr(error.__cause__, "errno", None) != errno.ENAMETOOLONG:  # a full disk, say, ends the run
             raise
         return _fail(job, source, sha256, error, earlier)
-    record = Record(source.name, sha256, key, (image.shape[0], image.shape[1]), outputs, "")
+    record = Record(source.name, sha256, key, (image.shape[0], image.shape[1]), outputs, "", tuple(notes))
     _commit(job, record, earlier)
     return Outcome("prepared", rows_of(source, record))
 

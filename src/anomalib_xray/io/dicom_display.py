@@ -1,0 +1,263 @@
+"""From the stored values of a grey DICOM picture to the levels that a viewer shows.
+
+Everything is done on a table with an entry for each value that a pixel's cell can hold, whatever the picture's size.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, cast
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from anomalib_xray.io.dicom_dataset import UnusableError
+from anomalib_xray.io.dicom_header import add_note, is_filled, number_of, value_of
+from anomalib_xray.io.dicom_lookup import LookupTable, lookup_table
+from anomalib_xray.io.dicom_pixels import Stored
+from anomalib_xray.io.radiograph import Radiograph
+
+if TYPE_CHECKING:
+    from pydicom import Dataset
+
+_Values = NDArray[np.float64]
+_Mask = NDArray[np.bool_]
+
+_OVERLAYS = range(0x6000, 0x6020, 2)
+OVERLAY_POSITIONS = tuple((group << 16) | 0x0102 for group in _OVERLAYS)
+"""Tags that say in which bit of a pixel an overlay is hidden, as older editions of the standard allowed."""
+
+
+def displayed(stored: Stored, data_set: Dataset, notes: list[str]) -> tuple[Radiograph, tuple[float, float]]:
+    """Takes stored grey values through the display pipeline.
+
+    Args:
+        stored: The pixels (H, W).
+        data_set: The checked elements.
+        notes: List to which words are added: ``Keyword-repaired`` or ``Keyword-ignored``.
+
+    Returns:
+        The levels (H, W), uint8 if at most 8 bits are stored, else uint16; and the values that the darkest and the
+        brightest level of this depth stand for.
+
+    Raises:
+        UnusableError: A modality transform cannot be what it says.
+    """
+    cells = cast("Radiograph", stored.pixels)
+    size = 2 ** (8 * cells.dtype.itemsize)
+    counts = cv2.calcHist([cells], [0], None, [size], [0, size]).ravel().astype(np.float64)
+    present = counts > 0
+    levels, padding, bits = _levels(present, data_set, stored.precision, notes)
+    padding = _checked_padding(levels, counts, padding, data_set, notes)
+    shown = present & ~padding
+    values = _modality(levels, shown, data_set, notes)
+    values, is_windowed = _voi(values, shown, data_set, bits, notes)
+    darkest, brightest = float(values[shown].min()), float(values[shown].max())
+    is_unchanged = (
+        bits == 8
+        and not is_windowed
+        and 0 <= darkest <= brightest <= 255
+        and np.array_equal(values[shown], levels[shown])
+    )
+    depth = np.uint8 if bits <= 8 else np.uint16
+    highest = np.iinfo(depth).max
+    ends = (0.0, float(highest)) if is_unchanged else (darkest, brightest)
+    if data_set.PhotometricInterpretation == "MONOCHROME1":
+        values = darkest + brightest - values
+        ends = (darkest + brightest - ends[0], darkest + brightest - ends[1])
+    if not is_unchanged:
+        values = (values - darkest) * (highest / (brightest - darkest) if brightest > darkest else 0)
+    values = np.where(padding, 0, values)
+    table: NDArray[np.integer[Any]] = np.rint(np.clip(values, 0, highest)).astype(depth)
+    return cast("Radiograph", cv2.LUT(cells, table[np.newaxis])), ends
+
+
+def _levels(present: _Mask, data_set: Dataset, precision: int | None, notes: list[str]) -> tuple[_Values, _Mask, int]:
+    """The stored value and whether it is padding, for each content of a cell; and the bits that are really stored."""
+    cells = np.arange(present.size, dtype=np.int64)
+    width = 8 if present.size == 256 else 16
+    signed = data_set.PixelRepresentation == 1
+    whole = _with_sign(cells, width) if signed else cells
+    padding = _is_padding(whole, width, data_set)
+    used = cells[present & ~padding]
+    stored, shift = data_set.BitsStored, data_set.HighBit + 1 - data_set.BitsStored
+    if precision is not None:  # a compressed frame knows its depth itself; its values are justified to the right
+        stored, shift = min(stored, precision) if signed else stored, 0
+    if shift:
+        # Older writers justify to the left, with zeros or overlays below; others only say so.
+        add_note(notes, "HighBit", "repaired")
+        if not (used >> stored).any() and (used & (2**shift - 1)).any():
+            shift = 0
+    taken = (cells >> shift) & (2**stored - 1)
+    levels = _with_sign(taken, stored) if signed else taken
+    beyond = used >> (shift + stored)
+    if signed:
+        beyond = beyond[(used >> shift) != (levels[used] & (2 ** (width - shift) - 1))]
+    if beyond.any() and not _hides_overlays(data_set, shift + stored):
+        add_note(notes, "BitsStored", "repaired")
+        levels, stored = whole, width
+    return levels.astype(np.float64), padding | _is_padding(levels, width, data_set), stored
+
+
+def _with_sign(values: NDArray[np.int64], bits: int) -> NDArray[np.int64]:
+    """Numbers of some bits in two's complement."""
+    return values - ((values >> (bits - 1) & 1) << bits)
+
+
+def _hides_overlays(data_set: Dataset, first: int) -> bool:
+    """Whether an overlay is declared in a bit from ``first`` on."""
+    positions = [data_set[tag].value for tag in OVERLAY_POSITIONS if tag in data_set]
+    return any(isinstance(position, int) and position >= first for position in positions)
+
+
+def _is_padding(values: NDArray[np.int64], width: int, data_set: Dataset) -> _Mask:
+    """Which values are padding (PS3.3, section C.7.5.1.1.2)."""
+    ends = [number_of(data_set, keyword) for keyword in ("PixelPaddingValue", "PixelPaddingRangeLimit")]
+    if ends[0] is None:
+        return np.zeros(values.shape, np.bool_)
+    numbers = [int(end) % 2**width for end in ends if end is not None]
+    if data_set.PixelRepresentation == 1:
+        numbers = [int(_with_sign(np.array(number), width)) for number in numbers]
+    return np.asarray((values >= min(numbers)) & (values <= max(numbers)), np.bool_)
+
+
+def _checked_padding(levels: _Values, counts: _Values, padding: _Mask, data_set: Dataset, notes: list[str]) -> _Mask:
+    """The padding, none where it would leave nothing of the picture."""
+    present = counts > 0
+    shown = present & ~padding
+    has_range = is_filled(data_set, "PixelPaddingRangeLimit")
+    if is_filled(data_set, "PixelPaddingValue") and number_of(data_set, "PixelPaddingValue") is None:
+        add_note(notes, "PixelPaddingValue", "ignored")
+    if not (present & padding).any():
+        return padding & False
+    left = levels[shown]
+    if not left.size or (has_range and left.min() == left.max() and counts[padding].sum() > counts[shown].sum()):
+        add_note(notes, "PixelPaddingRangeLimit" if has_range else "PixelPaddingValue", "ignored")
+        return padding & False
+    if has_range and counts[padding].sum() > counts[shown].sum():
+        add_note(notes, "PixelPaddingRangeLimit", "applied")
+    return padding
+
+
+def _modality(levels: _Values, shown: _Mask, data_set: Dataset, notes: list[str]) -> _Values:
+    """The modality transform (PS3.3, section C.11.1): a lookup table, or a rescaling."""
+    items = _items(data_set, "ModalityLUTSequence")
+    if items and len(items[0]):
+        table = lookup_table(items[0], "LUT", little=data_set.original_encoding[1] is not False)
+        if table is None:
+            raise UnusableError(
+                "has a ModalityLUTSequence whose LUTDescriptor and LUTData do not fit each other; export it again."
+            )
+        values = table.apply(levels, signed=data_set.PixelRepresentation == 1)
+        if np.ptp(values[shown]) == 0 < np.ptp(levels[shown]):
+            raise UnusableError("has a ModalityLUTSequence that makes all its pixels the same; export it again.")
+        return values
+    if items:
+        add_note(notes, "ModalityLUTSequence", "ignored")
+    slope, intercept = number_of(data_set, "RescaleSlope"), number_of(data_set, "RescaleIntercept")
+    if "RescaleSlope" not in data_set and "RescaleIntercept" not in data_set:
+        return levels
+    if not slope:
+        add_note(notes, "RescaleSlope", "ignored")
+    if intercept is None:
+        add_note(notes, "RescaleIntercept", "ignored")
+    values = levels * (slope or 1.0) + (intercept or 0.0)
+    if not np.isfinite(values).all() or not np.isfinite(np.ptp(values)):
+        raise UnusableError("is damaged: its RescaleSlope and RescaleIntercept lead to infinity; export it again.")
+    if np.ptp(values[shown]) == 0 < np.ptp(levels[shown]):  # an intercept in which all digits of the pixels are lost
+        add_note(notes, "RescaleIntercept", "ignored")
+        return levels * (slope or 1.0)
+    return values
+
+
+def _voi(values: _Values, shown: _Mask, data_set: Dataset, bits: int, notes: list[str]) -> tuple[_Values, bool]:
+    """The first usable VOI transform (PS3.3, section C.11.2), and whether it is a window that does something.
+
+    A table or a window is a hint for the display: one that cannot be used, or that shows nothing, is left out.
+    """
+    for item in _items(data_set, "VOILUTSequence"):
+        table = lookup_table(item, "LUT", little=data_set.original_encoding[1] is not False)
+        if table is not None and _shows(looked := table.apply(values, signed=bool(values.min() < 0)), values, shown):
+            return looked, False
+        add_note(notes, "VOILUTSequence", "ignored")
+    if not (is_filled(data_set, "WindowCenter") or is_filled(data_set, "WindowWidth")):
+        return values, False
+    function = window_function(data_set)
+    if function not in ("LINEAR", "LINEAR_EXACT", "SIGMOID"):
+        add_note(notes, "VOILUTFunction", "ignored")
+        function = "LINEAR"
+    for centre, width in windows_of(data_set):
+        if width >= 1 if function == "LINEAR" else width > 0:
+            windowed = _windowed(values, centre, width, function)
+            if _shows(windowed, values, shown):
+                identity = function == "LINEAR" and (centre, width) == (2 ** (bits - 1), 2**bits)
+                return windowed, not identity
+        add_note(notes, "WindowWidth", "ignored")
+    add_note(notes, "WindowWidth", "ignored")
+    return values, False
+
+
+def window_function(data_set: Dataset) -> str:
+    """Name of the function of the windows, which may be an unknown one."""
+    return str(value_of(data_set, "VOILUTFunction") or "LINEAR").strip().upper()
+
+
+def windows_of(data_set: Dataset) -> list[tuple[float, float]]:
+    """Centres and widths of the windows; a width of -1 stands for one that is no finite number."""
+    try:
+        both = [data_set.get(keyword) for keyword in ("WindowCenter", "WindowWidth")]
+        centres, widths = ([value] if np.isscalar(value) else list(value) for value in both)
+        windows = [(float(centre), float(width)) for centre, width in zip(centres, widths, strict=False)]
+    except (ValueError, TypeError, NotImplementedError, OverflowError, AttributeError):
+        return []
+    return [window if np.isfinite(window).all() else (0.0, -1.0) for window in windows]
+
+
+def _windowed(values: _Values, centre: float, width: float, function: str) -> _Values:
+    """Values through a window, up to a linear change that the stretching undoes."""
+    if function == "SIGMOID":
+        return 1 / (1 + np.exp(np.clip(-4 * (values - centre) / width, -700, 700)))
+    if function == "LINEAR_EXACT":
+        return np.clip(values, centre - width / 2, centre + width / 2)
+    if width == 1:
+        return (values > centre - 0.5).astype(np.float64)
+    return np.clip(values, centre - 0.5 - (width - 1) / 2, centre - 0.5 + (width - 1) / 2)
+
+
+def _shows(after: _Values, before: _Values, shown: _Mask) -> bool:
+    """Whether anything is left to see of a picture in which there was something."""
+    return bool(np.isfinite(after[shown]).all() and (np.ptp(after[shown]) > 0 or np.ptp(before[shown]) == 0))
+
+
+def _items(data_set: Dataset, keyword: str) -> list[Dataset]:
+    try:
+        return list(data_set.get(keyword) or ())
+    except (ValueError, TypeError, NotImplementedError, AttributeError):
+        return []
+
+
+def palette_grey(stored: Stored, data_set: Dataset) -> Radiograph:
+    """Looks up the colours of a palette, as weighted grey (ITU-R BT.601).
+
+    Args:
+        stored: The pixels (H, W).
+        data_set: The checked elements.
+
+    Returns:
+        (H, W), of the depth of the palette's entries.
+
+    Raises:
+        UnusableError: The palette is incomplete.
+    """
+    cells = cast("Radiograph", stored.pixels)
+    levels = np.arange(2 ** (8 * cells.dtype.itemsize), dtype=np.float64)
+    tables: list[LookupTable] = []
+    for colour in ("Red", "Green", "Blue"):
+        prefix = f"{colour}PaletteColorLookupTable"
+        table = lookup_table(data_set, prefix, little=data_set.original_encoding[1] is not False)
+        if table is None:
+            raise UnusableError(f"has no usable palette, by {prefix}Descriptor and {prefix}Data; export it as PNG.")
+        tables.append(table)
+    depth = np.uint8 if max(table.depth for table in tables) <= 8 else np.uint16
+    colours: NDArray[np.integer[Any]] = np.dstack([table.apply(levels, signed=False) for table in tables]).astype(depth)
+    return cast("Radiograph", cv2.LUT(cells, cv2.cvtColor(colours, cv2.COLOR_RGB2GRAY)))

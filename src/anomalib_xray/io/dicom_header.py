@@ -1,0 +1,174 @@
+"""What a DICOM header says about its picture, believed only as far as it can be true."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+from anomalib_xray.errors import XrayError
+from anomalib_xray.io.dicom_dataset import UnusableError
+from anomalib_xray.io.dicom_pixels import NO_PICTURE
+from anomalib_xray.io.formats import check_size
+
+if TYPE_CHECKING:
+    from pydicom import Dataset
+
+_COLOURS = {
+    1: ("MONOCHROME1", "MONOCHROME2", "PALETTE COLOR"),
+    3: ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT"),
+}
+"""Photometric interpretations by samples per pixel."""
+_SQUARE = 0.01  # relative difference of a pixel's sides below which it counts as square
+
+
+def check_header(data_set: Dataset, *, name: str, max_pixels: int, notes: list[str]) -> None:
+    """Refuses what is not one picture of a known kind and of limited size, and repairs what the standard settles.
+
+    Args:
+        data_set: The elements before the pixels; what is repaired is changed in it.
+        name: What messages call the file.
+        max_pixels: Larger pictures are refused.
+        notes: List to which words are added: ``Keyword-repaired`` or ``Keyword-ignored``.
+
+    Raises:
+        XrayError: The picture is too large, or of no size.
+        UnusableError: An element without which the pixels mean nothing is missing, or contradicts another one.
+    """
+    _check_extent(data_set, name, max_pixels)
+    _check_frames(data_set, notes)
+    _check_colours(data_set, notes)
+    _check_bits(data_set, notes)
+    _note_shape_of_pixels(data_set, notes)
+
+
+def value_of(data_set: Dataset, keyword: str) -> Any:  # noqa: ANN401  # whatever the file holds
+    """The value of an element, the first one of several; None where it is missing, empty, or no value of its kind."""
+    try:
+        value = data_set.get(keyword)
+    except (ValueError, TypeError, NotImplementedError, OverflowError, AttributeError):
+        return None
+    if isinstance(value, list) or (hasattr(value, "append") and not isinstance(value, str)):
+        value = value[0] if len(value) else None
+    return None if value in ("", b"") else value
+
+
+def number_of(data_set: Dataset, keyword: str) -> float | None:
+    """The finite number of an element, the first one of several; None where there is none."""
+    try:
+        number = float(value_of(data_set, keyword))
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return number if math.isfinite(number) else None
+
+
+def is_filled(data_set: Dataset, keyword: str) -> bool:
+    """Whether an element is there and not empty, be its value usable or not."""
+    try:
+        return keyword in data_set and data_set.get(keyword) not in (None, "", b"", [])
+    except (ValueError, TypeError, NotImplementedError, OverflowError, AttributeError):
+        return True
+
+
+def add_note(notes: list[str], keyword: str, what: str) -> None:
+    """Adds ``keyword-what`` unless it is there."""
+    if (note := f"{keyword}-{what}") not in notes:
+        notes.append(note)
+
+
+def _whole(data_set: Dataset, keyword: str) -> int | None:
+    number = number_of(data_set, keyword)
+    return int(number) if number is not None and number == int(number) else None
+
+
+def _check_extent(data_set: Dataset, name: str, max_pixels: int) -> None:
+    if "Rows" not in data_set or "Columns" not in data_set:
+        raise UnusableError(NO_PICTURE)
+    rows, columns = _whole(data_set, "Rows") or 0, _whole(data_set, "Columns") or 0
+    if rows < 1 or columns < 1:
+        raise XrayError(
+            f"{name} has Rows {rows} and Columns {columns}, which is no picture size; give the file of the radiograph "
+            "itself, or export it again."
+        )
+    check_size(rows, columns, name=name, max_pixels=max_pixels)
+    data_set.Rows, data_set.Columns = rows, columns
+
+
+def _check_frames(data_set: Dataset, notes: list[str]) -> None:
+    """One frame; a count that is none is left out, and the number of pixels tells."""
+    if not is_filled(data_set, "NumberOfFrames"):
+        return
+    frames = _whole(data_set, "NumberOfFrames")
+    if frames is None or frames < 1:
+        add_note(notes, "NumberOfFrames", "ignored")
+    elif frames > 1:
+        raise UnusableError(
+            f"holds several frames (NumberOfFrames {frames}); export the one to look at as a file of its own."
+        )
+
+
+def _check_colours(data_set: Dataset, notes: list[str]) -> None:
+    interpretation = str(value_of(data_set, "PhotometricInterpretation") or "").strip().upper()
+    if not interpretation:
+        raise UnusableError(
+            "does not say in PhotometricInterpretation whether its highest values are bright or dark; export it again."
+        )
+    samples = _whole(data_set, "SamplesPerPixel")
+    if samples is None:
+        samples = next((count for count, names in _COLOURS.items() if interpretation in names), 0)
+        add_note(notes, "SamplesPerPixel", "repaired")
+    if interpretation not in _COLOURS.get(samples, ()):
+        raise UnusableError(
+            "has colours of a kind that is not supported, by PhotometricInterpretation and SamplesPerPixel; export it "
+            "as grey DICOM or as PNG."
+        )
+    data_set.PhotometricInterpretation, data_set.SamplesPerPixel = interpretation, samples
+    compressed = data_set.file_meta.TransferSyntaxUID.is_encapsulated
+    if samples > 1 and _whole(data_set, "PlanarConfiguration") not in (0, 1):
+        if not compressed:
+            raise UnusableError(
+                "does not say in PlanarConfiguration how its colours are interleaved; export it again or as PNG."
+            )
+        data_set.PlanarConfiguration = 0  # decoders know the order
+    shape = str(value_of(data_set, "PresentationLUTShape") or "").strip().upper()
+    expected = {"MONOCHROME1": "INVERSE", "MONOCHROME2": "IDENTITY"}.get(interpretation)
+    if shape in ("INVERSE", "IDENTITY") and expected is not None and shape != expected:
+        add_note(notes, "PresentationLUTShape", "ignored")  # PS3.3, section C.8.11.3.1.2 ties the two together
+
+
+def _check_bits(data_set: Dataset, notes: list[str]) -> None:
+    allocated, stored = _whole(data_set, "BitsAllocated"), _whole(data_set, "BitsStored")
+    if allocated not in (1, 8, 16):
+        raise UnusableError(
+            "has pixels of a depth that is not supported, by BitsAllocated; export it with 8 or 16 bits a pixel."
+        )
+    if stored is None or not 1 <= stored <= allocated:
+        raise UnusableError(
+            f"has pixels of a depth that is not supported: BitsStored does not fit into BitsAllocated, {allocated}; "
+            "export it again."
+        )
+    data_set.BitsAllocated, data_set.BitsStored = allocated, stored
+    signed = _whole(data_set, "PixelRepresentation")
+    if signed not in (0, 1):
+        raise UnusableError("does not say in PixelRepresentation whether its pixels have a sign; export it again.")
+    high = _whole(data_set, "HighBit")
+    if high is None or not stored - 1 <= high < allocated:
+        if signed and high is not None:
+            raise UnusableError(
+                f"has a HighBit that is impossible for BitsStored {stored} and BitsAllocated {allocated}, so that the "
+                "sign of its pixels is unknown; export it again."
+            )
+        high = stored - 1  # PS3.5, section 8.1.1
+        add_note(notes, "HighBit", "repaired")
+    data_set.HighBit, data_set.PixelRepresentation = high, signed
+
+
+def _note_shape_of_pixels(data_set: Dataset, notes: list[str]) -> None:
+    """Notes pixels that are not square: the picture is decoded as stored, and a viewer would stretch it."""
+    for keyword in ("PixelAspectRatio", "PixelSpacing", "ImagerPixelSpacing"):
+        try:
+            down, across = (float(side) for side in data_set.get(keyword) or ())
+        except (ValueError, TypeError, NotImplementedError, OverflowError, AttributeError):
+            continue
+        if min(down, across) > 0 and abs(down / across - 1) > _SQUARE:
+            add_note(notes, keyword, "ignored")
+            return
