@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from anomalib_xray.components import (
     AdversarialLoss,
+    MinibatchDiscrimination,
     SelfAttention,
     check_soft_labels,
     discriminator_loss,
@@ -111,6 +112,25 @@ def test_penalty_teaches_a_critic_with_self_attention() -> None:
     assert "1.query.weight" not in silent
     assert "0.weight" not in silent
     assert "3.bias" in silent
+
+
+@pytest.mark.parametrize(
+    ("layer", "coupled"),
+    [
+        (nn.BatchNorm1d(4), True),
+        (nn.BatchNorm1d(4).eval(), False),
+        (MinibatchDiscrimination(4, kernels=4), True),
+        (nn.LayerNorm(4), False),
+    ],
+)
+def test_penalty_refuses_a_critic_that_mixes_the_images_of_a_batch(layer: nn.Module, coupled: bool) -> None:
+    critic = nn.Sequential(nn.Linear(4, 4), layer, nn.Linear(4, 1), nn.Flatten(0))
+    real, fake = torch.rand(2, 3, 4)
+    if coupled:
+        with pytest.raises(XrayError, match=type(layer).__name__):
+            gradient_penalty(critic, real, fake)
+    else:
+        assert gradient_penalty(critic, real, fake).isfinite()
 
 
 def test_generator_loss_is_the_ratio() -> None:

@@ -25,9 +25,11 @@ from anomalib_xray.components import (
     gradient_penalty,
 )
 from anomalib_xray.components.sagan import to_tanh_range
+from anomalib_xray.errors import XrayError
 from anomalib_xray.scores import ReconstructionScorer
 from anomalib_xray_plugins.alpha_gan.loss import (
     code_discriminator_loss,
+    divergence_loss,
     encoder_loss,
     generator_step_loss,
     image_discriminator_loss,
@@ -53,13 +55,16 @@ class AlphaGan(GanModel, AnomalibModule):
         attention_pooling: Pooling of keys and values in self-attention; 1 as published, 2 costs a quarter.
         spectral_norm: Whether convolutions are spectrally normalised.
         code_spectral_norm: Whether the code discriminator is spectrally normalised too.
-        minibatch_discrimination: Whether the discriminator compares images with others of their batch.
+        minibatch_discrimination: Whether the discriminator compares images with others of their batch; not with
+            ``wgan-gp``.
         adversarial_loss: ``log`` (as published, where it is called hinge), ``hinge`` or ``wgan-gp``.
         gradient_penalty: Weight of the gradient penalty of ``wgan-gp``.
         soft_labels: Largest distance of the discriminator's labels from 0 and 1; with ``log`` only.
         reconstruction_loss: Error of reconstructions in the losses of encoder and generator: ``l1`` (as published),
             ``mse`` or ``smooth_l1``.
         reconstruction_weight: Its weight (0.01 as published).
+        kl_weight: Weight of the codes' divergence from the normal distribution in the encoder's loss; 0 for none, as in
+            the published code.
         ema_decay: Decay of the moving average of the generator's weights that evaluation uses; 0 for none.
         score: Score that becomes the predicted score: ``mse``, ``l1``, ``smooth_l1``, ``ssim``, ``gradient``, each also
             with ``_top_k``, ``discriminator``, ``code_discriminator``, ``discriminators_mean``,
@@ -82,7 +87,8 @@ class AlphaGan(GanModel, AnomalibModule):
         visualizer: Visualizer, or whether to use the default one.
 
     Raises:
-        XrayError: An image size or score that the model does not have, or soft labels with a loss that has no labels.
+        XrayError: An image size or score that the model does not have, soft labels with a loss that has no labels, or
+            a negative weight of the divergence.
     """
 
     model: AlphaGanModel
@@ -105,6 +111,7 @@ class AlphaGan(GanModel, AnomalibModule):
         soft_labels: float = 0.0,
         reconstruction_loss: ImageError = "mse",
         reconstruction_weight: float = 500.0,
+        kl_weight: float = 0.0,
         ema_decay: float = 0.0,
         score: str = "mse_top_k",
         extra_scores: list[str] | None = None,
@@ -127,6 +134,9 @@ class AlphaGan(GanModel, AnomalibModule):
         )
         self.start([name for name in SCORES if adversarial_loss != "wgan-gp" or name != MEAN_PROBABILITY])
         check_soft_labels(soft_labels, adversarial_loss)
+        if kl_weight < 0:
+            msg = f"kl_weight is {kl_weight}, but it is at least 0, which leaves the divergence out."
+            raise XrayError(msg)
         self.model = AlphaGanModel(
             image_size,
             width,
@@ -136,7 +146,7 @@ class AlphaGan(GanModel, AnomalibModule):
             attention_pooling,
             spectral_norm,
             code_spectral_norm,
-            minibatch_discrimination,
+            self.hparams["minibatch_discrimination"],
             ema_decay,
             ReconstructionScorer(score, top_k, map_sigma, extra_scores),
             anomaly_map,
@@ -162,13 +172,18 @@ class AlphaGan(GanModel, AnomalibModule):
         """
         model, weight = self.model, self.hparams["reconstruction_weight"]
         error_of = IMAGE_ERRORS[self.hparams["reconstruction_loss"]]
-        image = to_tanh_range(self.grey(batch))
+        image = self.grey(batch)
+        self.keep(image)
+        image = to_tanh_range(image)
         noise = torch.randn(len(image), model.latent_size, device=self.device)
 
         self.turn_of("encoder")
-        code = draw(*model.encoder(image))
+        mean, deviation = model.encoder(image)
+        code = draw(mean, deviation)
         reconstruction, _ = model.generator(torch.cat([code, noise])).chunk(2)
         encoder = encoder_loss(error_of(reconstruction, image), model.code_discriminator(code), weight)
+        if self.hparams["kl_weight"]:
+            encoder = encoder + self.hparams["kl_weight"] * divergence_loss(mean, deviation)
         self.update("encoder", encoder)
         code = code.detach()
 

@@ -5,9 +5,13 @@ Source: Rosca et al. 2017 (1706.04987), section 4; arXiv 2001.10883, section 3.
 
 from __future__ import annotations
 
+from math import exp
+
 from torch import Tensor
 
 from anomalib_xray.components import AdversarialLoss, discriminator_loss, generator_loss
+from anomalib_xray.components.latent import LOG_VARIANCE
+from anomalib_xray.scores import kld_score
 
 
 def encoder_loss(error: Tensor, code_logits: Tensor, weight: float) -> Tensor:
@@ -22,6 +26,19 @@ def encoder_loss(error: Tensor, code_logits: Tensor, weight: float) -> Tensor:
         Scalar.
     """
     return weight * error + generator_loss(code_logits)
+
+
+def divergence_loss(mean: Tensor, deviation: Tensor) -> Tensor:
+    """Divergence of the codes' distributions from the standard normal one: sum over the code, mean over the images.
+
+    Args:
+        mean: ``(N, Z)``.
+        deviation: Factor of the drawn noise, ``(N, Z)``; of either sign with codes through tanh, where its size counts.
+
+    Returns:
+        Scalar, in nats, at least 0.
+    """
+    return kld_score(mean, deviation.abs().clamp(min=exp(-LOG_VARIANCE / 2))).mean()
 
 
 def generator_step_loss(error: Tensor, reconstruction_logits: Tensor, sample_logits: Tensor, weight: float) -> Tensor:

@@ -41,7 +41,8 @@ class AnoGan(PairTraining, AnomalibModule):
         latent_size: Length of the code.
         norm: Normalisation of the generator's levels: ``batch`` or ``none``.
         spectral_norm: Whether the discriminator's convolutions are spectrally normalised.
-        minibatch_discrimination: Whether the discriminator compares images with others of their batch.
+        minibatch_discrimination: Whether the discriminator compares images with others of their batch; not with
+            ``wgan-gp``.
         adversarial_loss: ``log`` (as published), ``hinge`` or ``wgan-gp``.
         gradient_penalty: Weight of the gradient penalty of ``wgan-gp``.
         soft_labels: Largest distance of the discriminator's labels from 0 and 1; with ``log`` only.
@@ -127,7 +128,7 @@ class AnoGan(PairTraining, AnomalibModule):
             latent_size,
             norm,
             spectral_norm,
-            minibatch_discrimination,
+            self.hparams["minibatch_discrimination"],
             ema_decay,
             search_steps,
             search_learning_rate,

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
 import torch
-from anomalib.data import ImageBatch
 from anomalib.metrics import Evaluator
 from anomalib.models import AnomalibModule
 from anomalib.visualization import Visualizer
-from torch import Tensor, nn
+from torch import nn
 
 from anomalib_xray.components import AdversarialLoss, NoiseSchedule, Schedule, check_soft_labels
 from anomalib_xray.errors import XrayError
@@ -40,7 +39,8 @@ class Dcgan(PairTraining, AnomalibModule):
         latent_size: Length of the code.
         norm: Normalisation of the generator's levels: ``none`` (as published) or ``batch``.
         spectral_norm: Whether convolutions are spectrally normalised.
-        minibatch_discrimination: Whether the discriminator compares images with others of their batch.
+        minibatch_discrimination: Whether the discriminator compares images with others of their batch; not with
+            ``wgan-gp``.
         adversarial_loss: ``log`` (as published), ``hinge`` or ``wgan-gp``.
         gradient_penalty: Weight of the gradient penalty of ``wgan-gp``.
         soft_labels: Largest distance of the discriminator's labels from 0 and 1; with ``log`` only.
@@ -111,7 +111,6 @@ class Dcgan(PairTraining, AnomalibModule):
         if references < 1:
             msg = f"references is {references}, but features are compared with at least 1 stored one."
             raise XrayError(msg)
-        self.seen: list[Tensor] = []
         self.model = DcganModel(
             image_size,
             width,
@@ -119,7 +118,7 @@ class Dcgan(PairTraining, AnomalibModule):
             latent_size,
             norm,
             spectral_norm,
-            minibatch_discrimination,
+            self.hparams["minibatch_discrimination"],
             ema_decay,
             references,
             score,
@@ -129,30 +128,14 @@ class Dcgan(PairTraining, AnomalibModule):
             adversarial_loss,
         )
 
-    def on_train_epoch_start(self) -> None:
-        """Forgets the images of the epoch before."""
-        super().on_train_epoch_start()
-        self.seen = []
-
-    def training_step(self, batch: ImageBatch, *_: Any) -> None:  # noqa: ANN401
-        """Updates discriminator and generator, and keeps the images for :meth:`remember`."""
-        super().training_step(batch)
-        room = REFERENCE_PIXELS // self.hparams["image_size"] ** 2 - sum(map(len, self.seen))
-        if room > 0:
-            self.seen.append(self.grey(batch)[:room].detach().clone())
+    @property
+    def kept_images(self) -> int:
+        """As many as features are chosen out of, which is more than minibatch discrimination stores."""
+        return int(REFERENCE_PIXELS // self.hparams["image_size"] ** 2)
 
     def remember(self) -> None:
-        """Stores features of the epoch's training images, as the discriminator sees them now."""
+        """Stores features for the distance as well."""
+        super().remember()
         if self.seen:
             generator = torch.Generator().manual_seed(self.hparams["seed"] or 0)
             self.model.remember(torch.cat(self.seen), generator)
-
-    def on_validation_start(self) -> None:
-        """Scores of the validation compare with features of the discriminator as it is."""
-        self.remember()
-
-    def on_train_epoch_end(self) -> None:
-        """So does the checkpoint, with or without a validation before it."""
-        super().on_train_epoch_end()
-        self.remember()
-        self.seen = []

@@ -60,7 +60,9 @@ class Generator(nn.Module):
 class Discriminator(nn.Module):
     """Tells real images from generated ones.
 
-    4 x 4 convolutions of stride 2 down to 4 x 4, one more to a vector, minibatch discrimination, a linear layer.
+    4 x 4 convolutions of stride 2 down to 4 x 4, one more to a vector, minibatch discrimination, a linear layer. With
+    the published width the linear layer has 528 inputs at 512 pixels, 512 features and 16 outputs of minibatch
+    discrimination (64 for four images' features glued together in the published code).
 
     Args:
         image_size: Side S of the images.
@@ -68,6 +70,8 @@ class Discriminator(nn.Module):
         minibatch_discrimination: Whether images are compared with others of their batch.
         spectral: Whether convolutions are spectrally normalised.
     """
+
+    kernels = 16
 
     def __init__(
         self, image_size: int, width: int, minibatch_discrimination: bool = True, spectral: bool = True
@@ -82,8 +86,8 @@ class Discriminator(nn.Module):
         self.vector = nn.Sequential(
             maybe_spectral(nn.Conv2d(last, 2 * last, SMALLEST), spectral), nn.LeakyReLU(SLOPE), nn.Flatten()
         )
-        self.minibatch = MinibatchDiscrimination(2 * last) if minibatch_discrimination else None
-        closeness = 0 if self.minibatch is None else self.minibatch.shape[0]
+        self.minibatch = MinibatchDiscrimination(2 * last, self.kernels) if minibatch_discrimination else None
+        closeness = self.kernels if minibatch_discrimination else 0
         self.head = nn.Linear(2 * last + closeness, 1)
 
     def forward(self, image: Tensor, remember: bool = False) -> Tensor:

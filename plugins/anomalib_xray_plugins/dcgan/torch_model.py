@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from anomalib_xray.components import AdversarialLoss, evaluating, moving_average
+from anomalib_xray.components.gan import AT_A_TIME
 from anomalib_xray.components.sagan import to_tanh_range
 from anomalib_xray.explain.grad_cam import GRAD_CAM, check_map, grad_cam_map
 from anomalib_xray.scores import (
@@ -26,9 +27,6 @@ MAPS = ("feature_distance", GRAD_CAM)
 
 LARGEST_MAP = 32
 """Side of the largest feature map whose features are compared with stored ones, a quarter of the image at most."""
-
-AT_A_TIME = 32
-"""Images whose features are computed at a time to be stored."""
 
 
 class DcganModel(nn.Module):

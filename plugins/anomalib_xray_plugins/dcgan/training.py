@@ -47,7 +47,9 @@ class PairTraining(GanModel, AnomalibModule):
         Each is updated on a forward pass of its own through the current weights of the other.
         """
         model: Any = self.model
-        image = to_tanh_range(self.grey(batch))
+        image = self.grey(batch)
+        self.keep(image)
+        image = to_tanh_range(image)
         deviation = self.noise_deviation()
         codes = torch.randn(len(image), self.hparams["latent_size"], device=self.device, dtype=image.dtype)
 

@@ -6,10 +6,12 @@ from collections.abc import Callable
 from typing import Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.functional import binary_cross_entropy_with_logits, relu, softplus
+from torch.nn.modules.batchnorm import _BatchNorm
 
+from anomalib_xray.components.minibatch_discrimination import MinibatchDiscrimination
 from anomalib_xray.errors import XrayError
 
 AdversarialLoss = Literal["log", "hinge", "wgan-gp"]
@@ -98,7 +100,8 @@ def gradient_penalty(judge: Callable[[Tensor], Tensor], real: Tensor, fake: Tens
     """How far a critic's gradient between real and generated inputs is from length 1.
 
     ``mean (|grad_x D(x)|_2 - 1)^2`` at random points of the lines from real to fake. Source: Gulrajani et al. 2017
-    (1704.00028), equation 3, without its weight (10 there).
+    (1704.00028), equation 3, without its weight (10 there). It is a property of each input on its own, so that a critic
+    whose layers mix the inputs of a batch has none (their section 4, "No critic batch normalization").
 
     Args:
         judge: The critic, ``(N, ...)`` to logits ``(N,)``.
@@ -107,10 +110,26 @@ def gradient_penalty(judge: Callable[[Tensor], Tensor], real: Tensor, fake: Tens
 
     Returns:
         Scalar, differentiable.
+
+    Raises:
+        XrayError: The critic is a network that compares the inputs of a batch.
     """
+    if isinstance(judge, nn.Module):
+        _check_uncoupled(judge)
     share = torch.rand(len(real), *[1] * (real.dim() - 1), device=real.device, dtype=real.dtype)
     between = (share * real.detach() + (1 - share) * fake.detach()).requires_grad_(True)
     with sdpa_kernel(SDPBackend.MATH):  # the fused kernels of self-attention have no second derivative
         (gradient,) = torch.autograd.grad(judge(between).sum(), between, create_graph=True)
     penalty: Tensor = (gradient.flatten(1).norm(dim=1) - 1).square().mean()
     return penalty
+
+
+def _check_uncoupled(critic: nn.Module) -> None:
+    """Refuses a critic in training whose output for one input depends on the others of the batch."""
+    for layer in critic.modules():
+        if isinstance(layer, (MinibatchDiscrimination, _BatchNorm)) and layer.training:
+            msg = (
+                "The gradient penalty of wgan-gp looks at each image on its own, but the critic's "
+                f"{type(layer).__name__} mixes those of a batch; leave that layer out, or take the loss hinge or log."
+            )
+            raise XrayError(msg)

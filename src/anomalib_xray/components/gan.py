@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,8 +14,9 @@ from torch import Tensor, nn, optim
 
 from anomalib_xray.components.attention_maps import attention_maps, has_attention
 from anomalib_xray.components.gan_monitor import GanMonitor
+from anomalib_xray.components.minibatch_discrimination import MinibatchDiscrimination
 from anomalib_xray.components.radiograph_model import RadiographModel
-from anomalib_xray.components.sagan import to_unit_range
+from anomalib_xray.components.sagan import to_tanh_range, to_unit_range
 from anomalib_xray.errors import XrayError
 
 if TYPE_CHECKING:
@@ -22,6 +24,11 @@ if TYPE_CHECKING:
     from torch.optim.swa_utils import AveragedModel
 else:
     AnomalibModule = object
+
+logger = logging.getLogger(__name__)
+
+AT_A_TIME = 32
+"""Images whose features are computed at a time to be stored."""
 
 SAMPLES = 32
 """Number of samples from fixed codes that are shown and watched."""
@@ -40,6 +47,9 @@ class GanModel(RadiographModel, AnomalibModule):
         self.update("generator", loss)
 
     Every player is updated on a forward pass of its own through the current weights of the others.
+
+    What evaluation compares with features of real images has them stored by :meth:`remember`, for which the training
+    step hands its images to :meth:`keep`.
     """
 
     fixed_codes: Tensor
@@ -47,10 +57,20 @@ class GanModel(RadiographModel, AnomalibModule):
     def start(self, scores: Sequence[str]) -> None:
         """As :meth:`RadiographModel.start`; optimisers are then stepped by hand.
 
+        Switches the setting ``minibatch_discrimination`` off where the loss has a gradient penalty.
+
         Args:
             scores: Names of the scores that the model computes.
         """
         super().start(scores)
+        if self.hparams.get("adversarial_loss") == "wgan-gp" and self.hparams.get("minibatch_discrimination"):
+            logger.warning(
+                "%s trains without minibatch_discrimination: the gradient penalty of wgan-gp looks at each image on "
+                "its own, which a discriminator that compares images does not.",
+                self.name,
+            )
+            self.hparams["minibatch_discrimination"] = False
+        self.seen: list[Tensor] = []
         self.automatic_optimization = False
         self.register_buffer("fixed_codes", torch.randn(SAMPLES, self.hparams["latent_size"]))
 
@@ -90,7 +110,7 @@ class GanModel(RadiographModel, AnomalibModule):
                 network.requires_grad_(name == player)
 
     def update(self, player: str, loss: Tensor) -> None:
-        """One step of the player whose turn it is.
+        """One step of the player whose turn it is; the generator's average follows the generator's steps only.
 
         Args:
             player: Its name.
@@ -100,9 +120,13 @@ class GanModel(RadiographModel, AnomalibModule):
         optimizer.zero_grad()
         self.manual_backward(loss)
         optimizer.step()
+        average: AveragedModel | None = self.model.average  # type: ignore[assignment]  # a module's attributes are untyped
+        generator: nn.Module = self.model.generator  # type: ignore[assignment]  # as above
+        if average is not None and any(network is generator for network in self.players()[player][0]):
+            average.update_parameters(generator)
 
     def end_of_step(self, losses: Mapping[str, Tensor], real: Tensor, fake: Tensor, batch_size: int) -> None:
-        """Ends a training step: average, learning rates, log.
+        """Ends a training step: learning rates, log.
 
         Args:
             losses: Losses by name, as :meth:`log_losses` takes them.
@@ -110,10 +134,6 @@ class GanModel(RadiographModel, AnomalibModule):
             fake: Discriminator's logits of generated ones.
             batch_size: Number of images in the batch.
         """
-        average: AveragedModel | None = self.model.average  # type: ignore[assignment]  # a module's attributes are untyped
-        if average is not None:
-            generator: nn.Module = self.model.generator  # type: ignore[assignment]  # as above
-            average.update_parameters(generator)
         self.step_schedules()
         self.log_losses({**losses, "real_logit": real.mean(), "sample_logit": fake.mean()}, batch_size)
 
@@ -124,11 +144,89 @@ class GanModel(RadiographModel, AnomalibModule):
             for scheduler in schedulers:
                 scheduler.step()  # type: ignore[call-arg]  # none of ours takes a metric
 
+    @property
+    def kept_images(self) -> int:
+        """How many real images of an epoch :meth:`remember` needs: as many as minibatch discrimination stores."""
+        minibatch = self._minibatch()
+        return 0 if minibatch is None else len(minibatch.references)
+
+    def keep(self, image: Tensor) -> None:
+        """Keeps an epoch's first real images for :meth:`remember`.
+
+        Args:
+            image: Images of a training step, ``(N, 1, S, S)`` in [0, 1].
+        """
+        room = self.kept_images - sum(map(len, self.seen))
+        if room > 0:
+            self.seen.append(image[:room].detach().clone())
+
+    def remember(self) -> None:
+        """Stores features of the epoch's real images, as the discriminator sees them now and in evaluation.
+
+        Those that minibatch discrimination stored while the weights still changed fit no weights that evaluation uses.
+        """
+        minibatch = self._minibatch()
+        if minibatch is None or not self.seen:
+            return
+        discriminator: nn.Module = self.model.discriminator  # type: ignore[assignment]  # a module's attributes are untyped
+        image = to_tanh_range(torch.cat(self.seen)[: len(minibatch.references)])
+        minibatch.forget()
+        with torch.no_grad(), evaluating(discriminator):
+            for part in torch.split(image, AT_A_TIME):
+                # Not by its call, which torch.compile would compile once more for evaluation.
+                discriminator.forward(part, remember=True)
+
+    def on_train_epoch_start(self) -> None:
+        """Forgets the images of the epoch before."""
+        super().on_train_epoch_start()
+        self.seen = []
+
+    def on_validation_start(self) -> None:
+        """Scores of the validation compare with features of the discriminator as it is."""
+        super().on_validation_start()
+        self.remember()
+
     def on_train_epoch_end(self) -> None:
-        """Hands all weights back as trainable."""
+        """Hands all weights back as trainable; what is stored at the end of training fits the weights."""
+        super().on_train_epoch_end()
         for networks, _ in self.players().values():
             for network in networks:
                 network.requires_grad_(True)
+        self.remember()
+        self.seen = []
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """As that of all models; so does what a checkpoint within an epoch holds."""
+        self.remember()  # writes in place into what the checkpoint's state refers to
+        super().on_save_checkpoint(checkpoint)
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """As that of all models.
+
+        Raises:
+            XrayError: Its networks are not those of this version and these settings.
+        """
+        super().on_load_checkpoint(checkpoint)
+        if checkpoint.get("model_name") == self.name:  # another model's is said by whoever loads it
+            self._check_layers(checkpoint["state_dict"])
+
+    def _minibatch(self) -> MinibatchDiscrimination | None:
+        """The discriminator's minibatch discrimination, if it has one."""
+        found: MinibatchDiscrimination | None = getattr(self.model.discriminator, "minibatch", None)
+        return found
+
+    def _check_layers(self, state: Mapping[str, Tensor]) -> None:
+        """Refuses weights of other layers than the model's, before Torch fails over their sizes."""
+        own = self.state_dict()
+        for name, value in state.items():
+            here = tuple(own[name].shape) if name in own else "not there"
+            if here != tuple(value.shape) and (name in own or ".minibatch." in name):
+                msg = (
+                    f"The checkpoint's weights do not fit: {name} is {tuple(value.shape)} in it and {here} in the "
+                    "model. It was written with other settings or by an earlier version; take its settings, or train "
+                    "the model anew."
+                )
+                raise XrayError(msg)
 
     @torch.no_grad()
     def samples(self) -> Tensor:

@@ -61,6 +61,10 @@ class MinibatchDiscrimination(nn.Module):
         closeness = _closeness(rows, self.references) * filled.unsqueeze(1)
         return closeness.sum(1) / self.stored.clamp(min=1)
 
+    def forget(self) -> None:
+        """Empties the stored features; the next ones are compared with nothing else."""
+        self.stored.zero_()
+
     @torch.no_grad()
     def remember(self, features: Tensor) -> None:
         """Keeps the features of real training images for evaluation, newest first.

@@ -48,6 +48,8 @@ def load_model(checkpoint: Path, name: str | None = None) -> AnomalibModule:
         raise XrayError(f"{name!r} is no model that works here: name the one of {checkpoint} with --model ({choices}).")
     try:
         model: AnomalibModule = getattr(plugins, name).load_from_checkpoint(checkpoint, map_location="cpu")
+    except XrayError as error:
+        raise XrayError(f"{checkpoint}: {error}") from error
     except Exception as error:  # torch and the model's constructor raise about anything for a wrong file
         raise XrayError(f"{checkpoint} is no checkpoint of {name}: name its model with --model.") from error
     return model.eval()

@@ -3,11 +3,13 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from anomalib.data import ImageBatch
 from torch import optim
 
+from anomalib_xray.components import Latent
 from anomalib_xray.errors import XrayError
 from anomalib_xray_plugins.alpha_gan import AlphaGan
 
@@ -84,7 +86,8 @@ def test_gradients_reach_only_the_player_whose_turn_it_is(
     assert {f"{player}_loss" for player in PLAYERS} < logged.keys()
     assert all(loss.isfinite() for loss in logged.values())
     minibatch = model.model.discriminator.minibatch
-    assert (minibatch is not None) == settings.get("minibatch_discrimination", True)
+    off = settings.get("adversarial_loss") == "wgan-gp" or not settings.get("minibatch_discrimination", True)
+    assert (minibatch is None) == off
     assert minibatch is None or minibatch.stored == 4
 
     model.on_train_epoch_end()
@@ -140,6 +143,23 @@ def test_encoder_and_generator_follow_their_own_loss(monkeypatch: pytest.MonkeyP
             torch.testing.assert_close(gradient, wanted, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.parametrize("latent", ["linear", "tanh"])
+def test_divergence_is_weighted_and_added_to_the_encoders_loss(latent: Latent, monkeypatch: pytest.MonkeyPatch) -> None:
+    losses = []
+    for weight in (0.0, 1.0, 10.0):
+        torch.manual_seed(3)
+        model = small(kl_weight=weight, latent=latent)
+        mean, deviation = model.model.train().encoder(2 * batch().image.mean(1, keepdim=True) - 1)
+        _, logged = one_step(model, monkeypatch)
+        losses.append({name: float(value.detach()) for name, value in logged.items()})
+    variance = deviation.double().square().clamp(min=np.exp(-10))
+    expected = 0.5 * (mean.double().square() + variance - 1 - variance.log()).sum(1).mean()
+    none, one, ten = (loss.pop("encoder_loss") for loss in losses)
+    assert one - none == pytest.approx(expected.item(), rel=1e-2)
+    assert ten - none == pytest.approx(10 * expected.item(), rel=1e-2)
+    assert losses[0] == losses[1]  # of the other players
+
+
 def test_penalty_is_weighted_and_added_to_both_discriminators(monkeypatch: pytest.MonkeyPatch) -> None:
     losses = []
     for weight in (0.0, 1.0, 10.0):
@@ -182,6 +202,11 @@ def test_average_follows_its_formula_and_is_what_evaluation_uses(monkeypatch: py
         ({"ema_decay": 1.0}, "ema_decay is 1.0"),
         ({"extra_scores": ["kld"]}, "extra_scores names kld"),
         ({"score": "kld"}, "score is 'kld'"),
+        ({"kl_weight": -0.1}, "kl_weight is -0.1"),
+        (
+            {"score": "discriminators_mean_probability", "adversarial_loss": "wgan-gp"},
+            "score is 'discriminators_mean_probability', but AlphaGan computes",
+        ),
     ],
     ids=str,
 )

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from anomalib_xray.components import AdversarialLoss
 from anomalib_xray_plugins.alpha_gan.loss import (
     code_discriminator_loss,
+    divergence_loss,
     encoder_loss,
     generator_step_loss,
     image_discriminator_loss,
@@ -43,6 +44,15 @@ def test_encoder_reconstructs_and_hides_from_the_code_discriminator() -> None:
     expected = WEIGHT * ERROR.item() + passes_for_real(FIRST)
     found = encoder_loss(ERROR, FIRST, WEIGHT)
     assert found.item() == pytest.approx(expected)
+
+
+def test_divergence_is_that_of_the_distribution_whatever_the_sign_of_its_deviation() -> None:
+    mean, deviation = torch.from_numpy(RNG.normal(0, 1, (2, 3, 4)))
+    normal = torch.distributions.Normal(0.0, 1.0)
+    codes = torch.distributions.Normal(mean, deviation.abs())
+    expected = torch.distributions.kl_divergence(codes, normal).sum(1).mean()
+    assert divergence_loss(mean, deviation).item() == pytest.approx(expected.item())
+    assert divergence_loss(mean, deviation * 0).isfinite()
 
 
 def test_generator_reconstructs_and_hides_reconstructions_and_samples() -> None:

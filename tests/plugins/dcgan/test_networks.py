@@ -25,8 +25,9 @@ def test_discriminator_has_the_published_convolutions_and_a_thin_minibatch_layer
     discriminator = Discriminator(512, 4)
     channels = [1, 4, 8, 16, 32, 64, 128, 256, 512]
     convolutions = sum(16 * before * after + after for before, after in pairwise(channels))
-    minibatch = 64 * 512 + 64 * 16 * 64
-    assert parameters(discriminator) == convolutions + minibatch + (512 + 64 + 1)
+    minibatch = 64 * 512 + 16 * 16 * 64
+    assert parameters(discriminator) == convolutions + minibatch + (512 + 16 + 1)
+    assert discriminator.head.in_features == 528  # arXiv 2001.10883, appendix
 
 
 @pytest.mark.parametrize("side", [64, 128])
