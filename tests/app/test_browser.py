@@ -13,12 +13,12 @@ import cv2
 import numpy as np
 import pytest
 
-from anomalib_xray.app.models import ServedModel
+from anomalib_xray.app.models import ServedModel, open_models
 from anomalib_xray.edge.bundle import NOTICE
 from anomalib_xray.io.read import read_radiograph
 
 from .browsing import IN_A_BROWSER, Page, add, expect
-from .running import Viewer, jpeg, picture, png
+from .running import TESTS, Viewer, jpeg, module_from, picture, png
 
 pytestmark = IN_A_BROWSER
 
@@ -219,11 +219,12 @@ def test_downloads(page: Page, make_dicom: Callable[..., bytes], tmp_path: Path,
     add(page, a_dcm=make_dicom(image, BodyPartExamined="HAND"))
     paths = {}
     for name, button in (("png", "Overlay PNG"), ("json", "Results JSON"), ("dcm", "DICOM")):
-        with page.expect_download() as download:
+        with page.expect_download() as download:  # the first of a button
             page.get_by_role("button", name=button, exact=True).click()
         paths[name] = tmp_path / download.value.suggested_filename
         download.value.save_as(paths[name])
-    assert [path.name for path in paths.values()] == ["a_overlay.png", "a_scores.json", "a_overlay.dcm"]
+        expect(page.locator("#save-status")).to_have_text("Saved.")
+    assert [path.name for path in paths.values()] == ["a_overlay.png", "a_scores.json", "a_Cae_overlay.dcm"]
     overlay = cv2.imread(str(paths["png"]))
     assert overlay is not None
     height, width = overlay.shape[:2]
@@ -236,13 +237,83 @@ def test_downloads(page: Page, make_dicom: Callable[..., bytes], tmp_path: Path,
     told, expected = report["image"]["models"][0], models[0].predictor.predict(image)
     assert told["scores"] == pytest.approx(expected.scores)
     assert (told["is_anomalous"], told["threshold"], told["value"]) == (True, 0.4, pytest.approx(expected.value))
-    assert read_radiograph(paths["dcm"]).shape == (height, width)
+    assert read_radiograph(paths["dcm"]).shape == (height, width // 2)
     assert b"Doe" not in paths["dcm"].read_bytes()
     page.get_by_label("File the capture with the patient").check()
     with page.expect_download() as download:
         page.get_by_role("button", name="DICOM", exact=True).click()
     assert b"Doe^Jane" in Path(download.value.path()).read_bytes()
     expect(page.locator("#save-status")).to_have_text("Saved.")
+
+
+def test_a_dicom_file_is_shown_through_its_own_windows(page: Page, make_dicom: Callable[..., bytes]) -> None:
+    stored = np.linspace(100, 4000, 2000).astype(np.uint16).reshape(40, 50)
+    windows = {"WindowCenter": [2000, 1500.5], "WindowWidth": [3500, 801]}
+    add(page, a_dcm=make_dicom(stored, bits=12, RescaleSlope=1, RescaleIntercept=-100, **windows))
+    width, level = page.locator("#width-value"), page.locator("#level-value")
+    expect(width).to_have_text("3500")
+    expect(level).to_have_text("2000")
+    preset = page.get_by_label("Window of the file")
+    expect(preset.locator("option:not([disabled])")).to_have_text(["1: W 3500 L 2000", "2: W 801 L 1501"])
+    first = pixels(page, 0)
+    preset.select_option("1")
+    expect(width).to_have_text("801")
+    assert pixels(page, 0) != first
+    page.get_by_label("Level, centre").fill("900")
+    expect(level).to_have_text("900")
+    expect(preset).to_have_value("")
+    page.locator("#display-reset").click()
+    expect(width).to_have_text("3500")
+    assert pixels(page, 0) == first
+    page.locator(".pane canvas").nth(0).hover()
+    shown = page.locator(".pane .readout").nth(0)
+    expect(shown).to_contain_text("level 1")  # 1950 +- a row, in the file's own units
+    add(page, b_png=png(stored))  # of another format, there is nothing to choose
+    page.keyboard.press("End")
+    expect(preset).to_be_hidden()
+
+
+def test_what_no_model_looked_at_lies_outside_of_a_frame(browser: Any, bundles: list[Path], tmp_path: Path) -> None:
+    write = module_from(TESTS / "edge" / "tiny_bundle.py").write_bundle
+    carrier = np.zeros((400, 300), np.uint8)
+    carrier[100:350, 50:250] = cv2.resize(picture(100, 80), (200, 250)) + 60
+    crop = write(tmp_path / "crop", preparation="steps:\n  - carrier_crop\n  - resize: {longest_side: 40}\n")
+    with Viewer(open_models([crop, bundles[0]], precision=None, device="CPU", threads=1)) as viewer:
+        page = browser.new_page(viewport={"width": 1400, "height": 900})
+        page.goto(viewer.address)
+        expect(page.locator("#open[data-ready]")).to_be_visible()
+        add(page, a_png=png(carrier))
+        captions = page.locator("figcaption")
+        expect(captions.nth(0)).to_contain_text("blue frame: what was looked at")
+        expect(captions.nth(1)).not_to_contain_text("blue frame")
+        page.get_by_role("checkbox", name="Heat map").uncheck()
+        pixels(page, 0)  # waits for the paint
+        framed, whole = (page.locator(".pane canvas").nth(pane).evaluate(BLUE) for pane in (0, 1))
+        assert framed > 100
+        assert whole == 0
+        page.close()
+
+
+def test_what_is_not_comparable_has_no_verdict(browser: Any, make_dicom: Callable[..., bytes], tmp_path: Path) -> None:
+    write = module_from(TESTS / "edge" / "tiny_bundle.py").write_bundle
+    hands = write(tmp_path / "hands", model="Hands", scope={"body_parts": ["HAND"], "views": [], "sides": None})
+    with Viewer(open_models([hands], precision=None, device="CPU", threads=1)) as viewer:
+        page = browser.new_page()
+        page.goto(viewer.address)
+        expect(page.locator("#open[data-ready]")).to_be_visible()
+        add(page, a_dcm=make_dicom(picture(bright=0.5), BodyPartExamined="CHEST"))
+        for place in (verdict(page, 0), page.locator("figcaption"), page.locator("#live")):
+            expect(place.filter(has_text="not comparable: ")).to_have_count(1)
+        expect(page.get_by_text("▲")).to_have_count(0)
+        page.get_by_role("button", name="Study").click()
+        expect(page.locator("#study .total")).to_contain_text("not comparable: ")
+        with page.expect_download() as download:
+            page.get_by_role("button", name="Study JSON").click()
+        told = json.loads(Path(download.value.path()).read_text())
+        for entry in (told["study"][0], told["images"][0]["models"][0]):
+            assert entry["is_anomalous"] is None
+            assert entry["not_comparable"]
+        page.close()
 
 
 @pytest.mark.parametrize("way", ["drop", "paste"])
@@ -258,3 +329,12 @@ def test_drop_and_paste(page: Page, way: str) -> None:
     page.evaluate(script, [way, list(png(picture()))])
     expect(page.locator(".thumb.done")).to_have_count(2)
     expect(page.locator("#live")).to_contain_text("2 of 2 done")
+
+
+BLUE = """(canvas) => {
+    const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
+    let count = 0;
+    for (let place = 0; place < data.length; place += 4) count += data[place + 2] > data[place] + 60;
+    return count;
+}"""
+"""Number of blue pixels."""

@@ -35,11 +35,22 @@ export function rank(percentile, count = null) {
   return `higher than ${share} % of ${count === null ? "" : `${count} `}normal images`;
 }
 
-export const VERDICTS = new Map([[true, "anomalous"], [false, "not anomalous"], [null, "no threshold"]]);
+const VERDICTS = new Map([[true, "anomalous"], [false, "not anomalous"], [null, "no threshold"]]);
 
-/** The chip that shows a decision: a sign, a word and a colour, so that none is needed to read it. */
-export function chip(isAnomalous) {
-  const sign = isAnomalous === null ? "–" : isAnomalous ? "▲" : "●";
-  const kind = isAnomalous === null ? "unknown" : isAnomalous ? "anomalous" : "ordinary";
-  return make("span", { class: `chip ${kind}` }, make("span", { "aria-hidden": "true" }, sign), ` ${VERDICTS.get(isAnomalous)}`);
+/** A decision in words, with the reasons where there must be none. */
+export function verdict({ isAnomalous, notComparable }) {
+  return notComparable.length ? `not comparable: ${notComparable.join("; ")}` : VERDICTS.get(isAnomalous);
+}
+
+/** Sign and kind of a decision, so that no colour is needed to read it. */
+export function sign({ isAnomalous, notComparable }) {
+  if (notComparable.length) return ["✕", "barred"];
+  if (isAnomalous === null) return ["–", "unknown"];
+  return isAnomalous ? ["▲", "anomalous"] : ["●", "ordinary"];
+}
+
+/** The chip that shows a decision: a sign, words and a colour. */
+export function chip(judgement) {
+  const [mark, kind] = sign(judgement);
+  return make("span", { class: `chip ${kind}` }, make("span", { "aria-hidden": "true" }, mark), ` ${verdict(judgement)}`);
 }

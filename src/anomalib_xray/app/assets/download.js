@@ -1,44 +1,64 @@
 // Save what is shown: the overlay as a picture or as DICOM, the numbers as JSON.
 
-import { byId, number, rank, VERDICTS } from "./dom.js";
-import { drawInto } from "./panes.js";
+import { byId, number, rank, verdict } from "./dom.js";
+import { drawInto, FRAMED } from "./panes.js";
 import { blank } from "./picture.js";
 import { current, fusedPercentile, heatThreshold, judged, resultOf, state } from "./state.js";
-import { members, studyJudgement } from "./study.js";
+import { studies, studyJudgement } from "./study.js";
 import { secondaryCapture } from "./wire.js";
 
 const NARROWEST = 640; // pixels of a picture whose footer is legible
+const TALLEST = 8192; // pixels that a picture is enlarged to
+const IN_A_ROW = 4;
+const MOST_PIXELS = 30e6; // of a picture of several models; browsers have limits, and Safari's is the lowest
 const FONT = "system-ui, sans-serif";
+let ticked = null;
 
 /** Makes the buttons work. */
 export function listenForSaving() {
-  byId("save-png").addEventListener("click", () => saving(async (image) => {
-    const picture = await new Promise((resolve) => overlay(image, image.name).toBlob(resolve, "image/png"));
-    offer(picture, `${stem(image)}_overlay.png`);
-  }));
+  byId("save-png").addEventListener("click", () => saving(savePicture));
   byId("save-json").addEventListener("click", () => saving(async (image) => {
     const text = JSON.stringify(state.study.open ? studyReport() : imageReport(image), null, 2);
     offer(new Blob([text], { type: "application/json" }), `${state.study.open ? "study" : stem(image)}_scores.json`);
   }));
-  byId("save-dicom").addEventListener("click", () => saving(async (image) => {
-    const isDicom = image.answer.format === "DICOM";
-    const keep = isDicom && byId("patient").checked;
-    offer(await secondaryCapture(overlay(image, ""), isDicom ? image.file : null, keep), `${stem(image)}_overlay.dcm`);
-  }));
+  byId("save-dicom").addEventListener("click", () => saving(saveCaptures));
 }
 
 /** Buttons that have something to save. */
 export function fillSaving() {
   const image = current();
-  for (const id of ["save-png", "save-json", "save-dicom"]) byId(id).disabled = !image?.answer;
+  for (const id of ["save-png", "save-dicom"]) byId(id).disabled = !image?.answer;
+  byId("save-json").disabled = state.study.open ? !studies().length : !image?.answer;
   byId("save-json").textContent = state.study.open ? "Study JSON" : "Results JSON";
   byId("patient-label").hidden = image?.answer?.format !== "DICOM";
+}
+
+/** Takes the leave to copy the patient back as soon as another radiograph is shown: it was given for one. */
+export function untickPatient() {
+  if (current() !== ticked) byId("patient").checked = false;
+  ticked = current();
+}
+
+async function savePicture(image) {
+  const picture = await new Promise((resolve) => overlay(image, image.name, [...state.models.keys()]).toBlob(resolve, "image/png"));
+  if (!picture) throw new Error("The browser cannot make so large a picture: save DICOM, which has a file for each model.");
+  offer(picture, `${stem(image)}_overlay.png`);
+}
+
+/** A file for each model, one after the other: all in one would be larger than what the server takes. */
+async function saveCaptures(image) {
+  const isDicom = image.answer.format === "DICOM";
+  const keep = isDicom && byId("patient").checked;
+  for (const [index, { label }] of state.models.entries()) {
+    const capture = await secondaryCapture(overlay(image, "", [index]), isDicom ? image.file : null, keep, label);
+    offer(capture, `${stem(image)}_${plain(label)}_overlay.dcm`);
+  }
 }
 
 async function saving(save) {
   const image = current();
   const status = byId("save-status");
-  if (!image?.answer) return;
+  if (!image) return;
   status.textContent = "Saving…";
   try {
     await save(image);
@@ -56,22 +76,34 @@ function offer(blob, name) {
   setTimeout(() => URL.revokeObjectURL(address), 60000);
 }
 
-const stem = (image) => image.name.replace(/\.[^./]*$/, "").replaceAll("/", "_") || "radiograph";
+const stem = (image) => plain(image.name.replace(/\.[^./]*$/, "")) || "radiograph";
+const plain = (name) => name.replace(/[/\\:*?"<>|\s]+/g, "_");
 
-/** The radiograph under the heat map of each model, side by side, with what the numbers mean below. An archive is given
- * no file's name, which may be a patient's. */
-function overlay(image, name) {
+/** The radiograph under the heat map of some models, with what the numbers mean below each. An archive is given no file's
+ * name, which may be a patient's. */
+function overlay(image, name, indices) {
   const { width, height } = image.answer.picture;
-  const scale = Math.max(1, NARROWEST / width);
+  const columns = Math.min(indices.length, IN_A_ROW);
+  const rows = Math.ceil(indices.length / columns);
+  const fit = Math.sqrt(MOST_PIXELS / (columns * rows * width * height));
+  const scale = Math.max(Math.min(1, fit), Math.min(NARROWEST / width, TALLEST / height));
   const [cell, tall] = [Math.round(width * scale), Math.round(height * scale)];
   const em = Math.max(15, Math.round(cell / 44));
-  const canvas = blank(cell * state.models.length, tall + Math.round(em * 7.4));
+  const reasons = Math.max(...indices.map((index) => judged(image, index)?.notComparable.length ?? 0));
+  const below = Math.round(em * (7.4 + 1.4 * reasons));
+  const canvas = blank(cell * columns, (tall + below) * rows);
   const context = canvas.getContext("2d");
   context.fillStyle = "#14181d";
   context.fillRect(0, 0, canvas.width, canvas.height);
-  state.models.forEach((_, index) => {
-    drawInto(context, image, index, { x: index * cell, y: 0, width: cell, height: tall }, Math.max(1.2, cell / 700));
-    footer(context, image, name, index, { left: index * cell + em, top: tall, width: cell - 2 * em, em });
+  indices.forEach((index, place) => {
+    const [left, top] = [(place % columns) * cell, Math.floor(place / columns) * (tall + below)];
+    context.save();
+    context.beginPath();
+    context.rect(left, top, cell, tall);
+    context.clip();
+    drawInto(context, image, index, { x: left, y: top, width: cell, height: tall }, Math.max(1.2, cell / 700));
+    context.restore();
+    footer(context, image, name, index, { left: left + em, top: top + tall, width: cell - 2 * em, em });
   });
   return canvas;
 }
@@ -83,14 +115,17 @@ function footer(context, image, name, index, { left, top, width, em }) {
     context.fillStyle = colour;
     context.fillText(fitted(context, text, width), left, top + Math.round(row * em));
   };
-  const verdict = judgement ? VERDICTS.get(judgement.isAnomalous) : "failed";
-  write(`${state.models[index].label}: ${verdict}`, 1.7, em, "#ffffff", 700);
+  const reasons = judgement?.notComparable ?? [];
+  const said = judgement ? (reasons.length ? "not comparable" : verdict(judgement)) : "failed";
+  write(`${state.models[index].label}: ${said}`, 1.7, em, "#ffffff", 700);
   if (judgement) {
+    const result = resultOf(image, index);
     write(`${judgement.score} ${number(judgement.value)}, threshold ${number(judgement.threshold)}; ${rank(judgement.percentile)}`, 3.2, em * 0.9, "#e8ecf1");
-    const map = resultOf(image, index).heat_map ? `heat map threshold ${number(heatThreshold(index, image))}` : "no heat map";
-    write(name ? `${name} · ${map}` : map, 4.7, em * 0.85, "#b4bdc8");
+    const map = result.heat_map ? `heat map threshold ${number(heatThreshold(index, image))}` : "no heat map";
+    write([name, map, result.frames.length ? FRAMED : ""].filter(Boolean).join(" · "), 4.7, em * 0.85, "#b4bdc8");
   }
   write(state.notice, 6.4, em * 0.85, "#b4bdc8");
+  reasons.forEach((reason, number) => write(reason, 7.8 + 1.4 * number, em * 0.85, "#ffce73"));
 }
 
 function fitted(context, text, width) {
@@ -104,17 +139,20 @@ function imageReport(image) {
 }
 
 function studyReport() {
-  const scores = state.models.map((model, index) => ({ model: model.label, ...named(studyJudgement(index)) }));
-  return { notice: state.notice, version: state.version, created: new Date().toISOString(), study: scores, images: members().map(numbers) };
+  const found = studies();
+  const scores = found.flatMap((study) => state.models.map((model, index) => ({ model: model.label, bundle_digest: model.bundle_digest, patient: study.patient, ...named(studyJudgement(study, index)) })));
+  const images = found.flatMap((study) => study.images.map((image) => ({ ...numbers(image), patient: study.patient })));
+  return { notice: state.notice, version: state.version, created: new Date().toISOString(), study: scores, images };
 }
 
 function numbers(image) {
-  const { format, width, height, bits } = image.answer;
+  const { format, width, height, bits, sop_instance_uid } = image.answer;
   const models = state.models.map((model, index) => {
     const result = resultOf(image, index);
-    if (!result) return { model: model.label, error: image.answer.results[index].error };
+    if (!result) return { model: model.label, bundle_digest: model.bundle_digest, error: image.answer.results[index].error };
     return {
       model: model.label,
+      bundle_digest: model.bundle_digest,
       precision: model.precision,
       ...named(judged(image, index)),
       scores: result.scores,
@@ -123,11 +161,11 @@ function numbers(image) {
       flags: result.flags,
     };
   });
-  return { name: image.name, format, width, height, bits, fused_percentile: fusedPercentile(image), models };
+  return { name: image.name, sop_instance_uid, format, width, height, bits, fused_percentile: fusedPercentile(image), models };
 }
 
 function named(judgement) {
   if (!judgement) return {};
-  const { isAnomalous, ...rest } = judgement;
-  return { ...rest, is_anomalous: isAnomalous };
+  const { isAnomalous, notComparable, ...rest } = judgement;
+  return { ...rest, is_anomalous: isAnomalous, not_comparable: notComparable };
 }

@@ -1,6 +1,6 @@
 // Radiographs come in by picker, drop or paste, and go to the server one or two at a time.
 
-import { announce, byId, VERDICTS } from "./dom.js";
+import { announce, byId, verdict } from "./dom.js";
 import { judged, show, state, tell } from "./state.js";
 import { analyse, Refused } from "./wire.js";
 
@@ -46,7 +46,7 @@ async function send(image) {
     }
     if (image.file.size === 0) throw new Refused("The file is empty: choose another one.", 400);
     const { header, plane } = await patiently(image);
-    Object.assign(image, { status: "done", answer: header, plane, window: [...header.window] });
+    Object.assign(image, { status: "done", answer: header, plane, window: [...header.windows[0]] });
   } catch (error) {
     image.status = "failed";
     image.error = error instanceof Refused ? error.message : "The file cannot be read: choose it again.";
@@ -64,6 +64,10 @@ async function patiently(image) {
       return await analyse(image.file);
     } catch (error) {
       if (error.status !== BUSY || image.removed) throw error;
+      if (!image.isQueued) {
+        image.isQueued = true;
+        tell("images");
+      }
       await new Promise((resolve) => setTimeout(resolve, PAUSE));
     }
   }
@@ -73,7 +77,7 @@ function spoken(image) {
   if (image.status === "failed") return `${image.name}: ${image.error}`;
   const said = state.models.map((model, index) => {
     const judgement = judged(image, index);
-    return judgement ? `${model.label} ${VERDICTS.get(judgement.isAnomalous)}` : `${model.label} failed`;
+    return judgement ? `${model.label} ${verdict(judgement)}` : `${model.label} failed`;
   });
   return `${image.name} analysed: ${said.join(", ")}. ${finished()} of ${state.images.length} done.`;
 }

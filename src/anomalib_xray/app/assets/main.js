@@ -1,7 +1,8 @@
 // The page's beginning: what listens to what.
 
-import { announce, byId } from "./dom.js";
-import { fillSaving, listenForSaving } from "./download.js";
+import { fillChoice } from "./choice.js";
+import { announce, byId, make, number } from "./dom.js";
+import { fillSaving, listenForSaving, untickPatient } from "./download.js";
 import { listenForFiles } from "./files.js";
 import { listenForKeys, setOpacity, toggleStages } from "./keys.js";
 import { buildPanel, fillPanel, words } from "./panel.js";
@@ -16,9 +17,12 @@ on("images", fillStrip);
 on("images", () => current() && fillFacts(current()));
 on("images settings", fillStudy);
 on("settings", fillStrip);
+on("images settings", fillSaving);
 on("current", showCurrent);
-on("current settings", fillPanel);
-on("settings display", layPanes);
+on("current", untickPatient);
+on("current settings choice", fillPanel);
+on("current settings choice", fillChoice);
+on("settings display choice", layPanes);
 on("display", fillDisplay);
 
 function showCurrent() {
@@ -36,7 +40,7 @@ function showCurrent() {
 }
 
 function fillFacts(image) {
-  byId("waiting-text").textContent = image.status === "waiting" ? `${image.name} waits its turn.` : `Analysing ${image.name}…`;
+  byId("waiting-text").textContent = image.status === "waiting" ? `${image.name} waits its turn.` : image.isQueued ? `The viewer is busy with other radiographs; ${image.name} waits its turn.` : `Analysing ${image.name}…`;
   byId("problem-title").textContent = image.name;
   byId("problem-text").textContent = image.error ?? "";
   byId("position").textContent = `${state.current + 1} / ${state.images.length}`;
@@ -60,12 +64,40 @@ function fillDisplay() {
   for (const name of ["width", "level"]) byId(name).disabled = !image?.answer;
   if (!image?.answer) return;
   const [low, high] = image.window;
-  const top = image.answer.bits === 16 ? 65535 : 255;
-  const span = Math.max(image.answer.window[1] * 1.25, 1);
-  Object.assign(byId("width"), { max: Math.min(span, top), value: high - low });
-  Object.assign(byId("level"), { max: Math.min(span, top), value: (low + high) / 2 });
-  byId("width-value").textContent = Math.round(high - low);
-  byId("level-value").textContent = Math.round((low + high) / 2);
+  const [least, most] = rangeOf(image);
+  const step = most - least > 100 ? 1 : "any";
+  Object.assign(byId("width"), { min: step === 1 ? 1 : (most - least) / 1000, max: most - least, step, value: high - low });
+  Object.assign(byId("level"), { min: least, max: most, step, value: (low + high) / 2 });
+  byId("width-value").textContent = grey(high - low);
+  byId("level-value").textContent = grey((low + high) / 2);
+  fillPresets(image);
+}
+
+const grey = (value) => (Math.abs(value) < 100 ? number(value) : String(Math.round(value)));
+
+/** Darkest and brightest value that a window may reach, in the file's own units. */
+function rangeOf({ answer: { ends, windows, format } }) {
+  const least = Math.min(...ends, ...windows.flat());
+  const top = Math.max(...ends);
+  const brightest = Math.max(...windows.flat());
+  // A 16-bit PNG rarely uses all of its levels; of a DICOM file the ends are those of the picture itself.
+  return [least, format === "DICOM" ? Math.max(top, brightest) : Math.min(Math.max(brightest * 1.25, least + 1), top)];
+}
+
+/** The windows that the file suggests, where there are several. */
+function fillPresets(image) {
+  const { windows } = image.answer;
+  byId("preset-label").hidden = windows.length < 2;
+  const chosen = windows.findIndex((window) => String(window) === String(image.window));
+  const options = windows.map(([low, high], place) => make("option", { value: place }, `${place + 1}: W ${grey(high - low)} L ${grey((low + high) / 2)}`));
+  byId("preset").replaceChildren(make("option", { value: "", disabled: true, hidden: true }, "moved"), ...options);
+  byId("preset").value = chosen < 0 ? "" : String(chosen);
+}
+
+function choosePreset(event) {
+  const image = current();
+  image.window = [...image.answer.windows[event.target.value]];
+  tell("display");
 }
 
 function listen() {
@@ -77,6 +109,7 @@ function listen() {
   }
   byId("opacity").addEventListener("input", (event) => setOpacity(event.target.value / 100));
   for (const name of ["width", "level"]) byId(name).addEventListener("input", setWindow);
+  byId("preset").addEventListener("change", choosePreset);
   byId("display-reset").addEventListener("click", resetDisplay);
   byId("zoom-in").addEventListener("click", () => zoom(1.25));
   byId("zoom-out").addEventListener("click", () => zoom(0.8));
@@ -99,7 +132,7 @@ function setWindow() {
 
 function resetDisplay() {
   const image = current();
-  if (image?.answer) image.window = [...image.answer.window];
+  if (image?.answer) image.window = [...image.answer.windows[0]];
   Object.assign(state.display, { invert: false, opacity: 0.6, heat: true, outline: true });
   zoom(0);
 }
@@ -116,9 +149,10 @@ async function start() {
     announce(error.message);
     return;
   }
-  byId("empty-facts").textContent = `${state.models.map((model) => model.label).join(" and ")} ready; files up to ${state.limits.bytes / 1e6} MB.`;
+  byId("empty-facts").textContent = `${state.models.map((model) => model.label).join(", ")} ready; files up to ${state.limits.bytes / 1e6} MB.`;
   buildPanel();
   fillPanel();
+  fillChoice();
   fillStrip();
   fillDisplay();
   byId("open").dataset.ready = "";

@@ -17,6 +17,7 @@ export function buildPanel() {
 /** Shows what is said of the current radiograph. */
 export function fillPanel() {
   cards.forEach(fill);
+  cards.forEach((entry) => (entry.element.hidden = !state.shown.includes(entry.index)));
   const fused = fusedPercentile(current());
   byId("fused").hidden = fused === null;
   if (fused !== null) byId("fused").textContent = `All models: mean percentile ${Math.floor(fused * 10) / 10}`;
@@ -82,7 +83,7 @@ function fill(entry) {
   const quantiles = model.distribution[score] ?? null;
   entry.element.classList.toggle("idle", !judgement);
   entry.score.value = score;
-  entry.verdict.replaceChildren(...(judgement ? [chip(judgement.isAnomalous)] : []));
+  entry.verdict.replaceChildren(...(judgement ? [chip(judgement)] : []));
   entry.value.textContent = judgement ? number(judgement.value) : "–";
   entry.rank.textContent = error ?? (judgement ? said(judgement, model) : "");
   entry.plot.replaceChildren(...(quantiles ? [plot(quantiles, judgement?.value ?? null, thresholds[score] ?? null)] : []));

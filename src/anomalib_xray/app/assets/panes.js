@@ -1,18 +1,20 @@
 // Pictures side by side: one a model, and the original. They zoom and move together.
 
-import { byId, chip, make, number } from "./dom.js";
+import { byId, chip, make, number, verdict } from "./dom.js";
 import { heatAt, heatCanvas, levelAt, outline, pictureCanvas } from "./picture.js";
 import { current, judged, resultOf, state, tell } from "./state.js";
 
 const LARGEST_ZOOM = 12;
 const ORIGINAL = -1;
+/** What the frame means. */
+export const FRAMED = "blue frame: what was looked at";
 let panes = [];
 let requested = false;
 let pointers = new Map();
 
 /** Builds the panes that are to be seen, and paints them. */
 export function layPanes() {
-  const wanted = [...(state.display.original ? [ORIGINAL] : []), ...state.models.keys()];
+  const wanted = [...(state.display.original ? [ORIGINAL] : []), ...[...state.shown].sort((one, other) => one - other)];
   if (String(wanted) !== String(panes.map((pane) => pane.index))) {
     panes.forEach((pane) => observer.unobserve(pane.canvas));
     panes = wanted.map(pane);
@@ -50,7 +52,9 @@ export function drawInto(context, image, index, box, line) {
   context.imageSmoothingEnabled = true;
   context.imageSmoothingQuality = "high";
   context.drawImage(pictureCanvas(image), box.x, box.y, box.width, box.height);
-  if (index === ORIGINAL || !state.display.heat) return;
+  if (index === ORIGINAL) return;
+  drawFrames(context, image, index, box, line);
+  if (!state.display.heat) return;
   const colours = heatCanvas(image, index);
   if (!colours) return;
   context.globalAlpha = state.display.opacity;
@@ -64,6 +68,18 @@ export function drawInto(context, image, index, box, line) {
   context.strokeStyle = "rgba(255, 255, 255, 0.9)";
   context.stroke(outline(image, index));
   context.restore();
+}
+
+/** Surrounds what the model looked at, where it left out some of the radiograph; the colour is that of `predict`. */
+function drawFrames(context, image, index, box, line) {
+  context.strokeStyle = "#5a96c8";
+  context.lineWidth = 1.5 * line;
+  for (const frame of resultOf(image, index)?.frames ?? []) {
+    context.beginPath();
+    for (const [x, y] of frame) context.lineTo(box.x + ((x + 0.5) / image.answer.width) * box.width, box.y + ((y + 0.5) / image.answer.height) * box.height);
+    context.closePath();
+    context.stroke();
+  }
 }
 
 const observer = new ResizeObserver(() => paint());
@@ -114,11 +130,12 @@ function label(entry, image) {
     canvas.setAttribute("aria-label", `${image.name}: ${model.label} failed`);
     return;
   }
-  const without = resultOf(image, index).heat_map ? null : make("span", { class: "quiet" }, "no heat map");
+  const result = resultOf(image, index);
+  const notes = [result.heat_map ? null : "no heat map", result.frames.length ? FRAMED : null].filter(Boolean);
   const share = judgement.percentile === null ? "" : `, above ${Math.floor(judgement.percentile * 10) / 10} % of normal`;
   const score = make("span", { class: "quiet" }, `${number(judgement.value)}${share}`);
-  caption.replaceChildren(name, chip(judgement.isAnomalous), score, ...(without ? [without] : []));
-  canvas.setAttribute("aria-label", `${image.name} under the heat map of ${model.label}, score ${number(judgement.value)}`);
+  caption.replaceChildren(name, chip(judgement), score, ...notes.map((note) => make("span", { class: "quiet" }, note)));
+  canvas.setAttribute("aria-label", [`${image.name} under the heat map of ${model.label}, score ${number(judgement.value)}`, verdict(judgement), ...notes].join(", "));
 }
 
 function listen(entry) {
@@ -168,7 +185,7 @@ function read(entry, event) {
   const x = (event.clientX - bounds.left - box.x) / box.width;
   const y = (event.clientY - bounds.top - box.y) / box.height;
   if (x < 0 || y < 0 || x >= 1 || y >= 1) return "";
-  const place = `${Math.floor(x * image.answer.width)}, ${Math.floor(y * image.answer.height)} px · level ${levelAt(image, x, y)}`;
+  const place = `${Math.floor(x * image.answer.width)}, ${Math.floor(y * image.answer.height)} px · level ${number(levelAt(image, x, y))}`;
   const value = entry.index === ORIGINAL ? null : heatAt(image, entry.index, x, y);
   return value === null ? place : `${place} · map ${number(value)}`;
 }

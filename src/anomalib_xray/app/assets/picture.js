@@ -7,7 +7,7 @@ const END = 2;
 
 /** The radiograph as a canvas, as bright as the window says. */
 export function pictureCanvas(image) {
-  const [low, high] = image.window;
+  const [low, high] = image.window.map((value) => levelOfValue(image, value)).sort((one, other) => one - other);
   const { invert } = state.display;
   return cached(image, "picture", `${low} ${high} ${invert}`, () => {
     const { width, height, values } = image.plane(image.answer.picture);
@@ -70,8 +70,19 @@ export function heatAt(image, index, x, y) {
   return valueAt(image.plane(result.heat_map), x, y);
 }
 
-/** The grey level at a place of the radiograph. */
-export const levelAt = (image, x, y) => valueAt(image.plane(image.answer.picture), x, y);
+/** The grey level at a place of the radiograph, in the file's own units. */
+export function levelAt(image, x, y) {
+  const [first, last] = image.answer.ends;
+  return first + ((last - first) * valueAt(image.plane(image.answer.picture), x, y)) / topOf(image);
+}
+
+const topOf = (image) => (image.answer.picture.type === "uint16" ? 65535 : 255);
+
+/** Where a value in the file's own units lies among the levels of what was sent. */
+function levelOfValue(image, value) {
+  const [first, last] = image.answer.ends;
+  return ((value - first) / (last - first)) * topOf(image);
+}
 
 /** Colour and opacity of a level (1 = at the threshold) as CSS, for the key. */
 export function cssColour(level) {

@@ -1,5 +1,8 @@
 // What the page knows: the models, the open radiographs, and how they are shown. Parts of the page listen to `bus`.
 
+/** How many models are compared at once; more pictures side by side are slivers. The others are listed. */
+export const COMPARED = 2;
+
 export const bus = new EventTarget();
 
 /** Tells that something changed: "images" (list, status), "current" (another radiograph or its answer), "settings"
@@ -16,6 +19,8 @@ export const state = {
   current: -1,
   /** Per model: name of the score that decides, threshold of each score, threshold of the heat map. */
   settings: [],
+  /** Indices of the models whose pictures are shown, the one chosen last at the end. */
+  shown: [],
   display: { heat: true, outline: true, original: false, opacity: 0.6, invert: false, zoom: 1, x: 0, y: 0 },
   study: { open: false, rule: "mean" },
   stages: true,
@@ -31,6 +36,7 @@ export function takeModels(facts) {
     thresholds: { ...model.thresholds },
     heat: heatDefault(model),
   }));
+  state.shown = [...facts.models.keys()].slice(0, COMPARED);
   state.display.original = facts.models.length === 1;
 }
 
@@ -44,13 +50,22 @@ export function heatThreshold(index, image) {
   return state.settings[index].heat ?? (resultOf(image, index)?.largest ?? 0) / 2;
 }
 
+/** Shows a model's pictures in the place of the one chosen first, or takes them away while others are shown. */
+export function choose(index) {
+  const others = state.shown.filter((shown) => shown !== index);
+  if (others.length === state.shown.length) state.shown = [...others.slice(1 - COMPARED), index];
+  else if (others.length) state.shown = others;
+  tell("choice");
+}
+
 /** What a model says of an image, or null. */
 export function resultOf(image, index) {
   const result = image?.answer?.results[index];
   return result && !result.error ? result : null;
 }
 
-/** Score, percentile, threshold and decision of a model on an image, by the score and threshold that are chosen. */
+/** Score, percentile, threshold and decision of a model on an image, by the score and threshold that are chosen; no
+ * decision where the image must not be compared, for the reasons given. */
 export function judged(image, index) {
   const result = resultOf(image, index);
   if (!result) return null;
@@ -62,14 +77,16 @@ export function judged(image, index) {
     value,
     percentile: result.percentiles[score] ?? null,
     threshold,
-    isAnomalous: decision(value, threshold),
+    isAnomalous: result.not_comparable.length ? null : decision(value, threshold),
+    notComparable: result.not_comparable,
   };
 }
 
 /** Mean of the models' percentiles on an image, as `predict` fuses several bundles; null for a single model, and where
- * one does not know its normal images. */
+ * one does not know its normal images, or the image is not comparable with them. */
 export function fusedPercentile(image) {
-  const shares = state.models.map((_, index) => judged(image, index)?.percentile ?? null);
+  const judgements = state.models.map((_, index) => judged(image, index));
+  const shares = judgements.map((judgement) => (judgement?.notComparable.length ? null : (judgement?.percentile ?? null)));
   if (shares.length < 2 || shares.includes(null)) return null;
   return shares.reduce((sum, share) => sum + share, 0) / shares.length;
 }

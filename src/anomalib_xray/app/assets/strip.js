@@ -1,9 +1,9 @@
 // The list of open radiographs: thumbnails with their state and the models' decisions.
 
-import { byId, make } from "./dom.js";
+import { byId, make, sign, verdict } from "./dom.js";
 import { finished } from "./files.js";
 import { pictureCanvas } from "./picture.js";
-import { judged, show, state } from "./state.js";
+import { COMPARED, judged, show, state } from "./state.js";
 
 const SIDE = 92;
 const STATES = { waiting: "waiting", sent: "analysing", failed: "cannot be used" };
@@ -41,21 +41,19 @@ function item(image, position) {
   return make("li", {}, button);
 }
 
+/** A model's decision and, where two models at most leave the room, its percentile. */
 function dot(judgement) {
-  const isAnomalous = judgement?.isAnomalous ?? null;
-  const kind = isAnomalous === null ? "unknown" : isAnomalous ? "anomalous" : "ordinary";
-  const sign = isAnomalous === null ? "–" : isAnomalous ? "▲" : "●";
+  const [mark, kind] = judgement ? sign(judgement) : ["!", "unknown"];
   const share = judgement?.percentile ?? null;
-  return make("span", { class: `dot ${kind}` }, share === null ? sign : `${sign} ${Math.floor(share)} %`);
+  const isAlone = share === null || judgement.notComparable.length || state.models.length > COMPARED;
+  return make("span", { class: `dot ${kind}` }, isAlone ? mark : `${mark} ${Math.floor(share)} %`);
 }
 
 function described(image) {
   if (!image.answer) return `${image.name}, ${STATES[image.status]}`;
   const said = state.models.map((model, index) => {
     const judgement = judged(image, index);
-    if (!judgement) return `${model.label} failed`;
-    if (judgement.isAnomalous === null) return `${model.label} no threshold`;
-    return `${model.label} ${judgement.isAnomalous ? "anomalous" : "not anomalous"}`;
+    return judgement ? `${model.label} ${verdict(judgement)}` : `${model.label} failed`;
   });
   return [image.name, ...said].join(", ");
 }

@@ -33,7 +33,7 @@ export async function analyse(file) {
 }
 
 /** Makes a DICOM secondary capture of a canvas; the source is a file or null. */
-export async function secondaryCapture(canvas, source, keepPatient) {
+export async function secondaryCapture(canvas, source, keepPatient, model) {
   const { width, height } = canvas;
   const { data } = canvas.getContext("2d").getImageData(0, 0, width, height);
   const colours = new Uint8Array(width * height * 3);
@@ -42,10 +42,10 @@ export async function secondaryCapture(canvas, source, keepPatient) {
     colours[to++] = data[from + 1];
     colours[to++] = data[from + 2];
   }
-  let text = JSON.stringify({ height, width, keep_patient: keepPatient });
-  text += " ".repeat((ALIGNMENT - ((text.length + HEADER) % ALIGNMENT)) % ALIGNMENT);
-  const length = new Uint8Array(new Uint32Array([text.length]).buffer);
-  const message = new Blob([length, text, colours, ...(source ? [source] : [])]);
+  const header = new TextEncoder().encode(JSON.stringify({ height, width, keep_patient: keepPatient, model }));
+  const padding = " ".repeat((ALIGNMENT - ((header.length + HEADER) % ALIGNMENT)) % ALIGNMENT);
+  const length = new Uint8Array(new Uint32Array([header.length + padding.length]).buffer);
+  const message = new Blob([length, header, padding, colours, ...(source ? [source] : [])]);
   return (await asked("/api/secondary-capture", message)).blob();
 }
 
