@@ -52,7 +52,8 @@ def _paths(given: Iterable[Path]) -> Iterator[Path]:
 
 def _predict_one(ensemble: Ensemble, path: Path, threshold: float | None) -> Line:
     try:
-        content, notes = read_bytes(path), list[str]()
+        notes: list[str] = []
+        content = read_bytes(path)
         radiograph = decode_radiograph(content, name=str(path), notes=notes)
         reading = ensemble.predict(radiograph, threshold=threshold, tags=tags_of(content, path), flags=notes)
         return Line(path, reading, sop_instance_uid=read_sop_instance_uid(content))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, cast
 import cv2
 
 from anomalib_xray.io.dicom_dataset import read_up_to_pixels, reading_dicom
-from anomalib_xray.io.dicom_display import OVERLAY_POSITIONS, displayed, palette_grey, window_function, windows_of
+from anomalib_xray.io.dicom_display import OVERLAY_POSITIONS, displayed, palette_grey, usable_windows, window_function
 from anomalib_xray.io.dicom_file import standard_file
 from anomalib_xray.io.dicom_header import check_header
 from anomalib_xray.io.dicom_pixels import Stored, stored_pixels
@@ -89,24 +89,16 @@ def decode_dicom(
     """
     found: list[str] = []
     with reading_dicom(name):
-        data_set, stored = _read(content, name, max_pixels, found)
+        data_set, stored = _stored(content, name, max_pixels, found)
         if stored.pixels.ndim == 3:
-            image = cv2.cvtColor(stored.pixels, cv2.COLOR_RGB2GRAY)
+            image = cast("Radiograph", cv2.cvtColor(stored.pixels, cv2.COLOR_RGB2GRAY))
         elif data_set.PhotometricInterpretation == "PALETTE COLOR":
             image = palette_grey(stored, data_set)
         else:
             image, _ = displayed(stored, data_set, found)
     if notes is not None:
         notes.extend(dict.fromkeys(found))
-    return cast("Radiograph", image)
-
-
-def _read(content: bytes, name: str, max_pixels: int, notes: list[str]) -> tuple[Dataset, Stored]:
-    """The checked elements, and the pixels as they are stored."""
-    content = standard_file(content, name, notes)
-    data_set, start = read_up_to_pixels(content, _ELEMENTS)
-    check_header(data_set, name=name, max_pixels=max_pixels, notes=notes)
-    return data_set, stored_pixels(data_set, content, start, notes)
+    return image
 
 
 @dataclass(frozen=True, eq=False)
@@ -140,19 +132,19 @@ def decode_unwindowed(content: bytes, *, name: str, max_pixels: int = MAX_PIXELS
         XrayError: As of :func:`decode_dicom`.
     """
     with reading_dicom(name):
-        data_set, stored = _read(content, name, max_pixels, [])
-        is_grey = stored.pixels.ndim == 2 and data_set.PhotometricInterpretation in ("MONOCHROME1", "MONOCHROME2")
+        data_set, stored = _stored(content, name, max_pixels, [])
+        is_grey = data_set.PhotometricInterpretation in ("MONOCHROME1", "MONOCHROME2")
         if not is_grey or data_set.get("VOILUTSequence") or window_function(data_set) == "SIGMOID":
             return None
-        windows = windows_of(data_set)
-        for keyword in ("WindowCenter", "WindowWidth"):
-            if keyword in data_set:
-                delattr(data_set, keyword)
-        image, ends = displayed(stored, data_set, [])
-    low, high = sorted(ends)
-    shown = [
-        (centre, width)
-        for centre, width in windows
-        if width > 0 and centre - width / 2 < high and centre + width / 2 > low
-    ]
+        image, ends = displayed(stored, data_set, [], voi=False)
+        low, high = sorted(ends)
+        shown = [(c, w) for c, w in usable_windows(data_set) if c - w / 2 < high and c + w / 2 > low]
     return Unwindowed(image, ends, shown) if low < high else None
+
+
+def _stored(content: bytes, name: str, max_pixels: int, notes: list[str]) -> tuple[Dataset, Stored]:
+    """The checked elements, and the pixels as they are stored."""
+    content = standard_file(content, name, notes)
+    data_set, start = read_up_to_pixels(content, _ELEMENTS)
+    check_header(data_set, name=name, max_pixels=max_pixels, notes=notes)
+    return data_set, stored_pixels(data_set, content, start, notes)

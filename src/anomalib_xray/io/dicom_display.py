@@ -28,17 +28,20 @@ OVERLAY_POSITIONS = tuple((group << 16) | 0x0102 for group in _OVERLAYS)
 """Tags that say in which bit of a pixel an overlay is hidden, as older editions of the standard allowed."""
 
 
-def displayed(stored: Stored, data_set: Dataset, notes: list[str]) -> tuple[Radiograph, tuple[float, float]]:
+def displayed(
+    stored: Stored, data_set: Dataset, notes: list[str], *, voi: bool = True
+) -> tuple[Radiograph, tuple[float, float]]:
     """Takes stored grey values through the display pipeline.
 
     Args:
         stored: The pixels (H, W).
         data_set: The checked elements.
         notes: List to which words are added: ``Keyword-repaired`` or ``Keyword-ignored``.
+        voi: Whether to apply the VOI transform.
 
     Returns:
-        The levels (H, W), uint8 if at most 8 bits are stored, else uint16; and the values that the darkest and the
-        brightest level of this depth stand for.
+        The levels (H, W), uint8 if at most 8 bits are stored, else uint16; and the values, after the modality
+        transform, that the darkest and the brightest level of this depth stand for where there is no VOI transform.
 
     Raises:
         UnusableError: A modality transform cannot be what it says.
@@ -51,7 +54,7 @@ def displayed(stored: Stored, data_set: Dataset, notes: list[str]) -> tuple[Radi
     padding = _checked_padding(levels, counts, padding, data_set, notes)
     shown = present & ~padding
     values = _modality(levels, shown, data_set, notes)
-    values, is_windowed = _voi(values, shown, data_set, bits, notes)
+    values, is_windowed = _voi(values, shown, data_set, bits, notes) if voi else (values, False)
     darkest, brightest = float(values[shown].min()), float(values[shown].max())
     is_unchanged = (
         bits == 8
@@ -183,34 +186,49 @@ def _voi(values: _Values, shown: _Mask, data_set: Dataset, bits: int, notes: lis
     if not (is_filled(data_set, "WindowCenter") or is_filled(data_set, "WindowWidth")):
         return values, False
     function = window_function(data_set)
-    if function not in ("LINEAR", "LINEAR_EXACT", "SIGMOID"):
+    if function not in _FUNCTIONS:
         add_note(notes, "VOILUTFunction", "ignored")
-        function = "LINEAR"
-    for centre, width in windows_of(data_set):
-        if width >= 1 if function == "LINEAR" else width > 0:
-            windowed = _windowed(values, centre, width, function)
-            if _shows(windowed, values, shown):
-                identity = function == "LINEAR" and (centre, width) == (2 ** (bits - 1), 2**bits)
-                return windowed, not identity
-        add_note(notes, "WindowWidth", "ignored")
+    windows = _windows(data_set)
+    for centre, width in windows:
+        if _is_usable(centre, width, function) and _shows(
+            windowed := _windowed(values, centre, width, function), values, shown
+        ):
+            if (centre, width) != windows[0]:
+                add_note(notes, "WindowWidth", "ignored")
+            is_identity = function not in _OTHER_FUNCTIONS and (centre, width) == (2 ** (bits - 1), 2**bits)
+            return windowed, not is_identity
     add_note(notes, "WindowWidth", "ignored")
     return values, False
 
 
 def window_function(data_set: Dataset) -> str:
-    """Name of the function of the windows, which may be an unknown one."""
+    """The VOI LUT Function, in capitals; linear where it is empty or missing (PS3.3, section C.11.2.1.3)."""
     return str(value_of(data_set, "VOILUTFunction") or "LINEAR").strip().upper()
 
 
-def windows_of(data_set: Dataset) -> list[tuple[float, float]]:
-    """Centres and widths of the windows; a width of -1 stands for one that is no finite number."""
+def usable_windows(data_set: Dataset) -> list[tuple[float, float]]:
+    """Centres and widths of the windows that can be used."""
+    function = window_function(data_set)
+    return [window for window in _windows(data_set) if _is_usable(*window, function)]
+
+
+_OTHER_FUNCTIONS = ("LINEAR_EXACT", "SIGMOID")
+_FUNCTIONS = ("LINEAR", *_OTHER_FUNCTIONS)
+
+
+def _windows(data_set: Dataset) -> list[tuple[float, float]]:
+    """All centres and widths, as long as they are numbers."""
     try:
         both = [data_set.get(keyword) for keyword in ("WindowCenter", "WindowWidth")]
-        centres, widths = ([value] if np.isscalar(value) else list(value) for value in both)
-        windows = [(float(centre), float(width)) for centre, width in zip(centres, widths, strict=False)]
+        centres, widths = ([value] if np.isscalar(value) else list(value or ()) for value in both)
+        return [(float(centre), float(width)) for centre, width in zip(centres, widths, strict=False)]
     except (ValueError, TypeError, NotImplementedError, OverflowError, AttributeError):
         return []
-    return [window if np.isfinite(window).all() else (0.0, -1.0) for window in windows]
+
+
+def _is_usable(centre: float, width: float, function: str) -> bool:
+    narrow = width <= 0 if function in _OTHER_FUNCTIONS else width < 1
+    return bool(np.isfinite(centre) and np.isfinite(width)) and not narrow
 
 
 def _windowed(values: _Values, centre: float, width: float, function: str) -> _Values:

@@ -106,7 +106,7 @@ def _value(content: bytes, start: int, *, implicit: bool, little: bool) -> tuple
 
 def _native_length(data_set: Dataset) -> int:
     """Bytes of the uncompressed picture."""
-    samples = int(data_set.Rows) * data_set.Columns * data_set.SamplesPerPixel
+    samples: int = data_set.Rows * data_set.Columns * data_set.SamplesPerPixel
     if data_set.PhotometricInterpretation == "YBR_FULL_422":
         samples = samples // 3 * 2
     return -(-samples * int(data_set.BitsAllocated) // 8)  # rounded up

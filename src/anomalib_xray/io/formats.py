@@ -22,11 +22,10 @@ MAX_BYTES = 400_000_000
 HEAD_BYTES = 512
 """How much of a file is enough to tell its format."""
 
-DICOM_PREFIX = b"DICM"
-DICOM_PREAMBLE = 128  # bytes before the prefix, with any content
-
 _UNFINISHED = frozenset({".tmp", ".part", ".partial", ".crdownload"})
 _DICOMDIR = b"1.2.840.10008.1.3.10"  # UID of the class of a table of contents, near the beginning of its file
+DICOM_PREFIX = b"DICM"
+DICOM_PREAMBLE = 128  # bytes before the prefix, with any content
 _META_GROUP, _FIRST_GROUP = 0x0002, 0x0008
 _LAST_EARLY_ELEMENT = 0x0080  # what a data set begins with: its character set, kind, identifier, dates
 _LONGEST_EARLY_VALUE = 256
@@ -38,7 +37,7 @@ def is_dicom(content: bytes) -> bool:
     """Whether a file is DICOM.
 
     Args:
-        content: The file, or as much of its beginning as 512 bytes.
+        content: The file, or its first :data:`HEAD_BYTES` bytes.
 
     Returns:
         Whether it has the prefix of a DICOM file (PS3.10, section 7.1), or lacks preamble or prefix and begins with the
