@@ -65,6 +65,7 @@ def test_it_says_what_its_numbers_mean(written: Path, small_cae: Cae, phantom_sa
     manifest = json.loads((written / "bundle.json").read_text())
     assert (manifest["format"], manifest["model"], manifest["notice"]) == (2, "Cae", NOTICE)
     assert manifest["settings"]["width"] == 4
+    assert manifest["settings"]["padding"] == "centred"
     scores = expected_scores(small_cae, phantom_samples)[::2]  # every second one is abnormal
     np.testing.assert_allclose(
         manifest["distribution"]["mse_top_k"], np.quantile(scores, np.linspace(0, 1, 101)), rtol=1e-4

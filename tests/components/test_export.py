@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 import anomalib_xray.models  # noqa: F401  # makes the plugins known to anomalib
 from anomalib_xray.components import export
 from anomalib_xray.components.export import PARITY_TOLERANCE, measure_parity, write_metadata
+from anomalib_xray.transforms import XrayPreProcessor
 
 Picture = NDArray[np.float32]
 
@@ -125,12 +126,24 @@ def test_metadata_tells_what_the_runtime_needs(
     assert metadata["model"] == "Cae"
     assert metadata["score"] == "mse_top_k"
     assert metadata["settings"]["top_k"] == 0.05
+    assert metadata["settings"]["padding"] == "centred"
     assert metadata["threshold"] == {"image": pytest.approx(0.1), "pixel": None}
     assert metadata["normalization"] == {"image": pytest.approx([0.01, 0.2]), "pixel": pytest.approx([0.0, 0.3])}
     assert metadata["parity"]["images"] == 1
     assert metadata["parity"]["passed"]
     assert "research use only" in metadata["notice"].lower()
     assert caplog.messages == []
+
+
+def test_metadata_tell_the_padding(
+    model: AnomalibModule, opened_as: Callable[[AnomalibModule], None], tmp_path: Path
+) -> None:
+    model.pre_processor = XrayPreProcessor(64, equalize=True, padding="uniform")
+    opened_as(model)
+    write_metadata(model, tmp_path / "model.xml", iter(pictures(1)))
+    metadata = json.loads((tmp_path / "metadata.json").read_text())
+    assert metadata["settings"]["padding"] == "uniform"
+    assert metadata["parity"]["passed"]
 
 
 def test_metadata_of_a_model_without_validation_says_that_scores_are_raw(

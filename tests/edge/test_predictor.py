@@ -53,6 +53,20 @@ def test_every_score_its_percentile_and_the_verdict(tmp_path: Path) -> None:
     assert [(view.name, view.outline) for view in result.views] == [("view 1", None)]
 
 
+@pytest.mark.parametrize(("padding", "top"), [(None, 4), ("centred", 4), ("uniform", 0)])
+def test_the_map_is_cut_where_the_settings_say_that_the_picture_lies(
+    tmp_path: Path, padding: str | None, top: int
+) -> None:
+    # The tiny model always centres; what is cut out of its map of 16 x 16 tells where the picture is taken to be.
+    settings = {} if padding is None else {"padding": padding}
+    image = np.random.default_rng(0).integers(1, 255, (8, 16), np.uint8)
+    result = open_predictor(write_bundle(tmp_path / "b", settings=settings)).predict(image)
+    square = np.zeros((16, 16), np.float32)
+    square[4:12] = image / 255
+    assert result.heat_map is not None
+    np.testing.assert_allclose(result.heat_map, square[top : top + 8], atol=1e-5)
+
+
 def test_the_callers_threshold_and_score_decide(tmp_path: Path) -> None:
     folder = write_bundle(tmp_path / "b")
     predictor = open_predictor(folder)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -107,6 +108,20 @@ def test_padding_is_cut_off_symmetrically_with_the_odd_remainder_at_the_end() ->
     np.testing.assert_array_equal(to_picture(square, 4, 7), square[1:5])
     np.testing.assert_array_equal(to_picture(square, 7, 4, "uniform"), square[:, :4])
     np.testing.assert_array_equal(to_picture(square, 4, 7, "uniform"), square[:4])
+
+
+def test_the_map_of_a_stock_export_is_cut_where_its_settings_say(make_bundle: Callable[..., Path]) -> None:
+    folder = make_bundle()
+    image = np.random.default_rng(0).integers(1, 255, (8, 16), np.uint8)
+    centred = Runtime(Bundle.open(folder)).predict(image).heat_map
+    metadata = json.loads((folder / "metadata.json").read_text())
+    metadata["settings"]["padding"] = "uniform"
+    (folder / "metadata.json").write_text(json.dumps(metadata))
+    uniform = Runtime(Bundle.open(folder)).predict(image).heat_map
+    assert centred is not None
+    assert uniform is not None
+    assert not uniform[:4].any()
+    np.testing.assert_allclose(uniform[4:], centred[:4], atol=1e-6)
 
 
 def test_one_runtime_serves_several_threads(make_bundle: MakeBundle) -> None:

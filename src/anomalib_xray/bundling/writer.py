@@ -19,7 +19,7 @@ from anomalib_xray.bundling.meaning import meaning_of, threshold_origin, version
 from anomalib_xray.bundling.pictures import Pictures, prepare_pictures
 from anomalib_xray.bundling.pipeline_copy import copy_pipeline
 from anomalib_xray.bundling.quantisation import MAX_AUROC_LOSS, quantise
-from anomalib_xray.components.export import is_plain
+from anomalib_xray.components.export import settings_of
 from anomalib_xray.edge.bundle import NOTICE
 from anomalib_xray.edge.device_bundle import sha256
 from anomalib_xray.edge.manifest import DIGEST_NAME, MANIFEST_FORMAT, MANIFEST_NAME, digest_line
@@ -83,7 +83,7 @@ def write_bundle(model: AnomalibModule, request: Request, out: Path) -> dict[str
         manifest = {
             "format": MANIFEST_FORMAT,
             "model": model.name,
-            "settings": {key: value for key, value in model.hparams.items() if is_plain(value)},
+            "settings": settings_of(model),
             "created": datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
             "notice": NOTICE,
             "scores": forms.names,

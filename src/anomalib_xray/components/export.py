@@ -21,6 +21,7 @@ from anomalib_xray.errors import XrayError
 from anomalib_xray.io.read import read_radiograph, to_unit_interval
 from anomalib_xray.io.write import write_atomically
 from anomalib_xray.post_processing import XrayPostProcessor
+from anomalib_xray.transforms.pre_processor import padding_of
 
 if TYPE_CHECKING:
     from anomalib.data import AnomalibDataModule
@@ -121,7 +122,7 @@ def write_metadata(model: AnomalibModule, path: Path, images: Iterator[np.ndarra
         "format": BUNDLE_FORMAT,
         "notice": NOTICE,
         "model": model.name,
-        "settings": {key: value for key, value in model.hparams.items() if is_plain(value)},
+        "settings": settings_of(model),
         "score": model.hparams["score"],
         **_post_processing(model),
         "parity": parity,
@@ -214,6 +215,11 @@ def _numbers(values: Sequence[Tensor]) -> list[float] | None:
     return None if None in numbers else [number for number in numbers if number is not None]
 
 
-def is_plain(value: object) -> bool:
-    """Whether a setting can stand in JSON as it is."""
+def settings_of(model: AnomalibModule) -> dict[str, Any]:
+    """Settings that a model was built with, those that can stand in JSON, and the padding of its pre-processor."""
+    settings = {key: value for key, value in model.hparams.items() if _is_plain(value)}
+    return settings | {"padding": padding_of(model)}
+
+
+def _is_plain(value: object) -> bool:
     return value is None or isinstance(value, bool | int | float | str | list | dict)

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from anomalib_xray.edge.bundle import Bundle
-from anomalib_xray.edge.runtime import Runtime, compile_model, to_picture
+from anomalib_xray.edge.runtime import CENTRED, Runtime, compile_model, to_picture
 from anomalib_xray.errors import XrayError
 from anomalib_xray.io.read import Radiograph, to_unit_interval
 
@@ -51,13 +51,24 @@ class RawGraph:
         device: OpenVINO device, e.g. ``CPU`` or ``GPU``.
         threads: Number of CPU threads; ``None`` leaves it to OpenVINO.
         arithmetic: OpenVINO's hint of the precision to compute in.
+        padding: Where a picture lies in the square of the map; see :func:`~anomalib_xray.edge.runtime.to_picture`.
 
     Raises:
         XrayError: The device does not exist, or the model cannot be loaded or has other outputs.
     """
 
-    def __init__(self, path: Path, scores: Sequence[str], *, device: str, threads: int | None, arithmetic: str) -> None:
+    def __init__(
+        self,
+        path: Path,
+        scores: Sequence[str],
+        *,
+        device: str,
+        threads: int | None,
+        arithmetic: str,
+        padding: str = CENTRED,
+    ) -> None:
         self._path = path
+        self._padding = padding
         self._names = tuple(scores)
         self._compiled = compile_model(path, device=device, threads=threads, arithmetic=arithmetic)
         outputs = {name for output in self._compiled.outputs for name in output.names}
@@ -78,7 +89,7 @@ class RawGraph:
             scores=dict(zip(self._names, values.tolist(), strict=True)),
             heat_map=None
             if anomaly_map is None
-            else to_picture(anomaly_map.reshape(anomaly_map.shape[-2:]), *image.shape),
+            else to_picture(anomaly_map.reshape(anomaly_map.shape[-2:]), image.shape[0], image.shape[1], self._padding),
         )
 
     def _infer(self, image: Radiograph) -> Any:  # noqa: ANN401  # openvino's mapping of outputs is untyped

@@ -20,6 +20,7 @@ from anomalib_xray.edge.graph import Answer, Graph, RawGraph, StockGraph
 from anomalib_xray.edge.heat_map import on_original, outline_of
 from anomalib_xray.edge.inner_files import check_inner_files
 from anomalib_xray.edge.result import Result, View
+from anomalib_xray.edge.runtime import CENTRED
 from anomalib_xray.errors import XrayError
 from anomalib_xray.io.radiograph import Radiograph
 from anomalib_xray.preparation.pipeline import Pipeline, Prepared
@@ -251,4 +252,7 @@ def _graph(bundle: DeviceBundle, precision: str, device: str, threads: int | Non
     model = "fp32" if precision == _BF16 else precision
     if model not in bundle.models:
         raise XrayError(f"The bundle {bundle.folder} has no fp32 model, which {precision} computes with.")
-    return RawGraph(bundle.models[model], bundle.scores, device=device, threads=threads, arithmetic=arithmetic)
+    padding = bundle.settings.get("padding", CENTRED)
+    return RawGraph(
+        bundle.models[model], bundle.scores, device=device, threads=threads, arithmetic=arithmetic, padding=padding
+    )

@@ -105,7 +105,8 @@ class Runtime:
 
     def _heat_map(self, anomaly_map: NDArray[np.float32], image: Radiograph) -> NDArray[np.float32]:
         raw = _raw(anomaly_map.reshape(anomaly_map.shape[-2:]), self.bundle.pixel)
-        return to_picture(raw.astype(np.float32), *image.shape)
+        height, width = image.shape
+        return to_picture(raw.astype(np.float32), height, width, self.bundle.settings.get("padding", CENTRED))
 
 
 def compile_model(
