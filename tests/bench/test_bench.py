@@ -10,11 +10,13 @@ import pytest
 
 from anomalib_xray.bench.backends import Backend, backends_of
 from anomalib_xray.bench.report import rows_of
+from anomalib_xray.bench.run import _originals
 from anomalib_xray.bench.turns import Measured, measure
 from anomalib_xray.bench.worker import resident_bytes
 from anomalib_xray.cli import main
 from anomalib_xray.edge.bundle import NOTICE
 from anomalib_xray.edge.device_bundle import DeviceBundle
+from anomalib_xray.errors import XrayError
 from anomalib_xray.io.write import write_png
 
 CROP = "steps:\n  - resize: {longest_side: 32}\n"
@@ -124,3 +126,13 @@ def test_mistakes_are_one_sentence(
     printed = capsys.readouterr().err
     assert sentence in printed
     assert printed.count("\n") == 1
+
+
+def test_a_damaged_radiograph_is_left_out_of_the_measurement(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    write_png(tmp_path / "b.png", np.ones((4, 4), np.uint8))
+    (tmp_path / "a.png").write_bytes(b"nothing")
+    pictures, said = _originals([tmp_path], is_raw=False)
+    assert (len(pictures), said) == (1, "1 given radiographs")
+    assert "left out: " in caplog.text
+    with pytest.raises(XrayError, match="None of the given radiographs"):
+        _originals([tmp_path / "a.png"], is_raw=False)

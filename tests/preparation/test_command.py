@@ -97,6 +97,17 @@ def test_rows_without_a_radiograph_are_rows_with_their_reasons(raw: Path, config
     assert len(rows) == 5
 
 
+def test_a_folder_in_the_place_of_a_picture_ends_nothing(raw: Path, config: Path) -> None:
+    (raw / "c.jpg").write_bytes((raw / "b.png").read_bytes())
+    write_png(raw / "c.png" / "d.png", read_radiograph(raw / "b.png"))
+    (raw / "e").write_bytes((raw / "b.png").read_bytes())
+    write_png(raw / "e.json" / "d.png", read_radiograph(raw / "b.png"))  # e.json is the name of a record too
+    assert call("--config", config, "--root", raw, "--out", raw.parent / "out") == 1
+    rows = {row["source_path"]: row["error"] for row in read_manifest(raw.parent / "out")}
+    assert set(rows) == {"a/wide.png", "b.png", "c.jpg", "c.png/d.png", "e", "e.json/d.png"}
+    assert sorted(bool(error) for error in rows.values()) == [False] * 4 + [True] * 2
+
+
 def test_a_name_too_long_for_the_folders_system_ends_nothing(
     raw: Path, config: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

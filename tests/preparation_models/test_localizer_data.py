@@ -40,6 +40,19 @@ def test_pictures_are_found_by_path_or_by_a_name_that_occurs_once(tmp_path: Path
         load_examples(tmp_path, {"c.png": ()}, [])
 
 
+def test_names_are_found_in_any_form_and_a_damaged_picture_is_left_out(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name in ("one/Gro\u0308\u00dfe.png", "b.png"):
+        write_png(tmp_path / name, np.full((8, 8), 9, np.uint8))
+    (tmp_path / "damaged.png").write_bytes(b"nothing")
+    names = ["Gr\u00f6\u00dfe.png", "one\\Gr\u00f6\u00dfe.png", "damaged.png"]
+    assert len(load_examples(tmp_path, dict.fromkeys(names, ()), [])) == 2
+    assert "left out: " in caplog.text
+    with pytest.raises(XrayError, match="None of the 1 labelled pictures"):
+        load_examples(tmp_path, {"damaged.png": ()}, [])
+
+
 def test_boxes_follow_the_variation_of_their_picture() -> None:
     image = with_bright_box(SIDE, SIDE, 100, 60, 220, 260)
     boxes = np.array([[100, 60, 220, 260]], np.float32)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 from collections.abc import Sequence
-from itertools import chain, islice
+from itertools import chain
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -19,10 +20,13 @@ from anomalib_xray.edge.bundle import NOTICE
 from anomalib_xray.edge.device_bundle import DeviceBundle
 from anomalib_xray.edge.inputs import images_of
 from anomalib_xray.edge.predictor import Predictor
+from anomalib_xray.errors import XrayError
 from anomalib_xray.io.progress import status
 from anomalib_xray.io.radiograph import Radiograph
 from anomalib_xray.io.read import read_radiograph
 from anomalib_xray.io.write import write_atomically, write_png
+
+logger = logging.getLogger(__name__)
 
 PICTURES = 10
 """Radiographs that a measurement uses, at most."""
@@ -82,8 +86,17 @@ def _usable_threads() -> int:
 def _originals(images: Sequence[Path] | None, *, is_raw: bool) -> tuple[list[Radiograph], str]:
     """The radiographs and what they are."""
     if images:
-        found = list(islice(chain.from_iterable(map(images_of, images)), PICTURES))
-        return [read_radiograph(path) for path in found], f"{len(found)} given radiographs"
+        found: list[Radiograph] = []
+        for path in chain.from_iterable(map(images_of, images)):
+            try:
+                found.append(read_radiograph(path))
+            except XrayError as error:
+                logger.warning("left out: %s", error)
+            if len(found) == PICTURES:
+                break
+        if not found:
+            raise XrayError("None of the given radiographs can be read; give others.")
+        return found, f"{len(found)} given radiographs"
     from anomalib_xray.phantom import RAW, render_phantom
 
     generators = [np.random.default_rng(number) for number in range(PICTURES)]

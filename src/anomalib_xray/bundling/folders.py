@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from glob import escape
 from pathlib import Path
 from uuid import uuid4
 
 from anomalib_xray.errors import XrayError
+from anomalib_xray.io.paths import fitted
 
 
 def check_free(out: Path) -> None:
@@ -48,7 +51,7 @@ def completed(out: Path) -> Iterator[Path]:
 
 @contextmanager
 def scratch(beside: Path) -> Iterator[Path]:
-    """A folder on the same disk as another one, which is removed in the end.
+    """A folder on the same disk as another one, which is removed in the end, or by the next run if this one is killed.
 
     Args:
         beside: The other one.
@@ -59,12 +62,42 @@ def scratch(beside: Path) -> Iterator[Path]:
     Raises:
         XrayError: It cannot be made.
     """
-    folder = beside.absolute().with_name(f".{beside.name}.{uuid4().hex}.tmp")
+    name = f".{beside.name}"
+    folder = beside.absolute().with_name(fitted(name, f".{uuid4().hex}.tmp"))
     try:
         folder.mkdir(parents=True)
     except OSError as error:
         raise XrayError(f"{beside} cannot be written: {error.strerror}.") from error
+    with _locked(folder):
+        for other in folder.parent.glob(f"{escape(name)}.*.tmp"):
+            with _locked(other) as is_left:
+                if is_left:
+                    shutil.rmtree(other, ignore_errors=True)
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[bool]:
+    """Locks a folder, if no process has done so; a killed process has no locks. Yields whether it did."""
     try:
-        yield folder
+        import fcntl
+    except ImportError:  # on Windows what killed processes left stays
+        yield False
+        return
+    try:
+        descriptor = os.open(folder, os.O_RDONLY)
+    except OSError:  # gone meanwhile
+        yield False
+        return
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        is_locked = True
+    except OSError:
+        is_locked = False
+    try:
+        yield is_locked
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        os.close(descriptor)

@@ -28,6 +28,9 @@ from anomalib_xray.preparation.pipeline import Pipeline, Prepared
 from anomalib_xray.preparation.record import MANIFEST, Output, Record, read_record, write_record
 from anomalib_xray.preparation.sources import Source, prepared_name
 
+_OF_ITS_NAME = (errno.ENAMETOOLONG, errno.EISDIR, errno.ENOTDIR, errno.EEXIST)
+"""Errors of writing that are due to one radiograph's name, such as a folder in its place."""
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -82,6 +85,17 @@ def prepare_source(job: Job, source: Source) -> Outcome:
     """
     # Each worker has a core of its own; threads of OpenCV would only fight over it.
     cv2.setNumThreads(1)
+    try:
+        return _prepare(job, source)
+    except XrayError as error:
+        if getattr(error.__cause__, "errno", None) not in _OF_ITS_NAME:  # a full disk, say, ends the run
+            raise
+        # Its record has the same name and cannot be written either.
+        return Outcome("failed", rows_of(source, Record(source.name, "", "", (0, 0), (), str(error))))
+
+
+def _prepare(job: Job, source: Source) -> Outcome:
+    """Prepares a radiograph, unless its record says that this is done."""
     earlier = read_record(job.out, source.name)
     try:
         content = read_bytes(job.root / source.name)
@@ -107,12 +121,7 @@ def prepare_source(job: Job, source: Source) -> Outcome:
         masks = _masks(job.root, source, image, pictures)
     except Exception as error:  # whatever a step raises is a row of the manifest
         return _fail(job, source, sha256, error, earlier)
-    try:
-        outputs = _write(job, source, pictures, names, masks)
-    except XrayError as error:
-        if getattr(error.__cause__, "errno", None) != errno.ENAMETOOLONG:  # a full disk, say, ends the run
-            raise
-        return _fail(job, source, sha256, error, earlier)
+    outputs = _write(job, source, pictures, names, masks)
     record = Record(source.name, sha256, key, (image.shape[0], image.shape[1]), outputs, "", tuple(notes))
     _commit(job, record, earlier)
     return Outcome("prepared", rows_of(source, record))

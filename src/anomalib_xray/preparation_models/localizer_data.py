@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,12 +14,17 @@ from numpy.typing import NDArray
 
 from anomalib_xray.errors import XrayError
 from anomalib_xray.io.listing import list_radiographs
+from anomalib_xray.io.paths import Finder, absolute
 from anomalib_xray.io.read import read_radiograph
+from anomalib_xray.io.tables import identity
 from anomalib_xray.preparation.localization.boxes import LabelledPictures
 from anomalib_xray.preparation.view import small_view
 from anomalib_xray.preparation_models.localizer import SIDE
 
 _LEAST_SIDE = 4.0  # pixels; what is left of a box that was moved out of the picture and has less is no hand to learn
+
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -47,23 +53,35 @@ def load_examples(images: Path, pictures: LabelledPictures, classes: Sequence[st
         classes: All classes.
 
     Returns:
-        An example for each labelled picture, sorted by name.
+        An example for each labelled picture, sorted by name. One that cannot be read is left out, and a warning says
+        why.
 
     Raises:
-        XrayError: A labelled picture is missing, cannot be read, or its name occurs twice.
+        XrayError: A labelled picture is missing, or its name occurs twice; or none can be read.
     """
     paths = _found(images, pictures)
-    return [_example(paths[name], pictures, name, classes) for name in sorted(pictures)]
+    examples = []
+    for name in sorted(pictures):
+        try:
+            examples.append(_example(paths[name], pictures, name, classes))
+        except XrayError as error:
+            logger.warning("left out: %s", error)
+    if pictures and not examples:
+        raise XrayError(f"None of the {len(pictures)} labelled pictures in {images} can be read; replace them.")
+    return examples
 
 
 def _found(images: Path, pictures: LabelledPictures) -> dict[str, Path]:
     """The file of each labelled picture."""
     by_name: dict[str, list[Path]] = {}
     for file in list_radiographs(images):
-        by_name.setdefault(file.name, []).append(file)
+        by_name.setdefault(identity(file.name), []).append(file)
+    finder = Finder(absolute(images))
     paths = {}
     for name in pictures:
-        candidates = [images / name] if (images / name).is_file() else by_name.get(Path(name).name, [])
+        file = finder.find(name)
+        last = identity(name.replace("\\", "/").rpartition("/")[2])
+        candidates = [file] if file.is_file() else by_name.get(last, [])
         if len(candidates) != 1:
             how = "is missing" if not candidates else "occurs more than once"
             raise XrayError(f"The labelled picture {name} {how} in {images}: give its path below that folder.")

@@ -65,6 +65,19 @@ def test_three_formats_say_the_same(write: type, tmp_path: Path) -> None:
     assert read_boxes(write(tmp_path)) == EXPECTED
 
 
+def test_tables_of_other_programs_say_the_same(tmp_path: Path) -> None:
+    table = write_table(tmp_path)
+    text = table.read_text().replace(",", " ; ").replace("\n", "\r\n")
+    table.write_bytes((text + ";;;\r\n").encode("utf-16"))
+    assert read_boxes(table) == EXPECTED
+
+
+def test_debris_of_macos_is_no_file_of_boxes(tmp_path: Path) -> None:
+    (tmp_path / "c.xml").write_text(VOC.format(name="c.png", objects=""))
+    (tmp_path / "._c.xml").write_bytes(bytes.fromhex("0005160700020000"))
+    assert read_boxes(tmp_path) == {"c.png": ()}
+
+
 def test_a_picture_without_boxes_is_kept(tmp_path: Path) -> None:
     (tmp_path / "c.xml").write_text(VOC.format(name="c.png", objects=""))
     assert read_boxes(tmp_path) == {"c.png": ()}
@@ -114,8 +127,8 @@ def test_large_files_are_refused_unread(tmp_path: Path, monkeypatch: pytest.Monk
         ("a.json", "[]", "does not hold boxes"),
         ("a.json", '{"images": [], "categories": [], "annotations": [{"bbox": 3}]}', "does not hold boxes"),
         ("a.csv", "filename,class\na.png,rh\n", "does not hold boxes"),
-        ("a.csv", "filename,class,xmin,ymin,xmax,ymax\na.png,rh,1,2,nan,4\n", "without class or area"),
-        ("a.csv", "filename,class,xmin,ymin,xmax,ymax\na.png,rh,1,2\n", "does not hold boxes"),
+        ("a.csv", "filename,class,xmin,ymin,xmax,ymax\na.png,rh,1,2,nan,4\n", "line 2 of .* without class or area"),
+        ("a.csv", "filename,class,xmin,ymin,xmax,ymax\na.png,rh,1,2\n", "line 2 of .* does not hold boxes"),
         ("a.txt", "", "holds no boxes"),
     ],
 )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import math
 from collections.abc import Callable, Iterator, Mapping
@@ -12,6 +11,8 @@ from typing import Any, TypeAlias
 from xml.etree import ElementTree as ET
 
 from anomalib_xray.errors import XrayError
+from anomalib_xray.io.read import read_bytes
+from anomalib_xray.io.tables import read_table
 
 MAX_BYTES = 50_000_000
 """Boxes of about 200,000 pictures."""
@@ -49,7 +50,7 @@ def read_boxes(path: Path) -> LabelledPictures:
     """
     readers = {".json": _read_coco, ".csv": _read_table}
     if path.is_dir():
-        files = sorted(path.glob("*.xml"))
+        files = sorted(file for file in path.glob("*.xml") if not file.name.startswith("."))  # of macOS, and no XML
         if not files:
             raise XrayError(f"The folder {path} holds no .xml file: give the folder in which labelImg saved the boxes.")
         found = [entry for file in files for entry in _read(file, _read_voc)]
@@ -67,21 +68,21 @@ _Entry: TypeAlias = tuple[str, LabelledBox | None]
 """A picture's name and a box on it; None says that the picture was looked at."""
 
 
-def _read(path: Path, reader: Callable[[str, Path], Iterator[_Entry]]) -> list[_Entry]:
-    """What a reader finds in a file's text."""
+def _read(path: Path, reader: Callable[[Path], Iterator[_Entry]]) -> list[_Entry]:
+    """What a reader finds in a file."""
     try:
-        size = path.stat().st_size
-        if size > MAX_BYTES:
-            raise XrayError(f"{path} has {size} bytes; at most {MAX_BYTES} are read.")
-        return list(reader(path.read_text(encoding="utf-8-sig"), path))
-    except OSError as error:
-        raise XrayError(f"{path} cannot be read: {error.strerror}.") from error
-    except (ValueError, KeyError, TypeError, AttributeError, ET.ParseError, csv.Error) as error:
+        return list(reader(path))
+    except (ValueError, KeyError, TypeError, AttributeError, ET.ParseError) as error:
         raise XrayError(f"{path} does not hold boxes as its ending promises: {error}.") from error
 
 
-def _read_voc(text: str, path: Path) -> Iterator[_Entry]:
+def _text(path: Path) -> str:
+    return read_bytes(path, max_bytes=MAX_BYTES).decode("utf-8-sig")
+
+
+def _read_voc(path: Path) -> Iterator[_Entry]:
     """Pascal VOC: one picture a file."""
+    text = _text(path)
     if "<!DOCTYPE" in text or "<!ENTITY" in text:
         raise XrayError(f"{path} declares a document type or entities, which files of boxes never need: remove them.")
     root = ET.fromstring(text)
@@ -94,9 +95,9 @@ def _read_voc(text: str, path: Path) -> Iterator[_Entry]:
         yield picture, _box(entry.findtext("name"), sides, path, picture)
 
 
-def _read_coco(text: str, path: Path) -> Iterator[_Entry]:
+def _read_coco(path: Path) -> Iterator[_Entry]:
     """COCO: all pictures in one file."""
-    content = json.loads(text)
+    content = json.loads(_text(path))
     pictures = {entry["id"]: str(entry["file_name"]) for entry in content["images"]}
     labels = {entry["id"]: entry["name"] for entry in content["categories"]}
     for picture in pictures.values():
@@ -107,14 +108,17 @@ def _read_coco(text: str, path: Path) -> Iterator[_Entry]:
         yield picture, _box(labels[entry["category_id"]], [x, y, x + width, y + height], path, picture)
 
 
-def _read_table(text: str, path: Path) -> Iterator[_Entry]:
+def _read_table(path: Path) -> Iterator[_Entry]:
     """The table that labelImg's files are commonly turned into: one box a row."""
-    for row in csv.DictReader(text.splitlines()):
-        sides = [row[side] for side in ("xmin", "ymin", "xmax", "ymax")]
-        yield row["filename"], _box(row["class"], sides, path, row["filename"])
+    for row in read_table(path, max_bytes=MAX_BYTES):
+        picture, where = row.cells["filename"], f"line {row.line} of {path}"
+        sides = [row.cells[side] for side in ("xmin", "ymin", "xmax", "ymax")]
+        if not picture or not all(sides):
+            raise XrayError(f"{where} does not hold boxes: a cell of the picture or its box is empty; fill it in.")
+        yield picture, _box(row.cells["class"], sides, where, picture)
 
 
-def _box(label: Any, sides: list[Any], path: Path, picture: str) -> LabelledBox:  # noqa: ANN401  # as the file has it
+def _box(label: Any, sides: list[Any], path: Path | str, picture: str) -> LabelledBox:  # noqa: ANN401  # as the file has it
     x0, y0, x1, y1 = (float(side) for side in sides)
     if not label or not all(map(math.isfinite, (x0, y0, x1, y1))) or x1 <= x0 or y1 <= y0:
         raise XrayError(f"{path} has a box of {picture} without class or area: {label} {x0:g} {y0:g} {x1:g} {y1:g}.")
