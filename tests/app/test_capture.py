@@ -10,7 +10,7 @@ import pytest
 from anomalib_xray.app.capture import secondary_capture
 from anomalib_xray.app.envelope import Planes
 from anomalib_xray.errors import XrayError
-from anomalib_xray.io.dicom_write import RESEARCH_ONLY
+from anomalib_xray.io.dicom_write import RESEARCH_ONLY, encode_secondary_capture, map_description
 
 from .running import picture
 
@@ -43,6 +43,25 @@ def test_the_patient_is_copied_only_where_it_is_asked_for(make_dicom: Callable[.
     assert kept.SourceImageSequence[0].ReferencedSOPInstanceUID == "1.2.3.4"
 
 
+def test_captures_of_a_model_share_a_series_and_those_of_a_radiograph_a_study(
+    make_dicom: Callable[..., bytes],
+) -> None:
+    source = make_dicom(picture(), ImagerPixelSpacing=[0.2, 0.2])
+    captures = [
+        pydicom.dcmread(BytesIO(secondary_capture(message(source, model=model, digest=digest, scale=scale))))
+        for model, digest, scale in (("Cae", "a", 2), ("Cae", "a", 0.5), ("C\\ä\n" * 99, "", 0), ("Cae", "b", None))
+    ]
+    assert len({capture.StudyInstanceUID for capture in captures}) == 1
+    assert len({capture.SeriesInstanceUID for capture in captures}) == 3
+    assert captures[0].SeriesDescription == "Cae: anomaly map, research use"
+    as_predicted = encode_secondary_capture(
+        picture(), source=source, description=map_description("Cae"), series="a", scale=1.0
+    )
+    assert pydicom.dcmread(BytesIO(as_predicted)).SeriesInstanceUID == captures[0].SeriesInstanceUID
+    spacings = [capture.get("NominalScannedPixelSpacing") for capture in captures]
+    assert spacings == [[0.1, 0.1], [0.4, 0.4], None, None]
+
+
 @pytest.mark.parametrize(
     "changes",
     [
@@ -55,6 +74,10 @@ def test_the_patient_is_copied_only_where_it_is_asked_for(make_dicom: Callable[.
         {"height": True},
         {"keep_patient": 1},
         {"keep_patient": None},
+        {"model": 3},
+        {"digest": None},
+        {"scale": "2"},
+        {"scale": True},
     ],
 )
 def test_a_damaged_request_is_one_sentence(changes: dict[str, Any]) -> None:

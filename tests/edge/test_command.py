@@ -253,7 +253,7 @@ def test_a_secondary_capture_is_filed_with_its_radiograph(tmp_path: Path) -> Non
     source.PatientName, source.PatientID, source.InstitutionName = "Doe^Jane", "17", "Somewhere"
     source.save_as(images / "hand.dcm")
     write_images(images, plain=102)
-    assert predict([images], [write_bundle(tmp_path / "bundle")], out, dicom_sc=True) == 0
+    assert predict([images], [write_bundle(tmp_path / "bundle")], out, dicom_sc=True, keep_patient=True) == 0
     capture = pydicom.dcmread(out / "hand_overlay.dcm")
     assert (capture.PatientName, capture.PatientID, capture.StudyInstanceUID) == (
         source.PatientName,
@@ -269,6 +269,43 @@ def test_a_secondary_capture_is_filed_with_its_radiograph(tmp_path: Path) -> Non
     without = pydicom.dcmread(out / "plain_overlay.dcm")
     assert not without.PatientID
     assert "SourceImageSequence" not in without
+
+
+def test_a_secondary_capture_names_nobody_unless_it_is_asked_to(tmp_path: Path) -> None:
+    pydicom = pytest.importorskip("pydicom")
+    (tmp_path / "in").mkdir()
+    image, out = tmp_path / "in" / "Doe^Jane.dcm", tmp_path / "out"
+    write_secondary_capture(image, np.full((40, 30), 102, np.uint8), description="a radiograph")
+    source = pydicom.dcmread(image)
+    source.PatientName, source.PatientID, source.ImagerPixelSpacing = "Doe^Jane", "17", [0.2, 0.2]
+    source.save_as(image)
+    bundles = [write_bundle(tmp_path / name, model=name) for name in ("Cae", "Vae")]
+    assert predict([image], bundles, out, dicom_sc=True) == 0
+    captures = [pydicom.dcmread(out / name / "Doe^Jane_overlay.dcm") for name in ("Cae", "Vae")]
+    for capture in captures:
+        assert capture.PatientName == capture.PatientID == ""
+        assert "SourceImageSequence" not in capture
+        assert list(capture.NominalScannedPixelSpacing) == [0.2 * 40 / 640] * 2
+        drawn = cv2.imread(str(out / "Cae" / "Doe^Jane_overlay.png"))[:, :, ::-1]
+        assert (capture.pixel_array[-20:] != drawn[-20:]).any() or (capture.pixel_array != drawn).any()
+    assert captures[0].StudyInstanceUID == captures[1].StudyInstanceUID != source.StudyInstanceUID
+    assert captures[0].SeriesInstanceUID != captures[1].SeriesInstanceUID
+    assert "Cae" in captures[0].SeriesDescription
+    with pytest.raises(XrayError, match="give --dicom_sc too"):
+        predict([image], bundles, out, keep_patient=True)
+
+
+def test_what_reading_a_header_noted_stands_among_the_flags(tmp_path: Path) -> None:
+    pydicom = pytest.importorskip("pydicom")
+    image, out = tmp_path / "a.dcm", tmp_path / "out"
+    write_secondary_capture(image, np.arange(1200, dtype=np.uint16).reshape(40, 30).astype(np.uint8), description="a")
+    source = pydicom.dcmread(image)
+    source.WindowCenter, source.WindowWidth = 100, 0
+    source.save_as(image)
+    assert predict([image], [write_bundle(tmp_path / "bundle")], out) == 0
+    assert read_table(out)[0]["flags"].split() == ["WindowWidth-ignored"]
+    (entry,) = json.loads((out / "scores.json").read_text())["images"]
+    assert entry["bundles"]["Tiny"]["flags"] == ["WindowWidth-ignored"]
 
 
 def test_the_command_takes_bundles_one_by_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

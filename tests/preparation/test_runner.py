@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from anomalib_xray.errors import XrayError
+from anomalib_xray.io.dicom_write import write_secondary_capture
 from anomalib_xray.io.read import read_radiograph
 from anomalib_xray.io.write import write_png
 from anomalib_xray.preparation import worker
@@ -94,6 +95,20 @@ def test_every_original_becomes_pictures_or_a_reason(raw: Path) -> None:
     assert wide["source_sha256"] == hashlib.sha256((raw / WIDE).read_bytes()).hexdigest()
     assert json.loads(wide["parameters"])["brighten"]["by"] == 3
     assert found[0]["flags"] == "bright narrow"
+
+
+def test_what_reading_a_header_noted_stands_in_the_manifest(tmp_path: Path) -> None:
+    pydicom = pytest.importorskip("pydicom")
+    root = tmp_path / "raw"
+    root.mkdir()
+    pixels = np.tile(np.arange(200, dtype=np.uint8), (150, 1))
+    write_secondary_capture(root / "a.dcm", pixels, description="a radiograph")
+    data_set = pydicom.dcmread(root / "a.dcm")
+    data_set.HighBit = 9
+    data_set.save_as(root / "a.dcm")
+    for _ in range(2):  # prepared, then kept
+        prepare(root)
+        assert rows(root.parent / "out")[0]["flags"].split()[0] == "HighBit-repaired"
 
 
 def test_a_second_run_does_nothing(raw: Path, small_steps: dict[str, type[Step]]) -> None:

@@ -9,9 +9,11 @@ import numpy as np
 
 from anomalib_xray.app.envelope import opened
 from anomalib_xray.errors import XrayError
-from anomalib_xray.io.dicom_write import encode_secondary_capture
+from anomalib_xray.io.dicom_write import encode_secondary_capture, map_description
 
 _MAX_PIXELS = 40_000_000
+_MAX_SCALE = 1000
+_DAMAGED = "The request is damaged: send it from the viewer's own page."
 _DESCRIPTION = "Anomaly map, research use only"
 
 
@@ -20,8 +22,10 @@ def secondary_capture(message: bytes) -> bytes:
 
     Args:
         message: As of :mod:`anomalib_xray.app.envelope`. Its header has ``height`` and ``width`` of the picture, and
-            ``keep_patient``: whether to copy the patient and the study from the source. Behind it are the picture's
-            pixels, three bytes each (red, green, blue), then the content of the source's file, which may be empty.
+            ``keep_patient``: whether to copy the patient and the study from the source; it may have ``model``, the name
+            of the model that it shows, ``digest``, that of its bundle, and ``scale``, its pixels to one of the
+            radiograph. Behind it are the picture's pixels, three bytes each (red, green, blue), then the content of the
+            source's file, which may be empty.
 
     Returns:
         The DICOM file.
@@ -33,13 +37,20 @@ def secondary_capture(message: bytes) -> bytes:
     height, width, keep_patient = _side(header, "height"), _side(header, "width"), header.get("keep_patient")
     size = height * width * 3
     if not isinstance(keep_patient, bool) or height * width > _MAX_PIXELS or len(payload) < size:
-        raise XrayError("The request is damaged: send it from the viewer's own page.")
+        raise XrayError(_DAMAGED)
+    model, digest, scale = header.get("model", ""), header.get("digest", ""), header.get("scale")
+    if not isinstance(model, str) or not isinstance(digest, str) or isinstance(scale, bool):
+        raise XrayError(_DAMAGED)
+    if not isinstance(scale, int | float | None):
+        raise XrayError(_DAMAGED)
     picture = np.frombuffer(payload[:size], np.uint8).reshape(height, width, 3)[:, :, ::-1]
     return encode_secondary_capture(
         np.ascontiguousarray(picture),
         source=bytes(payload[size:]),
-        description=_DESCRIPTION,
+        description=map_description(model) if model else _DESCRIPTION,
         keep_patient=keep_patient,
+        series=digest,
+        scale=scale if scale is not None and 0 < scale < _MAX_SCALE else None,
         source_name="the radiograph",
     )
 

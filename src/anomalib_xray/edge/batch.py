@@ -11,7 +11,7 @@ import cv2
 
 from anomalib_xray.edge.ensemble import Ensemble
 from anomalib_xray.edge.inputs import Input
-from anomalib_xray.edge.overlay import draw_overlay
+from anomalib_xray.edge.overlay import Picture, draw_overlay, enlargement
 from anomalib_xray.edge.result import Result
 from anomalib_xray.edge.scope import tags_of
 from anomalib_xray.edge.table import Line, as_csv, as_json, entry_of, printable, row_of, sentence_of
@@ -20,7 +20,6 @@ from anomalib_xray.io.dicom_tags import read_sop_instance_uid
 from anomalib_xray.io.formats import is_dicom
 from anomalib_xray.io.paths import absolute
 from anomalib_xray.io.progress import track
-from anomalib_xray.io.radiograph import Radiograph
 from anomalib_xray.io.read import decode_radiograph, read_bytes
 from anomalib_xray.io.write import write_atomically
 
@@ -36,7 +35,13 @@ _CAPTURE = ".dcm"
 
 
 def predict_all(
-    ensemble: Ensemble, inputs: Sequence[Input], out: Path, threshold: float | None, *, dicom_sc: bool = False
+    ensemble: Ensemble,
+    inputs: Sequence[Input],
+    out: Path,
+    threshold: float | None,
+    *,
+    dicom_sc: bool = False,
+    keep_patient: bool = False,
 ) -> int:
     """Predicts, draws and reports image after image, and writes the scores, however it ends.
 
@@ -46,6 +51,7 @@ def predict_all(
         out: Folder for the scores.
         threshold: Raw threshold to decide by instead of the bundle's own.
         dicom_sc: Whether each overlay is written as a DICOM secondary capture too.
+        keep_patient: Whether the capture of a DICOM file names its patient and study and refers to it.
 
     Returns:
         Exit status: 0, 1 if an image could not be used, 130 if interrupted.
@@ -60,7 +66,7 @@ def predict_all(
     interrupted = False
     try:
         for image in track(inputs, "Predicting"):
-            line = _predict_one(ensemble, image, out, threshold, dicom_sc=dicom_sc)
+            line = _predict_one(ensemble, image, out, threshold, dicom_sc=dicom_sc, keep_patient=keep_patient)
             # Not the line itself: it holds the heat maps.
             rows.append(row_of(line))
             entries.append(entry_of(line))
@@ -95,7 +101,9 @@ def _check_spared(inputs: Sequence[Input], out: Path, labels: Sequence[str]) -> 
                     raise XrayError(f"{path} is an image and would be replaced: choose another folder than {out}.")
 
 
-def _predict_one(ensemble: Ensemble, image: Input, out: Path, threshold: float | None, *, dicom_sc: bool) -> Line:
+def _predict_one(
+    ensemble: Ensemble, image: Input, out: Path, threshold: float | None, *, dicom_sc: bool, keep_patient: bool
+) -> Line:
     """Predicts one image and draws its overlays."""
     labels = list(ensemble.predictors)
     overlays = overlays_of(image, out, labels)
@@ -107,34 +115,34 @@ def _predict_one(ensemble: Ensemble, image: Input, out: Path, threshold: float |
         if not dicom_sc:
             content = b""  # of a detector's picture, 20 MB that nobody needs any more
         reading = ensemble.predict(radiograph, threshold=threshold, tags=tags, flags=notes)
-        for overlay, result in zip(overlays, reading.results.values(), strict=True):
-            _draw(overlay, image, radiograph, result, content if dicom_sc else None)
+        for overlay, (label, result) in zip(overlays, reading.results.items(), strict=True):
+            picture = draw_overlay(radiograph, result, printable(image.name))
+            write_atomically(overlay, cv2.imencode(".png", picture)[1].tobytes())
+            if dicom_sc:
+                scale = enlargement(radiograph)
+                if not keep_patient:  # a file's name may be a patient's
+                    picture = draw_overlay(radiograph, result, "")
+                capture = _captured(picture, label, result, image, content, scale=scale, keep_patient=keep_patient)
+                write_atomically(overlay.with_suffix(_CAPTURE), capture)
     except XrayError as error:
         return Line(image.path, None, printable(error))
     below = [overlay.relative_to(out) for overlay in overlays]
     return Line(image.path, reading, overlays=dict(zip(labels, below, strict=True)), sop_instance_uid=uid)
 
 
-def _draw(overlay: Path, image: Input, radiograph: Radiograph, result: Result, content: bytes | None) -> None:
-    """Writes an overlay, and a secondary capture of it where the file's ``content`` is given for that."""
-    picture = draw_overlay(radiograph, result, printable(image.name))
-    write_atomically(overlay, cv2.imencode(".png", picture)[1].tobytes())
-    if content is None:
-        return
-    from anomalib_xray.io.dicom_write import encode_secondary_capture
+def _captured(
+    picture: Picture, label: str, result: Result, image: Input, content: bytes, *, scale: float, keep_patient: bool
+) -> bytes:
+    """The secondary capture of an overlay of a radiograph with this ``content``: one series per bundle."""
+    from anomalib_xray.io.dicom_write import encode_secondary_capture, map_description
 
-    capture = encode_secondary_capture(
+    return encode_secondary_capture(
         picture,
         source=content,
-        # Without the study an archive could not file it beside its radiograph.
-        keep_patient=is_dicom(content),
-        description=f"{_plain(result.model)}: anomaly map, research use",
-        name=str(overlay.with_suffix(_CAPTURE)),
+        keep_patient=keep_patient and is_dicom(content),
+        description=map_description(label),
+        series=result.bundle_digest,
+        scale=scale,
+        name=f"The capture of {image.path}",
         source_name=str(image.path),
     )
-    write_atomically(overlay.with_suffix(_CAPTURE), capture)
-
-
-def _plain(model: str) -> str:
-    """A model's name as the description of a series takes it."""
-    return printable(model).replace("\\", "/")[:30]

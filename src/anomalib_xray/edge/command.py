@@ -23,6 +23,7 @@ def predict(
     device: str = "CPU",
     threads: int | None = None,
     dicom_sc: bool = False,
+    keep_patient: bool = False,
     stream: bool = False,
 ) -> int:
     """Scores radiographs with one or several exported models and draws their heat maps.
@@ -44,8 +45,10 @@ def predict(
             as training did.
         device: OpenVINO device, such as CPU or GPU.
         threads: CPU threads of a model; OpenVINO decides by default.
-        dicom_sc: Whether to write each overlay as a DICOM secondary capture too, OUT/<name>_overlay.dcm. That of a
-            DICOM file keeps its patient and study, so that an archive files it there, and refers to it.
+        dicom_sc: Whether to write each overlay as a DICOM secondary capture too, OUT/<name>_overlay.dcm. It names no
+            patient.
+        keep_patient: Whether the captures of DICOM files keep the patient and the study and refer to the file, so that
+            an archive files them there.
         stream: Whether to print one line of JSON for each image at once instead, and to write no file.
 
     Returns:
@@ -57,7 +60,7 @@ def predict(
     """
     if not bundle:
         raise XrayError("Give a bundle with --bundle FOLDER: the folder that an export or anomalib-xray bundle wrote.")
-    _check_settings(bundle, threshold, dicom_sc=dicom_sc, stream=stream)
+    _check_settings(bundle, threshold, dicom_sc=dicom_sc, keep_patient=keep_patient, stream=stream)
     inputs = [] if stream else find_inputs(list(with_list(images)), out)
 
     from anomalib_xray.edge.batch import predict_all
@@ -77,10 +80,12 @@ def predict(
         print(f"There is no fused score: {lacking} knows no scores of normal images.", file=about)
     if stream:
         return predict_stream(ensemble, images, threshold)
-    return predict_all(ensemble, inputs, out, threshold, dicom_sc=dicom_sc)
+    return predict_all(ensemble, inputs, out, threshold, dicom_sc=dicom_sc, keep_patient=keep_patient)
 
 
-def _check_settings(bundle: list[Path], threshold: float | None, *, dicom_sc: bool, stream: bool) -> None:
+def _check_settings(
+    bundle: list[Path], threshold: float | None, *, dicom_sc: bool, keep_patient: bool, stream: bool
+) -> None:
     """Refuses settings that mean nothing, before anything slow is done."""
     if threshold is not None and not math.isfinite(threshold):
         raise XrayError(f"The threshold {threshold} decides nothing: give a finite raw score.")
@@ -88,6 +93,8 @@ def _check_settings(bundle: list[Path], threshold: float | None, *, dicom_sc: bo
         raise XrayError("The scores of several bundles have units of their own: leave the threshold to each bundle.")
     if stream and dicom_sc:
         raise XrayError("A stream writes no file: leave out either --stream or --dicom_sc.")
+    if keep_patient and not dicom_sc:
+        raise XrayError("Only secondary captures can keep a patient: give --dicom_sc too, or leave out --keep_patient.")
     if dicom_sc:
         from anomalib_xray.io.dicom_dataset import reading_dicom
 

@@ -49,7 +49,7 @@ def draw_overlay(image: Radiograph, result: Result, name: str) -> Picture:
         (H', W', 3) uint8 in OpenCV's order BGR; small pictures are enlarged, and the footer adds to the height.
     """
     grey = _grey(image)
-    factor = max(1.0, _SHORTEST_SIDE / max(grey.shape))
+    factor = enlargement(image)
     size = (round(grey.shape[1] * factor), round(grey.shape[0] * factor))
     picture = np.asarray(cv2.cvtColor(_resized(grey, size, cv2.INTER_CUBIC), cv2.COLOR_GRAY2BGR), np.uint8)
     if result.heat_map is not None:
@@ -62,6 +62,11 @@ def draw_overlay(image: Radiograph, result: Result, name: str) -> Picture:
         cv2.polylines(picture, lines, isClosed=True, color=_FRAME, thickness=_thickness(picture), lineType=cv2.LINE_AA)
     picture = _centred(picture, max(size[0], _SHORTEST_SIDE))
     return np.vstack([picture, _footer(picture.shape[1], result, name, framed=bool(frames))])
+
+
+def enlargement(image: Radiograph) -> float:
+    """How many pixels of an overlay stand for one of its radiograph, along a side."""
+    return float(max(1.0, _SHORTEST_SIDE / max(image.shape)))
 
 
 def _grey(image: Radiograph) -> NDArray[np.uint8]:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,8 +15,9 @@ from numpy.typing import NDArray
 
 from anomalib_xray import __version__
 from anomalib_xray.errors import XrayError
-from anomalib_xray.io.dicom_dataset import read_elements, reading_dicom
+from anomalib_xray.io.dicom_dataset import UnusableError, read_up_to_pixels, reading_dicom
 from anomalib_xray.io.dicom_file import standard_file
+from anomalib_xray.io.dicom_header import number_of
 from anomalib_xray.io.dicom_tags import read_tags
 from anomalib_xray.io.formats import is_dicom
 from anomalib_xray.io.read import read_bytes
@@ -54,7 +58,11 @@ _REQUIRED_EMPTY = (
     "PatientOrientation",
     "Manufacturer",
 )
+_COUNTED = ("SeriesNumber", "InstanceNumber")
 _ABOUT_THE_RADIOGRAPH = ("BodyPartExamined", "Laterality", "ImageLaterality", "ViewPosition")
+_FIRST_SERIES = 9000
+"""Series of results stand behind those of devices; their last three digits come from what they show."""
+_INSTANCES_PER_SERIES = 1000
 _LONGEST_DESCRIPTION = 64
 
 
@@ -66,12 +74,16 @@ def write_secondary_capture(
     description: str,
     keep_patient: bool = False,
     annotated: bool = True,
+    series: str = "",
+    scale: float | None = None,
+    made: datetime | None = None,
 ) -> None:
     """Writes a picture as a derived secondary capture image, uncompressed.
 
-    The same arguments give the same bytes: identifiers are computed from the content, and there is no date. Without
-    ``keep_patient`` the file names no patient and no study and does not refer to its source, whose identifiers would
-    lead back to the patient.
+    Identifiers are computed from the content, so that the same result made again takes the place of the first one in an
+    archive. All results about one source share a study, and those of one description and series within it share a
+    series. Without ``keep_patient`` the file names no patient and no study and does not refer to its source, whose
+    identifiers would lead back to the patient.
 
     Args:
         path: The file to write; missing folders are made, an existing file is replaced.
@@ -81,6 +93,9 @@ def write_secondary_capture(
         keep_patient: Whether to copy the patient and the study from the source, and to refer to it, so that an archive
             files the result there. The source must then be DICOM.
         annotated: Whether text is drawn into the picture, such as a score or a file's name.
+        series: As of :func:`encode_secondary_capture`.
+        scale: As of :func:`encode_secondary_capture`.
+        made: As of :func:`encode_secondary_capture`.
 
     Raises:
         XrayError: The picture or the description cannot be stored, the source cannot be read or is not DICOM where it
@@ -93,6 +108,9 @@ def write_secondary_capture(
         description=description,
         keep_patient=keep_patient,
         annotated=annotated,
+        series=series,
+        scale=scale,
+        made=made,
         name=str(path),
         source_name=str(path if source is None else source),
     )
@@ -106,6 +124,9 @@ def encode_secondary_capture(
     description: str,
     keep_patient: bool = False,
     annotated: bool = True,
+    series: str = "",
+    scale: float | None = None,
+    made: datetime | None = None,
     name: str = "The secondary capture",
     source_name: str = "the source",
 ) -> bytes:
@@ -117,6 +138,10 @@ def encode_secondary_capture(
         description: What the picture is, in at most 64 characters; it names the series.
         keep_patient: Whether to copy the patient and the study from the source, which must then be DICOM.
         annotated: Whether text is drawn into the picture.
+        series: What tells its series apart from others of the same description, e.g. the digest of a bundle.
+        scale: Pixels of the picture to a pixel of the source, from which lengths in the picture follow; ``None`` where
+            they cannot be measured.
+        made: When it was made; now by default.
         name: What messages call the result.
         source_name: What messages call the source.
 
@@ -137,19 +162,53 @@ def encode_secondary_capture(
         )
     if keep_patient and not is_dicom(source):
         raise XrayError(f"{name} cannot keep the patient of {source_name}: that is not a DICOM file.")
-    about = {keyword: value for keyword, value in read_tags(source).items() if keyword in _ABOUT_THE_RADIOGRAPH}
+    tags = read_tags(source)
     with reading_dicom(source_name):
-        original = (
-            read_elements(standard_file(source, source_name), (*_PATIENT_AND_STUDY, *_SOURCE)) if keep_patient else None
-        )
-        data_set = _result(picture, description, about, original, annotated=annotated)
+        original = None
+        if keep_patient:
+            whole = standard_file(source, source_name)
+            original, end = read_up_to_pixels(whole, (*_PATIENT_AND_STUDY, *_SOURCE, *_COUNTED))
+            if end >= len(whole):
+                raise UnusableError("is damaged: it ends before its picture; give the whole file.")
+        data_set = _result(picture, description, tags, original, annotated=annotated)
+        data_set.update(_lengths(tags, scale))
+        _date(data_set, made or datetime.now())
+        _name(data_set, picture, _Names(description, series, hashlib.sha256(source or picture.tobytes()).hexdigest()))
         encoded = BytesIO()
         data_set.save_as(encoded, enforce_file_format=True)
     return encoded.getvalue()
 
 
+def map_description(model: str) -> str:
+    """The description of a series of anomaly maps.
+
+    Args:
+        model: The model's name, of any length and characters.
+
+    Returns:
+        A description as :func:`encode_secondary_capture` takes it.
+    """
+    name = "".join(character if character.isprintable() else "?" for character in model)
+    return f"{name.replace(chr(92), '/')[:30]}: anomaly map, research use"
+
+
+@dataclass(frozen=True)
+class _Names:
+    """What the identifiers of a result are computed from, beside its pixels.
+
+    Attributes:
+        description: Of the series.
+        series: What else tells the series apart.
+        source: Hash of the source's file.
+    """
+
+    description: str
+    series: str
+    source: str
+
+
 def _result(
-    picture: NDArray[np.uint8], description: str, about: dict[str, str], original: Dataset | None, *, annotated: bool
+    picture: NDArray[np.uint8], description: str, tags: dict[str, str], original: Dataset | None, *, annotated: bool
 ) -> Dataset:
     """The data set of the result (PS3.3, section A.8.1)."""
     from pydicom import Dataset
@@ -160,8 +219,13 @@ def _result(
     data_set.SOPClassUID = SecondaryCaptureImageStorage
     for keyword in _REQUIRED_EMPTY:
         setattr(data_set, keyword, None)
-    for keyword, value in about.items():
-        setattr(data_set, keyword, value)
+    for keyword in _ABOUT_THE_RADIOGRAPH:
+        if keyword in tags:
+            setattr(data_set, keyword, tags[keyword])
+    if data_set.get("Laterality") not in ("R", "L"):  # PS3.3, section C.7.3.1: nothing else, and empty where unknown
+        data_set.Laterality = None
+    if "ImageLaterality" in data_set:
+        del data_set.Laterality
     data_set.Modality = "OT"
     data_set.ConversionType = "WSD"
     data_set.SecondaryCaptureDeviceManufacturer = _MAKER
@@ -171,13 +235,36 @@ def _result(
     data_set.DerivationDescription = description
     data_set.ImageComments = RESEARCH_ONLY
     data_set.BurnedInAnnotation = "YES" if annotated else "NO"
-    data_set.SeriesNumber = None
     data_set.InstanceNumber = 1
     if original is not None:
         _refer_to(original, data_set)
-    _name(data_set, picture, description, "" if original is None else original.SOPInstanceUID)
     _put_pixels(picture, data_set)
     return data_set
+
+
+def _lengths(tags: dict[str, str], scale: float | None) -> Dataset:
+    """The size of the picture's pixels, from that of the source's: calibrated to the body, or else at the detector."""
+    from pydicom import Dataset
+
+    data_set = Dataset()
+    for source, keyword in (("PixelSpacing", "PixelSpacing"), ("ImagerPixelSpacing", "NominalScannedPixelSpacing")):
+        sides = [float(side) for side in tags[source].split("\\")] if source in tags else []
+        if scale and sides and min(sides) > 0:
+            setattr(data_set, keyword, [f"{side / scale:.8g}" for side in sides])
+            break
+    return data_set
+
+
+def _date(data_set: Dataset, made: datetime) -> None:
+    """Says when the result was made; the study keeps the date of the source."""
+    for date, time in (
+        ("InstanceCreationDate", "InstanceCreationTime"),
+        ("SeriesDate", "SeriesTime"),
+        ("ContentDate", "ContentTime"),
+        ("DateOfSecondaryCapture", "TimeOfSecondaryCapture"),
+    ):
+        setattr(data_set, date, f"{made:%Y%m%d}")
+        setattr(data_set, time, f"{made:%H%M%S}")
 
 
 def _refer_to(original: Dataset, data_set: Dataset) -> None:
@@ -185,29 +272,49 @@ def _refer_to(original: Dataset, data_set: Dataset) -> None:
     from pydicom import Dataset
 
     for keyword in _PATIENT_AND_STUDY:
-        if keyword in original:
+        if original.get(keyword) is not None:
             setattr(data_set, keyword, original[keyword].value)
+    series, instance = (number_of(original, keyword) for keyword in _COUNTED)
+    if instance is not None and 0 < instance < _INSTANCES_PER_SERIES:
+        # A result about each of a study's radiographs, of whatever series, has a number of its own.
+        of_series = int(series) if series is not None and 0 < series < _INSTANCES_PER_SERIES else 0
+        data_set.InstanceNumber = of_series * _INSTANCES_PER_SERIES + int(instance)
+    if not all(original.get(keyword) for keyword in _SOURCE):
+        return
+    purpose = Dataset()
+    purpose.CodeValue, purpose.CodingSchemeDesignator = "121322", "DCM"  # PS3.16, CID 7202
+    purpose.CodeMeaning = "Source image for image processing operation"
     reference = Dataset()
     reference.ReferencedSOPClassUID = original.SOPClassUID
     reference.ReferencedSOPInstanceUID = original.SOPInstanceUID
+    reference.PurposeOfReferenceCodeSequence = [purpose]
     data_set.SourceImageSequence = [reference]
 
 
-def _name(data_set: Dataset, picture: NDArray[np.uint8], description: str, original: str) -> None:
-    """Gives the result identifiers that depend on its content and its source alone."""
+def _name(data_set: Dataset, picture: NDArray[np.uint8], names: _Names) -> None:
+    """Gives the result identifiers that depend on its content and its source alone, and its series a number."""
     from pydicom.dataset import FileMetaDataset
-    from pydicom.uid import ExplicitVRLittleEndian, generate_uid
+    from pydicom.uid import ExplicitVRLittleEndian
 
-    pixels = hashlib.sha256(picture.tobytes()).hexdigest()
-    about = [_MAKER, __version__, str(picture.shape), pixels, description, original]
-    if "StudyInstanceUID" not in data_set:
-        data_set.StudyInstanceUID = generate_uid(entropy_srcs=["study", *about])
-    data_set.SeriesInstanceUID = generate_uid(entropy_srcs=["series", *about])
-    data_set.SOPInstanceUID = generate_uid(entropy_srcs=["instance", *about])
+    if not data_set.get("StudyInstanceUID"):
+        data_set.StudyInstanceUID = _uid("study", [names.source])
+    series = [str(data_set.StudyInstanceUID), names.description, names.series]
+    data_set.SeriesInstanceUID = _uid("series", series)
+    digest = hashlib.sha256("\n".join(series[1:]).encode()).digest()
+    data_set.SeriesNumber = _FIRST_SERIES + int.from_bytes(digest[:4], "big") % _INSTANCES_PER_SERIES
+    pixels = [__version__, str(picture.shape), hashlib.sha256(picture.tobytes()).hexdigest()]
+    data_set.SOPInstanceUID = _uid("instance", [*series, names.source, *pixels])
     data_set.file_meta = FileMetaDataset()
     data_set.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
     data_set.file_meta.MediaStorageSOPClassUID = data_set.SOPClassUID
     data_set.file_meta.MediaStorageSOPInstanceUID = data_set.SOPInstanceUID
+
+
+def _uid(kind: str, texts: Sequence[str]) -> str:
+    """An identifier that is always the same for the same texts."""
+    from pydicom.uid import generate_uid
+
+    return generate_uid(entropy_srcs=[kind, _MAKER, *texts])
 
 
 def _put_pixels(picture: NDArray[np.uint8], data_set: Dataset) -> None:

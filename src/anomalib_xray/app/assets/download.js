@@ -47,10 +47,11 @@ async function savePicture(image) {
 
 /** A file for each model, one after the other: all in one would be larger than what the server takes. */
 async function saveCaptures(image) {
-  const isDicom = image.answer.format === "DICOM";
-  const keep = isDicom && byId("patient").checked;
+  const keepPatient = image.answer.format === "DICOM" && byId("patient").checked;
   for (const [index, { label }] of state.models.entries()) {
-    const capture = await secondaryCapture(overlay(image, "", [index]), isDicom ? image.file : null, keep, label);
+    const picture = overlay(image, "", [index]);
+    const about = { keepPatient, model: label, digest: resultOf(image, index)?.bundle_digest ?? "", scale: picture.width / image.answer.width };
+    const capture = await secondaryCapture(picture, image.file, about);
     offer(capture, `${stem(image)}_${plain(label)}_overlay.dcm`);
   }
 }

@@ -32,8 +32,9 @@ export async function analyse(file) {
   return { header, plane };
 }
 
-/** Makes a DICOM secondary capture of a canvas; the source is a file or null. */
-export async function secondaryCapture(canvas, source, keepPatient, model) {
+/** Makes a DICOM secondary capture of a canvas that shows what a model says of the source, a file; the scale is in pixels of
+ * the canvas to one of the radiograph. */
+export async function secondaryCapture(canvas, source, { keepPatient, model, digest, scale }) {
   const { width, height } = canvas;
   const { data } = canvas.getContext("2d").getImageData(0, 0, width, height);
   const colours = new Uint8Array(width * height * 3);
@@ -42,10 +43,11 @@ export async function secondaryCapture(canvas, source, keepPatient, model) {
     colours[to++] = data[from + 1];
     colours[to++] = data[from + 2];
   }
-  const header = new TextEncoder().encode(JSON.stringify({ height, width, keep_patient: keepPatient, model }));
+  const about = { height, width, keep_patient: keepPatient, model, digest, scale };
+  const header = new TextEncoder().encode(JSON.stringify(about));
   const padding = " ".repeat((ALIGNMENT - ((header.length + HEADER) % ALIGNMENT)) % ALIGNMENT);
   const length = new Uint8Array(new Uint32Array([header.length + padding.length]).buffer);
-  const message = new Blob([length, header, padding, colours, ...(source ? [source] : [])]);
+  const message = new Blob([length, header, padding, colours, source]);
   return (await asked("/api/secondary-capture", message)).blob();
 }
 
