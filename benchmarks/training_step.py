@@ -2,6 +2,7 @@
 
     python benchmarks/training_step.py                         # the cases of the published table
     python benchmarks/training_step.py Cae --set image_size=256 --batch 8
+    python benchmarks/training_step.py --configs               # what the training of each configuration costs
 
 Every case runs in a process of its own, on two threads, through Lightning's trainer as in ``anomalib train``, after one
 step that warms up. Peak memory is the process's, so it includes torch itself. Wall time depends on what else the
@@ -12,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import platform
 import resource
@@ -22,6 +24,8 @@ import time
 from datetime import date
 from pathlib import Path
 from typing import Any
+
+from anomalib_xray.io.progress import duration
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 
@@ -39,6 +43,13 @@ CASES: list[tuple[str, str, int]] = [
 """Title, configuration and batch size of the default cases."""
 
 
+IMAGES = {"Mura": 2554, "RsnaPneumonia": 3851}
+"""Normal training images of the data sets that the configurations name."""
+
+GPU_OPERATIONS, GPU_STEP = 5e12, 0.02
+"""What a GPU is taken to do: operations a second, and seconds that a step takes at least."""
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", nargs="?", help="model to measure instead of the default cases, e.g. AlphaGan")
@@ -46,10 +57,15 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=16, help="batch size of that model")
     parser.add_argument("--steps", type=int, default=3, help="steps to measure after one that warms up")
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--configs", nargs="*", type=Path, metavar="FILE", help="configurations; without any, all")
+    parser.add_argument("--reference", help="reference_root of DeepOneClass")
     parser.add_argument("--child", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.child:
         print(json.dumps(measure(**json.loads(arguments.child))))
+        return
+    if arguments.configs is not None:
+        print_costs(arguments.configs or sorted([*CONFIGS.glob("*.yaml"), *CONFIGS.glob("paper/*.yaml")]), arguments)
         return
     if arguments.model:
         settings = {name: _value(value) for name, value in (item.split("=", 1) for item in arguments.set)}
@@ -82,12 +98,56 @@ def main() -> None:
         )
 
 
-def measure(model: str, batch: int, settings: dict[str, Any], steps: int, threads: int) -> dict[str, Any]:
+def print_costs(configs: list[Path], arguments: argparse.Namespace) -> None:
+    """Prints what the training of each configuration costs."""
+    import yaml
+
+    print(f"{date.today()}, {platform.processor() or platform.machine()}, {arguments.threads} threads\n")
+    print("| configuration | images | epochs | CPU s/image | GFLOP/image | two cores | GPU, reckoned |")
+    print("|---|---|---|---|---|---|---|")
+    for path in configs:
+        config = yaml.safe_load(path.read_text(encoding="utf-8"))
+        if not isinstance(config.get("model"), dict) or "class_path" not in config["model"]:
+            continue
+        name = f"{'paper/' if path.parent.name == 'paper' else ''}{path.stem}"
+        model, settings = _of_class(config["model"]), config["model"]["init_args"]
+        if model == "DeepOneClass":
+            settings["reference_root"] = arguments.reference
+        data = config.get("data", {"class_path": "Mura", "init_args": {"train_batch_size": 32}})
+        images, batch = IMAGES[_of_class(data)], data["init_args"]["train_batch_size"]
+        trainer = config["trainer"]
+        epochs = trainer["max_epochs"]
+        if epochs < 1:
+            epochs = math.ceil(trainer["max_steps"] / (images / batch))
+        try:
+            # A cost an image hardly depends on the batch; large ones need memory and time.
+            row = measure(model, min(batch, 4 if settings["image_size"] >= 256 else 8), settings, arguments.steps,
+                          arguments.threads, epochs)  # fmt: skip
+        except Exception as error:  # a table with a hole is better than none
+            print(
+                f"| {name} | {images} | {epochs} | not measured: {' '.join(str(error).split())[:200]} | | | |",
+                flush=True,
+            )
+            continue
+        cpu = statistics.median(row["cpu"]) / row["batch"]
+        operations = row["operations"] / row["batch"]
+        of_a_step = max(GPU_STEP, operations * batch / GPU_OPERATIONS)
+        print(
+            f"| {name} | {images} | {epochs} | {cpu:.3f} | {operations / 1e9:.2f} | "
+            f"{duration(cpu * images * epochs / 2)} | {duration(of_a_step * images / batch * epochs)} |",
+            flush=True,
+        )
+
+
+def measure(
+    model: str, batch: int, settings: dict[str, Any], steps: int, threads: int, epochs: int = 1
+) -> dict[str, Any]:
     """Trains a model for a few steps on random images and returns the cost of each."""
     import torch
     from anomalib.data import ImageBatch
     from lightning.pytorch import Callback, Trainer
     from torch.utils.data import DataLoader
+    from torch.utils.flop_counter import FlopCounterMode
 
     import anomalib_xray.models
 
@@ -96,18 +156,28 @@ def measure(model: str, batch: int, settings: dict[str, Any], steps: int, thread
     size = network.hparams["image_size"]
     image = torch.rand(batch, 1, size, size).expand(-1, 3, -1, -1).contiguous()
     cost: dict[str, list[float]] = {"cpu": [], "wall": []}
+    counter = FlopCounterMode(display=False)
+    counter.mod_tracker = _NoModules()  # its hooks cannot be within torch.autograd.grad, which a gradient penalty calls
 
     class Meter(Callback):
-        def on_train_batch_start(self, *_: object) -> None:
+        def on_train_batch_start(self, *arguments: object) -> None:
+            if arguments[-1] == 0:  # the step that warms up
+                counter.__enter__()
             self.wall, self.cpu = time.perf_counter(), time.process_time()
 
-        def on_train_batch_end(self, *_: object) -> None:
+        def on_train_batch_end(self, *arguments: object) -> None:
             cost["cpu"].append(time.process_time() - self.cpu)
             cost["wall"].append(time.perf_counter() - self.wall)
+            if arguments[-1] == 0:
+                counter.__exit__(None, None, None)
+
+        def on_train_epoch_end(self, trainer: Trainer, *_: object) -> None:
+            trainer.should_stop = True
 
     loader = DataLoader([0] * (steps + 1), batch_size=None, collate_fn=lambda _: ImageBatch(image=image.clone()))
     trainer = Trainer(
-        max_epochs=1,
+        max_epochs=epochs,
+        min_epochs=1,
         accelerator="cpu",
         logger=False,
         enable_checkpointing=False,
@@ -120,6 +190,8 @@ def measure(model: str, batch: int, settings: dict[str, Any], steps: int, thread
         "cpu": cost["cpu"][1:],
         "wall": cost["wall"][1:],
         "memory": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        "operations": counter.get_total_flops(),
+        "batch": batch,
         "parameters": sum(weight.numel() for weight in network.model.parameters()),
     }
 
@@ -130,6 +202,22 @@ def _model_of(config: str) -> tuple[str, dict[str, Any]]:
 
     model = yaml.safe_load((CONFIGS / f"{config}.yaml").read_text(encoding="utf-8"))["model"]
     return model["class_path"].rpartition(".")[2], model["init_args"]
+
+
+class _NoModules:
+    """Stands in for the tracker that tells a counter which module an operation belongs to."""
+
+    parents = ("Global",)
+
+    def __enter__(self) -> None:
+        """Does nothing."""
+
+    def __exit__(self, *_: object) -> None:
+        """Does nothing."""
+
+
+def _of_class(entry: dict[str, Any]) -> str:
+    return str(entry["class_path"]).rpartition(".")[2]
 
 
 def _value(text: str) -> Any:  # noqa: ANN401  # whatever JSON holds
