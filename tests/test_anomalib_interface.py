@@ -11,6 +11,7 @@ from typing import Any
 import anomalib.models
 import pytest
 import torch
+from anomalib.cli.cli import AnomalibCLI
 from anomalib.data import (
     AnomalibDataModule,
     AnomalibDataset,
@@ -20,6 +21,7 @@ from anomalib.data import (
     InferenceBatch,
     PredictDataset,
 )
+from anomalib.engine import Engine
 from anomalib.metrics import AUROC, Evaluator
 from anomalib.models import AnomalibModule
 from anomalib.models.components import GaussianBlur2d
@@ -27,7 +29,7 @@ from anomalib.post_processing import PostProcessor
 from anomalib.pre_processing import PreProcessor
 from anomalib.visualization import ImageVisualizer
 from anomalib.visualization.image.item_visualizer import visualize_image_item
-from jsonargparse import ActionConfigFile, _typehints
+from jsonargparse import ActionConfigFile, ArgumentParser, _typehints
 from packaging.requirements import Requirement
 from packaging.version import Version
 from torchvision.transforms.v2 import Identity, Resize
@@ -86,6 +88,43 @@ def test_configurations_are_laid_over_each_other_by_functions_that_can_be_replac
     assert arguments(discard) == ["parser_or_action", "prev_val", "value"], (
         "data of another class would keep settings of the class before it"
     )
+
+
+def test_the_parsers_mistakes_go_through_one_method() -> None:
+    assert arguments(ArgumentParser.error) == ["message", "ex"], (
+        "mistakes in classes of ours would be said in ten lines"
+    )
+    assert issubclass(type(AnomalibCLI.init_parser()), ArgumentParser)
+
+
+# anomalib_xray.components.engine
+
+
+def test_the_engine_is_told_where_it_writes_before_a_trainer_exists(tmp_path: Path) -> None:
+    engine = Engine(default_root_dir=tmp_path)
+    assert engine._trainer is None, "a first test could not be told from one that follows a training"
+    assert engine._cache.args["default_root_dir"] == tmp_path, "a test would replace what the training wrote"
+    assert "self._setup_workspace(" in inspect.getsource(inspect.unwrap(Engine.test)), (
+        "a test chooses its folder elsewhere"
+    )
+
+
+@pytest.mark.parametrize("verb", ["fit", "train", "validate", "test", "predict", "export"])
+def test_the_engines_verbs_take_model_data_and_checkpoint_by_these_names(verb: str) -> None:
+    found = arguments(getattr(Engine, verb))
+    assert {"model", "datamodule", "ckpt_path"} <= set(found), f"what {verb} is given would not be checked"
+    if verb == "predict":
+        assert {"dataset", "data_path", "dataloaders"} <= set(found), (
+            "pictures would reach a model unseen by our reader"
+        )
+
+
+def test_data_sets_of_anomalib_read_in_one_method() -> None:
+    for name in ("read_image", "augmentations", "samples"):
+        assert name in inspect.getsource(AnomalibDataset.__getitem__), (
+            "read_as_radiographs would replace something else"
+        )
+    assert {"path", "transform"} <= set(arguments(PredictDataset.__init__))
 
 
 # anomalib_xray.components.radiograph_model

@@ -15,7 +15,7 @@ from jsonargparse import ActionConfigFile, ArgumentParser, _typehints
 
 from anomalib_xray.data import Mura, Phantom
 from anomalib_xray.errors import XrayError
-from anomalib_xray.stock_command import adapt_stock_command, advice_without_data
+from anomalib_xray.stock_command import adapt_stock_command, advice_without_data, mistake
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 MODELS = [
@@ -36,6 +36,7 @@ def stock(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ActionConfigFile, "apply_config", staticmethod(ActionConfigFile.apply_config))
     name = "discard_init_args_on_class_path_change"
     monkeypatch.setattr(_typehints, name, getattr(_typehints, name))
+    monkeypatch.setattr(ArgumentParser, "error", ArgumentParser.error)
     adapt_stock_command()
 
 
@@ -173,3 +174,49 @@ def test_another_program_names_the_phantoms_configuration(monkeypatch: pytest.Mo
     monkeypatch.setattr(sys, "argv", ["anomalib-xray", "benchmark"])
     assert "configs/data/phantom.yaml" in advice_without_data("mura")
     assert "benchmark" not in advice_without_data("mura")
+
+
+CAE = "model: {class_path: anomalib_xray.models.Cae, init_args: {%s}}"
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        (CAE % "widht: 3", "anomalib_xray.models.Cae has no setting widht; did you mean width?"),
+        (CAE % "width: wide", "'wide' is no value for the setting of anomalib_xray.models.Cae width."),
+        ("model: anomalib_xray.models.Caee", "No installed plugin offers the model Caee; there are: AeU, "),
+        ("data: anomalib_xray.data.Muraa", "anomalib_xray.data has no Muraa; did you mean Mura?"),
+        (
+            "data: {class_path: anomalib_xray.data.Mura, init_args: {zzz: 1}}",
+            "data.Mura has no setting zzz; there are root,",
+        ),
+    ],
+)
+def test_mistakes_in_a_configuration_are_one_sentence(
+    content: str, sentence: str, parse: Parse, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "own.yaml").write_text(content)
+    with pytest.raises(SystemExit, match="2"):
+        parse("--config", CONFIGS / "cae.yaml", "--config", tmp_path / "own.yaml")
+    said = capsys.readouterr().err
+    assert said.startswith("error: ")
+    assert sentence in said
+    assert said.count("\n") == 1
+
+
+def test_mistakes_on_the_command_line_are_one_sentence(parse: Parse, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        parse("--config", CONFIGS / "cae.yaml", "--model.widht", "3")
+    assert capsys.readouterr().err == "error: anomalib_xray.models.Cae has no setting widht; did you mean width?\n"
+
+
+def test_mistakes_in_classes_of_others_are_said_as_before(parse: Parse, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        parse("--model", "anomalib.models.Padim", "--model.layer", "3")
+    assert "Does not validate against any of the Union subtypes" in capsys.readouterr().err
+
+
+def test_a_prediction_without_data_is_told_what_to_name() -> None:
+    said = mistake("Option 'predict.data' is required but not provided or its value is None.")
+    assert said is not None
+    assert said.startswith("anomalib predict has no data: name a file or a folder of radiographs with --data")

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import sys
+from collections.abc import Sequence
+from difflib import get_close_matches
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import yaml
 
-from anomalib_xray.errors import print_plainly_under_anomalib, runs_anomalib
+from anomalib_xray.errors import print_plainly_under_anomalib, refusal, runs_anomalib
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser, Namespace
@@ -28,6 +31,7 @@ def adapt_stock_command() -> None:
     if runs_anomalib():
         print_plainly_under_anomalib()
         replace_data_sections()
+        say_mistakes_in_one_sentence()
 
 
 def replace_data_sections() -> None:
@@ -53,7 +57,7 @@ def replace_data_sections() -> None:
             if settings and (_is_our_data(previous["class_path"]) or _is_our_data(value["class_path"])):
                 for key in list(vars(settings) if not isinstance(settings, dict) else settings):
                     settings.pop(key)
-        discard(parser_or_action, previous, value)
+        discard(parser_or_action, previous, value)  # type: ignore[no-untyped-call]  # as jsonargparse has it
 
     apply_config.replaces_data = True  # type: ignore[attr-defined]  # functions take attributes; mypy does not model it
     ActionConfigFile.apply_config = staticmethod(apply_config)  # type: ignore[method-assign]  # there is no other way in
@@ -70,11 +74,15 @@ def advice_without_data(card: str) -> str:
         Where the data come from, and how to do without: under the stock command the running command itself with the
         phantoms' configuration behind it, quoted to be pasted into a shell.
     """
-    source = f"datasets/{card}/README.md says where the data come from"
+    return f"datasets/{card}/README.md says where the data come from; {instead_on_phantoms()}"
+
+
+def instead_on_phantoms() -> str:
+    """How to do what is being done on generated hands: the end of a sentence."""
     if not runs_anomalib():
-        return f"{source}, and {Path('configs') / PHANTOMS} describes generated hands to use instead."
+        return f"generated hands, as in {Path('configs') / PHANTOMS}, need no download."
     command = ["anomalib", *sys.argv[1:], "--config", str(_phantoms_beside(sys.argv[1:]))]
-    return f"{source}; to run on generated hands instead: {shlex.join(command)}"
+    return f"to run on generated hands instead: {shlex.join(command)}"
 
 
 def _phantoms_beside(arguments: list[str]) -> Path:
@@ -98,12 +106,76 @@ def _names_data(value: str) -> bool:
 
 
 def _is_our_data(class_path: str) -> bool:
-    from jsonargparse._util import import_object
-
     from anomalib_xray.data.datamodule import RadiographDataModule
 
     try:
-        found = import_object(class_path)
+        found = _import(class_path)
     except (ImportError, AttributeError, ValueError):
         return False
     return isinstance(found, type) and issubclass(found, RadiographDataModule)
+
+
+def _import(class_path: str) -> Any:  # noqa: ANN401  # whatever has that path
+    from importlib import import_module
+
+    module, _, name = class_path.rpartition(".")
+    return getattr(import_module(module), name)
+
+
+def say_mistakes_in_one_sentence() -> None:
+    """Lets the parser say what is wrong with a class of this project, or its settings, in one sentence."""
+    from jsonargparse import ArgumentParser
+
+    error = ArgumentParser.error
+    if hasattr(error, "in_one_sentence"):
+        return
+
+    def in_one_sentence(parser: ArgumentParser, message: str, ex: Exception | None = None) -> NoReturn:
+        sentence = mistake(message) if parser.exit_on_error else None
+        if sentence is None:
+            error(parser, message, ex)
+        print(f"error: {sentence}", file=sys.stderr)
+        raise SystemExit(2)
+
+    in_one_sentence.in_one_sentence = True  # type: ignore[attr-defined]  # functions take attributes
+    ArgumentParser.error = in_one_sentence  # type: ignore[assignment,method-assign]  # there is no other way in
+
+
+def mistake(message: str) -> str | None:
+    """What a parser says over many lines, as one sentence.
+
+    Args:
+        message: Of the parser.
+
+    Returns:
+        The sentence; nothing where no class of this project has to do with it.
+    """
+    if missing := re.search(r"Option '(\w+)\.data' is required", message):
+        return (
+            f"anomalib {missing[1]} has no data: name a file or a folder of radiographs with --data, or data such as"
+            " those of configs/data/mura_hand.yaml."
+        )
+    problems = re.findall(r"Problem with given class_path '([^']*)':\n\s*(.*(?:\n {6,}.*)*)", message)
+    if not problems or not any("anomalib_xray" in path for path, _ in problems):
+        return None
+    path, reason = problems[-1]
+    if unknown := re.match(r"Option '([\w.]+)' is not accepted", reason):
+        return f"{path} has no setting {unknown[1]}{_instead(unknown[1], _settings_of(path))}"
+    if unknown := re.match(r"module '([\w.]+)' has no attribute '(\w+)'", reason):
+        names = getattr(sys.modules.get(unknown[1]), "__all__", [])
+        return f"{unknown[1]} has no {unknown[2]}{_instead(unknown[2], names)}"
+    return f"{refusal(reason, f'setting of {path}')}."
+
+
+def _instead(name: str, names: Sequence[str]) -> str:
+    """The end of a sentence about an unknown name."""
+    close = get_close_matches(name, names, 1)
+    return f"; did you mean {close[0]}?" if close else f"; there are {', '.join(names)}." if names else "."
+
+
+def _settings_of(class_path: str) -> list[str]:
+    from jsonargparse import ArgumentParser
+
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_class_arguments(_import(class_path), "settings")
+    return list(vars(parser.get_defaults().settings))

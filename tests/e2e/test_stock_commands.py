@@ -41,9 +41,11 @@ def test_train_test_predict_export_and_score_without_torch(model: str, tmp_path:
     checkpoint = latest / "weights" / "lightning" / "model.ckpt"
 
     trained = pd.read_csv(latest / "scores.csv")
+    kept = {name: (latest / name).read_bytes() for name in ("config.yaml", "scores.csv")}
     run(tmp_path, ["anomalib", "test", *options, "--ckpt_path", checkpoint])
-    tested = pd.read_csv(latest / "scores.csv")
+    tested = pd.read_csv(latest.parent / "v1" / "scores.csv")
     pd.testing.assert_frame_equal(tested, trained, rtol=1e-4)
+    assert {name: (latest / name).read_bytes() for name in kept} == kept
     assert 0 <= roc_auc_score(tested["label"], tested["mse_top_k"]) <= 1
     assert len(list((latest / "images").rglob("*.png"))) == len(tested)
 

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torchvision.transforms.v2 import Transform
 
+from anomalib_xray.components.engine import READ_OUT_SETTINGS, adapt_engine, differing_settings, drop_thresholds
 from anomalib_xray.components.export import ExportWithParity
 from anomalib_xray.components.pictures import PICTURE_EPOCHS, PICTURES_IN_A_ROW, log_pictures, takes_pictures
 from anomalib_xray.components.random_state import random_state, restore_random_state
@@ -23,6 +24,8 @@ from anomalib_xray.components.schedule import with_schedule
 from anomalib_xray.components.score_histograms import ScoreHistograms
 from anomalib_xray.components.training_end import TrainingEnd
 from anomalib_xray.components.visualizer import AlignedVisualizer
+from anomalib_xray.data.dataset import read_as_radiographs
+from anomalib_xray.data.splits import SPLITS
 from anomalib_xray.errors import XrayError
 from anomalib_xray.post_processing import XrayPostProcessor
 from anomalib_xray.scores import ScoredBatch, ScoreTable, check_top_k
@@ -147,6 +150,18 @@ class RadiographModel(ExportWithParity, AnomalibModule):
         output = InferenceBatch(scored.pred_score, None, scored.anomaly_map, None)
         return self.post_processor(output) if self.post_processor else output
 
+    def setup(self, stage: str) -> None:
+        """Lets data sets of anomalib's own read radiographs as ours do.
+
+        Args:
+            stage: What the trainer is about to do.
+        """
+        super().setup(stage)
+        datamodule = getattr(self.trainer, "datamodule", None)
+        geometry = self.pre_processor.geometry if isinstance(self.pre_processor, XrayPreProcessor) else None
+        for split in SPLITS:
+            read_as_radiographs(getattr(datamodule, f"{split}_data", None), geometry)
+
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keeps the model's name, and the state of the random number generators for a training that goes on."""
         super().on_save_checkpoint(checkpoint)
@@ -154,8 +169,13 @@ class RadiographModel(ExportWithParity, AnomalibModule):
         checkpoint["random_state"] = random_state()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Notes the random state, to be restored when training goes on: until then others draw numbers."""
+        """Notes the random state, to be restored when training goes on: until then others draw numbers.
+
+        Thresholds of another score, or of another way to read it, are dropped.
+        """
         super().on_load_checkpoint(checkpoint)
+        if not READ_OUT_SETTINGS.isdisjoint(differing_settings(self, checkpoint)):
+            drop_thresholds(checkpoint)
         self._random_state = checkpoint.get("random_state")
 
     def on_fit_start(self) -> None:
@@ -255,3 +275,6 @@ class RadiographModel(ExportWithParity, AnomalibModule):
                 batch_size=batch_size,
                 sync_dist=True,
             )
+
+
+adapt_engine()

@@ -1,6 +1,7 @@
 """Data modules for radiographs: MURA, chests, generated phantoms, and any table of images."""
 
 from anomalib_xray.data.chest_folder import ChestFolder
+from anomalib_xray.data.dataset import RadiographFolder
 from anomalib_xray.data.mura import Mura
 from anomalib_xray.data.phantom import Phantom
 from anomalib_xray.data.pool import UnlabelledPool
@@ -14,6 +15,7 @@ __all__ = [
     "ChestFolder",
     "Mura",
     "Phantom",
+    "RadiographFolder",
     "Radiographs",
     "RsnaPneumonia",
     "SplitSizes",

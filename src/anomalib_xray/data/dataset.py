@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+import logging
+import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import torch
 from anomalib import TaskType
-from anomalib.data import AnomalibDataset, ImageItem
-from torchvision.transforms.v2 import Transform
+from anomalib.data import AnomalibDataset, ImageBatch, ImageItem, PredictDataset
+from torch.utils.data import IterableDataset, get_worker_info
+from torchvision.transforms.v2 import Compose, Transform
 from torchvision.tv_tensors import Image, Mask
 
 from anomalib_xray.data.table import has_masks
+from anomalib_xray.edge.inputs import images_of
 from anomalib_xray.errors import XrayError
+from anomalib_xray.io.paths import absolute
 from anomalib_xray.io.read import read_anomaly_mask, read_radiograph, to_unit_interval
+
+logger = logging.getLogger(__name__)
 
 
 class RadiographDataset(AnomalibDataset):
@@ -71,6 +80,112 @@ class RadiographDataset(AnomalibDataset):
     @property
     def _is_labelled(self) -> bool:
         return bool((self.samples["label_index"] >= 0).all())
+
+
+class RadiographFolder(IterableDataset[ImageItem]):
+    """The radiographs of a folder, or one file, for ``engine.predict(model, dataset=RadiographFolder(path))``.
+
+    anomalib's ``PredictDataset`` reads 8 bits and leaves DICOM files out; with a model of this project this one takes
+    its place wherever a path is given. A file that cannot be read is passed over, with its reason in the log.
+
+    Args:
+        path: A file, or a folder that is searched with all below it.
+        transform: Applied to each image.
+
+    Attributes:
+        image_filenames: The files.
+        failures: Reasons by file, of those that could not be read.
+
+    Raises:
+        XrayError: There is no such path, or no radiograph.
+    """
+
+    def __init__(self, path: str | Path, transform: Transform | None = None) -> None:
+        super().__init__()
+        if not Path(path).exists():
+            raise XrayError(f"{path} does not exist: name a radiograph, or a folder of radiographs.")
+        self.image_filenames = [absolute(file) for file in images_of(Path(path))]
+        self.transform = transform
+        self.failures: dict[Path, str] = {}
+
+    @classmethod
+    def in_place_of(cls, dataset: PredictDataset) -> RadiographFolder:
+        """The files of a data set of anomalib's.
+
+        Args:
+            dataset: The data set.
+
+        Raises:
+            XrayError: The folder holds radiographs that the data set leaves out.
+        """
+        files = [absolute(file) for file in dataset.image_filenames]
+        if len(files) == 1:
+            return cls(files[0], dataset.transform)
+        folder = cls(os.path.commonpath([file.parent for file in files]), dataset.transform)
+        if left_out := sorted(set(folder.image_filenames) - set(files)):
+            raise XrayError(
+                f"PredictDataset leaves out {len(left_out)} radiographs, the first is {left_out[0]}: give"
+                " anomalib_xray.data.RadiographFolder instead."
+            )
+        folder.image_filenames = files
+        return folder
+
+    def __iter__(self) -> Iterator[ImageItem]:
+        """Reads one image after the other.
+
+        Yields:
+            ``image`` (3, H, W), float32 in [0, 1], with equal channels, and ``image_path``.
+
+        Raises:
+            XrayError: None of the files can be read.
+        """
+        self.failures = {}
+        worker = get_worker_info()
+        own = self.image_filenames if worker is None else self.image_filenames[worker.id :: worker.num_workers]
+        for path in own:
+            try:
+                image = read_image(path)
+            except XrayError as error:
+                self.failures[path] = str(error)
+                logger.warning("Passed over: %s", error)
+                continue
+            yield ImageItem(image=image if self.transform is None else self.transform(image), image_path=str(path))
+        if own and len(self.failures) == len(own):
+            raise XrayError(f"None of {len(own)} files can be read: {self.failures[own[0]]}")
+
+    @property
+    def collate_fn(self) -> Callable[[list[ImageItem]], Any]:
+        """What makes a batch of items."""
+        return ImageBatch.collate
+
+
+def read_as_radiographs(dataset: object, geometry: Transform | None) -> None:
+    """Lets a data set of anomalib's own, such as those of ``Folder``, read as ours do; others are left alone.
+
+    Args:
+        dataset: The data set, which is changed.
+        geometry: What gives an image the size of the model, so that a batch is not stretched to its largest image.
+    """
+    if not isinstance(dataset, AnomalibDataset):
+        return
+    kind = type(dataset)
+    if kind.__getitem__ is not AnomalibDataset.__getitem__:
+        return
+    ours = {"__getitem__": RadiographDataset.__getitem__, "_is_labelled": RadiographDataset._is_labelled}
+    dataset.__class__ = type(
+        kind.__name__, (kind,), {**ours, "__reduce__": lambda self: (_reading, (kind, vars(self)))}
+    )
+    if geometry is not None:
+        before = [] if dataset.augmentations is None else [dataset.augmentations]
+        dataset.augmentations = Compose([*before, geometry])
+
+
+def _reading(kind: type[AnomalibDataset], state: dict[str, Any]) -> AnomalibDataset:
+    """Makes such a data set again in a process that does not inherit it: its class has no name in a module."""
+    dataset = kind.__new__(kind)
+    vars(dataset).update(state)
+    read_as_radiographs(dataset, None)
+    return dataset
 
 
 def read_image(path: str | Path) -> Image:

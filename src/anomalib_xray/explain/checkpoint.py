@@ -55,8 +55,18 @@ def load_model(checkpoint: Path, name: str | None = None) -> AnomalibModule:
     return model.eval()
 
 
-def _model_name(checkpoint: Path) -> str:
-    """Name of the model in a checkpoint."""
+def read_checkpoint(checkpoint: Path) -> dict[str, Any]:
+    """Reads a checkpoint; no code that the file might hold is run.
+
+    Args:
+        checkpoint: Checkpoint of a model.
+
+    Returns:
+        Its content, with ``state_dict`` and ``hyper_parameters``.
+
+    Raises:
+        XrayError: The file is no checkpoint.
+    """
     import torch
     from anomalib.utils.serialization import anomalib_safe_globals
 
@@ -69,6 +79,13 @@ def _model_name(checkpoint: Path) -> str:
         raise XrayError(
             f"{checkpoint} is no checkpoint of a model: name the .ckpt file that training wrote."
         ) from error
+    found: dict[str, Any] = content
+    return found
+
+
+def _model_name(checkpoint: Path) -> str:
+    """Name of the model in a checkpoint."""
+    content = read_checkpoint(checkpoint)
     if "model_name" not in content:
         raise XrayError(f"{checkpoint} does not say which model it holds: name it with --model, such as AlphaGan.")
     return str(content["model_name"])

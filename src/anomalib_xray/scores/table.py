@@ -7,7 +7,7 @@ normalised or batch-wise transformed ones.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from math import nan
 from pathlib import Path
 from typing import Any
@@ -150,7 +150,10 @@ class ScoreTable(Callback):
         self._finish(trainer, pl_module, _samples(trainer.test_dataloaders), "")
 
     def on_predict_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Writes the table."""
+        """Writes the table, and ``failed.csv`` with the reason of each file that could not be read."""
+        loaders = trainer.predict_dataloaders
+        for loader in loaders if isinstance(loaders, list) else [loaders]:
+            _write_failures(getattr(getattr(loader, "dataset", None), "failures", {}), Path(trainer.default_root_dir))
         self._rows = _of_all_processes(self._rows)
         if self._rows:
             table = self._table(pl_module, _samples(trainer.predict_dataloaders))
@@ -253,3 +256,12 @@ def _write(table: pd.DataFrame, path: Path) -> None:
     """Writes the table, sorted by path, in one step."""
     write_atomically(path, table.sort_values("image_path").to_csv(index=False))
     logger.info("Scores of %d images written to %s", len(table), path)
+
+
+@rank_zero_only
+def _write_failures(failures: Mapping[Path, str], folder: Path) -> None:
+    """Writes why files could not be read, if there are any, and says how many."""
+    if failures:
+        table = pd.DataFrame({"image_path": map(str, failures), "error": failures.values()})
+        write_atomically(folder / "failed.csv", table.to_csv(index=False))
+        logger.warning("%d files could not be read; %s says why.", len(failures), folder / "failed.csv")
