@@ -101,6 +101,19 @@ def test_an_empty_folder_is_refused(tmp_path: Path) -> None:
         find_inputs([tmp_path], tmp_path / "out")
 
 
+def test_an_empty_folder_or_a_name_that_cannot_be_hides_no_other(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    touch(tmp_path, "in/1.png")
+    (tmp_path / "empty").mkdir()
+    long = tmp_path / ("x" * 300)
+    found = find_inputs([tmp_path / "empty", long, tmp_path / "in"], tmp_path / "out")
+    assert [image.path for image in found] == [long, tmp_path / "in" / "1.png"]
+    assert "empty holds no PNG, JPEG or DICOM file" in caplog.text
+    with pytest.raises(XrayError, match="None of the folders given"):
+        find_inputs([tmp_path / "empty", tmp_path / "empty"], tmp_path / "out")
+
+
 def test_nothing_given_is_refused(tmp_path: Path) -> None:
     with pytest.raises(XrayError, match="No images"):
         find_inputs([], tmp_path / "out")

@@ -93,3 +93,13 @@ def test_names_may_be_any_bytes_and_parted_by_nul(monkeypatch: pytest.MonkeyPatc
 def test_a_stream_of_captures_is_refused(tmp_path: Path) -> None:
     with pytest.raises(XrayError, match="A stream writes no file"):
         predict([tmp_path], [write_bundle(tmp_path / "bundle")], stream=True, dicom_sc=True)
+
+
+def test_a_folder_without_images_is_a_line_and_ends_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    images, bundle = write_images(tmp_path / "in", a=51), write_bundle(tmp_path / "bundle")
+    (tmp_path / "empty").mkdir()
+    assert predict([tmp_path / "empty", images], [bundle], stream=True) == 1
+    assert [line["error"] is None for line in lines_of(capsys.readouterr().out)] == [False, True]
+    assert "empty holds no PNG, JPEG or DICOM file" in caplog.text

@@ -21,7 +21,7 @@ def table(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("separator", [",", ";", "\t", "|"])
-@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32"])
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
 def test_what_other_programs_write_is_read(table: Path, separator: str, encoding: str, end: str) -> None:
     text = end.join([HEADER, *ROWS, ""]).format(s=separator)
@@ -45,6 +45,11 @@ def test_blanks_quotes_short_rows_and_excels_own_line(table: Path) -> None:
         {"image_path": "c.png", "patient": "p", "note": ""},
     ]
     assert [row.line for row in rows] == [3, 5, 6]
+
+
+def test_marks_of_files_that_were_put_together_are_no_letters(table: Path) -> None:
+    table.write_bytes("image_path\na.png\n".encode("utf-8-sig") + '"b.png"\n'.encode("utf-8-sig"))
+    assert [row["image_path"] for row in cells(table)] == ["a.png", "b.png"]
 
 
 def test_blank_rows_are_passed_over_and_counted(table: Path, caplog: pytest.LogCaptureFixture) -> None:

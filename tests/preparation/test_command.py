@@ -91,7 +91,7 @@ def test_rows_without_a_radiograph_are_rows_with_their_reasons(raw: Path, config
     rows = {row["source_path"]: row for row in read_manifest(raw.parent / "out")}
     assert (rows["b.png"]["patient"], rows["b.png"]["error"]) == ("p1", "")
     assert "its image_path is empty" in rows["line 3 of t.csv"]["error"]
-    assert "does not lie below" in rows["line 5 of t.csv"]["error"]
+    assert "is no file that lies below" in rows["line 5 of t.csv"]["error"]
     assert "gone.png is a link to store/abc, which is not there" in rows["gone.png"]["error"]
     assert "none.png cannot be read: No such file" in rows["none.png"]["error"]
     assert len(rows) == 5

@@ -74,7 +74,7 @@ def test_a_table_lists_what_to_prepare(tmp_path: Path) -> None:
     ]
 
 
-@pytest.mark.parametrize("path", ["../a.png", "/etc/hosts", "x/../../a.png", "..\\a.png"])
+@pytest.mark.parametrize("path", ["../a.png", "/etc/hosts", "x/../../a.png", "..\\a.png", ".", "x/.."])
 def test_a_table_does_not_lead_out_of_the_root(tmp_path: Path, path: str) -> None:
     root = tmp_path / "raw"
     touch(root, "a.png")
@@ -82,7 +82,7 @@ def test_a_table_does_not_lead_out_of_the_root(tmp_path: Path, path: str) -> Non
     table = tmp_path / "t.csv"
     table.write_text(f"image_path\na.png\n{path}\n")
     found = find_sources(root, tmp_path / "out", table=table)
-    assert [(source.name, source.problem[: source.problem.find(" does")]) for source in found] == [
+    assert [(source.name, source.problem[: source.problem.find(" is no file")]) for source in found] == [
         ("a.png", ""),
         ("line 3 of t.csv", path),
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
@@ -13,6 +14,8 @@ from anomalib_xray.errors import XrayError
 from anomalib_xray.io.formats import stem_of
 from anomalib_xray.io.listing import list_radiographs
 from anomalib_xray.io.paths import absolute, fitted
+
+logger = logging.getLogger(__name__)
 
 _OVERLAY = "_overlay.png"
 
@@ -50,7 +53,7 @@ def find_inputs(given: Sequence[Path], out: Path) -> list[Input]:
         The inputs, in the order given, those of a folder sorted.
 
     Raises:
-        XrayError: Nothing is given, a folder holds no image or cannot be listed, or ``out`` lies among the images.
+        XrayError: Nothing is given, no folder holds an image, one cannot be listed, or ``out`` lies among the images.
     """
     if not given:
         raise XrayError("No images are given: name files or folders.")
@@ -58,10 +61,12 @@ def find_inputs(given: Sequence[Path], out: Path) -> list[Input]:
     inputs: dict[Path, Input] = {}
     taken: set[str] = set()
     for argument in given:
-        for path in images_of(argument, out):
+        for path in _found(argument, out, alone=len(given) == 1):
             found = absolute(path)
             if found not in inputs:
                 inputs[found] = Input(path, found.relative_to(root), _free(out / found.relative_to(root), taken))
+    if not inputs:
+        raise XrayError("None of the folders given holds a PNG, JPEG or DICOM file: give folders of radiographs.")
     overwritten = {absolute(image.overlay) for image in inputs.values()} & inputs.keys()
     if overwritten:
         raise XrayError(f"The overlays would replace the image {min(overwritten)}: choose another folder than {out}.")
@@ -98,19 +103,26 @@ def images_of(argument: Path, out: Path | None = None) -> Iterator[Path]:
     Raises:
         XrayError: The folder holds no image, cannot be listed, or is ``out``.
     """
-    if not argument.is_dir():
-        yield argument
-        return
+    yield from _found(argument, out, alone=True)
+
+
+def _found(argument: Path, out: Path | None, *, alone: bool) -> list[Path]:
+    """What :func:`images_of` yields; a folder without images is refused if nothing else is given, and else said."""
+    if not os.path.isdir(argument):  # noqa: PTH112  # Path.is_dir() raises where the name is too long
+        return [argument]
     if out is not None and absolute(argument) == absolute(out):
         raise XrayError(f"The overlays would lie among the images in {argument}: choose another folder than {out}.")
     files = list_radiographs(argument, leave_out=[] if out is None else [out])
     if not files:
-        raise XrayError(f"{argument} holds no PNG, JPEG or DICOM file: give a folder of radiographs.")
-    yield from files
+        said = f"{argument} holds no PNG, JPEG or DICOM file: give a folder of radiographs."
+        if alone:
+            raise XrayError(said)
+        logger.warning("%s", said)
+    return files
 
 
 def _shared_folder(given: Sequence[Path]) -> Path:
-    folders = [absolute(path) if path.is_dir() else absolute(path).parent for path in given]
+    folders = [absolute(path) if os.path.isdir(path) else absolute(path).parent for path in given]  # noqa: PTH112
     try:
         return Path(os.path.commonpath(folders))
     except ValueError as error:

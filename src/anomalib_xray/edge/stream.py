@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -16,6 +17,8 @@ from anomalib_xray.io.dicom_tags import read_sop_instance_uid
 from anomalib_xray.io.progress import track
 from anomalib_xray.io.read import decode_radiograph, read_bytes
 
+logger = logging.getLogger(__name__)
+
 
 def predict_stream(ensemble: Ensemble, given: Iterable[Path], threshold: float | None) -> int:
     """Predicts image after image and prints a line of JSON for each as soon as it is known.
@@ -28,8 +31,6 @@ def predict_stream(ensemble: Ensemble, given: Iterable[Path], threshold: float |
     Returns:
         Exit status: 0, 1 if an image could not be used, 130 if interrupted.
 
-    Raises:
-        XrayError: A folder holds no image or cannot be listed.
     """
     failed = False
     try:
@@ -47,7 +48,16 @@ def _paths(given: Iterable[Path]) -> Iterator[Path]:
         if argument == Path("-"):
             yield from with_list([argument])
         else:
-            yield from images_of(argument)
+            yield from _images_of(argument)
+
+
+def _images_of(argument: Path) -> Iterator[Path]:
+    """The images of an argument; a folder without any stands for itself, as one that cannot be read."""
+    try:
+        yield from images_of(argument)
+    except XrayError as error:
+        logger.warning("%s", error)
+        yield argument
 
 
 def _predict_one(ensemble: Ensemble, path: Path, threshold: float | None) -> Line:

@@ -21,10 +21,12 @@ MAX_TABLE_BYTES = 400_000_000
 """Two million rows with long paths."""
 
 _SEPARATORS = ",;\t|"
-_EXCELS_OWN = re.compile(r"\ufeff?sep=(.)\r?\n?", re.IGNORECASE)  # a first line that tells Excel the separator
+_EXCELS_OWN = re.compile(r"sep=(.)\r?\n?", re.IGNORECASE)  # a first line that tells Excel the separator
 _ESCAPED = re.compile(r"\\u(dc[89a-f][0-9a-f])")
 _END = "\0"
-_MARKS = ((b"\xef\xbb\xbf", "utf-8-sig"), (b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"))
+_MARKS = (
+    (b"\xff\xfe\0\0", "utf-32"), (b"\0\0\xfe\xff", "utf-32"), (b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"),
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -53,10 +55,10 @@ def unescaped(text: str) -> str:
 def read_table(path: Path, columns: Sequence[str] | None = None, *, max_bytes: int = MAX_TABLE_BYTES) -> list[Row]:
     r"""Reads a table of comma- or otherwise separated values.
 
-    The separator (comma, semicolon, tab or ``|``) is the one that the first line has most of. The encoding is UTF-8 or
-    UTF-16, or else Windows-1252, which a warning says. Names of columns have one Unicode form. Bytes of file names that
-    are no UTF-8 are read back from the escapes that this package writes (``\udcf6``). Blank rows are passed over,
-    which a warning counts.
+    The separator (comma, semicolon, tab or ``|``) is the one that the first line has most of. The encoding is UTF-8,
+    UTF-16 or UTF-32, or else Windows-1252, which a warning says. Names of columns have one Unicode form. Bytes of file
+    names that are no UTF-8 are read back from the escapes that this package writes (``\udcf6``). Blank rows are passed
+    over, which a warning counts.
 
     Args:
         path: The file.
@@ -134,7 +136,8 @@ def _text(path: Path, content: bytes) -> str:
         logger.warning("%s is not in UTF-8 and is read as Windows-1252; if letters are wrong, save it in UTF-8.", path)
     if "\0" in text:
         raise XrayError(f"{path} is no table of text; save it as CSV in UTF-8.")
-    return text
+    # Files that were put together have such a mark at each of their beginnings.
+    return text.replace("\ufeff", "")
 
 
 def _lines(path: Path, text: str) -> Iterator[tuple[int, list[str]]]:
@@ -154,7 +157,7 @@ def _lines(path: Path, text: str) -> Iterator[tuple[int, list[str]]]:
                 return
             if any(_END in cell for cell in cells):
                 break
-            yield line, [unescaped(cell).strip().strip("\ufeff").strip() for cell in cells]
+            yield line, [unescaped(cell).strip() for cell in cells]
             line = before + lines.line_num + 1
         problem = "a quote is never closed"
     except csv.Error as error:

@@ -141,8 +141,8 @@ def _source_of(row: Row, finder: Finder, table: Path) -> Source:
         return Source(f"line {row.line} of {table.name}", problem="its image_path is empty; fill it in")
     found = [finder.find(path) if path else None for path in paths]
     for path, file in zip(paths, found, strict=True):
-        if file is not None and not is_below(file, finder.root):
-            problem = f"{path} does not lie below {finder.root}; move the file, or give another --root"
+        if file is not None and (file == finder.root or not is_below(file, finder.root)):
+            problem = f"{path} is no file that lies below {finder.root}; move the file, or give another --root"
             return Source(f"line {row.line} of {table.name}", problem=problem)
     name, mask = (file.relative_to(finder.root).as_posix() if file is not None else "" for file in found)
     patient, study = _patient_and_study(name)
