@@ -156,16 +156,18 @@ def test_linked_folders_of_findings_are_read(folders: Path, tmp_path_factory: py
     ].tolist()  # fmt: skip
 
 
-def test_ids_of_tables_are_those_of_files_however_padded(rsna: Path) -> None:
+def test_ids_of_tables_are_those_of_files_however_padded(rsna: Path, caplog: pytest.LogCaptureFixture) -> None:
     expected = RsnaPneumonia(rsna).list_images()
     table = rsna / "stage_2_detailed_class_info.csv"
     text = table.read_text().replace("image", " image").replace(",", " ;").replace("\n", "\r\n")
-    table.write_text(text.replace("patientId", "patientId "), encoding="utf-8-sig", newline="")
+    text = text.replace("patientId", "patientId ") + "\r\n;Normal\r\n;\r\n"
+    table.write_text(text, encoding="utf-8-sig", newline="")
     (rsna / "stage_2_train_images" / "image00.png").rename(rsna / "stage_2_train_images" / "image00")
     (rsna / "stage_2_train_images" / "._image01.png").write_bytes(b"")
     found = RsnaPneumonia(rsna).list_images()
     assert found["patient"].tolist() == expected["patient"].tolist()
     assert Path(found["image_path"][0]).name == "image00"
+    assert "passed over rows without patientId: 1 (first line 28)" in caplog.text
 
 
 def write_lists(root: Path, **changes: Any) -> Path:

@@ -168,6 +168,15 @@ def test_missing_originals_are_counted_and_the_way_out_is_named(folder: Folder) 
     assert message.endswith(f"run anomalib-xray prepare again with --root {folder.root} and --out {folder.prepared}.")
 
 
+def test_names_that_copying_changed_to_another_form_are_the_same(folder: Folder) -> None:
+    folder.rows[0]["source_path"] = "p/Gro\u0308\u00dfe.jpg"
+    folder.write()
+    composed = str(folder.root / "p" / "Gr\u00f6\u00dfe.jpg")
+    originals = folder.originals().replace({str(folder.root / "p" / "a.jpg"): composed})
+    samples = prepared_samples(originals, folder.root, folder.prepared)
+    assert samples["image_path"][samples["source"] == composed].tolist() == [folder.path("p/a.png")]
+
+
 def test_an_original_outside_of_the_root_is_named(folder: Folder) -> None:
     with pytest.raises(XrayError, match=r"raw/p/a\.jpg is not below .*elsewhere"):
         prepared_samples(folder.originals(), folder.root.parent / "elsewhere", folder.prepared)

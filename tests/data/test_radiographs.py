@@ -225,7 +225,7 @@ def test_abnormal_and_unknown_images_train_only_where_asked(
         ("5,test", "5,holdout", "the split 'holdout'"),
         ("a.png,0", "a.png,1", "no image for the split train"),
         (ROWS, "", "has no row below its header"),
-        ("b.png,normal", "a.png,normal", "lists .*a.png twice"),
+        ("b.png,normal", "a.png,normal", r"lines 2 and 3 of .*table\.csv list .*a\.png twice"),
     ],
 )
 def test_bad_table_is_refused_in_one_sentence(folder: Path, old: str, new: str, message: str) -> None:

@@ -36,7 +36,15 @@ def test_content_decides_where_the_ending_does_not(tmp_path: Path) -> None:
 
 
 def test_what_is_passed_over_is_counted_and_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    for name in ("a.png", "._a.png", ".DS_Store", "__MACOSX/x/._a.png", "@eaDir/a.png/SYNO.jpg", "ground_truth/a.png"):
+    for name in (
+        "a.png",
+        "._a.png",
+        ".DS_Store",
+        "__MACOSX/x/._a.png",
+        "@eaDir/a.png/SYNO.jpg",
+        "$RECYCLE.BIN/a.png",
+        "ground_truth/a.png",
+    ):
         write(tmp_path / name)
     write(tmp_path / "notes.txt", b"none")
     write(tmp_path / ".git/annex/objects/a.png")
@@ -44,7 +52,7 @@ def test_what_is_passed_over_is_counted_and_said(tmp_path: Path, caplog: pytest.
         assert listed(tmp_path) == ["a.png"]
     assert "hidden files: 2 (first .DS_Store)" in caplog.text
     assert "files that are no PNG, JPEG or DICOM file: 1 (notes.txt)" in caplog.text
-    assert "folders that hold no radiographs by their names: 4 (first .git)" in caplog.text
+    assert "folders that hold no radiographs by their names: 5 (first $RECYCLE.BIN)" in caplog.text
 
 
 def test_a_folder_of_radiographs_alone_needs_no_word(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

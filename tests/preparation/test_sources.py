@@ -41,6 +41,23 @@ def test_masks_follow_their_radiographs(tmp_path: Path) -> None:
     ]
 
 
+def test_masks_are_found_in_another_form_and_beside_dicom_files(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    root = tmp_path / "raw"
+    touch(root, "Gr\u00f6\u00dfe.png", "a.dcm", "1.2.3", "truth/Gro\u0308\u00dfe.png", "truth/a.png", "truth/1.2.png")
+    (root / "1.2.3").write_bytes(b"\0" * 128 + b"DICM")
+    found = find_sources(root, tmp_path / "out", masks=Path("truth"))
+    assert [(source.name, source.mask) for source in found] == [
+        ("1.2.3", ""),
+        ("Gr\u00f6\u00dfe.png", "truth/Gro\u0308\u00dfe.png"),
+        ("a.dcm", "truth/a.png"),
+    ]
+    (root / "other").mkdir()
+    find_sources(root, tmp_path / "out", masks=Path("other"))
+    assert "holds no mask under the path of any radiograph" in caplog.text
+
+
 def test_folders_of_masks_hold_no_radiographs(tmp_path: Path) -> None:
     touch(tmp_path / "raw", "train/a.png", "ground_truth/foreground/train/a.png", "b/ground_truth/c.png")
     assert [source.name for source in find_sources(tmp_path / "raw", tmp_path / "out")] == ["train/a.png"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from abc import abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,6 +20,8 @@ from anomalib_xray.io.formats import stem_of
 from anomalib_xray.io.listing import list_radiographs
 from anomalib_xray.io.paths import absolute
 from anomalib_xray.io.tables import check_columns, identity, read_table
+
+logger = logging.getLogger(__name__)
 
 
 class ChestDataModule(RadiographDataModule):
@@ -132,7 +135,7 @@ def read_labels(path: Path, columns: Sequence[str], missing: str) -> pd.DataFram
 
     Args:
         path: The file.
-        columns: Columns that it needs.
+        columns: Columns that it needs, first that of the pictures' names.
         missing: What to tell the user when it is not there.
 
     Returns:
@@ -145,6 +148,12 @@ def read_labels(path: Path, columns: Sequence[str], missing: str) -> pd.DataFram
         raise XrayError(missing)
     rows = read_table(path)
     check_columns(rows, path, columns, "take the file as the data set's authors give it")
+    unnamed = [row.line for row in rows if not row.cells[columns[0]]]
+    if unnamed:
+        logger.warning(
+            "%s: passed over rows without %s: %d (first line %d).", path, columns[0], len(unnamed), unnamed[0]
+        )
+        rows = [row for row in rows if row.cells[columns[0]]]
     return pd.DataFrame([{column: identity(row.cells[column]) for column in columns} for row in rows])
 
 

@@ -16,7 +16,7 @@ from anomalib_xray.data.splits import POOL, SPLITS
 from anomalib_xray.data.table import has_masks
 from anomalib_xray.errors import XrayError
 from anomalib_xray.io.paths import absolute, is_below
-from anomalib_xray.io.tables import unescaped
+from anomalib_xray.io.tables import identity, unescaped
 from anomalib_xray.preparation.record import HOUSEKEEPING, MANIFEST
 from anomalib_xray.preparation.sources import prepared_name
 
@@ -142,6 +142,11 @@ def read_manifest(folder: Path) -> pd.DataFrame:
 def _by_manifest(samples: pd.DataFrame, root: Path, prepared_root: Path) -> pd.DataFrame:
     originals = samples.assign(source_path=[_relative(Path(path), root).as_posix() for path in samples["source"]])
     manifest = read_manifest(prepared_root)
+    # Copying to another system may change the Unicode form of names.
+    exact, alike = set(manifest["source_path"]), {identity(name): name for name in manifest["source_path"]}
+    originals["source_path"] = [
+        name if name in exact else alike.get(identity(name), name) for name in originals["source_path"]
+    ]
     unknown = originals[~originals["source_path"].isin(manifest["source_path"])]
     if len(unknown) > 0:
         raise XrayError(

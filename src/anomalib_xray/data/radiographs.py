@@ -116,6 +116,7 @@ class Radiographs(RadiographDataModule):
                 "label_index": [label_index(label, self._where(row)) for row, label in rows[self.label_column].items()],
             }
         )
+        self._check_listed_once(images["image_path"])
         images["study"] = images["patient"] + "/" + images["study"]
         if self.mask_path_column in rows:
             images["mask_path"] = self._paths(rows, self.mask_path_column)
@@ -145,6 +146,16 @@ class Radiographs(RadiographDataModule):
         rows = rows[~repeated].copy()
         rows[self.image_path_column] = self._filled(rows, self.image_path_column)
         return rows
+
+    def _check_listed_once(self, paths: pd.Series[str]) -> None:
+        """Refuses rows of one image that contradict each other; those that are alike are passed over before."""
+        again = paths.index[paths.duplicated()]
+        if len(again) > 0:
+            first = paths.index[paths == paths[again[0]]][0]
+            raise XrayError(
+                f"lines {first} and {again[0]} of {self.table} list {paths[again[0]]} twice and contradict each other;"
+                " remove one of them."
+            )
 
     def _filled(self, rows: pd.DataFrame, column: str) -> pd.Series[str]:
         empty = rows.index[rows[column] == ""]

@@ -16,8 +16,8 @@ logger = logging.getLogger(__name__)
 MASKS = "ground_truth"
 """What MVTec AD, anomalib and the phantoms call a folder of masks, which are no radiographs."""
 
-_THUMBNAILS = frozenset({"__MACOSX", "@eaDir"})
-"""Folders in which macOS and storage devices keep what belongs to the files beside."""
+_DEBRIS = frozenset({"__MACOSX", "@eaDir", "#recycle", "@Recycle", "$RECYCLE.BIN"})
+"""Folders in which systems and storage devices keep thumbnails and what was deleted."""
 
 
 def list_radiographs(folder: Path, *, leave_out: Iterable[Path] = ()) -> list[Path]:
@@ -25,9 +25,9 @@ def list_radiographs(folder: Path, *, leave_out: Iterable[Path] = ()) -> list[Pa
 
     Linked files and folders are followed; a folder that several links lead to is searched once, in its own place if
     that is below ``folder``, and a link to a folder around itself is not followed. Hidden files and folders,
-    ``__MACOSX``, thumbnails and folders called ``ground_truth`` are no place for radiographs; what else is none, by
-    :func:`~anomalib_xray.io.formats.is_radiograph_file`, is passed over too. A warning says what was passed over and
-    how much of it.
+    ``__MACOSX``, thumbnails, wastebaskets and folders called ``ground_truth`` are no place for radiographs; what else
+    is none, by :func:`~anomalib_xray.io.formats.is_radiograph_file`, is passed over too. A warning says what was passed
+    over and how much of it.
 
     Args:
         folder: The folder.
@@ -74,7 +74,7 @@ class _Search:
             for entry in self._entries(current):
                 path = current / entry.name
                 if _is_folder(entry):
-                    if entry.name.startswith(".") or entry.name in _THUMBNAILS or entry.name == MASKS:
+                    if entry.name.startswith(".") or entry.name in _DEBRIS or entry.name == MASKS:
                         self._pass_over("folders that hold no radiographs by their names", path)
                     elif entry.is_symlink():
                         self._linked.append(path)

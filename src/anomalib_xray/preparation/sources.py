@@ -52,7 +52,8 @@ def find_sources(
         table: CSV file with a header that lists the radiographs instead: the column ``image_path`` below ``root``, and
             ``patient``, ``study`` and ``mask_path`` where it has them. Links below ``root`` are followed, but no path
             leads out by ``..``.
-        masks: Folder below ``root`` that holds anomaly masks under the relative paths of their radiographs.
+        masks: Folder below ``root`` that holds anomaly masks under the relative paths of their radiographs, or those
+            with the ending ``.png``.
         only: Pattern of the paths below ``root`` to prepare, such as ``train/XR_HAND/*``; ``*`` stands for slashes too.
 
     Returns:
@@ -103,15 +104,24 @@ def _check_apart(root: Path, out: Path) -> None:
 
 def _scanned(root: Path, out: Path, mask_folder: Path | None) -> Iterator[Source]:
     left_out = [path for path in (out, mask_folder) if path is not None]
+    masks = None if mask_folder is None else Finder(mask_folder)
+    found = 0
     for path in list_radiographs(root, leave_out=left_out):
         name = path.relative_to(root).as_posix()
-        yield Source(name, *_patient_and_study(name), _mask_of(name, root, mask_folder))
+        mask = "" if masks is None else _mask_of(name, root, masks)
+        found += bool(mask)
+        yield Source(name, *_patient_and_study(name), mask)
+    if masks is not None and not found:
+        logger.warning("%s holds no mask under the path of any radiograph.", mask_folder)
 
 
-def _mask_of(name: str, root: Path, mask_folder: Path | None) -> str:
-    if mask_folder is None or not (mask_folder / name).is_file():
-        return ""
-    return (mask_folder / name).relative_to(root).as_posix()
+def _mask_of(name: str, root: Path, masks: Finder) -> str:
+    """The mask of an original, under its path or, as masks of DICOM files are, under the same with ``.png``."""
+    for candidate in (name, prepared_name(name, 1, 1)):
+        mask = masks.find(candidate)
+        if os.path.isfile(mask):  # noqa: PTH113  # Path.is_file() raises where the name is too long
+            return mask.relative_to(absolute(root)).as_posix()
+    return ""
 
 
 def _listed(root: Path, table: Path) -> list[Source]:
