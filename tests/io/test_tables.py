@@ -47,6 +47,20 @@ def test_blanks_quotes_short_rows_and_excels_own_line(table: Path) -> None:
     assert [row.line for row in rows] == [3, 5, 6]
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "image_path;finding (left, right, both)\na.png;x\n",
+        "image_path;note\n\n\na.png;1,5\nb.png;2,5, 3\n",
+        '"image_path";"a, b, c"\na.png;x\nb.png\n',
+        "image_path;note",
+    ],
+)
+def test_the_separator_is_told_by_the_first_lines(table: Path, text: str) -> None:
+    table.write_text(text)
+    assert [row["image_path"] for row in cells(table)] == ["a.png", "b.png"][: text.count(".png")]
+
+
 def test_marks_of_files_that_were_put_together_are_no_letters(table: Path) -> None:
     table.write_bytes("image_path\na.png\n".encode("utf-8-sig") + '"b.png"\n'.encode("utf-8-sig"))
     assert [row["image_path"] for row in cells(table)] == ["a.png", "b.png"]

@@ -10,6 +10,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 from anomalib_xray.errors import XrayError
@@ -21,6 +22,7 @@ MAX_TABLE_BYTES = 400_000_000
 """Two million rows with long paths."""
 
 _SEPARATORS = ",;\t|"
+_LINES_TO_TELL_BY = 5
 _EXCELS_OWN = re.compile(r"sep=(.)\r?\n?", re.IGNORECASE)  # a first line that tells Excel the separator
 _ESCAPED = re.compile(r"\\u(dc[89a-f][0-9a-f])")
 _END = "\0"
@@ -55,7 +57,7 @@ def unescaped(text: str) -> str:
 def read_table(path: Path, columns: Sequence[str] | None = None, *, max_bytes: int = MAX_TABLE_BYTES) -> list[Row]:
     r"""Reads a table of comma- or otherwise separated values.
 
-    The separator (comma, semicolon, tab or ``|``) is the one that the first line has most of. The encoding is UTF-8,
+    The separator (comma, semicolon, tab or ``|``) is the one that the first lines have most of. The encoding is UTF-8,
     UTF-16 or UTF-32, or else Windows-1252, which a warning says. Names of columns have one Unicode form. Bytes of file
     names that are no UTF-8 are read back from the escapes that this package writes (``\udcf6``). Blank rows are passed
     over, which a warning counts.
@@ -166,6 +168,8 @@ def _lines(path: Path, text: str) -> Iterator[tuple[int, list[str]]]:
 
 
 def _separator(text: str) -> str:
-    """The separator that the first line has most of, outside of quotes."""
-    header = re.sub(r'"[^"]*"', "", re.split(r"[\r\n]", text.lstrip("\r\n"), maxsplit=1)[0])
-    return max(_SEPARATORS, key=header.count)
+    """The separator that each of the first lines has most of, outside of quotes; the header decides between equals."""
+    found = (match[0] for match in islice(re.finditer(r"[^\r\n]+", text), _LINES_TO_TELL_BY))
+    lines = [re.sub(r'"[^"]*"', "", line) for line in found]
+    counts = {separator: [line.count(separator) for line in lines] or [0] for separator in _SEPARATORS}
+    return max(counts, key=lambda separator: (min(counts[separator]), counts[separator][0]))
