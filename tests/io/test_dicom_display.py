@@ -118,7 +118,7 @@ def test_a_window_of_width_1_is_a_threshold(make_dicom: Make) -> None:
     np.testing.assert_array_equal(image, 65535 * (GREY_12 > 1999.5))
 
 
-@pytest.mark.parametrize("slope", ["0", "", "NaN ", "text", "inf "])
+@pytest.mark.parametrize("slope", ["0", "", "NaN ", "text", "inf ", "1e-310"])
 def test_a_slope_that_cannot_be_is_left_out_with_a_word(make_dicom: Make, slope: str) -> None:
     content = make_dicom(
         GREY_12, bits=12, RescaleSlope="1.00", RescaleIntercept="-9", WindowCenter=900, WindowWidth=801

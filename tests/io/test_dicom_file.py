@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import zlib
 from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
@@ -115,6 +116,29 @@ def test_the_transfer_syntax_is_told_from_the_data_set(make_dicom: Make, syntax:
     image, notes = read(changed)
     np.testing.assert_array_equal(image, expected)
     assert set(notes) <= {"TransferSyntaxUID-repaired"}
+
+
+@pytest.mark.parametrize("syntax", SYNTAXES[:3])
+@pytest.mark.parametrize("group", [0x10, 0x18, 0x28])
+def test_anonymised_files_may_begin_with_any_group(make_dicom: Make, syntax: str, group: int) -> None:
+    removed = {"PatientName": None, "PatientID": None} if group > 0x10 else {}
+    more = {"ViewPosition": "PA"} if group == 0x18 else {}
+    content = make_dicom(GREY_12, bits=12, syntax=syntax, **removed, **more)
+    at = data_set_of(content)
+    element = {0x10: 0x10, 0x18: 0x5101, 0x28: 2}[group]
+    order: Any = "big" if syntax == BIG_ENDIAN else "little"
+    position = content.index(group.to_bytes(2, order) + element.to_bytes(2, order), at)
+    image, notes = read(without_syntax(content[:at]) + content[position:])
+    np.testing.assert_array_equal(image, stretched(GREY_12))
+    assert notes == ["TransferSyntaxUID-repaired"]
+    np.testing.assert_array_equal(read(content[position:])[0], image)
+
+
+def test_a_deflated_data_set_may_be_wrapped_as_zlib_does(make_dicom: Make) -> None:
+    content = make_dicom(GREY_12, bits=12)
+    data_set = content[data_set_of(content) :]
+    meta = with_syntax(content, DEFLATED).removesuffix(data_set)
+    np.testing.assert_array_equal(read(meta + zlib.compress(data_set))[0], stretched(GREY_12))
 
 
 def test_a_data_set_that_tells_nothing_is_refused_for_what_is_missing(make_dicom: Make) -> None:

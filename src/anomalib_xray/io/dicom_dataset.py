@@ -203,7 +203,8 @@ def with_meta(syntax: str, encoded: bytes) -> bytes:
 
 def _inflated(deflated: bytes, name: str) -> bytes:
     """Inflates piece by piece, so that a few kilobytes cannot become gigabytes."""
-    inflater = zlib.decompressobj(-zlib.MAX_WBITS)
+    wrapped = deflated[:1] == b"\x78" and int.from_bytes(deflated[:2], "big") % 31 == 0  # as zlib itself writes
+    inflater = zlib.decompressobj(zlib.MAX_WBITS if wrapped else -zlib.MAX_WBITS)
     pieces, size = [], 0
     while not inflater.eof:
         piece = inflater.decompress(inflater.unconsumed_tail or deflated, _INFLATED_AT_ONCE)

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 _Values = NDArray[np.float64]
 _Mask = NDArray[np.bool_]
 
+_SMALLEST_SLOPE = 1e-30
 _OVERLAYS = range(0x6000, 0x6020, 2)
 OVERLAY_POSITIONS = tuple((group << 16) | 0x0102 for group in _OVERLAYS)
 """Tags that say in which bit of a pixel an overlay is hidden, as older editions of the standard allowed."""
@@ -160,7 +161,8 @@ def _modality(levels: _Values, shown: _Mask, data_set: Dataset, notes: list[str]
     slope, intercept = number_of(data_set, "RescaleSlope"), number_of(data_set, "RescaleIntercept")
     if "RescaleSlope" not in data_set and "RescaleIntercept" not in data_set:
         return levels
-    if not slope:
+    if slope is None or abs(slope) < _SMALLEST_SLOPE:
+        slope = None
         add_note(notes, "RescaleSlope", "ignored")
     if intercept is None:
         add_note(notes, "RescaleIntercept", "ignored")

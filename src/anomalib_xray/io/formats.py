@@ -26,11 +26,17 @@ _UNFINISHED = frozenset({".tmp", ".part", ".partial", ".crdownload"})
 _DICOMDIR = b"1.2.840.10008.1.3.10"  # UID of the class of a table of contents, near the beginning of its file
 DICOM_PREFIX = b"DICM"
 DICOM_PREAMBLE = 128  # bytes before the prefix, with any content
-_META_GROUP, _FIRST_GROUP = 0x0002, 0x0008
-_LAST_EARLY_ELEMENT = 0x0080  # what a data set begins with: its character set, kind, identifier, dates
-_LONGEST_EARLY_VALUE = 256
-_LONG_VR = frozenset({b"OB", b"OW", b"SQ", b"UN", b"UT"})
-_EARLY_VR = _LONG_VR | {b"UL", b"US", b"CS", b"UI", b"DA", b"TM", b"DT", b"SH", b"LO", b"AE", b"ST", b"PN", b"IS"}
+_FIRST_GROUPS = frozenset({0x0002, 0x0008, 0x0010, 0x0018, 0x0020, 0x0028})
+"""Groups that a file without preamble can begin with: the meta information, or what anonymisation left."""
+_LAST_GROUP = 0x7FE0
+_LONGEST_FIRST_VALUE = 256
+_LONG_VR = frozenset({b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV"})
+_SHORT_VR = frozenset(
+    {
+        b"AE", b"AS", b"AT", b"CS", b"DA", b"DS", b"DT", b"FD", b"FL", b"IS", b"LO", b"LT", b"PN", b"SH", b"SL", b"SS",
+        b"ST", b"TM", b"UI", b"UL", b"US",
+    }
+)  # fmt: skip
 
 
 def is_dicom(content: bytes) -> bool:
@@ -63,25 +69,32 @@ def data_set_encoding(content: bytes) -> tuple[bool, bool] | None:
     """
     for little, explicit in ((True, True), (True, False), (False, True)):
         order: Literal["little", "big"] = "little" if little else "big"
-        behind = _behind_early_element(content, order, explicit=explicit)
-        if behind and (behind >= len(content) - 8 or _behind_early_element(content[behind:], order, explicit=explicit)):
+        tag, behind = _first_element(content, order, explicit=explicit)
+        if not behind or tag >> 16 not in _FIRST_GROUPS:
+            continue
+        next_tag, next_behind = _first_element(content[behind:], order, explicit=explicit)
+        if next_behind and tag < next_tag <= _LAST_GROUP << 16 | 0xFFFF:  # elements are sorted
+            return little, explicit
+        if explicit and behind > len(content) - _ELEMENT_HEADER:
             return little, explicit
     return None
 
 
-def _behind_early_element(content: bytes, order: Literal["little", "big"], *, explicit: bool) -> int:
-    """Position behind the element of the first groups that ``content`` starts with; 0 if it starts with none."""
-    group, element = int.from_bytes(content[:2], order), int.from_bytes(content[2:4], order)
-    if len(content) < 12 or group not in (_META_GROUP, _FIRST_GROUP):
-        return 0
-    if explicit:
-        vr = content[4:6]
-        if vr not in _EARLY_VR:
-            return 0
-        return 12 + int.from_bytes(content[8:12], order) if vr in _LONG_VR else 8 + int.from_bytes(content[6:8], order)
-    length = int.from_bytes(content[4:8], order)
-    early = element <= _LAST_EARLY_ELEMENT and length <= _LONGEST_EARLY_VALUE and length % 2 == 0
-    return 8 + length if early else 0
+_ELEMENT_HEADER = 8  # bytes of the shortest
+
+
+def _first_element(content: bytes, order: Literal["little", "big"], *, explicit: bool) -> tuple[int, int]:
+    """The tag of the element that ``content`` starts with, and the position behind it; 0 if that is none."""
+    tag = int.from_bytes(content[:2], order) << 16 | int.from_bytes(content[2:4], order)
+    if len(content) < _ELEMENT_HEADER:
+        return tag, 0
+    if not explicit:
+        length = int.from_bytes(content[4:8], order)
+        return tag, 8 + length if length <= _LONGEST_FIRST_VALUE and length % 2 == 0 else 0
+    vr = content[4:6]
+    if vr in _SHORT_VR:
+        return tag, 8 + int.from_bytes(content[6:8], order)
+    return tag, 12 + int.from_bytes(content[8:12], order) if vr in _LONG_VR else 0
 
 
 def sniff(head: bytes) -> str:
