@@ -3,6 +3,8 @@ from __future__ import annotations
 import csv
 import json
 import os
+import shutil
+import subprocess
 from collections.abc import Callable
 from io import BytesIO, TextIOWrapper
 from pathlib import Path
@@ -291,6 +293,12 @@ def test_a_secondary_capture_names_nobody_unless_it_is_asked_to(tmp_path: Path) 
     assert captures[0].StudyInstanceUID == captures[1].StudyInstanceUID != source.StudyInstanceUID
     assert captures[0].SeriesInstanceUID != captures[1].SeriesInstanceUID
     assert "Cae" in captures[0].SeriesDescription
+    if shutil.which("dciodvfy") is not None:  # Debian: dicom3tools
+        written = [str(out / name / "Doe^Jane_overlay.dcm") for name in ("Cae", "Vae")]
+        for path in written:
+            found = subprocess.run(["dciodvfy", path], capture_output=True, text=True, check=False)
+            assert "SCImage" in found.stderr
+            assert "Error" not in found.stderr
     with pytest.raises(XrayError, match="give --dicom_sc too"):
         predict([image], bundles, out, keep_patient=True)
 

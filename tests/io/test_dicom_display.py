@@ -252,6 +252,12 @@ def test_padding_that_leaves_nothing_is_left_out_with_a_word(make_dicom: Make) -
     assert read(make_dicom(GREY_12, bits=12, **most))[1] == ["PixelPaddingRangeLimit-applied"]
 
 
+def test_without_a_list_for_notes_they_are_warned_of(make_dicom: Make) -> None:
+    content = make_dicom(GREY_12, bits=12, WindowCenter=5, WindowWidth=0)
+    with pytest.warns(UserWarning, match=r"^a\.dcm: WindowWidth-ignored$"):
+        decode_radiograph(content, name="a.dcm")
+
+
 def test_an_8_bit_window_over_all_levels_changes_nothing(make_dicom: Make) -> None:
     np.testing.assert_array_equal(read(make_dicom(GREY_8, WindowCenter=128, WindowWidth=256))[0], GREY_8)
     image, _ = read(make_dicom(GREY_8, WindowCenter=128, WindowWidth=230))

@@ -111,6 +111,17 @@ def test_what_reading_a_header_noted_stands_in_the_manifest(tmp_path: Path) -> N
         assert rows(root.parent / "out")[0]["flags"].split()[0] == "HighBit-repaired"
 
 
+def test_dicom_is_prepared_anew_by_another_reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("pydicom")
+    root = tmp_path / "raw"
+    write_png(root / "b.png", np.tile(np.arange(100, dtype=np.uint8), (60, 1)))
+    write_secondary_capture(root / "a.dcm", np.tile(np.arange(100, dtype=np.uint8), (60, 1)), description="a")
+    assert prepare(root).done == {"prepared": 2}
+    assert prepare(root).done == {"kept": 2}
+    monkeypatch.setattr(worker, "DICOM_READER", 99)
+    assert prepare(root).done == {"prepared": 1, "kept": 1}
+
+
 def test_a_second_run_does_nothing(raw: Path, small_steps: dict[str, type[Step]]) -> None:
     prepare(raw)
     before = state(raw.parent / "out")

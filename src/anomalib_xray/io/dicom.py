@@ -5,6 +5,7 @@ Needs pydicom; for compressed pictures gdcm as well: ``pip install 'anomalib-xra
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
@@ -20,6 +21,9 @@ from anomalib_xray.io.radiograph import Radiograph
 
 if TYPE_CHECKING:
     from pydicom import Dataset
+
+DICOM_READER = 2
+"""Raised whenever the same file is read as another picture than before, so that what was made of it is made anew."""
 
 _ELEMENTS: tuple[str | int, ...] = (
     "SamplesPerPixel",
@@ -77,7 +81,7 @@ def decode_dicom(
         name: What messages call it, for example the path.
         max_pixels: Larger pictures are refused before they are decoded.
         notes: List to which is added what of the header was not followed: ``WindowWidth-ignored``,
-            ``BitsStored-repaired``, and such words of a keyword and what was done.
+            ``BitsStored-repaired``, and such words of a keyword and what was done. Without a list it is a warning.
 
     Returns:
         The picture (H, W): uint8 if at most 8 bits are stored, else uint16. A palette's depth is that of its entries.
@@ -98,6 +102,8 @@ def decode_dicom(
             image, _ = displayed(stored, data_set, found)
     if notes is not None:
         notes.extend(dict.fromkeys(found))
+    elif found:  # where no row shows it; each file is warned of once
+        warnings.warn(f"{name}: {' '.join(dict.fromkeys(found))}", UserWarning, stacklevel=2)
     return image
 
 

@@ -17,7 +17,8 @@ import cv2
 import numpy as np
 
 from anomalib_xray.errors import XrayError
-from anomalib_xray.io.formats import SUFFIXES
+from anomalib_xray.io.dicom import DICOM_READER
+from anomalib_xray.io.formats import SUFFIXES, is_dicom
 from anomalib_xray.io.radiograph import Radiograph
 from anomalib_xray.io.read import decode_radiograph, read_anomaly_mask, read_bytes
 from anomalib_xray.io.write import write_png
@@ -107,7 +108,8 @@ def _prepare(job: Job, source: Source) -> Outcome:
             raise problem
         pipeline = job.pipeline()
         recorded = _recorded(job, source)
-        key = _key(job, source, sha256, pipeline.fingerprints(source.name), recorded)
+        reader = DICOM_READER if is_dicom(content) else 0
+        key = _key(job, source, sha256, pipeline.fingerprints(source.name), recorded, reader)
         if earlier is not None and earlier.key == key and _is_complete(job.out, earlier):
             return Outcome("kept", rows_of(source, earlier))
         notes: list[str] = []
@@ -167,11 +169,13 @@ def _recorded(job: Job, source: Source) -> _Recorded | None:
     return _Recorded(record.shape, [output.history for output in record.outputs])
 
 
-def _key(job: Job, source: Source, sha256: str, fingerprints: list[str], recorded: _Recorded | None) -> str:
+def _key(
+    job: Job, source: Source, sha256: str, fingerprints: list[str], recorded: _Recorded | None, reader: int
+) -> str:
     """Hash of everything that the outputs depend on."""
     mask = hashlib.sha256(read_bytes(job.root / source.mask)).hexdigest() if source.mask else ""
     replayed = None if recorded is None else [encode_history(history) for history in recorded.histories]
-    parts = [sha256, fingerprints, source.mask, mask, replayed]
+    parts = [sha256, fingerprints, source.mask, mask, replayed, *([reader] if reader else [])]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
