@@ -281,6 +281,15 @@ def test_pixels_that_are_not_compressed_though_the_syntax_says_so(make_dicom: Ma
     assert notes == ["TransferSyntaxUID-repaired"]
 
 
+@pytest.mark.parametrize(("marker", "said"), [(0xC9, "JPEG of a kind"), (0xC2, "JPEG, marker FFC2, 8 bits")])
+def test_jpeg_that_no_decoder_reads_is_told_by_its_kind(make_dicom: Make, marker: int, said: str) -> None:
+    frame = cv2.imencode(".jpg", GREY_8)[1].tobytes()
+    changed = frame.replace(b"\xff\xc0", bytes([0xFF, marker]), 1)
+    message = refusal(encapsulated(make_dicom, item(b"") + item(changed) + END, "1.2.840.10008.1.2.4.50", GREY_8))
+    assert said in message
+    assert "save it uncompressed" in message
+
+
 def test_a_compression_without_a_decoder_is_named(make_dicom: Make) -> None:
     for syntax, name in (
         ("1.2.840.10008.1.2.4.102", "MPEG-4"),

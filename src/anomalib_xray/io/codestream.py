@@ -15,6 +15,7 @@ _J2K_SIGNATURE = b"\xff\x4f\xff\x51"  # start of codestream and of the size segm
 _J2K_END = b"\xff\xd9"
 _J2K_SIZE_LENGTH = 38
 _J2K_PADDING = 16  # bytes that some writers pad a frame with, zeros or not
+_DECODED_JPEG = frozenset({0xC0, 0xC1, 0xC2, 0xC3, 0xF7})  # baseline, extended, progressive, lossless; JPEG-LS
 _JP2_SIGNATURE = b"\0\0\0\x0cjP  \r\n\x87\n"  # the first box of a JP2 file, ISO/IEC 15444-1, section I.5.1
 _MOST_BOXES = 100
 _RLE_HEADER = 64  # bytes, PS3.5 section G.5
@@ -115,6 +116,11 @@ def check_jpeg(frame: bytes, expected: Expected) -> Samples:
         UnusableError: They differ, or the frame is truncated.
     """
     header = jpeg_frame(frame)
+    if header is not None and header.kind not in _DECODED_JPEG:
+        raise UnusableError(
+            f"is compressed as JPEG of a kind that the installed decoders do not read (marker FF{header.kind:02X}); "
+            "save it uncompressed with the program that wrote it, or as PNG."
+        )
     if header is None or not jpeg_is_plain(frame) or not jpeg_ends(frame):
         raise UnusableError(
             "is damaged: its JPEG picture is truncated, or has a header that decoders do not know; export it again."

@@ -204,7 +204,14 @@ def _decompressed(data_set: Dataset, frame: bytes, notes: list[str]) -> Stored:
         samples = check_jpeg(frame, expected)
         syntax = _SYNTAX_OF_JPEG.get(samples.kind, _ANY_JPEG)
     importlib.import_module("gdcm")  # pydicom would only say that it has no decoder
-    pixels = _array(data_set, syntax, encapsulate([frame]), 0, samples=samples, plugin="gdcm")
+    try:
+        pixels = _array(data_set, syntax, encapsulate([frame]), 0, samples=samples, plugin="gdcm")
+    except Exception as error:
+        what = f"JPEG, marker FF{samples.kind:02X}" if samples.kind else "JPEG 2000"
+        raise UnusableError(
+            f"is damaged inside of its pixels, or compressed in a way ({what}, {samples.precision} bits) that the "
+            "installed decoder, gdcm, does not read; save it uncompressed with the program that wrote it, or as PNG."
+        ) from error
     if pixels.ndim == 2:
         pixels = pixels & pixels.dtype.type(2**samples.precision - 1)
     return Stored(pixels, samples.precision)
@@ -214,8 +221,8 @@ def _refuse_unknown(data_set: Dataset) -> None:
     syntax = data_set.file_meta.TransferSyntaxUID
     kind = f"as {syntax.name}" if syntax.is_encapsulated else "by an unknown transfer syntax"
     raise UnusableError(
-        f"is compressed {kind}, which the installed decoders do not read; save it uncompressed with the program that "
-        "wrote it, or as PNG."
+        f"is compressed {kind}, and the installed decoders find no picture of theirs in it (JPEG, JPEG-LS, JPEG 2000, "
+        "RLE); save it uncompressed with the program that wrote it, or as PNG."
     )
 
 
