@@ -163,6 +163,7 @@ def test_the_window_of_a_dicom_file_is_the_first_view(
     [
         {"WindowCenter": None, "WindowWidth": None},
         {"WindowCenter": 90000, "WindowWidth": 10},
+        {"WindowCenter": 2000, "WindowWidth": 0},
     ],
 )
 def test_without_a_window_that_shows_anything_a_dicom_file_is_shown_like_other_pictures(

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
+from typing import Any
 
 from anomalib_xray.app.refusal import RequestError
 
@@ -139,11 +140,12 @@ class Place:
         if not self._limit.expired():
             self._limit.reschedule(0)
 
-    async def run(self, job: Callable[[], bytes]) -> bytes:
+    async def run(self, job: Callable[[], bytes], gone: Callable[[], Coroutine[Any, Any, None]]) -> bytes:
         """Waits for its turn, then has a job done.
 
         Args:
             job: What to do; it must end by itself.
+            gone: Waits until nobody waits for the answer any more; then the job is not begun.
 
         Returns:
             What it returned.
@@ -158,9 +160,12 @@ class Place:
         queued = self._gate.submit(job)
         answer = asyncio.wrap_future(queued)
         answer.add_done_callback(_noticed)
+        leaving: asyncio.Future[Any] = asyncio.ensure_future(gone())
+        ends: tuple[asyncio.Future[Any], ...] = (answer, leaving)
         try:
-            await asyncio.wait([answer], timeout=self._gate.seconds)
+            await asyncio.wait(ends, timeout=self._gate.seconds, return_when=asyncio.FIRST_COMPLETED)
         finally:
+            leaving.cancel()
             waited_in_vain = queued.cancel()  # which is refused once it has begun
         if waited_in_vain:
             raise busy()

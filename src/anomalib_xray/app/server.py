@@ -98,7 +98,7 @@ def create_app(
         async with gate.place(limits.read_seconds) as place:
             body = await _read(request, place, largest)
             try:
-                return Response(await place.run(partial(ask, job, body)), media_type=_MESSAGE)
+                return Response(await place.run(partial(ask, job, body), partial(_gone, request)), media_type=_MESSAGE)
             except XrayError as error:
                 raise RequestError(_UNPROCESSABLE, str(error)) from error
 
@@ -175,6 +175,12 @@ async def _read(request: Request, place: Place, largest: int) -> bytes:
     if not size:
         raise RequestError(400, "The file is empty: choose another one.")
     return b"".join(pieces)
+
+
+async def _gone(request: Request) -> None:
+    """Ends when the browser that sent a request, whose body is read, has closed its connection."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
 
 
 async def _refused(_: Request, error: Exception) -> Response:
