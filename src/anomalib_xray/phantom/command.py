@@ -30,4 +30,8 @@ def phantom(
     truth = json.loads((out / TRUTH).read_text(encoding="utf-8"))
     positives = sum(entry["label"] for entry in truth.values())
     print(f"{out}: {len(truth)} phantom radiographs of {patients} patients, {positives} of them with an anomaly.")
-    print("Train on it: anomalib train --config configs/cae.yaml --config configs/data/phantom.yaml")
+    settings = {"root": out, "patients": patients, "seed": seed, "prepared": prepared, "positive_share": positive_share}
+    data = " ".join(
+        f"--data.{name} {str(value).lower() if name == 'prepared' else value}" for name, value in settings.items()
+    )
+    print(f"Train on it: anomalib train --config configs/cae.yaml --config configs/data/phantom.yaml {data}")
