@@ -42,7 +42,7 @@ them; the checkpoint's thresholds, which belong to its own read-out, are then dr
 # fmt: off
 TRAINING_SETTINGS = frozenset((
     "augmentation", "betas", "compactness_weight", "critic_steps", "drop_last", "encoder_optimizer",
-    "encoder_share", "entropy_weight", "frozen_levels", "gradient_penalty", "instance_noise", "kl_warmup",
+    "encoder_share", "entropy_weight", "frozen_levels", "gradient_penalty", "instance_noise", "kl_warmup", "kl_weight",
     "memory_limit", "noise_schedule", "optimizer", "perceptual_weights", "pretrain_share", "radius_warmup",
     "reconstruction_weight", "reference_root", "refinement_batch_size", "refinement_epochs",
     "refinement_weight_decay", "schedule", "seed", "soft_labels", "weight_decay", "weights",
