@@ -303,6 +303,17 @@ def test_a_compression_without_a_decoder_is_named(make_dicom: Make) -> None:
 
 
 @pytest.mark.parametrize("name", ["JPEGLosslessSV1", "JPEGLSLossless", "JPEG2000Lossless", "RLELossless"])
+def test_compressed_values_may_be_justified_to_the_left(make_dicom: Make, compress: Make, name: str) -> None:
+    window = {"WindowCenter": 2000, "WindowWidth": 1000}
+    content = compress(make_dicom(GREY_12 << 4, bits=16, **window), name)
+    stored, high = b"\x28\0\1\1US\2\0", b"\x28\0\2\1US\2\0"
+    assert high + b"\x0f" in content
+    image, notes = read(content.replace(stored + b"\x10", stored + b"\x0c"))
+    np.testing.assert_array_equal(image, read(make_dicom(GREY_12, bits=12, **window))[0])
+    assert notes == ["HighBit-repaired"]
+
+
+@pytest.mark.parametrize("name", ["JPEGLosslessSV1", "JPEGLSLossless", "JPEG2000Lossless", "RLELossless"])
 def test_compressed_values_with_a_sign_or_a_contradicting_depth(make_dicom: Make, compress: Make, name: str) -> None:
     for pixels, bits in ((SIGNED_12, 12), (SIGNED_12, 16), (GREY_12, 16)):
         content = compress(make_dicom(pixels, bits=bits), name)

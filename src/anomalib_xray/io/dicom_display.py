@@ -85,8 +85,9 @@ def _levels(present: _Mask, data_set: Dataset, precision: int | None, notes: lis
     padding = _is_padding(whole, width, data_set)
     used = cells[present & ~padding]
     stored, shift = data_set.BitsStored, data_set.HighBit + 1 - data_set.BitsStored
-    if precision is not None:  # a compressed frame knows its depth itself; its values are justified to the right
-        stored, shift = min(stored, precision) if signed else stored, 0
+    if precision is not None:  # a compressed frame knows its depth itself, and holds nothing above it
+        stored = min(stored, precision) if signed else stored
+        shift = max(min(data_set.HighBit + 1, precision) - stored, 0)
     if shift:
         # Older writers justify to the left, with zeros or overlays below; others only say so.
         add_note(notes, "HighBit", "repaired")
