@@ -75,6 +75,24 @@ def test_values_beyond_the_bits_stored_do_not_wrap_around(make_dicom: Make) -> N
     np.testing.assert_array_equal(image, stretched(GREY_8))
 
 
+@pytest.mark.parametrize("bits", [10, 11])
+def test_values_with_sharp_edges_do_not_wrap_around_either(make_dicom: Make, bits: int) -> None:
+    y, x = np.mgrid[:96, :80]
+    film = np.where((x - 40) ** 2 + (y - 48) ** 2 < 600, 3000 + 8 * y, 200 + 5 * x + 3 * y).astype(np.uint16)
+    image, notes = read(make_dicom(film, bits=bits))
+    np.testing.assert_array_equal(image, stretched(film))
+    assert notes == ["BitsStored-repaired"]
+
+
+def test_rubbish_above_the_bits_stored_is_no_value(make_dicom: Make) -> None:
+    rubbish = np.random.default_rng(0).integers(0, 16, GREY_12.shape).astype(np.uint16) << 12
+    window = {"WindowCenter": 2000, "WindowWidth": 1000}
+    for above in (rubbish, np.uint16(0xF000)):
+        image, notes = read(make_dicom(GREY_12 | above, bits=12, **window))
+        np.testing.assert_array_equal(image, read(make_dicom(GREY_12, bits=12, **window))[0])
+        assert notes == ["BitsStored-repaired"]
+
+
 def test_overlays_in_unused_bits_are_no_values(make_dicom: Make) -> None:
     drawn = GREY_12 | (np.arange(18) > 9).astype(np.uint16) << 12
     content = make_dicom(drawn, bits=12)

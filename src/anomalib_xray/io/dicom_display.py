@@ -24,6 +24,8 @@ _Values = NDArray[np.float64]
 _Mask = NDArray[np.bool_]
 
 _SMALLEST_SLOPE = 1e-30
+_UNRELATED = 0.4
+"""Share of neighbours with different bits; of random bits it is at least half."""
 _OVERLAYS = range(0x6000, 0x6020, 2)
 OVERLAY_POSITIONS = tuple((group << 16) | 0x0102 for group in _OVERLAYS)
 """Tags that say in which bit of a pixel an overlay is hidden, as older editions of the standard allowed."""
@@ -51,7 +53,7 @@ def displayed(
     size = 2 ** (8 * cells.dtype.itemsize)
     counts = cv2.calcHist([cells], [0], None, [size], [0, size]).ravel().astype(np.float64)
     present = counts > 0
-    levels, padding, bits = _levels(present, data_set, stored.precision, notes)
+    levels, padding, bits = _levels(present, data_set, stored, notes)
     padding = _checked_padding(levels, counts, padding, data_set, notes)
     shown = present & ~padding
     values = _modality(levels, shown, data_set, notes)
@@ -76,8 +78,9 @@ def displayed(
     return cast("Radiograph", cv2.LUT(cells, table[np.newaxis])), ends
 
 
-def _levels(present: _Mask, data_set: Dataset, precision: int | None, notes: list[str]) -> tuple[_Values, _Mask, int]:
+def _levels(present: _Mask, data_set: Dataset, pixels: Stored, notes: list[str]) -> tuple[_Values, _Mask, int]:
     """The stored value and whether it is padding, for each content of a cell; and the bits that are really stored."""
+    precision = pixels.precision
     cells = np.arange(present.size, dtype=np.int64)
     width = 8 if present.size == 256 else 16
     signed = data_set.PixelRepresentation == 1
@@ -100,8 +103,19 @@ def _levels(present: _Mask, data_set: Dataset, precision: int | None, notes: lis
         beyond = beyond[(used >> shift) != (levels[used] & (2 ** (width - shift) - 1))]
     if beyond.any() and not _hides_overlays(data_set, shift + stored):
         add_note(notes, "BitsStored", "repaired")
-        levels, stored = whole, width
+        if not _is_rubbish(((whole >> shift) - levels)[pixels.pixels]):
+            levels, stored = whole, width
     return levels.astype(np.float64), padding | _is_padding(levels, width, data_set), stored
+
+
+def _is_rubbish(beyond: NDArray[np.int64]) -> bool:
+    """Whether bits (H, W) that should be unused are the same everywhere, or follow no picture: then they mean nothing.
+
+    The high bits of values that have more bits than declared are the same in most neighbours.
+    """
+    pairs = [np.diff(beyond, axis=axis) != 0 for axis in (0, 1)]
+    differ, count = sum(int(pair.sum()) for pair in pairs), sum(pair.size for pair in pairs)
+    return differ == 0 or differ > _UNRELATED * count
 
 
 def _with_sign(values: NDArray[np.int64], bits: int) -> NDArray[np.int64]:
