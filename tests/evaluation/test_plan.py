@@ -162,3 +162,20 @@ def test_a_file_that_is_no_yaml_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("file", sorted(CONFIGS.glob("*.yaml")), ids=lambda file: file.stem)
 def test_grids_that_ship_can_be_read(file: Path) -> None:
     assert read_grid(file).cells
+
+
+def test_the_published_table_trains_in_published_batches() -> None:
+    cells = read_grid(CONFIGS / "paper_table1.yaml").cells
+    batches = {cell.model: cell.data_config["init_args"]["train_batch_size"] for cell in cells}
+    published = {"DCGAN": 80, "BiGAN": 16, "alpha-GAN": 16, "CAE": 32, "VAE": 32, "BAE": 32}
+    assert batches == {SHORTCUTS: 32, **published}
+
+
+def test_unlabelled_images_grow_from_none() -> None:
+    cells = [cell for cell in read_grid(CONFIGS / "ddad_unlabelled.yaml").cells if cell.model != SHORTCUTS]
+    pools = {cell.model: cell.data_config["init_args"]["pool"] for cell in cells}
+    assert [pool and (pool["size"], pool["anomaly_rate"]) for pool in pools.values()] == [
+        None, (500, 0.6), (1000, 0.6), (2000, 0.6), (4000, 0.6), (3800, 0.0),
+    ]  # fmt: skip
+    assert {cell.data for cell in cells} == {"rsna", "vinbigdata"}
+    assert all(cell.model_config["init_args"]["members"] == 3 for cell in cells)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -7,9 +8,11 @@ import pytest
 from anomalib_xray.errors import XrayError
 from anomalib_xray.tuning.check import check_search
 from anomalib_xray.tuning.objective import Objective
-from anomalib_xray.tuning.plan import Search
+from anomalib_xray.tuning.plan import Search, read_search
 from anomalib_xray.tuning.space import read_space
 from anomalib_xray.tuning.trial import measured, trainer_arguments
+
+CONFIGS = Path(__file__).parents[2] / "configs" / "tune"
 
 CONFIG: dict[str, Any] = {
     "model": {"class_path": "anomalib_xray.models.Cae", "init_args": {"image_size": 64, "width": 4}},
@@ -96,3 +99,10 @@ def test_callbacks_are_built_as_the_command_builds_them() -> None:
     assert built.monitor == "val_normal_mean_mse"
     assert arguments == {"max_epochs": 3}
     assert trainer_arguments({}) == {"callbacks": []}
+
+
+@pytest.mark.parametrize("name", ["alphagan", "bigan", "vae"])
+def test_searches_that_ship_pass(name: str) -> None:
+    found = read_search(CONFIGS / f"{name}.yaml")
+    check_search(found)
+    assert found.objective.selection == "label-free"

@@ -158,9 +158,20 @@ def with_prepared(cell: Cell, grid: Grid, out: Path) -> Cell:
         arguments += ["--table", str(table)]
     elif (root / masks).is_dir():
         arguments += ["--masks", str(masks)]
+    if (part := _body_part(cell)) is not None:
+        arguments += ["--only", f"*/{part}/*"]
     if anomalib_xray(["prepare", *arguments]) > 1:
         raise XrayError(f"The pictures of {cell.data} could not be prepared with {pipeline}; see above.")
     return _pointing_at(prepared, cell)
+
+
+def _body_part(cell: Cell) -> str | None:
+    """The only folder of MURA that a cell reads: each part has a pipeline of its own, and all are 40,000 images."""
+    if not str(cell.data_config["class_path"]).endswith(".Mura"):
+        return None
+    parts = cell.data_config["init_args"].get("body_parts", "XR_HAND")
+    names = [parts] if isinstance(parts, str) else list(parts)
+    return f"XR_{names[0].upper().removeprefix('XR_')}" if len(names) == 1 else None
 
 
 def _pointing_at(prepared: Path, cell: Cell) -> Cell:

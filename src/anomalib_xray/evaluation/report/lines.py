@@ -167,7 +167,7 @@ def published_tables(parts: Sequence[Part]) -> list[Table]:
     if lines:
         header = ["model", "score", "data", "ours", "published", "source"]
         tables.append(Table("Ours and theirs", header, lines, _protocols(shown)))
-    others = [figure for figure in dict.fromkeys(families) if figure not in shown]
+    others = [figure for figure in dict.fromkeys(families) if figure not in shown and figure.auroc is not None]
     if others:
         header = ["model", "score", "data", "published", "source"]
         lines = [_other_line(figure) for figure in others]
@@ -191,7 +191,7 @@ def _published_line(row: Row, part: Part, figure: Published) -> list[Cell]:
 def _published_cells(figure: Published) -> list[Cell]:
     text = f"{figure.figure}{'' if figure.verified else ' (unverified)'}"
     return [
-        Cell(text, figure.auroc, "" if figure.verified else "warning"),
+        Cell(text, nan if figure.auroc is None else figure.auroc, "" if figure.verified else "warning"),
         Cell(figure.source, style="long"),
     ]
 

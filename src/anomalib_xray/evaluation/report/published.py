@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.resources import files
-from typing import Any
 
 from anomalib_xray.evaluation.plan import Cell
 from anomalib_xray.evaluation.report.material import score_name
@@ -42,6 +40,9 @@ _MODELS = {
 
 _BACKBONES = {"ae": "AE", "mem_ae": "MemAE", "ae_u": "AE-U"}
 
+_PUBLISHED_POOL = {"size": 4000, "anomaly_rate": 0.6}
+"""Unlabelled images of the published dual-distribution ensembles."""
+
 _LOSSES = {"perceptual": "AE, perceptual loss", "ssim": "AE, SSIM loss"}
 
 
@@ -58,7 +59,7 @@ class Published:
         score: Name of the score here; empty for the model's own.
         preparation: ``raw``, ``crop`` or ``full``; nothing where it is not stated.
         equalize: Whether pictures were equalised; nothing where it is not stated.
-        auroc: The figure.
+        auroc: The figure; nothing where the source's table has a dash.
         std: Standard deviation over runs, where stated.
         body_part: Body part, where the data set has several.
     """
@@ -69,7 +70,7 @@ class Published:
     verified: bool
     model: str
     score: str
-    auroc: float
+    auroc: float | None
     preparation: str | None = None
     equalize: bool | None = None
     std: float | None = None
@@ -78,7 +79,7 @@ class Published:
     @property
     def figure(self) -> str:
         """The figure as it is written."""
-        return f"{self.auroc:.3f}" + ("" if self.std is None else f" ± {self.std:.3f}")
+        return "–" if self.auroc is None else f"{self.auroc:.3f}" + ("" if self.std is None else f" ± {self.std:.3f}")
 
 
 @lru_cache(maxsize=1)
@@ -125,12 +126,12 @@ def published_for(row: Row, cell: Cell, *, is_first: bool = True) -> list[Publis
     Returns:
         The figures; what a source does not state counts as alike.
     """
-    names, score = _names(cell.model_config), score_name(row, cell)
+    score = score_name(row, cell)
+    names = _names(cell, score)
     found = []
     for figure in family_of(cell):
         alike = (
-            figure.model in names
-            and figure.score in ([score, ""] if is_first else [score])
+            (figure.model, figure.score) in (names if is_first else names - {(name, "") for name, _ in names})
             and figure.preparation in (None, row.preparation)
             and figure.equalize in (None, row.equalize)
         )
@@ -139,12 +140,20 @@ def published_for(row: Row, cell: Cell, *, is_first: bool = True) -> list[Publis
     return found
 
 
-def _names(model: Mapping[str, Any]) -> set[str]:
-    """Published names of a configured model."""
-    name = str(model.get("class_path", "")).rpartition(".")[2]
-    settings = model.get("init_args", {})
+def _names(cell: Cell, score: str) -> set[tuple[str, str]]:
+    """What a configured model and one of its scores are called in publications; an empty score is the model's own."""
+    name = str(cell.model_config.get("class_path", "")).rpartition(".")[2]
+    settings = cell.model_config.get("init_args", {})
     if name == "DualDistribution":
-        return {f"Dual distribution, {_BACKBONES.get(str(settings.get('backbone', 'ae')), '')}"}
-    if settings.get("reconstruction_loss") in _LOSSES:
-        return {_LOSSES[settings["reconstruction_loss"]]}
-    return {_MODELS.get(name, name)}
+        backbone = _BACKBONES.get(str(settings.get("backbone", "ae")), "")
+        ensemble = f"Dual distribution, {backbone}"
+        # The published figures are of one size of pool. "rec" is a single network on normal images.
+        pool = cell.data_config.get("init_args", {}).get("pool", _PUBLISHED_POOL) or {}
+        has_pool = all(pool.get(key) == value for key, value in _PUBLISHED_POOL.items())
+        return ({(ensemble, score), (ensemble, "")} if has_pool else set()) | (
+            {(backbone, "rec")} & {(backbone, score)}
+        )
+    published = _LOSSES.get(settings.get("reconstruction_loss"), _MODELS.get(name, name))
+    found = {(published, score), (published, "")}
+    # Of networks without a variance the squared error is what the publication calls "rec".
+    return found | {(published, "rec")} if published in ("AE", "MemAE") and score == "mse" else found
