@@ -1,15 +1,19 @@
 from __future__ import annotations
 
+import errno
 import functools
 import importlib.util
 import inspect
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
+from importlib.metadata import version
 from pathlib import Path
 from typing import get_type_hints
 
 import pytest
+from packaging.requirements import Requirement
 
 from anomalib_xray import __version__, cli, plugins
 from anomalib_xray.cli import VERBS, main
@@ -52,6 +56,11 @@ def switched(images: list[Path], dry_run: bool = False, keep_all: bool = True, o
     print(repr(([str(path) for path in images], dry_run, keep_all, str(out_dir))))
 
 
+def full() -> None:
+    """Writes to a full disk."""
+    raise OSError(errno.ENOSPC, "No space left on device", "/data/x")
+
+
 def interrupted() -> None:
     """Is interrupted."""
     raise KeyboardInterrupt
@@ -70,6 +79,7 @@ def _samples(monkeypatch: pytest.MonkeyPatch) -> None:
         "switched": switched,
         "interrupted": interrupted,
         "refused": refused,
+        "full": full,
     }
     for name, function in functions.items():
         monkeypatch.setitem(VERBS, name, f"anomalib_xray.cli:_{name}")
@@ -220,6 +230,14 @@ def test_an_interruption_is_one_line(capsys: pytest.CaptureFixture[str]) -> None
     assert capsys.readouterr().err == "Interrupted.\n"
 
 
+@pytest.mark.usefixtures("_samples")
+def test_a_full_disk_is_one_sentence(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["full"]) == 2
+    assert capsys.readouterr().err == (
+        "error: There is no room left on the disk of /data/x: make some, or write to another disk.\n"
+    )
+
+
 def test_a_reader_that_has_gone_is_no_error() -> None:
     process = subprocess.Popen(
         [
@@ -269,3 +287,13 @@ def test_plugins_without_anomalib_says_what_to_install(
     assert "Cae" in printed
     assert "not checked" in printed
     assert "pip install 'anomalib-xray[train]'" in printed
+
+
+@pytest.mark.parametrize(("name", "without"), [("jsonargparse", "5.0.0"), ("lightning", "3.0.0")])
+def test_a_version_that_lacks_what_is_used_is_not_installed(name: str, without: str) -> None:
+    """jsonargparse 5 has no ``instantiate_classes``; of Lightning, progress inside its loops is read."""
+    content = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())["project"]
+    requirements = [*content["dependencies"], *content["optional-dependencies"]["train"]]
+    (requirement,) = [found for found in map(Requirement, requirements) if found.name == name]
+    assert without not in requirement.specifier
+    assert version(name) in requirement.specifier

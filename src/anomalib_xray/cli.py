@@ -5,6 +5,7 @@ Nothing heavy is imported before a verb needs it, jsonargparse included: help mu
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -74,6 +75,12 @@ def main(argv: list[str] | None = None) -> int:
         # The interpreter flushes once more at its end, and would complain about the closed pipe then.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return _PIPE_CLOSED
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        where = "this disk" if error.filename is None else f"the disk of {error.filename}"
+        print(f"error: There is no room left on {where}: make some, or write to another disk.", file=sys.stderr)
+        return _MISUSED
     return status
 
 

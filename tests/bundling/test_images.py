@@ -5,7 +5,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from anomalib_xray.bundling.images import Sample, given_samples, has_both_labels, merged, validation_samples
+from anomalib_xray.bundling.images import (
+    Sample,
+    given_samples,
+    has_both_labels,
+    merged,
+    validation_samples,
+    validation_table,
+)
 from anomalib_xray.bundling.pictures import prepare_pictures
 from anomalib_xray.errors import XrayError
 from anomalib_xray.io.write import write_png
@@ -85,18 +92,19 @@ def test_the_run_says_what_it_was_validated_on(folder: Path) -> None:
         "image_path,source_path,label,mse\n"
         f"{images}/a.png,{images}/c.png,0,0.1\n{images}/b.png,{images}/c.png,1,0.2\n{images}/d.png,{images}/d.png,0,0.2\n"
     )
-    assert validation_samples(checkpoint, originals=False) == [
+    table = validation_table(checkpoint)
+    assert validation_samples(table, originals=False) == [
         Sample(images / "a.png", 0),
         Sample(images / "b.png", 1),
         Sample(images / "d.png", 0),
     ]
     # An original is abnormal if one of the pictures that were made of it is.
-    assert validation_samples(checkpoint, originals=True) == [Sample(images / "c.png", 1), Sample(images / "d.png", 0)]
+    assert validation_samples(table, originals=True) == [Sample(images / "c.png", 1), Sample(images / "d.png", 0)]
 
 
 def test_without_a_run_images_must_be_given(tmp_path: Path) -> None:
     with pytest.raises(XrayError, match="name normal images with --images"):
-        validation_samples(tmp_path / "model.ckpt", originals=False)
+        validation_table(tmp_path / "model.ckpt")
 
 
 def test_merging_keeps_what_is_known() -> None:

@@ -32,10 +32,20 @@ def run(picture: np.ndarray) -> Answer:
     return np.array([level, -level]), anomaly_map
 
 
+def everything(_: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    return np.ones(size, bool)
+
+
+def test_a_map_of_exactly_0_on_the_foreground_counts() -> None:
+    values = NormalValues()
+    values.add_map(np.array([[0, 0, 0, 8]], np.float32), np.array([[False, True, True, True]]))
+    assert values.pixel_threshold(0.5) == 0
+
+
 def test_a_radiograph_scores_as_its_worst_view_and_abnormal_ones_say_nothing_of_normal(
     radiographs: list[Pictures],
 ) -> None:
-    scores, normal = score_all(run, radiographs, "test")
+    scores, normal = score_all(run, radiographs, "test", everything)
     np.testing.assert_allclose(scores, [[10, -10], [30, -20], [40, -40]], rtol=1e-6)
     np.testing.assert_allclose(np.stack(normal.scores), [[10, -10], [40, -40]], rtol=1e-6)
     assert normal.limits == pytest.approx((0, 40))
@@ -48,8 +58,9 @@ def test_a_radiograph_scores_as_its_worst_view_and_abnormal_ones_say_nothing_of_
 
 def test_every_picture_counts_with_as_many_pixels() -> None:
     values = NormalValues()
-    values.add_map(np.linspace(0, 1, 10_000, dtype=np.float32).reshape(100, 100))
-    values.add_map(np.array([[0, 5]], np.float32))
+    anomaly_map = np.linspace(0, 1, 10_000, dtype=np.float32).reshape(100, 100)
+    values.add_map(anomaly_map, anomaly_map > 0)
+    values.add_map(np.array([[0, 5]], np.float32), np.array([[False, True]]))
     assert [len(pixels) for pixels in values.pixels] == [1024, 1]
     assert values.pixels[0][[0, -1]] == pytest.approx([1 / 9999, 1])
     assert NormalValues().pixel_threshold(0.5) is None

@@ -1,8 +1,11 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -63,7 +66,9 @@ def expected_scores(model: Cae, samples: list[Sample]) -> np.ndarray:
 
 def test_it_says_what_its_numbers_mean(written: Path, small_cae: Cae, phantom_samples: list[Sample]) -> None:
     manifest = json.loads((written / "bundle.json").read_text())
-    assert (manifest["format"], manifest["model"], manifest["notice"]) == (2, "Cae", NOTICE)
+    assert (manifest["format"], manifest["model"], manifest["notice"]) == (3, "Cae", NOTICE)
+    sides = [side for sample in phantom_samples for side in read_radiograph(sample.path).shape]
+    assert manifest["scope"] == {"body_parts": [], "views": [], "sides": [min(sides), max(sides)]}
     assert manifest["settings"]["width"] == 4
     assert manifest["settings"]["padding"] == "centred"
     scores = expected_scores(small_cae, phantom_samples)[::2]  # every second one is abnormal
@@ -97,6 +102,8 @@ def test_agreement_is_measured_for_every_form(written: Path) -> None:
 def test_the_card_says_what_a_reader_must_know(written: Path) -> None:
     card = (written / "README.md").read_text()
     for text in (NOTICE, "phantom hands", "Apache-2.0", "mse_top_k", "the checkpoint's validation", "openvino_f32"):
+        assert text in card
+    for text in ("trained on pictures of unknown preparation", "**model.ckpt does not say", "Body parts: not known"):
         assert text in card
     assert "Apache License" in (written / "LICENSE").read_text()
 
@@ -134,6 +141,20 @@ def test_an_interruption_leaves_nothing(
     monkeypatch.setattr(writer, "prepare_pictures", interrupted)
     with pytest.raises(KeyboardInterrupt):
         write_bundle(small_cae, Request(phantom_samples, None, False, "", ""), tmp_path / "bundle")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_full_disk_is_named_and_nothing_is_left(
+    small_cae: Cae, phantom_samples: list[Sample], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        # As torch's exporter writes it, without a number.
+        raise XrayError("The model cannot be exported: element 1024.") from OSError("4096 requested and 1024 written")
+
+    monkeypatch.setattr(writer.Forms, "of", full)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=1024))
+    with pytest.raises(XrayError, match=f"The disk of {re.escape(str(tmp_path))} is full"):
+        write_bundle(small_cae, Request(phantom_samples[:1], None, False, "", ""), tmp_path / "bundle")
     assert not list(tmp_path.iterdir())
 
 

@@ -8,6 +8,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from anomalib_xray.explain.checkpoint import load_model
+
 CONFIGS = Path(__file__).parents[2] / "configs"
 
 PIPELINE = "steps: [inversion, {foreground: {method: flat}}, hands, {resize: {longest_side: 64}}]"
@@ -37,3 +39,13 @@ def test_raw_films_are_prepared_and_trained_on(tmp_path: Path, run: Callable[...
     assert all(Path(path).is_relative_to(tmp_path / "raw") for path in scores["source_path"])
     assert (scores.groupby("source_path")["label"].nunique() == 1).all()
     assert len(list((table.parent / "images").rglob("*.png"))) == len(scores)
+
+    # So that a bundle of it prepares radiographs in the same way.
+    remembered = load_model(table.parent / "weights" / "lightning" / "model.ckpt").training_preparation
+    assert remembered is not None
+    assert [next(iter(step)) for step in remembered["pipeline"]["steps"]] == [
+        "inversion",
+        "foreground",
+        "hands",
+        "resize",
+    ]

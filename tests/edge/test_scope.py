@@ -68,7 +68,9 @@ def test_an_extremity_is_no_chest() -> None:
 
 def test_the_scope_of_images() -> None:
     tags = [{BODY_PART: "HAND", VIEW: "PA"}, {BODY_PART: "hand"}, {BODY_PART: "Wrist", VIEW: "AP"}]
-    assert Scope.of(tags, [(10, 30), (50, 20), (25, 25)]) == Scope(("HAND", "WRIST"), (), (10, 50))
+    assert Scope.of(tags, [(10, 30), (50, 20), (25, 25)]) == Scope(("HAND", "WRIST"), ("AP", "PA"), (10, 50))
+    assert Scope.of([*tags, {}, {}, {VIEW: "PA"}], [(10, 30)]) == Scope(("HAND", "WRIST"), ("AP", "PA"), (10, 30))
+    assert Scope.of([*tags, {}, {}, {}, {}], [(10, 30)]) == Scope((), (), (10, 30))
     assert Scope.of([], []) == Scope()
 
 

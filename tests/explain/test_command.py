@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import pickle
 import subprocess
 import sys
 from collections.abc import Callable
@@ -39,6 +40,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory, save: Callable[..., Path]) 
     save(AlphaGan(**settings, attention=False), folder / "plain.ckpt")
     save(Cae(image_size=64, width=4, latent_channels=8), folder / "cae.ckpt")
     (folder / "broken.ckpt").write_bytes(b"no checkpoint")
+    torch.save({"state_dict": {}, "hyper_parameters": {}, "object": Path()}, folder / "pickled.ckpt")
+    (folder / "pickle.ckpt").write_bytes(pickle.dumps({"state_dict": {}, "hyper_parameters": {}}))
     torch.save({"weight": torch.zeros(1)}, folder / "weights.ckpt")
     image = render_phantom(np.random.default_rng(0), kind="screw").image
     write_png(folder / "images" / "a.png", image)
@@ -82,6 +85,10 @@ def test_a_broken_image_is_told_and_the_rest_goes_on(
         ("old.ckpt", [], "old.ckpt does not say which model it holds: name it with --model"),
         ("old.ckpt", ["--model", "Cae"], "old.ckpt is no checkpoint of Cae"),
         ("old.ckpt", ["--model", "Nothing"], "'Nothing' is no model that works here"),
+        ("pickled.ckpt", ["--model", "AlphaGan"], "holds Python objects beside its weights, which could run code"),
+        ("pickled.ckpt", [], "pickled.ckpt is no checkpoint that can be loaded: it holds Python objects"),
+        ("pickle.ckpt", ["--model", "AlphaGan"], "pickle.ckpt is no checkpoint of a model"),
+        ("cae.ckpt", ["--model", "AlphaGan"], "cae.ckpt is no checkpoint of AlphaGan but of Cae: leave out --model"),
         ("plain.ckpt", [], "AlphaGan was trained without self-attention"),
         ("cae.ckpt", [], "Cae was trained without self-attention"),
     ],

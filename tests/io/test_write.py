@@ -1,18 +1,22 @@
 from __future__ import annotations
 
+import errno
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from anomalib_xray.errors import XrayError
 from anomalib_xray.io.read import read_radiograph
-from anomalib_xray.io.write import TEMPORARY, temporary_of, write_atomically, write_png
+from anomalib_xray.io.write import TEMPORARY, noticing_full_disk, temporary_of, write_atomically, write_png
 
 
 @pytest.mark.parametrize("depth", [np.uint8, np.uint16])
@@ -115,3 +119,38 @@ def test_an_interruption_leaves_nothing(tmp_path: Path, monkeypatch: pytest.Monk
     with pytest.raises(KeyboardInterrupt):
         write_atomically(tmp_path / "a", "new")
     assert not any(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+def test_a_full_disk_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    def full(*_: object) -> int:
+        raise OSError(number, "No space left on device")
+
+    monkeypatch.setattr(Path, "replace", full)
+    with pytest.raises(XrayError, match=f"The disk of {re.escape(str(tmp_path))} is full .*: make room"):
+        write_atomically(tmp_path / "a.csv", "text")
+
+
+@pytest.mark.parametrize(
+    ("raised", "free", "is_told"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), 10**9, True),
+        (RuntimeError("basic_ios::clear: iostream error"), 10_000, True),
+        (RuntimeError("basic_ios::clear: iostream error"), 10**9, False),
+        (XrayError("There is no picture."), 10_000, False),
+    ],
+)
+def test_whatever_a_library_says_of_a_full_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, raised: Exception, free: int, is_told: bool
+) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=free))
+    with pytest.raises(XrayError if is_told else type(raised)) as caught, noticing_full_disk(tmp_path / "new" / "out"):
+        raise raised
+    assert ("is full" in str(caught.value)) == is_told
+
+
+def test_a_full_disk_behind_another_sentence_is_told(tmp_path: Path) -> None:
+    error = XrayError("The model cannot be exported: element 1024.")
+    error.__cause__ = OSError(errno.ENOSPC, "No space left on device")
+    with pytest.raises(XrayError, match="is full"), noticing_full_disk(tmp_path):
+        raise error

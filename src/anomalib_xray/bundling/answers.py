@@ -25,6 +25,9 @@ Answer = tuple[NDArray[np.float64], NDArray[np.float32] | None]
 Run = Callable[[NDArray[np.float32]], Answer]
 """Something that answers for a picture."""
 
+Foreground = Callable[[NDArray[np.float32], tuple[int, int]], NDArray[np.bool_]]
+"""Something that tells where a picture shows something, at the size of its map."""
+
 F32: Mapping[str, str] = {"INFERENCE_PRECISION_HINT": "f32"}
 """OpenVINO's settings for the arithmetic that agrees with torch; by default it takes bfloat16 where there is."""
 
@@ -43,9 +46,9 @@ class NormalValues:
     pixels: list[NDArray[np.float32]] = field(default_factory=list)
     limits: tuple[float, float] | None = None
 
-    def add_map(self, anomaly_map: NDArray[np.float32]) -> None:
-        """Counts a map ``(S, S)``; it is exactly 0 on the background, which has no part in the pixels."""
-        values = anomaly_map[anomaly_map != 0]
+    def add_map(self, anomaly_map: NDArray[np.float32], foreground: NDArray[np.bool_]) -> None:
+        """Counts a map ``(S, S)``; the background has no part in the pixels, and the foreground may be exactly 0."""
+        values = anomaly_map[foreground]
         ranks = np.linspace(0, max(len(values) - 1, 0), min(len(values), PIXELS_PER_IMAGE)).round().astype(np.intp)
         self.pixels.append(np.sort(values)[ranks])
         lowest, highest = float(anomaly_map.min()), float(anomaly_map.max())
@@ -92,13 +95,16 @@ def graph_input(picture: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.repeat(picture[np.newaxis, np.newaxis], 3, axis=1)
 
 
-def score_all(run: Run, pictures: Sequence[Pictures], what: str) -> tuple[NDArray[np.float64], NormalValues]:
+def score_all(
+    run: Run, pictures: Sequence[Pictures], what: str, foreground: Foreground | None = None
+) -> tuple[NDArray[np.float64], NormalValues]:
     """Scores radiographs; one of several views is as anomalous as its worst.
 
     Args:
         run: The graph.
         pictures: The radiographs.
         what: What the progress calls it.
+        foreground: Tells which values of the maps count; without it none does.
 
     Returns:
         Scores ``(N, K)``, and what the images that are not known to be abnormal are like.
@@ -109,14 +115,20 @@ def score_all(run: Run, pictures: Sequence[Pictures], what: str) -> tuple[NDArra
     normal = NormalValues()
     scores = []
     for radiograph in track(pictures, f"Scoring ({what})"):
-        answers = [run(picture) for picture in radiograph.read()]
+        views = list(radiograph.read())
+        answers = [run(picture) for picture in views]
         of_image = np.stack([answer[0] for answer in answers]).max(axis=0)
-        maps = [answer[1] for answer in answers if answer[1] is not None]
-        if not np.isfinite(of_image).all() or not all(np.isfinite(anomaly_map).all() for anomaly_map in maps):
+        maps = [
+            (view, anomaly_map)
+            for view, (_, anomaly_map) in zip(views, answers, strict=True)
+            if anomaly_map is not None
+        ]
+        if not np.isfinite(of_image).all() or not all(np.isfinite(anomaly_map).all() for _, anomaly_map in maps):
             raise XrayError(f"The model gives no finite score or map for {radiograph.path} ({what}): train it anew.")
         scores.append(of_image)
         if radiograph.label != ABNORMAL:
             normal.scores.append(of_image)
-            for anomaly_map in maps:
-                normal.add_map(anomaly_map)
+            if foreground is not None:
+                for view, anomaly_map in maps:
+                    normal.add_map(anomaly_map, foreground(view, (anomaly_map.shape[0], anomaly_map.shape[1])))
     return np.stack(scores), normal

@@ -21,7 +21,7 @@ def model_card(manifest: Mapping[str, Any]) -> str:
     """
     sections = [
         f"# {manifest['model']}\n\n**{NOTICE}**\n\n{_what(manifest)}",
-        f"## Data\n\n{_data(manifest['data'])}",
+        f"## Data\n\n{_data(manifest['data'])}\n{_scope(manifest['scope'])}",
         f"## Scores\n\n{_scores(manifest)}",
         f"## Agreement with torch\n\n{_parity(manifest['precisions'])}",
         f"## 8-bit model\n\n{_int8(manifest['precisions'])}",
@@ -57,7 +57,9 @@ _LIMITS = """\
   not mean that there is none.
 - Thresholds and percentiles hold for images of the same kind, device and preparation as those above. They were taken
   from the 32-bit model; check them before using another precision.
-- Radiographs of other body parts, with implants, casts or heavy processing may score high without being abnormal.
+- What contradicts the body parts, views and sizes above is called not comparable; a file that does not say what
+  it shows contradicts nothing.
+- Radiographs with implants, casts or heavy processing may score high without being abnormal.
 - Nothing here was tested in a clinic."""
 
 
@@ -76,8 +78,19 @@ def _data(data: Mapping[str, Any]) -> str:
     return "\n".join([
         f"- Source: {data['note']}",
         f"- Licence: {data['licence']}",
+        f"- The model was trained on {data['trained_on']}.",
+        *([f"- **{data['warning']}**"] if data["warning"] else []),
         f"- Images measured on: {data['images']} ({data['normal']} normal or not labelled, {data['abnormal']} "
         f"abnormal), shown as {data['pictures']} pictures",
+    ])  # fmt: skip
+
+
+def _scope(scope: Mapping[str, Any]) -> str:
+    low, high = scope["sides"]
+    return "\n".join([
+        f"- Body parts: {', '.join(scope['body_parts']) or 'not known'}",
+        f"- Views: {', '.join(scope['views']) or 'not known'}",
+        f"- Sides: {low} to {high} pixels",
     ])  # fmt: skip
 
 

@@ -12,6 +12,7 @@ from uuid import uuid4
 
 from anomalib_xray.errors import XrayError
 from anomalib_xray.io.paths import fitted
+from anomalib_xray.io.write import noticing_full_disk
 
 
 def check_free(out: Path) -> None:
@@ -74,7 +75,8 @@ def scratch(beside: Path) -> Iterator[Path]:
                 if is_left:
                     shutil.rmtree(other, ignore_errors=True)
         try:
-            yield folder
+            with noticing_full_disk(folder.parent):
+                yield folder
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 

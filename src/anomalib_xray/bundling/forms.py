@@ -13,7 +13,7 @@ import openvino  # type: ignore[import-untyped]  # openvino ships no types
 from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 
-from anomalib_xray.bundling.answers import Answer, Run, open_graph, score_all
+from anomalib_xray.bundling.answers import Answer, Foreground, Run, open_graph, score_all
 from anomalib_xray.bundling.graph import ScoreGraph, export_onnx, to_openvino
 from anomalib_xray.bundling.images import UNKNOWN, has_both_labels
 from anomalib_xray.bundling.layers import in_half_precision
@@ -34,12 +34,14 @@ class Forms:
         names: Names of the scores, in order.
         graph: The 32-bit graph.
         reference: Torch.
+        foreground: Where a picture shows something, after torch's pre-processing.
         runs: The other forms by the name that the parity is reported under, and the precision that they belong to.
     """
 
     names: list[str]
     graph: openvino.Model
     reference: Run
+    foreground: Foreground
     runs: dict[tuple[str, str], Run]
 
     @classmethod
@@ -58,7 +60,7 @@ class Forms:
             scores, anomaly_map = torch_graph.score(picture)
             return np.array([scores[name] for name in names]), anomaly_map
 
-        forms = cls(names, graph, reference, {("fp32", "onnx"): open_graph(onnx)})
+        forms = cls(names, graph, reference, torch_graph.foreground, {("fp32", "onnx"): open_graph(onnx)})
         forms.add("fp32", graph, folder)
         forms.runs["fp32", "openvino_default"] = open_graph(graph, {})
         forms.add("fp16", in_half_precision(graph), folder)
@@ -68,7 +70,10 @@ class Forms:
         """Writes a graph into the bundle and opens what was written."""
         path = folder / precision / "model.xml"
         path.parent.mkdir(parents=True)
-        openvino.save_model(graph, path, compress_to_fp16=False)
+        try:
+            openvino.save_model(graph, path, compress_to_fp16=False)
+        except RuntimeError as error:
+            raise XrayError(f"{path} cannot be written: {' '.join(str(error).split())[:200]}.") from error
         self.runs[precision, "openvino_f32" if precision == "fp32" else precision] = open_graph(path)
 
     def run(self, precision: str) -> Run:

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from anomalib_xray.components.export import OPSET
 from anomalib_xray.errors import XrayError
+from anomalib_xray.post_processing import foreground_of
 from anomalib_xray.scores import ScoredBatch
 
 if TYPE_CHECKING:
@@ -65,6 +66,20 @@ class ScoreGraph(nn.Module):
         self._called.names = tuple(scored.scores)
         scores = torch.stack([score.reshape(-1) for score in scored.scores.values()], dim=1)
         return (scores,) if scored.anomaly_map is None else (scores, scored.anomaly_map[:, None])
+
+    def foreground(self, image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+        """Where the pre-processed image shows something, at the size of the map.
+
+        Args:
+            image: ``(H, W)`` float32 in [0, 1].
+            size: Height and width of the map.
+
+        Returns:
+            Bool, of this size.
+        """
+        batch = torch.from_numpy(image).expand(1, 3, *image.shape)
+        with torch.no_grad():
+            return foreground_of(self.pre_processor(batch) if self.pre_processor else batch, size)[0].numpy()
 
     def score(self, image: np.ndarray) -> tuple[dict[str, float], np.ndarray | None]:
         """Scores one image in torch.

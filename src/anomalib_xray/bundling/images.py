@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -40,10 +40,12 @@ class Sample:
     Attributes:
         path: Its file.
         label: 0 normal, 1 abnormal, -1 unknown.
+        source: The original that it was prepared from, if that is known.
     """
 
     path: Path
     label: int
+    source: Path | None = field(default=None, compare=False)
 
 
 def given_samples(path: Path) -> list[Sample]:
@@ -70,18 +72,17 @@ def given_samples(path: Path) -> list[Sample]:
     return [Sample(image, UNKNOWN) for image in images_of(path)]
 
 
-def validation_samples(checkpoint: Path, *, originals: bool) -> list[Sample]:
-    """The images that the run of a checkpoint was validated on; its patients are others than those of the training.
+def validation_table(checkpoint: Path) -> Path:
+    """The table of what the run of a checkpoint was validated on.
 
     Args:
         checkpoint: The checkpoint, in the folder of its run or below it.
-        originals: Whether to take the originals instead of the prepared pictures that were made of them.
 
     Returns:
-        The images, each once; an original is abnormal if one of its pictures is.
+        The file.
 
     Raises:
-        XrayError: There is no table of a validation near the checkpoint.
+        XrayError: There is none near the checkpoint.
     """
     folders = checkpoint.absolute().parents[:_RUN_LEVELS]
     table = next((folder / VALIDATION_TABLE for folder in folders if (folder / VALIDATION_TABLE).is_file()), None)
@@ -90,15 +91,32 @@ def validation_samples(checkpoint: Path, *, originals: bool) -> list[Sample]:
             f"Beside {checkpoint} lies no {VALIDATION_TABLE} that says what it was validated on: name normal images "
             "with --images, a folder or a CSV table."
         )
+    return table
+
+
+def validation_samples(table: Path, *, originals: bool) -> list[Sample]:
+    """The images that a run was validated on; their patients are others than those of the training.
+
+    Args:
+        table: As of :func:`validation_table`.
+        originals: Whether to take the originals instead of the prepared pictures that were made of them.
+
+    Returns:
+        The images, each once; an original is abnormal if one of its pictures is.
+
+    Raises:
+        XrayError: The table is none, or an image is missing.
+    """
     return _samples(_read_table(table), "source_path" if originals else "image_path", table)
 
 
 def merged(*parts: Iterable[Sample]) -> list[Sample]:
     """Several lists as one in which every file stands once, abnormal if it is so in one of them, else normal if so."""
-    labels: dict[Path, int] = {}
+    found: dict[Path, Sample] = {}
     for sample in (sample for part in parts for sample in part):
-        labels[sample.path] = max(sample.label, labels.get(sample.path, UNKNOWN))
-    return [Sample(path, label) for path, label in labels.items()]
+        known = found.get(sample.path, sample)
+        found[sample.path] = replace(known, label=max(sample.label, known.label))
+    return list(found.values())
 
 
 def has_both_labels(samples: Iterable[Labelled]) -> bool:
@@ -126,7 +144,8 @@ def _samples(rows: Sequence[Row], column: str, table: Path) -> list[Sample]:
         path = finder.find(row.cells[column])
         label = label_index(row.cells.get("label", ""), f"line {row.line} of {table}")
         if os.path.isfile(path):  # noqa: PTH113  # Path.is_file() raises where the name is too long
-            samples.append(Sample(path, label))
+            source = row.cells.get("source_path")
+            samples.append(Sample(path, label, finder.find(source) if source else None))
         else:
             missing.append(f"{row.cells[column] or 'nothing'} in line {row.line}")
     said = f"{table} lists {len(missing)} files that do not exist, the first is {missing[0]}" if missing else ""

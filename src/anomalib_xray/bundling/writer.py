@@ -18,6 +18,7 @@ from anomalib_xray.bundling.images import ABNORMAL, Sample
 from anomalib_xray.bundling.meaning import meaning_of, threshold_origin, versions
 from anomalib_xray.bundling.pictures import Pictures, prepare_pictures
 from anomalib_xray.bundling.pipeline_copy import copy_pipeline
+from anomalib_xray.bundling.preparation import UNKNOWN_DATA
 from anomalib_xray.bundling.quantisation import MAX_AUROC_LOSS, quantise
 from anomalib_xray.components.export import settings_of
 from anomalib_xray.edge.bundle import NOTICE
@@ -43,6 +44,11 @@ class Request:
         int8: Whether to try 8-bit integers.
         note: What the radiographs are, for the card.
         licence: Their licence, for the card.
+        trained_on: What the model was trained on, in words.
+        warning: What a reader of the numbers must know; empty if nothing.
+        recompute: Whether thresholds are taken from the samples even where the model has its own.
+        body_parts: What the model was made for; empty for what the samples say.
+        views: The same of views.
         max_auroc_loss: AUROC that the 8-bit model may lose.
     """
 
@@ -51,6 +57,11 @@ class Request:
     int8: bool
     note: str
     licence: str
+    trained_on: str = UNKNOWN_DATA
+    warning: str = ""
+    recompute: bool = False
+    body_parts: tuple[str, ...] = ()
+    views: tuple[str, ...] = ()
     max_auroc_loss: float = MAX_AUROC_LOSS
 
 
@@ -68,8 +79,9 @@ def write_bundle(model: AnomalibModule, request: Request, out: Path) -> dict[str
     Raises:
         XrayError: ``out`` holds something, an image cannot be used, or the model cannot be exported.
     """
+    pipeline = request.pipeline
     with completed(out) as folder, scratch(out) as work:
-        pictures = prepare_pictures(request.samples, request.pipeline, work)
+        pictures = prepare_pictures(request.samples, pipeline, work)
         normal = [radiograph for radiograph in pictures if radiograph.label != ABNORMAL]
         if not normal:
             raise XrayError("All images are labelled abnormal: a bundle needs normal ones to compare with.")
@@ -78,8 +90,8 @@ def write_bundle(model: AnomalibModule, request: Request, out: Path) -> dict[str
         if request.int8:
             with status("Quantising"):
                 forms.add("int8", quantise(forms.graph, normal), folder)
-        preparation = copy_pipeline(request.pipeline, folder / "preparation") if request.pipeline else None
-        scores, values = score_all(forms.run("fp32"), pictures, "fp32")
+        preparation = copy_pipeline(pipeline, folder / "preparation") if pipeline else None
+        scores, values = score_all(forms.run("fp32"), pictures, "fp32", forms.foreground)
         manifest = {
             "format": MANIFEST_FORMAT,
             "model": model.name,
@@ -88,15 +100,16 @@ def write_bundle(model: AnomalibModule, request: Request, out: Path) -> dict[str
             "notice": NOTICE,
             "scores": forms.names,
             "score": model.hparams["score"],
-            **meaning_of(model, forms.names, values),
+            **meaning_of(model, forms.names, values, recompute=request.recompute),
             "precisions": measure_precisions(
                 forms, model.hparams["score"], scores, pictures, folder, request.max_auroc_loss
             ),
             "precision": "fp32",
             "preparation": preparation.relative_to(folder).as_posix() if preparation else None,
-            "scope": Scope().as_json(),
+            "scope": _scope(request, pictures).as_json(),
             "versions": versions(),
-            "data": _about_data(request, pictures) | {"threshold_origin": threshold_origin(model, forms.names)},
+            "data": _about_data(request, pictures)
+            | {"threshold_origin": threshold_origin(model, forms.names, recompute=request.recompute)},
         }
         write_atomically(folder / "README.md", model_card(manifest))
         write_atomically(folder / "LICENSE", _licence())
@@ -113,7 +126,15 @@ def _about_data(request: Request, pictures: Sequence[Pictures]) -> dict[str, Any
         "pictures": sum(len(radiograph.views) for radiograph in pictures),
         "note": request.note,
         "licence": request.licence,
+        "trained_on": request.trained_on,
+        "warning": request.warning,
     }
+
+
+def _scope(request: Request, pictures: Sequence[Pictures]) -> Scope:
+    """What the model was made for."""
+    found = Scope.of([radiograph.tags for radiograph in pictures], [radiograph.shape for radiograph in pictures])
+    return Scope(request.body_parts or found.body_parts, request.views or found.views, found.sides)
 
 
 def _licence() -> str:

@@ -19,7 +19,7 @@ from anomalib_xray.edge.bundle import BUNDLE_FORMAT, METADATA_NAME, NOTICE
 from anomalib_xray.edge.runtime import compile_model, unnormalise
 from anomalib_xray.errors import XrayError
 from anomalib_xray.io.read import read_radiograph, to_unit_interval
-from anomalib_xray.io.write import write_atomically
+from anomalib_xray.io.write import noticing_full_disk, write_atomically
 from anomalib_xray.post_processing import XrayPostProcessor
 from anomalib_xray.transforms.pre_processor import padding_of
 
@@ -60,7 +60,8 @@ class ExportWithParity(AnomalibModule):
     ) -> Path:
         """Exports to ONNX (``model.onnx`` and its weights ``model.onnx.data``); arguments as anomalib's."""
         kwargs.setdefault("opset_version", OPSET)
-        path = Path(super().to_onnx(export_root, model_file_name, input_size, **kwargs))
+        with noticing_full_disk(Path(export_root)):
+            path = Path(super().to_onnx(export_root, model_file_name, input_size, **kwargs))
         if not self._is_intermediate:
             write_metadata(self, path, phantom_images())
         return path
@@ -80,9 +81,10 @@ class ExportWithParity(AnomalibModule):
         """
         self._is_intermediate = True
         try:
-            path = super().to_openvino(
-                export_root, model_file_name, input_size, compression_type, datamodule=datamodule, **kwargs
-            )
+            with noticing_full_disk(Path(export_root)):
+                path = super().to_openvino(
+                    export_root, model_file_name, input_size, compression_type, datamodule=datamodule, **kwargs
+                )
         finally:
             self._is_intermediate = False
         write_metadata(self, Path(path), phantom_images() if datamodule is None else test_images(datamodule))

@@ -63,6 +63,9 @@ class RadiographModel(ExportWithParity, AnomalibModule):
     _random_state: dict[str, Any] | None = None
     """State of the generators in a checkpoint that training goes on from."""
 
+    training_preparation: dict[str, Any] | None = None
+    """How the training data of a checkpoint were prepared, as of the datamodule; ``None`` where nobody knows."""
+
     def start(self, scores: Sequence[str]) -> None:
         """Checks the settings that every plugin has and seeds the run before layers are built.
 
@@ -163,13 +166,18 @@ class RadiographModel(ExportWithParity, AnomalibModule):
             read_as_radiographs(getattr(datamodule, f"{split}_data", None), geometry)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keeps the model's name, and the state of the random number generators for a training that goes on."""
+        """Keeps the model's name, how its data were prepared, and the random state for a training that goes on."""
         super().on_save_checkpoint(checkpoint)
         checkpoint["model_name"] = self.name
         checkpoint["random_state"] = random_state()
+        datamodule = getattr(self._trainer, "datamodule", None)
+        if self.training_preparation is None or datamodule is not None:
+            self.training_preparation = getattr(datamodule, "preparation", None)
+        if self.training_preparation is not None:
+            checkpoint["preparation"] = self.training_preparation
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Notes the random state, to be restored when training goes on: until then others draw numbers.
+        """Notes the preparation, and the random state, to be restored when training goes on: others draw until then.
 
         Thresholds of another score, or of another way to read it, are dropped.
         """
@@ -177,6 +185,7 @@ class RadiographModel(ExportWithParity, AnomalibModule):
         if not READ_OUT_SETTINGS.isdisjoint(differing_settings(self, checkpoint)):
             drop_thresholds(checkpoint)
         self._random_state = checkpoint.get("random_state")
+        self.training_preparation = checkpoint.get("preparation")
 
     def on_fit_start(self) -> None:
         """Restores the random state of the checkpoint: the loader of the next epoch is what draws next."""

@@ -6,6 +6,7 @@ import logging
 from abc import abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import cv2
 import pandas as pd
@@ -23,6 +24,7 @@ from anomalib_xray.data.sampler import EpochSampler
 from anomalib_xray.data.splits import POOL, SPARE, SPLITS
 from anomalib_xray.data.table import check_samples, has_masks, train_on_normal
 from anomalib_xray.io.paths import absolute
+from anomalib_xray.preparation.runner import PIPELINE, pipeline_of
 from anomalib_xray.transforms import PadResize, SquarePad, XrayPreProcessor
 
 logger = logging.getLogger(__name__)
@@ -95,6 +97,21 @@ class RadiographDataModule(AnomalibDataModule):
         Raises:
             XrayError: The data set is missing or its files contradict each other.
         """
+
+    @property
+    def preparation(self) -> dict[str, Any]:
+        """How the pictures that are read were prepared, as a checkpoint remembers it.
+
+        Returns:
+            ``prepared``, whether they were, and their ``pipeline`` as of :meth:`Pipeline.as_json`; it is ``None`` for
+            originals and for pictures that another program prepared.
+
+        Raises:
+            XrayError: A step of the pipeline is not installed any more.
+        """
+        folder = self.prepared_root or self.root
+        pipeline = pipeline_of(folder).as_json() if (folder / PIPELINE).is_file() else None
+        return {"prepared": pipeline is not None or self.prepared_root is not None, "pipeline": pipeline}
 
     @property
     def name(self) -> str:  # type: ignore[override]  # a property in anomalib too, an attribute in lightning

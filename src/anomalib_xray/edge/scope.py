@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -66,7 +66,7 @@ class Scope:
             shapes: Height and width of each.
 
         Returns:
-            The scope; body parts and views are known only if every image names its own.
+            The scope; body parts and views are known if at least half of the images name theirs.
         """
         named = list(tags)
         sides = [side for shape in shapes for side in shape]
@@ -136,9 +136,9 @@ def normalised(text: str, keyword: str) -> str:
     return _SAME[keyword].get(word, word)
 
 
-def _words(tags: Iterable[Mapping[str, str]], keyword: str) -> tuple[str, ...]:
-    words = {normalised(of_image.get(keyword, ""), keyword) for of_image in tags}
-    return () if "" in words else tuple(sorted(words))
+def _words(tags: Sequence[Mapping[str, str]], keyword: str) -> tuple[str, ...]:
+    words = [normalised(of_image.get(keyword, ""), keyword) for of_image in tags]
+    return () if 2 * words.count("") > len(words) else tuple(sorted({*words} - {""}))
 
 
 def _agree(found: str, known: Iterable[str]) -> bool:

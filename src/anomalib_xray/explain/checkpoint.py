@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,17 +42,26 @@ def load_model(checkpoint: Path, name: str | None = None) -> AnomalibModule:
     check_exists(checkpoint)
     with warnings.catch_warnings(action="ignore"):  # of packages that anomalib imports
         import anomalib_xray.models as plugins
-    if name is None:
-        name = _model_name(checkpoint)
-    if name not in plugins.__all__:
+    if name is not None and name not in plugins.__all__:
         choices = ", ".join(sorted(plugins.__all__))
         raise XrayError(f"{name!r} is no model that works here: name the one of {checkpoint} with --model ({choices}).")
+    held = read_checkpoint(checkpoint).get("model_name")
+    if name is None and held is None:
+        raise XrayError(f"{checkpoint} does not say which model it holds: name it with --model, such as AlphaGan.")
+    if name is not None and held is not None and held != name:
+        raise XrayError(f"{checkpoint} is no checkpoint of {name} but of {held}: leave out --model.")
+    kind = getattr(plugins, name or held or "", None)
+    if kind is None:
+        raise XrayError(f"{checkpoint} holds the model {held}, which is not installed here: install its plugin.")
     try:
-        model: AnomalibModule = getattr(plugins, name).load_from_checkpoint(checkpoint, map_location="cpu")
-    except XrayError as error:
+        model: AnomalibModule = kind.load_from_checkpoint(checkpoint, map_location="cpu")
+    except XrayError as error:  # of the model's constructor
         raise XrayError(f"{checkpoint}: {error}") from error
     except Exception as error:  # torch and the model's constructor raise about anything for a wrong file
-        raise XrayError(f"{checkpoint} is no checkpoint of {name}: name its model with --model.") from error
+        way_out = (
+            "name another model with --model" if held is None else f"it is damaged or of another version of {held}"
+        )
+        raise XrayError(f"{checkpoint} is no checkpoint of {kind.__name__}: {way_out}.") from error
     return model.eval()
 
 
@@ -67,6 +77,8 @@ def read_checkpoint(checkpoint: Path) -> dict[str, Any]:
     Raises:
         XrayError: The file is no checkpoint.
     """
+    from pickle import UnpicklingError
+
     import torch
     from anomalib.utils.serialization import anomalib_safe_globals
 
@@ -75,17 +87,18 @@ def read_checkpoint(checkpoint: Path) -> dict[str, Any]:
             content: Any = torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)
         if not {"state_dict", "hyper_parameters"} <= content.keys():
             raise KeyError
+    except UnpicklingError as error:
+        if zipfile.is_zipfile(checkpoint):
+            raise XrayError(
+                f"{checkpoint} is no checkpoint that can be loaded: it holds Python objects beside its weights, which "
+                "could run code; take a checkpoint that a current version wrote, or train again."
+            ) from error
+        raise XrayError(
+            f"{checkpoint} is no checkpoint of a model: name the .ckpt file that training wrote."
+        ) from error
     except Exception as error:  # torch raises about anything for files that are none of its own
         raise XrayError(
             f"{checkpoint} is no checkpoint of a model: name the .ckpt file that training wrote."
         ) from error
     found: dict[str, Any] = content
     return found
-
-
-def _model_name(checkpoint: Path) -> str:
-    """Name of the model in a checkpoint."""
-    content = read_checkpoint(checkpoint)
-    if "model_name" not in content:
-        raise XrayError(f"{checkpoint} does not say which model it holds: name it with --model, such as AlphaGan.")
-    return str(content["model_name"])

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import re
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -20,6 +22,50 @@ TEMPORARY = re.compile(r"\.(.+\.)?[0-9a-f]{32}\.tmp")
 """Names of files that are being written; where nothing is, they are halves that a killed process left."""
 
 _READABLE = 0o666  # less the process's mask, as for any new file
+
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+_LITTLE = 2**20
+"""Free bytes at which a failure to write says by itself that the disk is full."""
+
+
+def full_disk(folder: Path) -> XrayError:
+    """The error that tells of a full disk."""
+    return XrayError(
+        f"The disk of {folder} is full (No space left on device): make room there, or name a folder on another disk."
+    )
+
+
+@contextmanager
+def noticing_full_disk(folder: Path) -> Iterator[None]:
+    """Tells of a full disk whatever a library says of it: exporters speak of elements and streams.
+
+    Args:
+        folder: Where is written.
+
+    Raises:
+        XrayError: Anything was raised within because the disk is full; other errors pass.
+    """
+    try:
+        yield
+    except Exception as error:
+        if _tells_of_full_disk(error, folder):
+            raise full_disk(folder) from error
+        raise
+
+
+def _tells_of_full_disk(error: BaseException, folder: Path) -> bool:
+    chain, cause = [error], error.__cause__ or error.__context__
+    while cause is not None and cause not in chain:
+        chain.append(cause)
+        cause = cause.__cause__ or cause.__context__
+    if any(isinstance(link, OSError) and link.errno in _FULL for link in chain):
+        return True
+    if isinstance(error, XrayError) and len(chain) == 1:
+        return False
+    # Libraries that write by themselves raise errors without a number.
+    present = next((parent for parent in (folder, *folder.absolute().parents) if parent.exists()), Path())
+    return shutil.disk_usage(present).free < _LITTLE
 
 
 def write_png(path: str | Path, image: Radiograph) -> None:
@@ -69,6 +115,8 @@ def write_atomically(path: str | Path, content: str | bytes) -> None:
                     temporary.unlink()
                 raise
     except OSError as error:
+        if error.errno in _FULL:
+            raise full_disk(path.parent) from error
         raise XrayError(f"{path} cannot be written: {error.strerror}.") from error
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from anomalib_xray.errors import XrayError
+from anomalib_xray.io.paths import absolute
 from anomalib_xray.io.read import Radiograph
 from anomalib_xray.preparation.history import Action, History, flags_of, settled
 from anomalib_xray.preparation.settings import NamedStep, build_steps, read_settings
@@ -75,6 +76,14 @@ class Pipeline:
     def failures(self) -> frozenset[str]:
         """Flags that say that a step failed."""
         return frozenset().union(*(named.step.failures for named in self.steps))
+
+    def as_json(self) -> dict[str, Any]:
+        """The pipeline as JSON values: every setting of its ``steps``, their ``folder``, and their ``fingerprints``."""
+        return {
+            "steps": [{named.name: named.settings} for named in self.steps],
+            "folder": str(absolute(self.folder)),
+            "fingerprints": self.fingerprints(""),
+        }
 
     def fingerprints(self, name: str) -> list[str]:
         """What the result for a picture depends on beside the picture, for each step.
