@@ -25,7 +25,12 @@ def test_only_the_part_that_is_read_is_prepared(
     data: str, parts: Any, only: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls: list[list[str]] = []
-    monkeypatch.setattr(cli, "main", lambda arguments: bool(calls.append(arguments)))
+
+    def prepare(arguments: list[str]) -> int:
+        calls.append(arguments)
+        return 0
+
+    monkeypatch.setattr(cli, "main", prepare)
     init_args = {"root": str(tmp_path), "body_parts": parts}
     cell = Cell(
         "Cae", "part", "full", False, 1, {}, {"class_path": f"anomalib_xray.data.{data}", "init_args": init_args}

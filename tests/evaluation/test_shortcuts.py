@@ -1,10 +1,17 @@
 from __future__ import annotations
 
+from pathlib import Path
+from types import SimpleNamespace
+
 import cv2
 import numpy as np
+import pandas as pd
 import pytest
 
-from anomalib_xray.evaluation.shortcuts import SHORTCUTS, shortcut_numbers
+from anomalib_xray.evaluation import cell as module
+from anomalib_xray.evaluation.plan import SHORTCUTS, Cell
+from anomalib_xray.evaluation.shortcuts import SHORTCUTS as NUMBERS
+from anomalib_xray.evaluation.shortcuts import direction_of, shortcut_numbers
 
 
 def test_numbers_follow_their_definitions() -> None:
@@ -12,7 +19,7 @@ def test_numbers_follow_their_definitions() -> None:
     image[20:60, 50:150] = 51
     image[20:60, 100:150] = 153
     numbers = shortcut_numbers(image)
-    assert tuple(numbers) == SHORTCUTS
+    assert tuple(numbers) == NUMBERS
     assert numbers["pixels"] == 20000
     assert numbers["aspect"] == 2
     assert numbers["mean_grey"] == pytest.approx(0.4)
@@ -47,3 +54,29 @@ def test_a_marker_beside_the_body_is_counted() -> None:
     without = shortcut_numbers(image)["markers"]
     cv2.putText(image, "L", (330, 70), cv2.FONT_HERSHEY_SIMPLEX, 1.4, 255, 6)
     assert (without, shortcut_numbers(image)["markers"]) == (0, 1)
+
+
+def test_directions_are_found_on_validation_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Abnormal validation images are the bright ones, abnormal test images the dark ones."""
+    bright = {("val", 1): 200, ("val", 0): 90, ("test", 1): 80, ("test", 0): 220}
+    rows = []
+    for (split, label), grey in bright.items():
+        for number in range(3):
+            path = tmp_path / f"{split}{label}{number}.png"
+            cv2.imwrite(str(path), np.full((40, 30 + number), grey + number, np.uint8))
+            ids = {"image_path": str(path), "patient": path.stem, "study": "1"}
+            rows.append({**ids, "split": split, "label_index": label})
+    samples = pd.DataFrame(rows)
+    monkeypatch.setattr(module, "build_data", lambda _: SimpleNamespace(samples=samples))
+    cell = Cell(SHORTCUTS, "hands", "raw", False, 0)
+    found = module._measure(cell, tmp_path)
+    assert found["images"] == 6
+    assert found["directions"]["mean_grey"] == 1
+    assert set(found["directions"]) == set(NUMBERS)
+    assert len(pd.read_csv(tmp_path / module.SCORES)) == 6
+    samples = samples[(samples["split"] == "test") | (samples["label_index"] == 0)]
+    assert module._measure(cell, tmp_path)["directions"] == {}
+
+
+def test_a_number_that_tells_nothing_stays_as_it_is() -> None:
+    assert [direction_of([0, 0, 1, 1], numbers) for numbers in ([1, 2, 3, 4], [4, 3, 2, 1], [1, 1, 1, 1])] == [1, -1, 1]

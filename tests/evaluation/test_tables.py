@@ -16,7 +16,7 @@ from anomalib_xray.evaluation.cell import RESULT, SCORES
 from anomalib_xray.evaluation.plan import SHORTCUTS, Cell, Grid
 from anomalib_xray.evaluation.runner import estimate_seconds, folder_of, is_open
 from anomalib_xray.evaluation.shortcuts import SHORTCUTS as NUMBERS
-from anomalib_xray.evaluation.tables import as_frame, read_rows
+from anomalib_xray.evaluation.tables import as_frame, read_rows, read_units
 from anomalib_xray.evaluation.writers import by_preparation, write_tables
 
 MODELS = {"Good": 2.0, "Chance": 0.0, "Wrong": -2.0}
@@ -118,8 +118,14 @@ def test_failed_and_open_cells_are_rows_with_their_reason(tmp_path: Path) -> Non
 
 
 def test_a_score_that_is_not_there_is_named(out: Path) -> None:
-    with pytest.raises(XrayError, match="has no score l1; it has"):
+    with pytest.raises(XrayError, match=r"has no score l1; it has pred_score alone\.$"):
         read_rows(replace(GRID, scores={"Good": ["l1"]}), out)
+    # Whatever comes before the scores: shortcuts' tables have neither decision nor chosen score.
+    for columns in (["image_path", "label"], ["pred_score", "study", "image_path", "patient", "label", "source_path"]):
+        path = out / f"{len(columns)}.csv"
+        pd.DataFrame([{**dict.fromkeys(columns, "0"), "mse": 0.5, "kld": 0.5}]).to_csv(path, index=False)
+        with pytest.raises(XrayError, match=r"has no score l1; it has mse, kld\.$"):
+            read_units(path, "l1", "image")
 
 
 def test_tables_are_written_in_three_forms(out: Path) -> None:
