@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import json
 import logging
 import math
@@ -120,9 +121,15 @@ def test_metadata_tells_what_the_runtime_needs(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     opened_as(model)
+    (tmp_path / "model.bin").write_bytes(b"weights")
     with caplog.at_level(logging.WARNING):
         write_metadata(model, tmp_path / "model.xml", iter(pictures(1)))
     metadata = json.loads((tmp_path / "metadata.json").read_text())
+    expected = [
+        f"{hashlib.sha256((tmp_path / name).read_bytes()).hexdigest()}  {name}"
+        for name in ("metadata.json", "model.bin")
+    ]
+    assert (tmp_path / "metadata.sha256").read_text().splitlines() == expected
     assert metadata["model"] == "Cae"
     assert metadata["score"] == "mse_top_k"
     assert metadata["settings"]["top_k"] == 0.05

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from anomalib_xray.edge.bundle import Bundle, Scale
+from anomalib_xray.edge.bundle import Bundle, Scale, checksums_of
 from anomalib_xray.errors import XrayError
 
 MakeBundle = Callable[..., Path]
@@ -173,4 +174,23 @@ def test_a_value_of_the_wrong_type_is_named(make_bundle: MakeBundle, key: str, v
     folder = make_bundle()
     change(folder, **{key: value})
     with pytest.raises(XrayError, match=rf"'{key}(\.image)?' in .* must be"):
+        Bundle.open(folder)
+
+
+@pytest.mark.parametrize("name", ["metadata.json", "model.xml", "model.bin"])
+def test_a_changed_export_is_refused(make_bundle: MakeBundle, name: str) -> None:
+    folder = make_bundle(image=(0.5, 0.0, 2.0))
+    files = [folder / other for other in ("metadata.json", "model.xml", "model.bin")]
+    (folder / "metadata.sha256").write_text(checksums_of(files))
+    Bundle.open(folder)
+    (folder / name).write_bytes((folder / name).read_bytes().replace(b"0.5", b"1.5") + b" ")
+    with pytest.raises(XrayError, match=f"{re.escape(name)} is not what it was when it was exported"):
+        Bundle.open(folder)
+
+
+@pytest.mark.parametrize("line", ["0  ../metadata.json", "0  gone.bin", "nonsense", "0  a\\b"])
+def test_checksums_of_other_files_are_refused(make_bundle: MakeBundle, line: str) -> None:
+    folder = make_bundle()
+    (folder / "metadata.sha256").write_text(f"{line}\n")
+    with pytest.raises(XrayError, match="which does not lie beside it"):
         Bundle.open(folder)

@@ -76,11 +76,11 @@ def _check_recomputed(checkpoint: Path, trained_on: str, given: Path | None, *, 
     if given is None:
         raise XrayError(
             f"{checkpoint} was trained on {trained_on}, and these steps or their files have changed since: prepare "
-            "and train again, or take all numbers of the bundle anew with --recompute true."
+            "and train again, or take all numbers of the bundle anew with --recompute."
         )
     raise XrayError(
         f"{checkpoint} was trained on {trained_on}, and {given} is another preparation: leave out --preparation, or "
-        "take all numbers of the bundle anew with --recompute true."
+        "take all numbers of the bundle anew with --recompute."
     )
 
 

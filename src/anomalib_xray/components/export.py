@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Iterator, Sequence
+from glob import escape
 from importlib.metadata import version
 from itertools import islice
 from pathlib import Path
@@ -15,7 +16,7 @@ import torch
 from torch import Tensor
 
 from anomalib_xray import __version__
-from anomalib_xray.edge.bundle import BUNDLE_FORMAT, METADATA_NAME, NOTICE
+from anomalib_xray.edge.bundle import BUNDLE_FORMAT, CHECKSUMS_NAME, METADATA_NAME, NOTICE, checksums_of
 from anomalib_xray.edge.runtime import compile_model, unnormalise
 from anomalib_xray.errors import XrayError
 from anomalib_xray.io.read import read_radiograph, to_unit_interval
@@ -132,6 +133,8 @@ def write_metadata(model: AnomalibModule, path: Path, images: Iterator[np.ndarra
         | {name: version(name) for name in ("anomalib", "torch", "openvino", "onnx")},
     }
     write_atomically(path.parent / METADATA_NAME, json.dumps(metadata, indent=2) + "\n")
+    files = (file for file in sorted(path.parent.glob(f"{escape(path.stem)}.*")) if file.is_file())
+    write_atomically(path.parent / CHECKSUMS_NAME, checksums_of([path.parent / METADATA_NAME, *files]))
 
 
 @torch.no_grad()

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import mmap
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,9 @@ BUNDLE_FORMAT = 1
 
 METADATA_NAME = "metadata.json"
 """File beside the model that describes it."""
+
+CHECKSUMS_NAME = "metadata.sha256"
+"""File beside it with the checksums of it and of the model's files, as ``sha256sum`` writes and checks them."""
 
 NOTICE = "Research use only. Not a medical device."
 """Stands wherever a score is shown."""
@@ -78,10 +82,11 @@ class Bundle:
             The bundle.
 
         Raises:
-            XrayError: A file is missing, or the metadata are broken, incomplete or of a newer format.
+            XrayError: A file is missing or changed, or the metadata are broken, incomplete or of a newer format.
         """
         model = _find_model(Path(path))
         _check_weights(model)
+        _check_unchanged(model.parent)
         metadata = _read_metadata(model.parent / METADATA_NAME)
         return cls(
             path=model,
@@ -93,6 +98,34 @@ class Bundle:
             parity=metadata["parity"],
             versions=metadata["versions"],
         )
+
+
+def checksums_of(files: Iterable[Path]) -> str:
+    """Text of the file of checksums."""
+    return "".join(f"{_sha256(file)}  {file.name}\n" for file in files)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _check_unchanged(folder: Path) -> None:
+    """Refuses an export whose files are not what they were; one of an earlier version has no checksums."""
+    path = folder / CHECKSUMS_NAME
+    if not path.is_file():
+        return
+    try:
+        for line in path.read_text(encoding="utf-8").splitlines():
+            expected, _, name = line.partition("  ")
+            if Path(name).name != name or "\\" in name or not (folder / name).is_file():
+                raise XrayError(f"{path} lists {name!r}, which does not lie beside it: copy all files of the export.")
+            if _sha256(folder / name) != expected:
+                raise XrayError(f"{folder / name} is not what it was when it was exported: copy or export it again.")
+    except OSError as error:
+        raise XrayError(f"{error.filename or path} cannot be read: {error.strerror}.") from error
+    except UnicodeDecodeError as error:
+        raise XrayError(f"{path} holds no checksums: copy or export the model again.") from error
 
 
 def _find_model(path: Path) -> Path:
