@@ -43,8 +43,8 @@ CASES: list[tuple[str, str, int]] = [
 """Title, configuration and batch size of the default cases."""
 
 
-IMAGES = {"Mura": 2554, "RsnaPneumonia": 3851}
-"""Normal training images of the data sets that the configurations name."""
+IMAGES = {"XR_HAND": 2554, "XR_SHOULDER": 2048, "RsnaPneumonia": 3851}
+"""Normal training images of the parts of MURA and of the data sets that the configurations name."""
 
 GPU_OPERATIONS, GPU_STEP = 5e12, 0.02
 """What a GPU is taken to do: operations a second, and seconds that a step takes at least."""
@@ -113,8 +113,13 @@ def print_costs(configs: list[Path], arguments: argparse.Namespace) -> None:
         model, settings = _of_class(config["model"]), config["model"]["init_args"]
         if model == "DeepOneClass":
             settings["reference_root"] = arguments.reference
-        data = config.get("data", {"class_path": "Mura", "init_args": {"train_batch_size": 32}})
-        images, batch = IMAGES[_of_class(data)], data["init_args"]["train_batch_size"]
+        data = config.get(
+            "data", {"class_path": "Mura", "init_args": {"body_parts": "XR_HAND", "train_batch_size": 32}}
+        )
+        images, batch = (
+            IMAGES[data["init_args"].get("body_parts", _of_class(data))],
+            data["init_args"]["train_batch_size"],
+        )
         trainer = config["trainer"]
         epochs = trainer["max_epochs"]
         if epochs < 1:

@@ -29,6 +29,7 @@ PROGRAMS = (
 """First words by which a command is known outside of blocks that are marked as shell."""
 
 PHANTOMS = "--data.patients 8 --data.positive_share 0.4"
+HANDS = "--data.body_parts XR_HAND --data.test_on test"  # what the tree in MURA's place has
 CHESTS = (
     "--data.sizes '{train: 4, val_normal: 2, val_abnormal: 2, test_normal: 2, test_abnormal: 2}' "
     "--data.pool '{size: 4, anomaly_rate: 0.5, reserve: 0.0, seed: 42}'"
@@ -42,7 +43,14 @@ SHORT = (
 CUTS = [  # beginning of a command by regular expression, what is appended to it
     (r"anomalib (train|test|predict)\b.*configs/data/(chest|rsna_pneumonia|vinbigdata)", f"{SHORT} {CHESTS}"),
     (r"anomalib (train|test|predict)\b.*configs/data/(mura_hand|hands_example)", SHORT),
-    (r"anomalib (train|test)\b", f"{SHORT} {PHANTOMS}"),
+    (
+        r"anomalib train\b.*configs/anogan.*phantom",
+        f"{SHORT} {PHANTOMS} --model.search_steps 2 --model.validation_search_steps 2",
+    ),
+    (r"anomalib train\b.*configs/(alphagan|bigan)\.yaml.*phantom", f"{SHORT} {PHANTOMS} --model.width 8"),
+    (r"anomalib train\b.*configs/paper/alphagan_report", f"{SHORT} {HANDS} --model.width 8"),
+    (r"anomalib (train|test)\b.*(configs/data/phantom|tuning/best)", f"{SHORT} {PHANTOMS}"),
+    (r"anomalib (train|test)\b", f"{SHORT} {HANDS}"),
     (r"anomalib predict\b", "--trainer.limit_predict_batches 2"),
     (r"anomalib-xray (benchmark|tune)\b", "--dry_run"),  # tests of their own run small ones
     (r"anomalib-xray phantom\b", "--patients 8 --positive_share 0.4"),
