@@ -25,13 +25,11 @@ def adapt_stock_command() -> None:
     """Changes the stock command where it stands in the way of this project's models and data.
 
     anomalib's command has no hook for that. It imports this project while it parses its arguments, so that what comes
-    after the first mention of a class of this project is changed, and nothing is where there is none. Another program
-    keeps everything as it is.
+    after the first mention of a class of this project is changed. Parsers of other programs keep what they do.
     """
-    if runs_anomalib():
-        print_plainly_under_anomalib()
-        replace_data_sections()
-        say_mistakes_in_one_sentence()
+    print_plainly_under_anomalib()
+    replace_data_sections()
+    say_mistakes_in_one_sentence()
 
 
 def replace_data_sections() -> None:
@@ -47,7 +45,7 @@ def replace_data_sections() -> None:
         return
 
     def apply_config(parser: ArgumentParser, cfg: Namespace, dest: str, value: str) -> None:
-        if _names_data(value):
+        if _is_anomalibs(parser) and _names_data(value):
             cfg.pop("data", None)
         apply(parser, cfg, dest, value)
 
@@ -94,6 +92,11 @@ def _phantoms_beside(arguments: list[str]) -> Path:
     return Path("configs") / PHANTOMS
 
 
+def _is_anomalibs(parser: ArgumentParser) -> bool:
+    """Whether a parser is one of anomalib's command, which alone have its way to print help."""
+    return parser.formatter_class.__module__.startswith("anomalib.")
+
+
 def _names_data(value: str) -> bool:
     """Whether a configuration, a file or YAML itself, names the class of its data."""
     try:
@@ -131,7 +134,7 @@ def say_mistakes_in_one_sentence() -> None:
         return
 
     def in_one_sentence(parser: ArgumentParser, message: str, ex: Exception | None = None) -> NoReturn:
-        sentence = mistake(message) if parser.exit_on_error else None
+        sentence = mistake(message) if _is_anomalibs(parser) and parser.exit_on_error else None
         if sentence is None:
             error(parser, message, ex)
         print(f"error: {sentence}", file=sys.stderr)
