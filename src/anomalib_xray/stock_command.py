@@ -7,6 +7,7 @@ import shlex
 import sys
 from collections.abc import Sequence
 from difflib import get_close_matches
+from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -44,11 +45,13 @@ def replace_data_sections() -> None:
     if hasattr(apply, "replaces_data"):
         return
 
+    @wraps(apply)
     def apply_config(parser: ArgumentParser, cfg: Namespace, dest: str, value: str) -> None:
         if _is_anomalibs(parser) and _names_data(value):
             cfg.pop("data", None)
         apply(parser, cfg, dest, value)
 
+    @wraps(discard)
     def discard_all(parser_or_action: Any, previous: Any, value: Any) -> None:  # noqa: ANN401  # jsonargparse's own
         if previous and "init_args" in previous and previous["class_path"] != value["class_path"]:
             settings = previous["init_args"]
@@ -133,6 +136,7 @@ def say_mistakes_in_one_sentence() -> None:
     if hasattr(error, "in_one_sentence"):
         return
 
+    @wraps(error)
     def in_one_sentence(parser: ArgumentParser, message: str, ex: Exception | None = None) -> NoReturn:
         sentence = mistake(message) if _is_anomalibs(parser) and parser.exit_on_error else None
         if sentence is None:
@@ -158,6 +162,11 @@ def mistake(message: str) -> str | None:
             f"anomalib {missing[1]} has no data: name a file or a folder of radiographs with --data, or data such as"
             " those of configs/data/mura_hand.yaml."
         )
+    if unknown := re.match(r"Unrecognized arguments: (\S+)", message):
+        verb = " ".join(["anomalib", *sys.argv[1:2]])
+        return f"{verb} has no option {unknown[1]}; {verb} --help lists what there is."
+    if missing := re.search(r"File does not exist: '(.*)'", message):
+        return f"{missing[1]} does not exist: name a configuration as --config."
     problems = re.findall(r"Problem with given class_path '([^']*)':\n\s*(.*(?:\n {6,}.*)*)", message)
     if not problems or not any("anomalib_xray" in path for path, _ in problems):
         return None

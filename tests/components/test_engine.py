@@ -162,7 +162,7 @@ def test_a_checkpoint_that_is_none_or_of_another_model_is_one_sentence(
     elif kind == "weights":
         torch.save({"state_dict": {}}, path)
     else:
-        path, model, expected = trained.checkpoint, get_model("nmf", image_size=64), "holds a Cae.* describes a Nmf"
+        path, model, expected = trained.checkpoint, get_model("nmf", image_size=64), "of the model Cae.* describes Nmf"
     with pytest.raises(XrayError, match=expected) as caught:
         engine(trained.results).test(model, datamodule=trained.data(), ckpt_path=path)
     assert "\n" not in str(caught.value)

@@ -117,3 +117,14 @@ def test_drawing_leaves_the_batch_as_it_is(tmp_path: Path) -> None:
     draw(batch, tmp_path / "run", datamodule=SimpleNamespace(root=tmp_path))
     assert batch.image_path == paths
     assert torch.equal(torch.as_tensor(batch.image), image)
+
+
+def test_no_image_replaces_the_drawing_of_another(tmp_path: Path) -> None:
+    names = ["a", "a.png", "a.jpg", "1.2.840.5", "1.2.840.6", f"{'n' * 250}.png"]
+    batch = batch_of([tmp_path / "data" / name for name in names])
+    drawer, data = visualizer(), SimpleNamespace(root=tmp_path / "data")
+    drawn = draw(batch, tmp_path / "run", drawer, datamodule=data)
+    assert {"a.png", "a.png.png", "a.jpg.png", "1.2.840.5.png", "1.2.840.6.png"} < set(drawn)
+    assert len(drawn) == len(names)
+    assert draw(batch, tmp_path / "run", drawer, datamodule=data) == drawn  # drawn again, each keeps its name
+    assert draw(batch, tmp_path / "other", drawer, datamodule=data) == drawn

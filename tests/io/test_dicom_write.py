@@ -233,6 +233,8 @@ def test_lengths_follow_from_the_scale(
         ({"Laterality": "U"}, "", None),
         ({"ImageLaterality": "R"}, None, "R"),
         ({"Laterality": "L", "ImageLaterality": "U"}, None, "U"),
+        ({"Laterality": "L", "BodyPartExamined": "CSPINE"}, None, None),
+        ({"BodyPartExamined": "CHEST"}, None, None),
     ],
 )
 def test_the_side_is_said_once_or_said_to_be_unknown(
@@ -259,6 +261,8 @@ def test_a_source_without_identifiers_is_not_referred_to(make_dicom: Make) -> No
         None,
         {},
         {"Laterality": "B", "BodyPartExamined": "HAND", "ViewPosition": "PA", "PixelSpacing": [0.1, 0.1]},
+        {"Laterality": "L", "BodyPartExamined": "CSPINE", "ViewPosition": "AP"},
+        {"BodyPartExamined": "CHEST", "ViewPosition": "PA"},
         {"ImageLaterality": "L", "BodyPartExamined": "HAND", "ImagerPixelSpacing": [0.1, 0.1], "PatientSex": "F"},
         {"PatientName": "Müller^Jörg", "SpecificCharacterSet": "ISO_IR 100", "StudyDate": "20200202", "StudyID": "1"},
     ],

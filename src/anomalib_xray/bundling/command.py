@@ -66,7 +66,6 @@ def bundle(
     check_exists(checkpoint)
     check_free(out)
     words = _words(body_part, BODY_PART, "body part"), _words(view, VIEW, "view")
-    table = validation_table(checkpoint) if images is None else images
     given = [given_samples(path) for path in (images, validation) if path is not None]
 
     with warnings.catch_warnings(action="ignore"):  # of packages that anomalib imports
@@ -74,6 +73,7 @@ def bundle(
     from anomalib_xray.explain.checkpoint import load_model
 
     loaded = load_model(checkpoint, model)
+    table = validation_table(checkpoint) if images is None else images
     memory = getattr(loaded, "training_preparation", None)
     choice = choose_preparation(checkpoint, memory, preparation, recompute=recompute)
     if choice.warning:

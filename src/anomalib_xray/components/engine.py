@@ -10,6 +10,7 @@ import shlex
 from collections.abc import Callable, Mapping
 from enum import Enum
 from functools import wraps
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -136,11 +137,11 @@ def _check_checkpoint(verb: str, path: Path, model: RadiographModel) -> None:
     if name is None and {key for key in model.state_dict() if key.startswith("model.")}.isdisjoint(
         content["state_dict"]
     ):
-        name = "model of another kind"
+        name = "of another kind, which it does not name"
     if name not in (None, model.name):
         raise XrayError(
-            f"{path} holds a {name}, but the configuration describes a {model.name}: give the configuration that it was"
-            " trained with, or another checkpoint."
+            f"{path} is of the model {name}, but the configuration describes {model.name}: give the configuration that"
+            " it was trained with, or another checkpoint."
         )
     found = {key: value for key, value in differing_settings(model, content).items() if key not in TRAINING_SETTINGS}
     said = ", ".join(f"{key} {value!r}, not {_plain(model.hparams[key])!r}" for key, value in found.items())
@@ -231,6 +232,15 @@ def _reading(loader: DataLoader[Any], geometry: Any) -> DataLoader[Any]:  # noqa
     return loader
 
 
+def _made(folder: Path) -> bool:
+    """Makes a folder, unless another command was quicker."""
+    try:
+        folder.mkdir()
+    except FileExistsError:
+        return False
+    return True
+
+
 def _new_version(engine: Engine, model: RadiographModel, datamodule: AnomalibDataModule | None) -> Path:
     """Makes the next ``vN`` beside those of trainings; ``latest`` stays the last training, which has the weights."""
     root = Path(engine._cache.args["default_root_dir"]) / model.name
@@ -241,7 +251,6 @@ def _new_version(engine: Engine, model: RadiographModel, datamodule: AnomalibDat
     highest = max((int(path.name[1:]) for path in root.iterdir() if re.fullmatch(r"v\d+", path.name)), default=-1)
     if getattr(rank_zero_only, "rank", 0):  # the first of several processes has made it
         return root / f"v{max(highest, 0)}"
-    folder = root / f"v{highest + 1}"
-    folder.mkdir()
+    folder = next(path for number in count(highest + 1) if _made(path := root / f"v{number}"))
     logger.info("The record of this run goes to %s.", folder)
     return folder

@@ -15,7 +15,7 @@ from anomalib.visualization.image.item_visualizer import visualize_image_item
 from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor
 
-from anomalib_xray.io.paths import absolute
+from anomalib_xray.io.paths import absolute, free_path
 
 
 class AlignedVisualizer(ImageVisualizer):
@@ -25,6 +25,11 @@ class AlignedVisualizer(ImageVisualizer):
     unpadded picture; and it keeps one folder of the path only, so that ``study1_positive/image1.png`` of all patients
     are one file. Takes the same arguments.
     """
+
+    _folder: Path | None = None
+    """Folder that is drawn into, of which the next two tell what is in it already."""
+    _paths: dict[Path, Path]
+    _taken: set[str]
 
     def on_test_batch_end(  # type: ignore[override]  # the base class names its unused arguments
         self,
@@ -49,9 +54,17 @@ class AlignedVisualizer(ImageVisualizer):
                 text_config=self.text_config,
             )
             if picture is not None:
-                path = folder / _below(Path(item.image_path or "image.png"), roots)
+                path = self._path(folder, Path(item.image_path or "image.png"), roots)
                 path.parent.mkdir(parents=True, exist_ok=True)
-                picture.save(path.with_suffix(".png"))
+                picture.save(path)
+
+    def _path(self, folder: Path, image: Path, roots: Sequence[Path]) -> Path:
+        """Where the drawing of an image goes: always the same file in a folder, and no other image's."""
+        if self._folder != folder:
+            self._folder, self._paths, self._taken = folder, {}, set()
+        if image not in self._paths:
+            self._paths[image] = free_path(folder / _below(image, roots), ".png", self._taken)
+        return self._paths[image]
 
     def on_predict_batch_end(
         self,

@@ -7,13 +7,11 @@ import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import chain, count
 from pathlib import Path
 
 from anomalib_xray.errors import XrayError
-from anomalib_xray.io.formats import stem_of
 from anomalib_xray.io.listing import list_radiographs
-from anomalib_xray.io.paths import absolute, fitted
+from anomalib_xray.io.paths import absolute, fitted, free_path
 
 logger = logging.getLogger(__name__)
 
@@ -64,7 +62,9 @@ def find_inputs(given: Sequence[Path], out: Path) -> list[Input]:
         for path in _found(argument, out, alone=len(given) == 1):
             found = absolute(path)
             if found not in inputs:
-                inputs[found] = Input(path, found.relative_to(root), _free(out / found.relative_to(root), taken))
+                inputs[found] = Input(
+                    path, found.relative_to(root), free_path(out / found.relative_to(root), _OVERLAY, taken)
+                )
     if not inputs:
         raise XrayError("None of the folders given holds a PNG, JPEG or DICOM file: give folders of radiographs.")
     overwritten = {absolute(image.overlay) for image in inputs.values()} & inputs.keys()
@@ -127,14 +127,3 @@ def _shared_folder(given: Sequence[Path]) -> Path:
         return Path(os.path.commonpath(folders))
     except ValueError as error:
         raise XrayError("The images lie on different drives: give those of one drive at a time.") from error
-
-
-def _free(image: Path, taken: set[str]) -> Path:
-    """A name for an image's overlay that tells its file, and that no other one has, upper and lower case the same."""
-    further = (f"{image.name}-{number}" for number in count(2))
-    for stem in chain((stem_of(image.name), image.name), further):
-        overlay = image.with_name(fitted(stem, _OVERLAY))
-        if str(overlay).casefold() not in taken:
-            break
-    taken.add(str(overlay).casefold())
-    return overlay

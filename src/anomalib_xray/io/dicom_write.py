@@ -59,6 +59,33 @@ _REQUIRED_EMPTY = (
     "Manufacturer",
 )
 _COUNTED = ("SeriesNumber", "InstanceNumber")
+_UNPAIRED = frozenset(
+    [
+        "ABDOMEN",
+        "ABDOMENPELVIS",
+        "CHEST",
+        "CHESTABDOMEN",
+        "COCCYX",
+        "CSPINE",
+        "CTSPINE",
+        "HEAD",
+        "JAW",
+        "LSPINE",
+        "LSSPINE",
+        "MAXILLA",
+        "NECK",
+        "PELVIS",
+        "SKULL",
+        "SPINE",
+        "SSPINE",
+        "STERNUM",
+        "TLSPINE",
+        "TSPINE",
+        "WHOLEBODY",
+    ]
+)
+"""Body parts of which there is one, so that a side must not be said (PS3.3, section C.7.3.1; PS3.16, annex L)."""
+
 _ABOUT_THE_RADIOGRAPH = ("BodyPartExamined", "Laterality", "ImageLaterality", "ViewPosition")
 _FIRST_SERIES = 9000
 """Series of results stand behind those of devices; their last three digits come from what they show."""
@@ -224,7 +251,7 @@ def _result(
             setattr(data_set, keyword, tags[keyword])
     if data_set.get("Laterality") not in ("R", "L"):  # PS3.3, section C.7.3.1: nothing else, and empty where unknown
         data_set.Laterality = None
-    if "ImageLaterality" in data_set:
+    if "ImageLaterality" in data_set or data_set.get("BodyPartExamined") in _UNPAIRED:
         del data_set.Laterality
     data_set.Modality = "OT"
     data_set.ConversionType = "WSD"

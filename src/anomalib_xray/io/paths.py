@@ -5,7 +5,10 @@ from __future__ import annotations
 import hashlib
 import os
 import unicodedata
+from itertools import chain, count
 from pathlib import Path
+
+from anomalib_xray.io.formats import stem_of
 
 NAME_BYTES = 255
 """The longest name of a file that common file systems take."""
@@ -49,6 +52,26 @@ def fitted(stem: str, ending: str) -> str:
     while len(os.fsencode(kept)) > room - len(digest):
         kept = kept[:-1]
     return f"{kept}{digest}{ending}"
+
+
+def free_path(image: Path, ending: str, taken: set[str]) -> Path:
+    """A path for what is made of an image: it tells the image, and nothing else has it, upper and lower case the same.
+
+    Args:
+        image: Where the image would lie in the folder that is written.
+        ending: What the name ends in, such as ``_overlay.png``.
+        taken: Paths that were given before, in folded case; the new one is added.
+
+    Returns:
+        ``a_overlay.png`` for ``a.png``; ``a.jpg_overlay.png`` where the image of ``a.jpg`` comes second.
+    """
+    further = (f"{image.name}-{number}" for number in count(2))
+    for stem in chain((stem_of(image.name), image.name), further):
+        path = image.with_name(fitted(stem, ending))
+        if str(path).casefold() not in taken:
+            break
+    taken.add(str(path).casefold())
+    return path
 
 
 class Finder:

@@ -12,7 +12,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 
 from anomalib_xray.errors import XrayError
-from anomalib_xray.io.formats import SUFFIXES, stem_of
+from anomalib_xray.io.formats import stem_of
 from anomalib_xray.io.listing import list_radiographs
 from anomalib_xray.io.paths import Finder, absolute, fitted, is_below
 from anomalib_xray.io.tables import Row, check_columns, identity, read_table
@@ -76,7 +76,7 @@ def find_sources(
     if not sources and only is not None:
         raise XrayError(f"{root} holds no radiograph whose path below it is like {only!r}; change --only.")
     if not sources:
-        raise XrayError(f"{root} holds no radiograph ({', '.join(sorted(SUFFIXES))}); give another folder as --root.")
+        raise XrayError(f"{root} holds no PNG, JPEG or DICOM file; give another folder as --root.")
     return _without_shared_outputs(sources)
 
 
