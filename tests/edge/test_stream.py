@@ -103,3 +103,17 @@ def test_a_folder_without_images_is_a_line_and_ends_nothing(
     assert predict([tmp_path / "empty", images], [bundle], stream=True) == 1
     assert [line["error"] is None for line in lines_of(capsys.readouterr().out)] == [False, True]
     assert "empty holds no PNG, JPEG or DICOM file" in caplog.text
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-8-sig", "utf-8"])
+def test_a_list_of_another_shell_is_read_as_it_is_meant(encoding: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    content = "E/a.png\r\nE/ö b.png\r\n".encode(encoding)
+    type_in(monkeypatch, content)
+    assert list(with_list([Path("-")])) == [Path("E/a.png"), Path("E/ö b.png")]
+
+
+def test_a_list_that_is_broken_off_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    content = "E/a.png\n".encode("utf-16")[:-1]
+    type_in(monkeypatch, content)
+    with pytest.raises(XrayError, match="no whole UTF-16 text"):
+        list(with_list([Path("-")]))

@@ -185,7 +185,7 @@ def test_a_missing_or_empty_root_is_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(XrayError, match="There is no folder"):
         find_sources(tmp_path / "none", tmp_path / "out")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(XrayError, match="holds no radiograph"):
+    with pytest.raises(XrayError, match="holds no PNG, JPEG or DICOM file"):
         find_sources(tmp_path / "empty", tmp_path / "out")
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import codecs
 import logging
 import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 from anomalib_xray.errors import XrayError
@@ -14,6 +16,9 @@ from anomalib_xray.io.listing import list_radiographs
 from anomalib_xray.io.paths import absolute, fitted, free_path
 
 logger = logging.getLogger(__name__)
+
+_TELLING_BYTES = 6
+"""Bytes of a list by which UTF-16 is told from names of one letter that zeros part."""
 
 _OVERLAY = "_overlay.png"
 
@@ -80,14 +85,43 @@ def with_list(given: Iterable[Path]) -> Iterator[Path]:
         given: What a command was given.
 
     Yields:
-        The same, with a path for each line; lines may be parted by NUL characters instead.
+        The same, with a path for each line; lines may be parted by NUL characters instead. A list in UTF-16, as
+        PowerShell pipes it, is read when it has ended.
+
+    Raises:
+        XrayError: The list is in UTF-16 and broken off.
     """
     for path in given:
         if path != Path("-"):
             yield path
             continue
-        for line in sys.stdin.buffer:
+        first = sys.stdin.buffer.readline()
+        if encoding := _wide_encoding(first):
+            yield from map(Path, _wide_lines(first + sys.stdin.buffer.read(), encoding))
+            continue
+        for line in chain([first.removeprefix(codecs.BOM_UTF8)], sys.stdin.buffer):
             yield from (Path(os.fsdecode(name)) for name in line.rstrip(b"\r\n").split(b"\0") if name)
+
+
+def _wide_encoding(line: bytes) -> str:
+    """UTF-16 of which kind a list is in, by its first line; empty for another encoding.
+
+    Its zeros would otherwise part letters, and a lone ``/`` would be a folder to search.
+    """
+    if line.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return "utf-16"
+    begun = line[:_TELLING_BYTES]
+    for encoding, zeros, letters in (("utf-16-le", begun[1::2], begun[::2]), ("utf-16-be", begun[::2], begun[1::2])):
+        if len(begun) >= _TELLING_BYTES and not any(zeros) and all(letters):
+            return encoding
+    return ""
+
+
+def _wide_lines(content: bytes, encoding: str) -> list[str]:
+    try:
+        return [line for line in content.decode(encoding).splitlines() if line]
+    except UnicodeDecodeError as error:
+        raise XrayError("The list of files on standard input is no whole UTF-16 text; pipe it in UTF-8.") from error
 
 
 def images_of(argument: Path, out: Path | None = None) -> Iterator[Path]:
