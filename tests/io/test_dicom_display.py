@@ -273,3 +273,48 @@ def test_a_palette_may_begin_anywhere(make_dicom: Make) -> None:
     image, _ = read(make_dicom(GREY_8, interpretation="PALETTE COLOR", **elements))
     red, green, blue = entries[:, np.clip(GREY_8.astype(int) - 50, 0, 99)].astype(float)
     np.testing.assert_allclose(image, 0.299 * red + 0.587 * green + 0.114 * blue, atol=0.6)
+
+
+def nested(**elements: Any) -> list[Any]:
+    """A sequence of one item with these elements."""
+    item = pydicom.Dataset()
+    for keyword, value in elements.items():
+        setattr(item, keyword, value)
+    return [item]
+
+
+@pytest.mark.parametrize("group", ["SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"])
+@pytest.mark.parametrize("syntax", [IMPLICIT, BIG_ENDIAN])
+def test_functional_groups_of_a_single_frame_count(make_dicom: Make, group: str, syntax: str) -> None:
+    window = {"WindowCenter": 2000, "WindowWidth": 900}
+    table = table_of(np.arange(4095, -1, -1).astype(">u2" if syntax == BIG_ENDIAN else "<u2").tobytes(), [4096, 0, 12])
+    for macro, elements in (
+        ("PixelValueTransformationSequence", {"RescaleSlope": -1, "RescaleIntercept": 4095, "RescaleType": "US"}),
+        ("FrameVOILUTSequence", window),
+        ("FrameVOILUTSequence", {**window, "VOILUTFunction": "SIGMOID"}),
+        ("FrameVOILUTSequence", {"VOILUTSequence": [table]}),
+        ("PixelMeasuresSequence", {"PixelSpacing": [0.1, 0.2]}),
+    ):
+        groups = nested(**{macro: nested(**elements)})
+        image, notes = read(make_dicom(GREY_12, bits=12, syntax=syntax, NumberOfFrames=1, **{group: groups}))
+        plain, expected = read(make_dicom(GREY_12, bits=12, syntax=syntax, **elements))
+        np.testing.assert_array_equal(image, plain)
+        assert notes == expected
+        assert macro == "PixelMeasuresSequence" or not np.array_equal(image, stretched(GREY_12))
+
+
+def test_functional_groups_go_before_plain_elements_with_a_word(make_dicom: Make) -> None:
+    groups = nested(PixelValueTransformationSequence=nested(RescaleSlope=-1, RescaleIntercept=0))
+    plain = {"RescaleSlope": 1, "RescaleIntercept": 0}
+    image, notes = read(make_dicom(GREY_12, bits=12, PerFrameFunctionalGroupsSequence=groups, **plain))
+    np.testing.assert_array_equal(image, stretched(-GREY_12.astype(int)))
+    assert notes == ["RescaleSlope-ignored"]
+
+
+def test_a_rescaling_beside_a_modality_table_is_left_out_with_a_word(make_dicom: Make) -> None:
+    table = table_of(np.arange(4096, dtype="<u2").tobytes(), [4096, 0, 16])
+    for slope, noted in ((-1, ["RescaleSlope-ignored"]), (1, [])):
+        content = make_dicom(GREY_12, bits=12, ModalityLUTSequence=[table], RescaleSlope=slope, RescaleIntercept=0)
+        image, notes = read(content)
+        np.testing.assert_array_equal(image, stretched(GREY_12))
+        assert notes == noted

@@ -115,7 +115,28 @@ def test_the_transfer_syntax_is_told_from_the_data_set(make_dicom: Make, syntax:
         return
     image, notes = read(changed)
     np.testing.assert_array_equal(image, expected)
-    assert set(notes) <= {"TransferSyntaxUID-repaired"}
+    is_known = declared in (None, "", *SYNTAXES)
+    is_belied = declared == "1.2.840.113619.5.2" and syntax == IMPLICIT  # by the pixels
+    assert set(notes) <= {"TransferSyntaxUID-repaired" if is_known or is_belied else "TransferSyntaxUID-ignored"}
+    assert is_known or notes
+
+
+def test_big_endian_words_of_a_private_transfer_syntax_are_swapped(make_dicom: Make) -> None:
+    noisy = GREY_12 + np.random.default_rng(1).integers(0, 40, GREY_12.shape).astype(np.uint16)
+    for pixels in (noisy, GREY_12, np.full_like(GREY_12, 258), np.random.default_rng(0).permuted(GREY_12)):
+        content = make_dicom(pixels.byteswap(), bits=13, syntax=IMPLICIT)
+        image, notes = read(with_syntax(content, "1.2.840.113619.5.2"))
+        np.testing.assert_array_equal(image, stretched(pixels) if np.ptp(pixels) else np.zeros_like(pixels))
+        assert notes == []
+    assert "TransferSyntaxUID" in refusal(with_syntax(make_dicom(noisy.byteswap(), bits=13), "1.2.840.9999.1"))
+    image, _ = read(with_syntax(make_dicom(GREY_8, syntax=IMPLICIT), "1.2.840.113619.5.2"))
+    np.testing.assert_array_equal(image, GREY_8)
+
+
+def test_an_unknown_transfer_syntax_needs_pixels_of_the_right_length(make_dicom: Make) -> None:
+    content = make_dicom(GREY_8, PixelData=GREY_8.tobytes() + bytes(4000))
+    assert read(content)[1] == ["PixelData-repaired"]
+    assert "TransferSyntaxUID that is unknown" in refusal(with_syntax(content, "1.2.840.9999.1"))
 
 
 @pytest.mark.parametrize("syntax", SYNTAXES[:3])

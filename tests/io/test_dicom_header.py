@@ -93,6 +93,26 @@ def test_rubbish_above_the_bits_stored_is_no_value(make_dicom: Make) -> None:
         assert notes == ["BitsStored-repaired"]
 
 
+@pytest.mark.parametrize("signed", [False, True])
+def test_marks_beyond_the_bits_stored_do_not_eat_the_range(make_dicom: Make, signed: bool) -> None:
+    pixels = np.rint((-2048 if signed else 0) + 4095 * SMOOTH).astype(np.int16 if signed else np.uint16)
+    lettered, hot = pixels.copy(), pixels.copy()
+    lettered[2:6, 2:5] = np.iinfo(pixels.dtype).max
+    hot[0, 0], hot[5, 5], hot[7, 1] = np.iinfo(pixels.dtype).max, 9000, 20000
+    for marked in (lettered, hot):
+        image, notes = read(make_dicom(marked, bits=12))
+        np.testing.assert_array_equal(image, stretched(np.minimum(marked, 2047 if signed else 4095)))
+        assert notes == ["BitsStored-repaired"]
+
+
+def test_bright_parts_that_go_on_beyond_the_bits_stored_are_kept(make_dicom: Make) -> None:
+    brighter = np.rint(4600.0 * SMOOTH).astype(np.uint16)
+    assert 0 < (brighter > 4095).mean() < 0.05
+    image, notes = read(make_dicom(brighter, bits=12))
+    np.testing.assert_array_equal(image, stretched(brighter))
+    assert notes == ["BitsStored-repaired"]
+
+
 def test_overlays_in_unused_bits_are_no_values(make_dicom: Make) -> None:
     drawn = GREY_12 | (np.arange(18) > 9).astype(np.uint16) << 12
     content = make_dicom(drawn, bits=12)
@@ -171,6 +191,7 @@ def test_pixels_that_are_no_whole_numbers_are_refused(make_dicom: Make, keyword:
         ({"PlanarConfiguration": 1}, []),
         ({"PresentationLUTShape": "INVERSE"}, ["PresentationLUTShape-ignored"]),
         ({"PresentationLUTShape": "IDENTITY"}, []),
+        ({"PresentationLUTSequence": [pydicom.Dataset()]}, ["PresentationLUTSequence-ignored"]),
         ({"PixelAspectRatio": [2, 1]}, ["PixelAspectRatio-ignored"]),
         ({"PixelAspectRatio": [0, -1]}, []),
         ({"PixelSpacing": [0.1, 0.2]}, ["PixelSpacing-ignored"]),

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, cast
 
 import cv2
 
-from anomalib_xray.io.dicom_dataset import read_up_to_pixels, reading_dicom
+from anomalib_xray.io.dicom_dataset import read_elements, read_up_to_pixels, reading_dicom
 from anomalib_xray.io.dicom_display import OVERLAY_POSITIONS, displayed, palette_grey, usable_windows, window_function
-from anomalib_xray.io.dicom_file import standard_file
-from anomalib_xray.io.dicom_header import check_header
+from anomalib_xray.io.dicom_file import has_big_endian_pixels, standard_file
+from anomalib_xray.io.dicom_header import FUNCTIONAL_GROUPS, check_header, take_functional_groups
 from anomalib_xray.io.dicom_pixels import Stored, stored_pixels
 from anomalib_xray.io.formats import MAX_PIXELS
 from anomalib_xray.io.radiograph import Radiograph
@@ -22,7 +22,7 @@ from anomalib_xray.io.radiograph import Radiograph
 if TYPE_CHECKING:
     from pydicom import Dataset
 
-DICOM_READER = 2
+DICOM_READER = 3
 """Raised whenever the same file is read as another picture than before, so that what was made of it is made anew."""
 
 _ELEMENTS: tuple[str | int, ...] = (
@@ -52,12 +52,16 @@ _ELEMENTS: tuple[str | int, ...] = (
     "PixelPaddingValue",
     "PixelPaddingRangeLimit",
     "PresentationLUTShape",
+    "PresentationLUTSequence",
     "PixelAspectRatio",
     "PixelSpacing",
     "ImagerPixelSpacing",
     *OVERLAY_POSITIONS,
 )
 """All that the pixels depend on, and no more. Segmented palettes are left out: they can refer to themselves."""
+
+
+_TAGS_OF_GROUPS = (b"\x00\x52\x29\x92", b"\x00\x52\x30\x92", b"\x52\x00\x92\x29", b"\x52\x00\x92\x30")
 
 
 def decode_dicom(
@@ -150,7 +154,10 @@ def decode_unwindowed(content: bytes, *, name: str, max_pixels: int = MAX_PIXELS
 
 def _stored(content: bytes, name: str, max_pixels: int, notes: list[str]) -> tuple[Dataset, Stored]:
     """The checked elements, and the pixels as they are stored."""
+    swapped = has_big_endian_pixels(content)
     content = standard_file(content, name, notes)
     data_set, start = read_up_to_pixels(content, _ELEMENTS)
     check_header(data_set, name=name, max_pixels=max_pixels, notes=notes)
-    return data_set, stored_pixels(data_set, content, start, notes)
+    if any(content.find(tag, 0, start) >= 0 for tag in _TAGS_OF_GROUPS):  # those of many frames are never read
+        take_functional_groups(data_set, read_elements(content, FUNCTIONAL_GROUPS), notes)
+    return data_set, stored_pixels(data_set, content, start, notes, swapped=swapped)

@@ -35,6 +35,12 @@ class UnusableError(ValueError):
     """
 
 
+_TOO_MUCH = (
+    "has unusually many or large elements beside its pixels, more than are read of a radiograph; export it again "
+    "without private elements and long sequences, or as PNG."
+)
+
+
 class BoundedReader(BytesIO):
     """Content that is read in a limited number of limited pieces.
 
@@ -57,12 +63,12 @@ class BoundedReader(BytesIO):
             The bytes, fewer at the end.
 
         Raises:
-            ValueError: A limit is reached.
+            UnusableError: A limit is reached.
         """
         self._reads_left -= 1
         piece = super().read(size)
         if self._reads_left < 0 or len(piece) > self._largest:
-            raise ValueError("unusually many or large elements")
+            raise UnusableError(_TOO_MUCH)
         return piece
 
 
@@ -117,7 +123,7 @@ def read_elements(content: bytes, keywords: Sequence[str | int]) -> Dataset:
         The data set with the elements that the file has, and the file's meta information.
 
     Raises:
-        ValueError: A value is too large, or there are too many elements.
+        UnusableError: A value is too large, or there are too many elements.
         Exception: Anything that pydicom raises.
     """
     return read_up_to_pixels(content, keywords)[0]
@@ -134,7 +140,7 @@ def read_up_to_pixels(content: bytes, keywords: Sequence[str | int]) -> tuple[Da
         The data set, and where the element of the pixels begins; the file's end where there is none.
 
     Raises:
-        ValueError: A value is too large, or there are too many elements.
+        UnusableError: A value is too large, or there are too many elements.
         Exception: Anything that pydicom raises.
     """
     from pydicom import dcmread
@@ -145,7 +151,7 @@ def read_up_to_pixels(content: bytes, keywords: Sequence[str | int]) -> tuple[Da
     data_set = dcmread(reader, stop_before_pixels=True, specific_tags=tags)
     for element in data_set.elements():
         if dictionary_VR(element.tag) != "SQ" and len(element.value or b"") > _MAX_SIMPLE_VALUE:
-            raise ValueError("an unusually large element")
+            raise UnusableError(_TOO_MUCH)
     return data_set, reader.tell()
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from anomalib_xray.io.dicom_dataset import UnusableError
-from anomalib_xray.io.dicom_header import add_note, is_filled, number_of, value_of
+from anomalib_xray.io.dicom_header import add_note, is_filled, items_of, number_of, value_of
 from anomalib_xray.io.dicom_lookup import LookupTable, lookup_table
 from anomalib_xray.io.dicom_pixels import Stored
 from anomalib_xray.io.radiograph import Radiograph
@@ -26,6 +26,10 @@ _Mask = NDArray[np.bool_]
 _SMALLEST_SLOPE = 1e-30
 _UNRELATED = 0.4
 """Share of neighbours with different bits; of random bits it is at least half."""
+_SMALL_GAP = 0.25
+"""Share of the range; the values of a picture lie closer to each other."""
+_FEW = 0.05
+"""Share of the pixels; lead marks take less, and parts of a body more."""
 _OVERLAYS = range(0x6000, 0x6020, 2)
 OVERLAY_POSITIONS = tuple((group << 16) | 0x0102 for group in _OVERLAYS)
 """Tags that say in which bit of a pixel an overlay is hidden, as older editions of the standard allowed."""
@@ -53,7 +57,7 @@ def displayed(
     size = 2 ** (8 * cells.dtype.itemsize)
     counts = cv2.calcHist([cells], [0], None, [size], [0, size]).ravel().astype(np.float64)
     present = counts > 0
-    levels, padding, bits = _levels(present, data_set, stored, notes)
+    levels, padding, bits = _levels(counts, data_set, stored, notes)
     padding = _checked_padding(levels, counts, padding, data_set, notes)
     shown = present & ~padding
     values = _modality(levels, shown, data_set, notes)
@@ -78,9 +82,9 @@ def displayed(
     return cast("Radiograph", cv2.LUT(cells, table[np.newaxis])), ends
 
 
-def _levels(present: _Mask, data_set: Dataset, pixels: Stored, notes: list[str]) -> tuple[_Values, _Mask, int]:
+def _levels(counts: _Values, data_set: Dataset, pixels: Stored, notes: list[str]) -> tuple[_Values, _Mask, int]:
     """The stored value and whether it is padding, for each content of a cell; and the bits that are really stored."""
-    precision = pixels.precision
+    present, precision = counts > 0, pixels.precision
     cells = np.arange(present.size, dtype=np.int64)
     width = 8 if present.size == 256 else 16
     signed = data_set.PixelRepresentation == 1
@@ -98,13 +102,18 @@ def _levels(present: _Mask, data_set: Dataset, pixels: Stored, notes: list[str])
             shift = 0
     taken = (cells >> shift) & (2**stored - 1)
     levels = _with_sign(taken, stored) if signed else taken
-    beyond = used >> (shift + stored)
+    beyond = cells >> (shift + stored) > 0
     if signed:
-        beyond = beyond[(used >> shift) != (levels[used] & (2 ** (width - shift) - 1))]
-    if beyond.any() and not _hides_overlays(data_set, shift + stored):
+        beyond &= (cells >> shift) != (levels & (2 ** (width - shift) - 1))
+    if beyond[used].any() and not _hides_overlays(data_set, shift + stored):
         add_note(notes, "BitsStored", "repaired")
-        if not _is_rubbish(((whole >> shift) - levels)[pixels.pixels]):
+        if _is_rubbish(((whole >> shift) - levels)[pixels.pixels]):
+            pass  # bits that mean nothing are left out
+        elif _continues(whole[used], counts[used], beyond[used], 2 ** (stored + shift)):
             levels, stored = whole, width
+        else:  # marks that somebody drew into the picture, or single bad pixels
+            least = -(2 ** (stored - 1)) if signed else 0
+            levels = np.where(beyond, np.clip(whole >> shift, least, least + 2**stored - 1), levels)
     return levels.astype(np.float64), padding | _is_padding(levels, width, data_set), stored
 
 
@@ -116,6 +125,20 @@ def _is_rubbish(beyond: NDArray[np.int64]) -> bool:
     pairs = [np.diff(beyond, axis=axis) != 0 for axis in (0, 1)]
     differ, count = sum(int(pair.sum()) for pair in pairs), sum(pair.size for pair in pairs)
     return differ == 0 or differ > _UNRELATED * count
+
+
+def _continues(values: NDArray[np.int64], counts: _Values, beyond: _Mask, size: int) -> bool:
+    """Whether values beyond the declared range are those of a picture with more bits, rather than a few apart from it.
+
+    Args:
+        values: Those that the picture has (N,).
+        counts: How many pixels have each (N,).
+        beyond: Which are beyond the range (N,).
+        size: Of the range.
+    """
+    inner = beyond & (values != values.max()) & (values != values.min())  # the ends may be marks, however large
+    gap = np.diff(np.sort(values)).max(initial=0)
+    return bool(gap <= size * _SMALL_GAP or counts[inner].sum() > _FEW * counts.sum())
 
 
 def _with_sign(values: NDArray[np.int64], bits: int) -> NDArray[np.int64]:
@@ -160,17 +183,9 @@ def _checked_padding(levels: _Values, counts: _Values, padding: _Mask, data_set:
 
 def _modality(levels: _Values, shown: _Mask, data_set: Dataset, notes: list[str]) -> _Values:
     """The modality transform (PS3.3, section C.11.1): a lookup table, or a rescaling."""
-    items = _items(data_set, "ModalityLUTSequence")
+    items = items_of(data_set, "ModalityLUTSequence")
     if items and len(items[0]):
-        table = lookup_table(items[0], "LUT", little=data_set.original_encoding[1] is not False)
-        if table is None:
-            raise UnusableError(
-                "has a ModalityLUTSequence whose LUTDescriptor and LUTData do not fit each other; export it again."
-            )
-        values = table.apply(levels, signed=data_set.PixelRepresentation == 1)
-        if np.ptp(values[shown]) == 0 < np.ptp(levels[shown]):
-            raise UnusableError("has a ModalityLUTSequence that makes all its pixels the same; export it again.")
-        return values
+        return _modality_table(items[0], levels, shown, data_set, notes)
     if items:
         add_note(notes, "ModalityLUTSequence", "ignored")
     slope, intercept = number_of(data_set, "RescaleSlope"), number_of(data_set, "RescaleIntercept")
@@ -190,12 +205,26 @@ def _modality(levels: _Values, shown: _Mask, data_set: Dataset, notes: list[str]
     return values
 
 
+def _modality_table(item: Dataset, levels: _Values, shown: _Mask, data_set: Dataset, notes: list[str]) -> _Values:
+    table = lookup_table(item, "LUT", little=data_set.original_encoding[1] is not False)
+    if table is None:
+        raise UnusableError(
+            "has a ModalityLUTSequence whose LUTDescriptor and LUTData do not fit each other; export it again."
+        )
+    values = table.apply(levels, signed=data_set.PixelRepresentation == 1)
+    if np.ptp(values[shown]) == 0 < np.ptp(levels[shown]):
+        raise UnusableError("has a ModalityLUTSequence that makes all its pixels the same; export it again.")
+    if number_of(data_set, "RescaleSlope") not in (None, 1.0):
+        add_note(notes, "RescaleSlope", "ignored")  # the standard allows either a table or a rescaling
+    return values
+
+
 def _voi(values: _Values, shown: _Mask, data_set: Dataset, bits: int, notes: list[str]) -> tuple[_Values, bool]:
     """The first usable VOI transform (PS3.3, section C.11.2), and whether it is a window that does something.
 
     A table or a window is a hint for the display: one that cannot be used, or that shows nothing, is left out.
     """
-    for item in _items(data_set, "VOILUTSequence"):
+    for item in items_of(data_set, "VOILUTSequence"):
         table = lookup_table(item, "LUT", little=data_set.original_encoding[1] is not False)
         if table is not None and _shows(looked := table.apply(values, signed=bool(values.min() < 0)), values, shown):
             return looked, False
@@ -262,13 +291,6 @@ def _windowed(values: _Values, centre: float, width: float, function: str) -> _V
 def _shows(after: _Values, before: _Values, shown: _Mask) -> bool:
     """Whether anything is left to see of a picture in which there was something."""
     return bool(np.isfinite(after[shown]).all() and (np.ptp(after[shown]) > 0 or np.ptp(before[shown]) == 0))
-
-
-def _items(data_set: Dataset, keyword: str) -> list[Dataset]:
-    try:
-        return list(data_set.get(keyword) or ())
-    except (ValueError, TypeError, NotImplementedError, AttributeError):
-        return []
 
 
 def palette_grey(stored: Stored, data_set: Dataset) -> Radiograph:

@@ -23,7 +23,8 @@ def standard_file(content: bytes, name: str, notes: list[str] | None = None) -> 
     Args:
         content: The file, as :func:`anomalib_xray.io.formats.is_dicom` takes it for DICOM.
         name: What messages call it.
-        notes: List to which ``TransferSyntaxUID-repaired`` is added where it was.
+        notes: List to which ``TransferSyntaxUID-repaired`` is added where it was, or ``TransferSyntaxUID-ignored``
+            where nobody knows it, so that whoever decodes uncompressed pixels has to look at them.
 
     Returns:
         The file.
@@ -43,8 +44,8 @@ def standard_file(content: bytes, name: str, notes: list[str] | None = None) -> 
     if known and (told is None or told == _plain(syntax) or (uid.UID(syntax).is_encapsulated and told[0])):
         # pydicom itself notices where value representations are left out though the syntax says otherwise.
         return content if _has_prefix(content) else with_meta(syntax, content[start:])
-    if notes is not None:
-        notes.append("TransferSyntaxUID-repaired")
+    if notes is not None and not (syntax == BIG_ENDIAN_PIXELS and told == _plain(IMPLICIT)):
+        notes.append(f"TransferSyntaxUID-{'repaired' if known or not syntax else 'ignored'}")
     if told is not None:
         return with_meta(_NAMED[told], content[start:])
     try:
@@ -57,9 +58,12 @@ _UNTOLD = (
     "is DICOM without a transfer syntax (0002,0010), or an unknown one, and its content does not tell which; "
     "export it again, or write the transfer syntax into it."
 )
+IMPLICIT = "1.2.840.10008.1.2"
+BIG_ENDIAN_PIXELS = "1.2.840.113619.5.2"
+"""A private one of GE: implicit value representations, little endian, but for the words of the pixels."""
 _NAMED = {
     (True, True): "1.2.840.10008.1.2.1",
-    (True, False): "1.2.840.10008.1.2",
+    (True, False): IMPLICIT,
     (False, True): "1.2.840.10008.1.2.2",
 }
 """Transfer syntax by little endian and explicit value representation."""
@@ -67,6 +71,18 @@ _NAMED = {
 
 def _plain(syntax: str) -> tuple[bool, bool]:
     return next((key for key, value in _NAMED.items() if value == syntax), (True, True))
+
+
+def has_big_endian_pixels(content: bytes) -> bool:
+    """Whether the transfer syntax is :data:`BIG_ENDIAN_PIXELS`.
+
+    Args:
+        content: The file as it was, before :func:`standard_file`.
+
+    Returns:
+        Whether its meta information says so.
+    """
+    return _transfer_syntax(content)[0] == BIG_ENDIAN_PIXELS
 
 
 def _has_prefix(content: bytes) -> bool:

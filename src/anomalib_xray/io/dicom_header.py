@@ -18,6 +18,14 @@ _COLOURS = {
     3: ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT"),
 }
 """Photometric interpretations by samples per pixel."""
+FUNCTIONAL_GROUPS = ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence")
+"""Where enhanced objects keep what others have among their plain elements."""
+_IN_GROUPS = {
+    "PixelValueTransformationSequence": ("RescaleSlope", "RescaleIntercept"),
+    "FrameVOILUTSequence": ("VOILUTSequence", "WindowCenter", "WindowWidth", "VOILUTFunction"),
+    "PixelMeasuresSequence": ("PixelSpacing",),
+}
+"""Elements on which the picture depends, by the macros that they are in (PS3.3, section C.7.6.16)."""
 _SQUARE = 0.01  # relative difference of a pixel's sides below which it counts as square
 
 
@@ -39,6 +47,40 @@ def check_header(data_set: Dataset, *, name: str, max_pixels: int, notes: list[s
     _check_colours(data_set, notes)
     _check_bits(data_set, notes)
     _note_shape_of_pixels(data_set, notes)
+
+
+def take_functional_groups(data_set: Dataset, groups: Dataset, notes: list[str]) -> None:
+    """Takes over what the functional groups of an enhanced object say about its one frame.
+
+    Args:
+        data_set: The checked elements, to which those of the groups are added; they go before plain ones.
+        groups: The elements :data:`FUNCTIONAL_GROUPS`.
+        notes: List to which words are added: ``Keyword-ignored``.
+    """
+    for macro, keywords in _IN_GROUPS.items():
+        # A macro is either shared or that of the frame; the narrower one counts where a writer has both.
+        items = [
+            item
+            for group in FUNCTIONAL_GROUPS
+            for outer in items_of(groups, group)[:1]
+            for item in items_of(outer, macro)[:1]
+        ]
+        for keyword in keywords:
+            for item in items:
+                if keyword not in item:
+                    continue
+                if is_filled(data_set, keyword) and value_of(data_set, keyword) != value_of(item, keyword):
+                    add_note(notes, keyword, "ignored")
+                data_set[keyword] = item[keyword]
+    _note_shape_of_pixels(data_set, notes)
+
+
+def items_of(data_set: Dataset, keyword: str) -> list[Dataset]:
+    """The items of a sequence; none where it is missing or no sequence."""
+    try:
+        return list(data_set.get(keyword) or ())
+    except (ValueError, TypeError, NotImplementedError, AttributeError):
+        return []
 
 
 def value_of(data_set: Dataset, keyword: str) -> Any:  # noqa: ANN401  # whatever the file holds
@@ -133,6 +175,8 @@ def _check_colours(data_set: Dataset, notes: list[str]) -> None:
     expected = {"MONOCHROME1": "INVERSE", "MONOCHROME2": "IDENTITY"}.get(interpretation)
     if shape in ("INVERSE", "IDENTITY") and expected is not None and shape != expected:
         add_note(notes, "PresentationLUTShape", "ignored")  # PS3.3, section C.8.11.3.1.2 ties the two together
+    if items_of(data_set, "PresentationLUTSequence"):  # made for printers
+        add_note(notes, "PresentationLUTSequence", "ignored")
 
 
 def _check_bits(data_set: Dataset, notes: list[str]) -> None:

@@ -57,14 +57,16 @@ class Stored:
     precision: int | None = None
 
 
-def stored_pixels(data_set: Dataset, content: bytes, start: int, notes: list[str]) -> Stored:
+def stored_pixels(data_set: Dataset, content: bytes, start: int, notes: list[str], *, swapped: bool = False) -> Stored:
     """Decodes the pixels.
 
     Args:
         data_set: The checked elements before the pixels (:mod:`anomalib_xray.io.dicom_header`).
         content: The file.
         start: Where the element of the pixels begins.
-        notes: List to which is added what was repaired.
+        notes: List to which is added what was repaired. ``TransferSyntaxUID-ignored`` in it says that nobody knows how
+            the pixels are stored; it becomes ``repaired`` where they tell it themselves.
+        swapped: Whether uncompressed words of 16 bits are declared to be of the other byte order than the elements.
 
     Returns:
         The pixels.
@@ -81,7 +83,11 @@ def stored_pixels(data_set: Dataset, content: bytes, start: int, notes: list[str
     if (frame is not None) != syntax.is_encapsulated:
         notes.append("TransferSyntaxUID-repaired")
     if frame is None:
-        return _native(data_set, value, vr, implicit=bool(implicit), little=bool(little), notes=notes)
+        stored = _native(data_set, value, vr, implicit=bool(implicit), little=bool(little), notes=notes)
+        return _in_byte_order(stored, notes, swapped=swapped and bool(implicit) and bool(little))
+    if _UNKNOWN_SYNTAX in notes:
+        notes.remove(_UNKNOWN_SYNTAX)  # a compressed frame tells its kind itself
+        notes.append("TransferSyntaxUID-repaired")
     return _decompressed(data_set, frame, notes)
 
 
@@ -157,6 +163,39 @@ def _native(data_set: Dataset, value: bytes, vr: str, *, implicit: bool, little:
     return Stored(_array(data_set, _PLAIN_SYNTAX[implicit, little], value, data_set.BitsAllocated, vr=vr))
 
 
+def _in_byte_order(stored: Stored, notes: list[str], *, swapped: bool) -> Stored:
+    """The pixels in the byte order in which they are a picture, where the transfer syntax is not one of the standard.
+
+    Neighbours in a picture are alike; with their bytes swapped, what noise there is becomes the largest difference.
+    """
+    if stored.pixels.dtype.itemsize == 1 or not (swapped or _UNKNOWN_SYNTAX in notes):
+        return stored
+    other = Stored(stored.pixels.byteswap())
+    ratio = _roughness(other.pixels) / max(_roughness(stored.pixels), 1e-9)
+    if swapped:
+        if ratio <= _CLEARLY_ROUGHER:
+            return other
+        notes.append("TransferSyntaxUID-repaired")
+    elif ratio < 1 / _CLEARLY_ROUGHER:
+        raise UnusableError(
+            "has a TransferSyntaxUID that is unknown, and the bytes of its pixels seem to be in another order than "
+            "those of its elements; export it again, uncompressed."
+        )
+    return stored
+
+
+_UNKNOWN_SYNTAX = "TransferSyntaxUID-ignored"
+_CLEARLY_ROUGHER = 1.5
+
+
+def _roughness(pixels: NDArray[Any]) -> float:
+    """Mean difference of neighbours along both axes, in standard deviations; that of noise is about 1.1."""
+    values = pixels.astype(np.float32)
+    steps = [np.abs(np.diff(values, axis=axis)) for axis in (0, 1)]
+    spread = float(values.std())
+    return sum(float(step.mean()) for step in steps if step.size) / 2 / spread if spread else 0.0
+
+
 _PLAIN_SYNTAX = {
     (False, True): "1.2.840.10008.1.2.1",
     (True, True): "1.2.840.10008.1.2",
@@ -175,6 +214,11 @@ def _check_length(data_set: Dataset, value: bytes, notes: list[str]) -> None:
         )
     if excess <= 1:
         return
+    if _UNKNOWN_SYNTAX in notes:
+        raise UnusableError(
+            f"has a TransferSyntaxUID that is unknown, and {len(value)} bytes of PixelData where uncompressed pixels "
+            f"have {wanted}; export it again, uncompressed."
+        )
     if excess >= wanted // data_set.Rows and any(value[wanted:]):
         raise UnusableError(
             f"has more PixelData ({len(value)} bytes) than Rows, Columns, SamplesPerPixel, BitsAllocated and "
