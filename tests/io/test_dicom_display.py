@@ -109,6 +109,10 @@ def test_the_first_usable_window_of_several_is_taken(make_dicom: Make) -> None:
     image, notes = read(several)
     np.testing.assert_array_equal(image, read(make_dicom(GREY_12, bits=12, WindowCenter=2000, WindowWidth=901))[0])
     assert notes == ["WindowWidth-ignored"]
+    trailing = with_text(
+        make_dicom(GREY_12, bits=12, WindowCenter="2000", WindowWidth=[901, 9]), "WindowCenter", b"2e3\\"
+    )
+    np.testing.assert_array_equal(read(trailing)[0], image)
     more_centres = make_dicom(GREY_12, bits=12, WindowCenter=[2000, 3], WindowWidth=901)
     np.testing.assert_array_equal(read(more_centres)[0], image)
 

@@ -128,9 +128,53 @@ def test_big_endian_words_of_a_private_transfer_syntax_are_swapped(make_dicom: M
         image, notes = read(with_syntax(content, "1.2.840.113619.5.2"))
         np.testing.assert_array_equal(image, stretched(pixels) if np.ptp(pixels) else np.zeros_like(pixels))
         assert notes == []
-    assert "TransferSyntaxUID" in refusal(with_syntax(make_dicom(noisy.byteswap(), bits=13), "1.2.840.9999.1"))
+    wide = with_syntax(make_dicom(noisy.byteswap() | np.uint16(0x40), bits=14), "1.2.840.9999.1")
+    assert "TransferSyntaxUID that is unknown" in refusal(wide)  # in neither order within its bits
     image, _ = read(with_syntax(make_dicom(GREY_8, syntax=IMPLICIT), "1.2.840.113619.5.2"))
     np.testing.assert_array_equal(image, GREY_8)
+
+
+@pytest.mark.parametrize("syntax", [EXPLICIT, BIG_ENDIAN])
+@pytest.mark.parametrize("pixels", [GREY_12, SIGNED_12], ids=["unsigned", "signed"])
+def test_words_in_the_wrong_byte_order_are_swapped_where_only_then_they_fit(
+    make_dicom: Make, syntax: str, pixels: np.ndarray
+) -> None:
+    image, notes = read(make_dicom(pixels.byteswap(), bits=12, syntax=syntax))
+    np.testing.assert_array_equal(image, stretched(pixels))
+    assert notes == ["PixelData-repaired"]
+
+
+def test_rle_with_the_lower_bytes_first(make_dicom: Make) -> None:
+    encode = pydicom.pixels.encoders.native._encode_segment
+    rle = pydicom.uid.RLELossless
+    planes = [
+        encode(np.ascontiguousarray(GREY_12.view(np.uint8)[:, part::2]).tobytes(), columns=128) for part in (0, 1)
+    ]
+    header = struct.pack("<16I", 2, 64, 64 + len(planes[0]), *[0] * 13)
+    frame = header + b"".join(planes)
+    content = encapsulated(make_dicom, item(b"") + item(frame + b"\0" * (len(frame) % 2)) + END, rle, GREY_12, bits=12)
+    image, notes = read(content)
+    np.testing.assert_array_equal(image, stretched(GREY_12))
+    assert notes == ["PixelData-repaired"]
+
+
+@pytest.mark.parametrize("name", ["JPEGBaseline8Bit", "JPEG2000Lossless"])
+def test_a_compressed_stream_knows_the_order_of_its_colours(make_dicom: Make, compress: Make, name: str) -> None:
+    colour = np.dstack([GREY_8, GREY_8[::-1], 255 - GREY_8])
+    content = compress(make_dicom(colour, interpretation="RGB"), name)
+    expected, notes = read(content)
+    assert notes == []
+    tag = b"\x28\x00\x06\x00US\2\0"
+    assert tag + b"\0\0" in content
+    image, notes = read(content.replace(tag + b"\0\0", tag + b"\1\0"))
+    np.testing.assert_array_equal(image, expected)
+    assert notes == ["PlanarConfiguration-ignored"]
+
+
+@pytest.mark.parametrize("written", [b"??", b"  "])
+def test_an_element_of_an_unknown_kind_does_not_hide_the_picture(make_dicom: Make, written: bytes) -> None:
+    content = make_dicom(GREY_8).replace(b"\x10\0\x20\0LO", b"\x10\0\x20\0" + written)
+    np.testing.assert_array_equal(read(content)[0], GREY_8)
 
 
 def test_an_unknown_transfer_syntax_needs_pixels_of_the_right_length(make_dicom: Make) -> None:

@@ -143,12 +143,20 @@ def read_up_to_pixels(content: bytes, keywords: Sequence[str | int]) -> tuple[Da
         UnusableError: A value is too large, or there are too many elements.
         Exception: Anything that pydicom raises.
     """
-    from pydicom import dcmread
+    from pydicom import config, dcmread
     from pydicom.datadict import dictionary_VR, tag_for_keyword
 
     tags = [tag_for_keyword(keyword) or 0 if isinstance(keyword, str) else keyword for keyword in keywords]
     reader = BoundedReader(content, largest=_MAX_VALUE)
     data_set = dcmread(reader, stop_before_pixels=True, specific_tags=tags)
+    if reader.tell() >= len(content) and config.assume_implicit_vr_switch:
+        # An element whose value representation is none is taken for one without, of a length that leads anywhere.
+        reader = BoundedReader(content, largest=_MAX_VALUE)
+        config.assume_implicit_vr_switch = False
+        try:
+            data_set = dcmread(reader, stop_before_pixels=True, specific_tags=tags)
+        finally:
+            config.assume_implicit_vr_switch = True
     for element in data_set.elements():
         if dictionary_VR(element.tag) != "SQ" and len(element.value or b"") > _MAX_SIMPLE_VALUE:
             raise UnusableError(_TOO_MUCH)

@@ -263,13 +263,20 @@ _FUNCTIONS = ("LINEAR", *_OTHER_FUNCTIONS)
 
 
 def _windows(data_set: Dataset) -> list[tuple[float, float]]:
-    """All centres and widths, as long as they are numbers."""
+    """All centres and widths; not a number where they are none."""
     try:
         both = [data_set.get(keyword) for keyword in ("WindowCenter", "WindowWidth")]
         centres, widths = ([value] if np.isscalar(value) else list(value or ()) for value in both)
-        return [(float(centre), float(width)) for centre, width in zip(centres, widths, strict=False)]
     except (ValueError, TypeError, NotImplementedError, OverflowError, AttributeError):
         return []
+    return [(_number(centre), _number(width)) for centre, width in zip(centres, widths, strict=False)]
+
+
+def _number(value: Any) -> float:  # noqa: ANN401  # whatever the file holds
+    try:
+        return float(value)
+    except (ValueError, TypeError, OverflowError):
+        return float("nan")
 
 
 def _is_usable(centre: float, width: float, function: str) -> bool:

@@ -84,7 +84,7 @@ def stored_pixels(data_set: Dataset, content: bytes, start: int, notes: list[str
         notes.append("TransferSyntaxUID-repaired")
     if frame is None:
         stored = _native(data_set, value, vr, implicit=bool(implicit), little=bool(little), notes=notes)
-        return _in_byte_order(stored, notes, swapped=swapped and bool(implicit) and bool(little))
+        return _in_byte_order(data_set, stored, notes, swapped=swapped and bool(implicit) and bool(little))
     if _UNKNOWN_SYNTAX in notes:
         notes.remove(_UNKNOWN_SYNTAX)  # a compressed frame tells its kind itself
         notes.append("TransferSyntaxUID-repaired")
@@ -163,25 +163,39 @@ def _native(data_set: Dataset, value: bytes, vr: str, *, implicit: bool, little:
     return Stored(_array(data_set, _PLAIN_SYNTAX[implicit, little], value, data_set.BitsAllocated, vr=vr))
 
 
-def _in_byte_order(stored: Stored, notes: list[str], *, swapped: bool) -> Stored:
-    """The pixels in the byte order in which they are a picture, where the transfer syntax is not one of the standard.
+def _in_byte_order(data_set: Dataset, stored: Stored, notes: list[str], *, swapped: bool = False) -> Stored:
+    """The pixels in the byte order in which they are a picture, where there is doubt about the declared one.
 
     Neighbours in a picture are alike; with their bytes swapped, what noise there is becomes the largest difference.
     """
-    if stored.pixels.dtype.itemsize == 1 or not (swapped or _UNKNOWN_SYNTAX in notes):
+    cells = stored.pixels
+    is_known = not (swapped or _UNKNOWN_SYNTAX in notes)
+    if cells.dtype.itemsize == 1 or (is_known and _fits(cells, data_set)):
         return stored
-    other = Stored(stored.pixels.byteswap())
-    ratio = _roughness(other.pixels) / max(_roughness(stored.pixels), 1e-9)
+    other = Stored(cells.byteswap())
+    ratio = _roughness(other.pixels) / max(_roughness(cells), 1e-9)
     if swapped:
         if ratio <= _CLEARLY_ROUGHER:
             return other
         notes.append("TransferSyntaxUID-repaired")
     elif ratio < 1 / _CLEARLY_ROUGHER:
-        raise UnusableError(
-            "has a TransferSyntaxUID that is unknown, and the bytes of its pixels seem to be in another order than "
-            "those of its elements; export it again, uncompressed."
-        )
+        if _fits(other.pixels, data_set):
+            notes.append("PixelData-repaired")
+            return other
+        if not is_known:
+            raise UnusableError(
+                "has a TransferSyntaxUID that is unknown, and the bytes of its pixels seem to be in another order than "
+                "those of its elements; export it again, uncompressed."
+            )
     return stored
+
+
+def _fits(cells: NDArray[Any], data_set: Dataset) -> bool:
+    """Whether all values of 16 bits are within the bits that are stored."""
+    if data_set.PixelRepresentation == 1:
+        values, limit = cells.view(np.int16), 2 ** (data_set.BitsStored - 1)
+        return bool(-limit <= values.min() and values.max() < limit)
+    return bool(int(cells.max()) < 2 ** (data_set.HighBit + 1))
 
 
 _UNKNOWN_SYNTAX = "TransferSyntaxUID-ignored"
@@ -236,7 +250,8 @@ def _decompressed(data_set: Dataset, frame: bytes, notes: list[str]) -> Stored:
         if data_set.file_meta.TransferSyntaxUID != _RLE and not is_rle(frame, expected):
             _refuse_unknown(data_set)
         check_rle(frame, expected)
-        return Stored(_array(data_set, _RLE, encapsulate([frame]), data_set.BitsAllocated, plugin="pydicom"))
+        stored = Stored(_array(data_set, _RLE, encapsulate([frame]), data_set.BitsAllocated, plugin="pydicom"))
+        return _in_byte_order(data_set, stored, notes)  # some writers begin with the lower bytes
     if is_jpeg_2000(frame):
         frame, syntax = jpeg_2000_codestream(frame), _JPEG_2000
         samples = check_jpeg_2000(frame, expected)
@@ -247,6 +262,9 @@ def _decompressed(data_set: Dataset, frame: bytes, notes: list[str]) -> Stored:
     else:
         samples = check_jpeg(frame, expected)
         syntax = _SYNTAX_OF_JPEG.get(samples.kind, _ANY_JPEG)
+    if data_set.get("PlanarConfiguration") == 1 and samples.kind != _JPEG_LS:
+        notes.append("PlanarConfiguration-ignored")  # the stream itself orders its samples (PS3.5, section 8.2)
+        data_set.PlanarConfiguration = 0
     importlib.import_module("gdcm")  # pydicom would only say that it has no decoder
     try:
         pixels = _array(data_set, syntax, encapsulate([frame]), 0, samples=samples, plugin="gdcm")
