@@ -171,6 +171,18 @@ def test_a_compressed_stream_knows_the_order_of_its_colours(make_dicom: Make, co
     assert notes == ["PlanarConfiguration-ignored"]
 
 
+def test_a_jpeg_stream_that_was_cut_before_its_end_marker_is_refused(make_dicom: Make) -> None:
+    noisy = np.clip(GREY_8 + np.random.default_rng(1).normal(0, 6, GREY_8.shape), 0, 255).astype(np.uint8)
+    stream = cv2.imencode(".jpg", noisy)[1].tobytes()
+    baseline = pydicom.uid.JPEGBaseline8Bit
+    whole, cut = (
+        item(b"") + item(part + b"\0" * (len(part) % 2)) + END
+        for part in (stream, stream[: len(stream) // 2].rstrip(b"\xff") + b"\xff\xd9")
+    )
+    assert read(encapsulated(make_dicom, whole, baseline, GREY_8))[1] == []
+    assert "its JPEG picture lacks data" in refusal(encapsulated(make_dicom, cut, baseline, GREY_8))
+
+
 @pytest.mark.parametrize("written", [b"??", b"  "])
 def test_an_element_of_an_unknown_kind_does_not_hide_the_picture(make_dicom: Make, written: bytes) -> None:
     content = make_dicom(GREY_8).replace(b"\x10\0\x20\0LO", b"\x10\0\x20\0" + written)

@@ -50,6 +50,68 @@ def test_a_truncated_file_is_refused_even_if_its_place_on_the_disk_is_filled(
         decode_radiograph(content[: int(len(content) * kept)] + filling, name="a.jpg")
 
 
+def recovered(content: bytes, kind: str, share: float) -> bytes:
+    """A stream of which data were lost and that ends in an end marker all the same."""
+    scan = content.index(b"\xff\xda")
+    kept = scan + 20 + int((len(content) - scan) * share)
+    start = content[:kept].rstrip(b"\xff")
+    return (
+        start
+        + {
+            "cut": b"\xff\xd9",
+            "zeros": bytes(len(content) - kept) + b"\xff\xd9",
+            "gap": content[kept + len(content) // 15 :],
+        }[kind]
+    )
+
+
+@pytest.mark.parametrize("picture", ["baseline", "colour", "restarts", "optimised", "odd"])
+@pytest.mark.parametrize("kind", ["cut", "zeros", "gap"])
+def test_what_was_lost_before_an_end_marker_is_noticed(picture: str, kind: str) -> None:
+    grey = cv2.resize(GREY, (300, 401) if picture == "odd" else (304, 400))
+    noisy = np.clip(grey + np.random.default_rng(1).normal(0, 6, grey.shape), 0, 255).astype(np.uint8)
+    settings = KINDS[picture][1] if picture in KINDS else [cv2.IMWRITE_JPEG_OPTIMIZE, int(picture == "optimised")]
+    content = cv2.imencode(".jpg", np.dstack([noisy] * 3) if picture == "colour" else noisy, settings)[1].tobytes()
+    decode_radiograph(content, name="a.jpg")
+    for share in (0.1, 0.3, 0.6, 0.9):
+        with pytest.raises(XrayError, match=r"^a\.jpg is damaged or truncated"):
+            decode_radiograph(recovered(content, kind, share), name="a.jpg")
+
+
+@pytest.mark.parametrize("level", [0, 128, 255])
+@pytest.mark.parametrize("picture", KINDS)
+def test_whole_pictures_with_an_even_end_are_read(picture: str, level: int) -> None:
+    image = KINDS[picture][0].copy()
+    image[40:] = level
+    settings = [*KINDS[picture][1], cv2.IMWRITE_JPEG_OPTIMIZE, 1]
+    for even in (image, np.full((800, 1200), level, np.uint8)):  # the second is coded as nothing but zeros
+        content = cv2.imencode(".jpg", even, settings)[1].tobytes()
+        assert np.abs(decode_radiograph(content, name="a")[-20:].astype(int) - level).max() <= 1
+
+
+def test_a_progressive_stream_needs_all_its_scans() -> None:
+    content = encoded("progressive")
+    last = content.rindex(b"\xff\xda")
+    with pytest.raises(XrayError, match="damaged or truncated"):
+        decode_radiograph(content[:last] + b"\xff\xd9", name="a.jpg")
+
+
+@pytest.mark.parametrize(
+    ("kind", "precision", "said"),
+    [
+        (0xC1, 12, "is a JPEG of 12 bits"),
+        (0xC3, 16, "is a lossless JPEG of 16 bits"),
+        (0xF7, 12, "is a JPEG-LS of 12 bits"),
+    ],
+)
+def test_kinds_that_are_not_decoded_are_named(kind: int, precision: int, said: str) -> None:
+    content = encoded("baseline")
+    header = content.index(b"\xff\xc0")
+    other = content[: header + 1] + bytes([kind]) + content[header + 2 : header + 4] + bytes([precision])
+    with pytest.raises(XrayError, match=rf"^a\.jpg {said}, which is not decoded outside of DICOM; convert it to PNG"):
+        decode_radiograph(other + content[header + 5 :], name="a.jpg")
+
+
 def test_an_end_marker_inside_a_segment_does_not_end_the_file() -> None:
     content = encoded("progressive")
     scan = content.rindex(b"\xff\xda")

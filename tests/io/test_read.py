@@ -116,6 +116,26 @@ def test_what_is_no_picture_is_refused_by_name(content: bytes) -> None:
         decode_radiograph(content, name="some.png")
 
 
+@pytest.mark.parametrize(
+    ("content", "way_out"),
+    [
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n", "git lfs pull"),
+        (b"/annex/objects/MD5E-s12--abc.png\n", "git annex get"),
+        (b"", "is empty; copy or download it again"),
+        (bytes(5000), "nothing but zeros; copy"),
+        (b"\n<!DOCTYPE html><title>403", "is a web page.* download it again"),
+        (b"\xef\xbb\xbf<html>", "is a web page"),
+        (b"<?xml version='1.0'?><Error>", "is XML"),
+        (b"\x1f\x8b\x08\0", "unpack it"),
+        (b"PK\3\4", "unpack it"),
+        (b"GIF89a", "convert it to PNG"),
+    ],
+)
+def test_what_stands_in_a_pictures_place_is_named_with_the_way_out(content: bytes, way_out: str) -> None:
+    with pytest.raises(XrayError, match=rf"^some\.png .*{way_out}"):
+        decode_radiograph(content, name="some.png")
+
+
 @pytest.mark.parametrize("extension", [".png", ".jpg"])
 def test_size_is_limited_from_the_header_before_decoding(extension: str, monkeypatch: pytest.MonkeyPatch) -> None:
     content = encoded(extension, np.zeros((30, 20), np.uint8))

@@ -21,6 +21,7 @@ from anomalib_xray.io.codestream import (
     jpeg_2000_codestream,
 )
 from anomalib_xray.io.dicom_dataset import UnusableError
+from anomalib_xray.io.jpeg import jpeg_lacks_data
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -33,6 +34,7 @@ _UNDEFINED = 0xFFFFFFFF
 _MOST_FRAGMENTS = 100_000
 _OFFSET = 4  # bytes of an entry of the offset table, which has one for each frame
 _JPEG_LS = 0xF7
+_OF_BLOCKS = (0xC0, 0xC1, 0xC2)
 _SYNTAX_OF_JPEG = {
     0xC0: "1.2.840.10008.1.2.4.50",
     0xC3: "1.2.840.10008.1.2.4.57",
@@ -274,6 +276,8 @@ def _decompressed(data_set: Dataset, frame: bytes, notes: list[str]) -> Stored:
             f"is damaged inside of its pixels, or compressed in a way ({what}, {samples.precision} bits) that the "
             "installed decoder, gdcm, does not read; save it uncompressed with the program that wrote it, or as PNG."
         ) from error
+    if samples.kind in _OF_BLOCKS and samples.precision == 8 and jpeg_lacks_data(frame, pixels):
+        raise UnusableError("is damaged: its JPEG picture lacks data; export it again.")
     if pixels.ndim == 2:
         pixels = pixels & pixels.dtype.type(2**samples.precision - 1)
     return Stored(pixels, samples.precision)

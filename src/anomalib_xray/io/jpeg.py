@@ -1,9 +1,13 @@
-"""What a JPEG stream says about itself, without decoding it (ITU-T T.81, annex B)."""
+"""What a JPEG stream says about itself (ITU-T T.81, annex B), and whether it is all there."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 JPEG_SIGNATURE = b"\xff\xd8\xff"
 
@@ -106,30 +110,132 @@ def jpeg_size(content: bytes) -> tuple[int, int] | None:
 
 
 def jpeg_ends(content: bytes) -> bool:
-    """Whether the stream goes on to its end marker; what lies behind that does not matter.
+    """Whether the stream goes on to its end marker, with all its scans; what lies behind that does not matter.
 
-    Decoders fill what is missing of a truncated stream with grey. Damage inside the coded data is not found: JPEG has
-    no checksum.
+    Decoders fill what is missing of a truncated stream with grey.
 
     Args:
         content: The stream, from its first byte.
 
     Returns:
-        Whether the end marker stands where one is due, behind a number of scans that a camera or detector writes.
+        Whether the end marker stands where one is due, behind a number of scans that a camera or detector writes, and
+        these are all that the frame needs.
     """
+    return _end(content) > 0
+
+
+def jpeg_lacks_data(content: bytes, image: NDArray[Any]) -> bool:
+    """Whether there is less coded data than picture, though the stream has an end marker.
+
+    Programs that recover files put one behind what they found. JPEG has no checksum, and OpenCV does not pass on what
+    its decoder notices; but more data at the end changes a picture only where some was missing, and less does not where
+    there is too much. Damage that leaves the amount of data as it was is not found, nor a cut in a progressive stream's
+    last scan, which only refines.
+
+    Args:
+        content: The stream, from its first byte, of 8 bits.
+        image: What it was decoded to, (H, W) or (H, W, 3).
+
+    Returns:
+        Whether the picture ends before its last line, or in zeros that are no data.
+    """
+    end = _end(content)
+    if not _has_all_restarts(content, end):
+        return True
+    if (image[-1, -_BLOCK:] == _MISSING).all():  # whole pictures seldom end in just this grey
+        return not _is_same(content, content[:end] + _MORE_DATA + content[end:])
+    is_filled = content[max(end - 2 * _BLOCK, 0) : end] == bytes(2 * _BLOCK)
+    return is_filled and _is_same(content, content[: end - _BLOCK] + content[end:])
+
+
+def _has_all_restarts(content: bytes, end: int) -> bool:
+    """Whether the restart markers of a stream with a single scan are all there, in their order."""
+    position, interval, units = 2, 0, 0
+    while position < end and content[position + 1] != _START_OF_SCAN:
+        behind = _behind(content, position)
+        if content[position + 1] == _RESTART_INTERVAL:
+            interval = int.from_bytes(content[position + 4 : position + 6], "big")
+        elif content[position + 1] in _BY_COEFFICIENTS:
+            units = _units(content[position + 4 : behind])
+        position = behind
+    if not interval or content.find(b"\xff\xda", _behind(content, position), end) >= 0:
+        return True
+    markers = _RESTART.findall(content, _behind(content, position), end)
+    in_order = all(marker[1] & 7 == number % 8 for number, marker in enumerate(markers))
+    return in_order and len(markers) >= -(-units // interval) - 1
+
+
+def _units(frame: bytes) -> int:
+    """Number of the units (MCU) that the picture of a frame header is coded in, all components together."""
+    height, width, count = int.from_bytes(frame[1:3], "big"), int.from_bytes(frame[3:5], "big"), frame[5]
+    factors = frame[7 : 6 + 3 * count : 3]
+    across, down = (max((factor >> shift & 15 for factor in factors), default=1) or 1 for shift in (4, 0))
+    if count == 1:  # then the factors do not matter
+        across = down = 1
+    return -(-width // (_BLOCK * across)) * -(-height // (_BLOCK * down))
+
+
+_RESTART_INTERVAL = 0xDD
+_RESTART = re.compile(rb"\xff[\xd0-\xd7]")
+_BLOCK = 8
+_MISSING = 128
+"""What decoders make of a block without data."""
+_MORE_DATA = bytes(range(0x11, 0xF1)) * 2
+
+
+def _is_same(one: bytes, other: bytes) -> bool:
+    import cv2  # files are listed without decoders
+    import numpy as np
+
+    first, second = (cv2.imdecode(np.frombuffer(stream, np.uint8), cv2.IMREAD_UNCHANGED) for stream in (one, other))
+    return first is not None and second is not None and np.array_equal(first, second)
+
+
+def _end(content: bytes) -> int:
+    """Position of the end marker; 0 where there is none, or not behind all scans."""
     position, scans = 2, 0
+    missing = _coefficients(content)
     while position + 2 <= len(content) and content[position] == 0xFF and scans <= _MOST_SCANS:
         marker = content[position + 1]
         if marker == _END_OF_IMAGE:
-            return scans > 0
-        position = _behind(content, position)
+            return position if scans and not missing else 0
+        behind = _behind(content, position)
         if marker == _START_OF_SCAN:
             scans += 1
-            found = _MARKER_BEHIND_SCAN.search(content, position)
+            missing -= _completed(content[position + 4 : behind])
+            found = _MARKER_BEHIND_SCAN.search(content, behind)
             if found is None:
-                return False
-            position = found.start()
-    return False
+                return 0
+            behind = found.start()
+        position = behind
+    return 0
+
+
+def _coefficients(content: bytes) -> set[tuple[int, int]]:
+    """What scans have to bring: the first coefficient of each component, and all of the first component's."""
+    position = 2
+    while position + 10 <= len(content) and content[position] == 0xFF:
+        if content[position + 1] in _START_OF_FRAME:
+            components = content[position + 10 : _behind(content, position) : 3]
+            if content[position + 1] not in _BY_COEFFICIENTS:
+                return set()
+            return {(name, 0) for name in components} | {
+                (name, index) for name in components[:1] for index in range(64)
+            }
+        position = _behind(content, position)
+    return set()
+
+
+_BY_COEFFICIENTS = frozenset({0xC0, 0xC1, 0xC2})  # not lossless, nor JPEG-LS
+
+
+def _completed(header: bytes) -> set[tuple[int, int]]:
+    """Components and coefficients that a scan brings to their last bit, by its header."""
+    count = header[0] if header else 0
+    if len(header) < 4 + 2 * count or header[3 + 2 * count] & 15:
+        return set()
+    first, last = header[1 + 2 * count], header[2 + 2 * count]
+    return {(name, index) for name in header[1 : 1 + 2 * count : 2] for index in range(first, min(last, 63) + 1)}
 
 
 def _behind(content: bytes, position: int) -> int:

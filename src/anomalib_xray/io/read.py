@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from anomalib_xray.errors import XrayError
 from anomalib_xray.io.dicom import decode_dicom
 from anomalib_xray.io.formats import MAX_BYTES, MAX_PIXELS, check_size, is_dicom
-from anomalib_xray.io.jpeg import JPEG_SIGNATURE, jpeg_ends, jpeg_size
+from anomalib_xray.io.jpeg import JPEG_SIGNATURE, jpeg_ends, jpeg_frame, jpeg_lacks_data, jpeg_size
 from anomalib_xray.io.png import PNG_SIGNATURE, picture_chunks, png_size
 from anomalib_xray.io.radiograph import Radiograph
 
@@ -114,15 +114,57 @@ def decode_radiograph(
     elif content.startswith(JPEG_SIGNATURE):
         size, whole = jpeg_size(content), content if jpeg_ends(content) else None
     else:
-        raise XrayError(f"{name} is neither a PNG nor a JPEG nor a DICOM file; convert it to PNG.")
+        raise XrayError(f"{name} {_what_else(content)}")
     check_size(*(size or (0, 0)), name=name, max_pixels=max_pixels)
     try:
         image = cv2.imdecode(np.frombuffer(whole, np.uint8), cv2.IMREAD_UNCHANGED) if whole else None
     except cv2.error:
         image = None
-    if image is None:
+    is_jpeg = content.startswith(JPEG_SIGNATURE)
+    if image is None and is_jpeg and whole and (kind := _undecoded_kind(whole)):
+        raise XrayError(f"{name} is a {kind}, which is not decoded outside of DICOM; convert it to PNG.")
+    if image is None or (is_jpeg and jpeg_lacks_data(content, cast("Radiograph", image))):
         raise XrayError(f"{name} is damaged or truncated and cannot be decoded; replace the file.")
     return _one_channel(cast("Radiograph", image))
+
+
+def _undecoded_kind(content: bytes) -> str:
+    """What is unusual about a whole JPEG stream; empty where nothing is."""
+    frame = jpeg_frame(content)
+    if frame is None:
+        return ""
+    special = {0xF7: "JPEG-LS", **dict.fromkeys((0xC3, 0xC7, 0xCB, 0xCF), "lossless JPEG")}.get(frame.kind)
+    if special is None and frame.kind > _LAST_HUFFMAN:
+        special = "JPEG with arithmetic coding"
+    if special is None and frame.precision != 8:
+        special = "JPEG"
+    return "" if special is None else f"{special} of {frame.precision} bits"
+
+
+_LAST_HUFFMAN = 0xC7
+_NO_PICTURES = {
+    b"version https://git-lfs": "is a pointer of Git LFS and not the picture itself; fetch that with git lfs pull.",
+    b"/annex/objects/": "is a pointer of git-annex and not the picture itself; fetch that with git annex get.",
+    b"<!doctype": "is a web page, such as a server's message instead of a file; download it again.",
+    b"<html": "is a web page, such as a server's message instead of a file; download it again.",
+    b"<?xml": "is XML, such as a server's message instead of a file; download it again.",
+    b"\x1f\x8b": "is packed with gzip; unpack it.",
+    b"pk\x03\x04": "is a ZIP archive; unpack it.",
+}
+"""What stands in a picture's place, by how it begins in small letters."""
+
+
+def _what_else(content: bytes) -> str:
+    """What a file is that is no picture, and the way out, as the predicate of a sentence."""
+    if not content:
+        return "is empty; copy or download it again."
+    start = content[:64].removeprefix(b"\xef\xbb\xbf").lstrip().lower()
+    for beginning, what in _NO_PICTURES.items():
+        if start.startswith(beginning):
+            return what
+    if not any(content):
+        return "holds nothing but zeros; copy or download it again."
+    return "is neither a PNG nor a JPEG nor a DICOM file; convert it to PNG."
 
 
 def read_anomaly_mask(path: str | Path) -> NDArray[np.bool_]:
