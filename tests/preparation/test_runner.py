@@ -338,3 +338,54 @@ def test_a_picture_that_kills_its_worker_is_a_row(raw: Path) -> None:
     assert sorted(errors) == ["broken.png", "deadly.png"]
     assert "killed the process" in errors["deadly.png"]
     assert len(rows(out)) == 6
+
+
+def listed(root: Path, text: str) -> dict[str, dict[str, str]]:
+    """Prepares what a table lists, and gives the manifest by original."""
+    (root.parent / "t.csv").write_text(text)
+    out = root.parent / "out"
+    run(Pipeline([{"brighten": {"by": 3}}]), root, out, find_sources(root, out, table=root.parent / "t.csv"))
+    return {row["source_path"]: row for row in rows(out)}
+
+
+def test_masks_and_pictures_of_one_name_do_not_overwrite_each_other(tmp_path: Path) -> None:
+    root, mask = tmp_path / "raw", np.zeros((8, 9), np.uint8)
+    mask[2:4, 3:5] = 255
+    rng = np.random.default_rng(0)
+    for name in ("a.jpg", "b.jpg", "c.jpg", "d.jpg"):
+        cv2.imwrite(str(tmp_path / name), rng.integers(50, 200, (8, 9), dtype=np.uint8))
+        root.mkdir(exist_ok=True)
+        (tmp_path / name).rename(root / name)
+    write_png(root / "a.png", mask)  # the name of its own picture
+    write_png(root / "B.png", 255 - mask)  # that of another picture
+    table = "image_path,mask_path\na.jpg,a.png\nb.jpg,\nc.jpg,B.png\nd.jpg,d.jpg\n"
+    for _ in range(2):  # also what is kept
+        found = listed(root, table)
+        outputs = [row[column] for row in found.values() for column in ("image_path", "mask_path") if row[column]]
+        assert len({name.lower() for name in outputs}) == len(outputs) == 5
+        for name, expected in (("a.jpg", mask), ("c.jpg", 255 - mask)):
+            assert np.array_equal(read_radiograph(tmp_path / "out" / found[name]["mask_path"]), expected)
+        assert len(np.unique(read_radiograph(tmp_path / "out" / "a.png"))) > 10
+        assert "its mask_path is the radiograph itself" in found["d.jpg"]["error"]
+    # A mask whose name a picture takes only later leaves that picture alone.
+    first = listed(root, "image_path,mask_path\nc.jpg,B.png\n")
+    assert first["c.jpg"]["mask_path"] == "B.png"
+    (root / "b.jpg").rename(root / "B.jpg")
+    again = listed(root, "image_path,mask_path\nB.jpg,\nc.jpg,B.png\n")
+    assert len(np.unique(read_radiograph(tmp_path / "out" / "B.png"))) > 10
+    assert np.array_equal(read_radiograph(tmp_path / "out" / again["c.jpg"]["mask_path"]), 255 - mask)
+
+
+def test_names_that_no_file_system_takes_are_rows(raw: Path) -> None:
+    long, deep = "x" * 300, "a/" * 2500 + "b.png"
+    found = listed(raw, f"image_path,mask_path\n{WIDE},\n{long},\n{deep},\n{HIGH},{long}\n")
+    assert found[WIDE]["image_path"] == WIDE
+    assert all("File name too long" in found[name]["error"] for name in (long, deep, HIGH))
+
+
+def test_folders_with_names_of_preparation_itself_are_rows(raw: Path) -> None:
+    (raw / "a").rename(raw / "manifest.csv")
+    prepare(raw)
+    errors = {row["source_path"]: row["error"] for row in rows(raw.parent / "out")}
+    assert "prepare keeps manifest.csv" in errors["manifest.csv/wide.png"]
+    assert errors["dark.png"] == "" or "dark" in errors["dark.png"]

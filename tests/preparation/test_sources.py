@@ -203,3 +203,11 @@ def test_dicom_files_are_found_by_content_where_the_name_says_nothing(tmp_path: 
     touch(tmp_path / "raw", "IM000002", "DICOMDIR")
     (tmp_path / "raw" / "IM000001").write_bytes(b"\0" * 128 + b"DICM")
     assert [source.name for source in find_sources(tmp_path / "raw", tmp_path / "out")] == ["IM000001"]
+
+
+def test_files_that_are_not_there_cost_no_other_file(tmp_path: Path) -> None:
+    touch(tmp_path / "raw", "i0.png", "stra\u00dfe.png", "strasse.png")
+    table = tmp_path / "t.csv"
+    table.write_text("image_path\ni0.jpg\ni0.png\nstra\u00dfe.png\nstrasse.png\n", encoding="utf-8")
+    found = find_sources(tmp_path / "raw", tmp_path / "out", table=table)
+    assert [source.name for source in found if not source.problem][-3:] == ["i0.png", "strasse.png", "stra\u00dfe.png"]

@@ -178,5 +178,5 @@ def _check_files(samples: pd.DataFrame, name: str) -> None:
     paths = pd.concat([samples["image_path"], samples["mask_path"][samples["mask_path"] != ""]])
     missing = [path for path in paths if not os.path.isfile(path)]  # noqa: PTH113  # Path's raises on long names
     if missing:
-        link = f", a link to {Path(missing[0]).readlink()}" if Path(missing[0]).is_symlink() else ""
+        link = f", a link to {Path(missing[0]).readlink()}" if os.path.islink(missing[0]) else ""  # noqa: PTH114
         raise XrayError(f"{name} needs {len(missing)} files that do not exist, the first is {missing[0]}{link}.")

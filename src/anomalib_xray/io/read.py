@@ -78,7 +78,8 @@ def read_bytes(path: str | Path, *, max_bytes: int = MAX_BYTES) -> bytes:
             raise XrayError(f"{path} has {about.st_size} bytes; at most {max_bytes} are read.")
         return path.read_bytes()
     except OSError as error:
-        if path.is_symlink() and not os.path.exists(path):  # noqa: PTH110  # Path.exists() raises on a link to itself
+        # Path's own raise on a name that is too long, and on a link to itself.
+        if os.path.islink(path) and not os.path.exists(path):  # noqa: PTH110, PTH114
             raise XrayError(
                 f"{path} is a link to {path.readlink()}, which is not there: fetch that file or repair the link."
             ) from error

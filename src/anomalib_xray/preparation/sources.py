@@ -6,16 +6,17 @@ import logging
 import os
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 
 from anomalib_xray.errors import XrayError
 from anomalib_xray.io.formats import stem_of
-from anomalib_xray.io.listing import list_radiographs
+from anomalib_xray.io.listing import MASKS, list_radiographs
 from anomalib_xray.io.paths import Finder, absolute, fitted, is_below
 from anomalib_xray.io.tables import Row, check_columns, identity, read_table
+from anomalib_xray.preparation.record import HOUSEKEEPING, MANIFEST
 
 logger = logging.getLogger(__name__)
 
@@ -31,6 +32,7 @@ class Source:
         patient: Whose it is; empty where unknown.
         study: Which study of the patient it belongs to; empty where unknown.
         mask: Path of its anomaly mask below the root, with forward slashes; empty without one.
+        mask_as: Path that its prepared mask is named after; empty where that is the mask's own.
         problem: Why it cannot be prepared; empty where nothing speaks against it.
     """
 
@@ -39,6 +41,7 @@ class Source:
     study: str = ""
     mask: str = ""
     problem: str = ""
+    mask_as: str = ""
 
 
 def find_sources(
@@ -77,7 +80,7 @@ def find_sources(
         raise XrayError(f"{root} holds no radiograph whose path below it is like {only!r}; change --only.")
     if not sources:
         raise XrayError(f"{root} holds no PNG, JPEG or DICOM file; give another folder as --root.")
-    return _without_shared_outputs(sources)
+    return _with_outputs_of_their_own(sources, root)
 
 
 def prepared_name(name: str, part: int, parts: int) -> str:
@@ -177,13 +180,44 @@ def _patient_and_study(name: str) -> tuple[str, str]:
     return (found["patient"], found["study"]) if found else ("", "")
 
 
-def _without_shared_outputs(sources: list[Source]) -> list[Source]:
-    """Marks sources whose prepared pictures would overwrite each other, such as ``a.png`` and ``a.jpg``."""
-    shared = Counter(prepared_name(source.name, 1, 1).casefold() for source in sources)
-    problem = "its prepared picture would have the same name as that of another file in its folder; rename one of them"
+def _with_outputs_of_their_own(sources: list[Source], root: Path) -> list[Source]:
+    """Sources whose prepared files overwrite nothing; where a picture's would, the source has a problem."""
+    there = [source for source in sources if not source.problem and os.path.lexists(root / source.name)]
+    pictures = Counter(_output(source.name) for source in there)
+    # A mask of several radiographs is prepared in another way for each.
+    masks = Counter(_output(source.mask) for source in there if source.mask)
+
+    def is_taken(name: str) -> bool:
+        return pictures[_output(name)] > 0 or masks[_output(name)] > 1 or _is_reserved(name)
+
+    checked = {source.name for source in there}
     return [
-        replace(source, problem=problem)
-        if shared[prepared_name(source.name, 1, 1).casefold()] > 1 and not source.problem
-        else source
-        for source in sources
+        _with_outputs_of_its_own(source, pictures, is_taken) if source.name in checked else source for source in sources
     ]
+
+
+def _with_outputs_of_its_own(source: Source, pictures: Counter[str], is_taken: Callable[[str], bool]) -> Source:
+    problem, mask_as = "", ""
+    if pictures[_output(source.name)] > 1:
+        problem = (
+            "its prepared picture would have the same name as that of another file in its folder; rename one of them"
+        )
+    elif _is_reserved(source.name):
+        problem = f"prepare keeps {PurePosixPath(source.name).parts[0]} for a file of its own; rename the folder"
+    elif source.mask == source.name:
+        problem = "its mask_path is the radiograph itself; name its mask, or leave the cell empty"
+    elif source.mask and is_taken(source.mask):
+        mask_as = f"{MASKS}/{source.name}"
+        if is_taken(mask_as):
+            problem = f"its prepared mask would have the same name as that of {mask_as}; rename one of them"
+    return replace(source, problem=problem, mask_as=mask_as)
+
+
+def _output(name: str) -> str:
+    """A prepared file's name as file systems compare it that do not tell upper from lower case."""
+    return prepared_name(name, 1, 1).lower()
+
+
+def _is_reserved(name: str) -> bool:
+    """Whether a path leads through a folder that has the name of what prepare itself writes."""
+    return PurePosixPath(name).parts[0].lower() in (MANIFEST, HOUSEKEEPING)

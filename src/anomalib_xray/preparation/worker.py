@@ -119,13 +119,14 @@ def _prepare(job: Job, source: Source) -> Outcome:
             pictures = pipeline.prepare(image, source.name, known)
         else:
             pictures = [_replayed(pipeline, image, recorded, history) for history in recorded.histories]
-        names = _output_names(job.root, source, len(pictures))
+        names = _output_names(job.root, source.name, len(pictures))
+        mask_names = _output_names(job.root, source.mask_as or source.mask, len(pictures)) if source.mask else []
         masks = _masks(job.root, source, image, pictures)
     except Exception as error:  # whatever a step raises is a row of the manifest
         return _fail(job, source, sha256, error, earlier)
-    outputs = _write(job, source, pictures, names, masks)
+    outputs = _write(job, pictures, names, mask_names, masks)
     record = Record(source.name, sha256, key, (image.shape[0], image.shape[1]), outputs, "", tuple(notes))
-    _commit(job, record, earlier)
+    _commit(job, record, earlier, keep_masks=bool(source.mask_as))
     return Outcome("prepared", rows_of(source, record))
 
 
@@ -175,7 +176,15 @@ def _key(
     """Hash of everything that the outputs depend on."""
     mask = hashlib.sha256(read_bytes(job.root / source.mask)).hexdigest() if source.mask else ""
     replayed = None if recorded is None else [encode_history(history) for history in recorded.histories]
-    parts = [sha256, fingerprints, source.mask, mask, replayed, *([reader] if reader else [])]
+    parts = [
+        sha256,
+        fingerprints,
+        source.mask,
+        mask,
+        replayed,
+        *([reader] if reader else []),
+        *filter(None, [source.mask_as]),
+    ]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
@@ -196,13 +205,13 @@ def _replayed(pipeline: Pipeline, image: Radiograph, recorded: _Recorded, histor
     return pipeline.replay(image, history)
 
 
-def _output_names(root: Path, source: Source, parts: int) -> list[str]:
-    names = [prepared_name(source.name, part, parts) for part in range(1, parts + 1)]
-    for name in names if parts > 1 else ():
+def _output_names(root: Path, name: str, parts: int) -> list[str]:
+    names = [prepared_name(name, part, parts) for part in range(1, parts + 1)]
+    for output in names if parts > 1 else ():
         for suffix in SUFFIXES:
             # Path.exists() raises where the name is too long.
-            if os.path.exists((root / name).with_suffix(suffix)):  # noqa: PTH110
-                raise XrayError(f"its part {name} would have the name of another original; rename one of them")
+            if os.path.exists((root / output).with_suffix(suffix)):  # noqa: PTH110
+                raise XrayError(f"its part {output} would have the name of another original; rename one of them")
     return names
 
 
@@ -221,7 +230,11 @@ def _masks(root: Path, source: Source, image: Radiograph, pictures: Sequence[Pre
 
 
 def _write(
-    job: Job, source: Source, pictures: Sequence[Prepared], names: Sequence[str], masks: Sequence[Radiograph] | None
+    job: Job,
+    pictures: Sequence[Prepared],
+    names: Sequence[str],
+    mask_names: Sequence[str],
+    masks: Sequence[Radiograph] | None,
 ) -> tuple[Output, ...]:
     """Writes the prepared pictures and their masks."""
     # Where the manifest is gone, readers see that the run is not finished.
@@ -230,7 +243,7 @@ def _write(
     for number, (picture, name) in enumerate(zip(pictures, names, strict=True)):
         mask = ""
         if masks is not None:
-            mask = prepared_name(source.mask, number + 1, len(pictures))
+            mask = mask_names[number]
             write_png(job.out / mask, masks[number])
         write_png(job.out / name, picture.image)
         shape = picture.image.shape[0], picture.image.shape[1]
@@ -250,14 +263,17 @@ def _fail(job: Job, source: Source, sha256: str, error: Exception, earlier: Reco
     return Outcome("failed", rows_of(source, record))
 
 
-def _commit(job: Job, record: Record, earlier: Record | None) -> None:
-    """Writes the record, then removes what an earlier run wrote and this one did not."""
+def _commit(job: Job, record: Record, earlier: Record | None, *, keep_masks: bool = False) -> None:
+    """Writes the record, then removes what an earlier run wrote and this one did not.
+
+    Masks stay where their names have gone to other files.
+    """
     write_record(job.out, record)
     if earlier is None:
         return
     written = {name for output in record.outputs for name in (output.name, output.mask)}
     for output in earlier.outputs:
-        for name in {output.name, output.mask} - written - {""}:
+        for name in {output.name, "" if keep_masks else output.mask} - written - {""}:
             if not PurePosixPath(name).is_absolute() and ".." not in PurePosixPath(name).parts:
                 with suppress(OSError):
                     (job.out / name).unlink()
