@@ -123,6 +123,22 @@ def test_tables_of_other_programs_are_read(folder: Path, caplog: pytest.LogCaptu
     assert "passed over rows that repeat another: 1 (first line 7)" in caplog.text
 
 
+def test_rows_that_say_the_same_of_an_image_are_one(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    expected = Radiographs(folder / "table.csv").samples
+    boxes = "".join(f"{row},{line}\n" for line, row in enumerate(ROWS.splitlines()))
+    again = "./a.png,normal,1 ,train,7\nb.png,false,2,val,8\ne.png,1.0,5.0,test,9\n"
+    found = Radiographs(write_table(folder, HEADER.strip() + ",box\n" + boxes + again)).samples
+    pd.testing.assert_frame_equal(found, expected)
+    assert "passed over rows that repeat another: 3 (first line 7)" in caplog.text
+
+
+def test_labels_that_other_programs_leave_out_are_unknown(folder: Path) -> None:
+    for nothing in ("", "NaN", "NA", "<NA>", "None", "NULL"):
+        table = write_table(folder, (HEADER + ROWS).replace("b.png,normal,2,val", f"b.png,{nothing},2,train"))
+        samples = Radiographs(table, normal_only=False).samples.set_index("patient")
+        assert samples.loc["2", "label"] == "unknown"
+
+
 def test_root_may_be_a_link(folder: Path) -> None:
     link = folder.parent / "link"
     link.symlink_to(folder)
@@ -219,6 +235,7 @@ def test_abnormal_and_unknown_images_train_only_where_asked(
     [
         ("a.png,0", "a.png,broken", r"line 2 of .*table\.csv has the label 'broken'"),
         ("b.png,normal,2", "b.png,normal,", r"line 3 of .*table\.csv has an empty patient"),
+        ("b.png,normal,2", "b.png,normal,nan", r"line 3 of .*table\.csv has an empty patient"),
         ("c.png", "", r"line 4 of .*table\.csv has an empty image_path"),
         ("d.png", "x.png", r"1 files that do not exist, the first is .*x\.png"),
         ("5,test", "1,test", "patient 1 is in train and test"),

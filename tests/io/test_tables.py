@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from anomalib_xray.errors import XrayError
-from anomalib_xray.io.tables import check_columns, identity, read_table
+from anomalib_xray.io.tables import check_columns, identity, patient_ids, read_table
 
 HEADER, ROWS = "image_path{s}patient", ["a.png{s}p1", "Größe.png{s}p2"]
 
@@ -118,3 +118,19 @@ def test_columns_that_lack_are_named_beside_those_that_are_there(table: Path) ->
 def test_ids_are_compared_trimmed_and_in_one_form() -> None:
     assert identity(" Mu\u0308ller ") == identity("M\u00fcller\u00a0") == "M\u00fcller"
     assert identity("p3") != identity("P3")
+    assert {
+        identity(form) for form in ("p 3", "p\u200b  3", "\u2060p 3", "p\u00a03\u200e", "p\t3", "\ufeffp 3\x1a")
+    } == {"p 3"}
+
+
+def test_patients_that_may_be_one_or_none_are_named(table: Path, caplog: pytest.LogCaptureFixture) -> None:
+    table.write_text("patient\n7.0\n7\nP7\np7\n0007\n1.2.0\nnan\nNone\n#N/A\n-\n\uff507\nAna\n", encoding="utf-8")
+    with caplog.at_level(logging.WARNING):
+        found = patient_ids(read_table(table), "patient", table)
+    assert found == ["7", "7", "P7", "p7", "0007", "1.2.0", "", "", "", "", "\uff507", "Ana"]
+    assert "no patient are taken as empty: 4 (first line 8, 'nan')" in caplog.text
+    assert "differ only in case, width or zeros: 3 (first P7 and p7)" in caplog.text
+    caplog.clear()
+    table.write_text("patient\np1\np1 \np10\n")
+    assert patient_ids(read_table(table), "patient", table) == ["p1", "p1", "p10"]
+    assert not caplog.text

@@ -13,7 +13,7 @@ from anomalib_xray.data.pool import UnlabelledPool
 from anomalib_xray.data.table import label_index, samples_table, split_by_recipe
 from anomalib_xray.errors import XrayError
 from anomalib_xray.io.paths import Finder, absolute, is_below
-from anomalib_xray.io.tables import check_columns, identity, read_table
+from anomalib_xray.io.tables import check_columns, identity, patient_ids, read_table
 from anomalib_xray.stock_command import advice_without_data
 
 logger = logging.getLogger(__name__)
@@ -108,21 +108,25 @@ class Radiographs(RadiographDataModule):
             XrayError: The table is missing or unusable; the message names the row.
         """
         rows = self._read_table()
+        has_splits = self.split_from_table and self.split_column in rows
         images = pd.DataFrame(
             {
                 "image_path": self._paths(rows, self.image_path_column),
-                "patient": self._filled(rows, self.patient_column),
-                "study": rows[self.study_column if self.study_column in rows else self.image_path_column],
+                "patient": self._filled(rows, self.patient_column).map(identity),
                 "label_index": [label_index(label, self._where(row)) for row, label in rows[self.label_column].items()],
-            }
+            },
+            index=rows.index,
         )
-        self._check_listed_once(images["image_path"])
-        images["study"] = images["patient"] + "/" + images["study"]
+        if self.study_column in rows:
+            images["study"] = rows[self.study_column].map(identity)
         if self.mask_path_column in rows:
             images["mask_path"] = self._paths(rows, self.mask_path_column)
-        if self.split_from_table and self.split_column in rows:
-            return samples_table(images.assign(split=rows[self.split_column]))
-        return split_by_recipe(samples_table(images), self.split_seed)
+        if has_splits:
+            images["split"] = rows[self.split_column]
+        images = self._without_repeated(images)
+        studies = images["study"] if self.study_column in rows else rows.loc[images.index, self.image_path_column]
+        samples = samples_table(images.assign(study=images["patient"] + "/" + studies))
+        return samples if has_splits else split_by_recipe(samples, self.split_seed)
 
     def _read_table(self) -> pd.DataFrame:
         if not self.table.is_file():
@@ -135,20 +139,23 @@ class Radiographs(RadiographDataModule):
         columns = [self.image_path_column, self.label_column, self.patient_column]
         check_columns(listed, self.table, columns, "rename one or set the data module's *_column arguments")
         rows = pd.DataFrame([row.cells for row in listed], index=[row.line for row in listed])
-        repeated = rows.duplicated()
+        rows[self.image_path_column] = self._filled(rows, self.image_path_column)
+        if self.patient_column != self.image_path_column:
+            rows[self.patient_column] = patient_ids(listed, self.patient_column, self.table)
+        return rows
+
+    def _without_repeated(self, images: pd.DataFrame) -> pd.DataFrame:
+        """Passes over rows that say the same of one image, and refuses those that contradict each other."""
+        repeated = images.duplicated()
         if repeated.any():
             logger.warning(
                 "%s: passed over rows that repeat another: %d (first line %d).",
                 self.table,
                 repeated.sum(),
-                rows.index[repeated][0],
+                images.index[repeated][0],
             )
-        rows = rows[~repeated].copy()
-        rows[self.image_path_column] = self._filled(rows, self.image_path_column)
-        return rows
-
-    def _check_listed_once(self, paths: pd.Series[str]) -> None:
-        """Refuses rows of one image that contradict each other; those that are alike are passed over before."""
+        images = images[~repeated]
+        paths = images["image_path"]
         again = paths.index[paths.duplicated()]
         if len(again) > 0:
             first = paths.index[paths == paths[again[0]]][0]
@@ -156,6 +163,7 @@ class Radiographs(RadiographDataModule):
                 f"lines {first} and {again[0]} of {self.table} list {paths[again[0]]} twice and contradict each other;"
                 " remove one of them."
             )
+        return images
 
     def _filled(self, rows: pd.DataFrame, column: str) -> pd.Series[str]:
         empty = rows.index[rows[column] == ""]

@@ -17,7 +17,7 @@ import pandas as pd
 
 from anomalib_xray.data.splits import POOL, SPLITS, check_patients, paper_split
 from anomalib_xray.errors import XrayError
-from anomalib_xray.io.tables import identity
+from anomalib_xray.io.tables import NOTHING, identity
 
 logger = logging.getLogger(__name__)
 
@@ -26,7 +26,7 @@ LABELS = {0: "normal", 1: "abnormal", -1: "unknown"}
 _LABEL_INDEX = {
     **dict.fromkeys(("0", "0.0", "false", "normal", "negative"), 0),
     **dict.fromkeys(("1", "1.0", "true", "abnormal", "positive"), 1),
-    **dict.fromkeys(("", "-1", "-1.0", "nan", "unknown"), -1),
+    **dict.fromkeys((*NOTHING, "-1", "-1.0", "unknown"), -1),
 }
 
 
@@ -34,8 +34,9 @@ def label_index(value: str, where: str) -> int:
     """Reads a label as people write it.
 
     Args:
-        value: 0, 0.0, false, normal, negative; 1, 1.0, true, abnormal, positive; or -1, -1.0, nan, unknown or nothing,
-            as tables of labels that are unknown or uncertain have it. Upper and lower case are the same.
+        value: 0, 0.0, false, normal, negative; 1, 1.0, true, abnormal, positive; or -1, -1.0, unknown, nothing, or
+            what programs write for it (nan, NA, NULL, None), as tables of labels that are unknown or uncertain have it.
+            Upper and lower case are the same.
         where: What a message calls the place, for example a file and its row.
 
     Returns:

@@ -25,10 +25,19 @@ _SEPARATORS = ",;\t|"
 _LINES_TO_TELL_BY = 5
 _EXCELS_OWN = re.compile(r"sep=(.)\r?\n?", re.IGNORECASE)  # a first line that tells Excel the separator
 _ESCAPED = re.compile(r"\\u(dc[89a-f][0-9a-f])")
+_UNSEEN = ("Cc", "Cf")  # categories of Unicode: control and format
 _END = "\0"
 _MARKS = (
     (b"\xff\xfe\0\0", "utf-32"), (b"\0\0\xfe\xff", "utf-32"), (b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"),
 )  # fmt: skip
+
+
+NOTHING = frozenset({"", "nan", "na", "n/a", "#n/a", "<na>", "nat", "null", "none"})
+"""What other programs write, in lower case, where a cell is empty."""
+
+_NO_ID = NOTHING | {"unknown", "-", "--"}
+_WHOLE = re.compile(r"^(\d+)\.0$", re.ASCII)
+_ZEROS_IN_FRONT = re.compile(r"(?<!\d)0+(?=\d)")
 
 
 @dataclass(frozen=True)
@@ -45,8 +54,52 @@ class Row:
 
 
 def identity(value: str) -> str:
-    """An id in the form in which ids are compared: without blanks around it, and in one Unicode form (NFC)."""
-    return unicodedata.normalize("NFC", value).strip().strip("\ufeff").strip()
+    """An id in the form in which ids are compared.
+
+    Args:
+        value: As it is written.
+
+    Returns:
+        In one Unicode form (NFC), without letters that nobody sees, without blanks around it, and with one blank each
+        in it.
+    """
+    if not (value.isascii() and value.isprintable()):
+        letters = unicodedata.normalize("NFC", value)
+        value = "".join(letter for letter in letters if letter.isspace() or unicodedata.category(letter) not in _UNSEEN)
+    return " ".join(value.split())
+
+
+def patient_ids(rows: Sequence[Row], column: str, path: Path) -> list[str]:
+    """The patients of a table, empty where a cell says nothing; a warning names what may be one patient or is none.
+
+    Args:
+        rows: Of :func:`read_table`.
+        column: Column of the ids.
+        path: The file, for the warnings.
+
+    Returns:
+        An id a row, as of :func:`identity`; whole numbers that a program wrote with a fraction (``7.0``) without it.
+    """
+    ids = [_WHOLE.sub(r"\1", identity(row.cells[column])) for row in rows]
+    unnamed = [row for row, patient in zip(rows, ids, strict=True) if patient and patient.lower() in _NO_ID]
+    if unnamed:
+        logger.warning(
+            "%s: %s that stand for no patient are taken as empty: %d (first line %d, %r).",
+            path, column, len(unnamed), unnamed[0].line, unnamed[0].cells[column],
+        )  # fmt: skip
+    alike: dict[str, str] = {}
+    pairs = {}
+    for patient in ids:
+        earlier = alike.setdefault(_ZEROS_IN_FRONT.sub("", unicodedata.normalize("NFKC", patient).casefold()), patient)
+        if earlier != patient:
+            pairs[patient] = earlier
+    if pairs:
+        patient, earlier = next(iter(pairs.items()))
+        logger.warning(
+            "%s: %s that differ only in case, width or zeros: %d (first %s and %s); write those of one patient alike.",
+            path, column, len(pairs), earlier, patient,
+        )  # fmt: skip
+    return ["" if patient.lower() in _NO_ID else patient for patient in ids]
 
 
 def unescaped(text: str) -> str:

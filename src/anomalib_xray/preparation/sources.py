@@ -15,7 +15,7 @@ from anomalib_xray.errors import XrayError
 from anomalib_xray.io.formats import stem_of
 from anomalib_xray.io.listing import MASKS, list_radiographs
 from anomalib_xray.io.paths import Finder, absolute, fitted, is_below
-from anomalib_xray.io.tables import Row, check_columns, identity, read_table
+from anomalib_xray.io.tables import Row, check_columns, identity, patient_ids, read_table
 from anomalib_xray.preparation.record import HOUSEKEEPING, MANIFEST
 
 logger = logging.getLogger(__name__)
@@ -133,8 +133,9 @@ def _listed(root: Path, table: Path) -> list[Source]:
     finder = Finder(absolute(root))
     sources: dict[str, Source] = {}
     lines: dict[str, int] = {}
-    for row in rows:
-        source = _source_of(row, finder, table)
+    patients = patient_ids(rows, "patient", table) if "patient" in rows[0].cells else [""] * len(rows)
+    for row, known in zip(rows, patients, strict=True):
+        source = _source_of(row, known, finder, table)
         earlier = sources.setdefault(source.name, source)
         first = lines.setdefault(source.name, row.line)
         if earlier is source:
@@ -147,7 +148,7 @@ def _listed(root: Path, table: Path) -> list[Source]:
     return list(sources.values())
 
 
-def _source_of(row: Row, finder: Finder, table: Path) -> Source:
+def _source_of(row: Row, known: str, finder: Finder, table: Path) -> Source:
     """The radiograph that a row lists, or what stands for a row that lists none."""
     paths = [row.cells["image_path"], row.cells.get("mask_path", "")]
     if not paths[0]:
@@ -161,7 +162,7 @@ def _source_of(row: Row, finder: Finder, table: Path) -> Source:
     patient, study = _patient_and_study(name)
     return Source(
         name,
-        identity(row.cells.get("patient", "")) or patient,
+        known or patient,
         identity(row.cells.get("study", "")) or study,
         mask,
     )
