@@ -113,6 +113,38 @@ def test_one_reader_makes_an_image_abnormal(vinbigdata: Path) -> None:
     assert images.loc["image12", "label_index"] == 1
 
 
+@pytest.mark.parametrize("spelling", ["No Finding", "no  finding", "NO FINDING\u200b"])
+def test_no_finding_is_read_however_it_is_written(
+    vinbigdata: Path, caplog: pytest.LogCaptureFixture, spelling: str
+) -> None:
+    expected = VinBigData(vinbigdata).list_images()
+    table = vinbigdata / "train.csv"
+    rows = table.read_text().replace("No finding", spelling) + "\nimage00,,R4\nimage13,nan,R4\nimage99,,R1"
+    table.write_text(rows, encoding="utf-8")
+    pd.testing.assert_frame_equal(VinBigData(vinbigdata).list_images(), expected)
+    assert "whose class_name is empty or unknown: 3 (first line 59, '')" in caplog.text
+
+
+def test_classes_are_read_however_written_and_unknown_ones_counted(
+    rsna: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    expected = RsnaPneumonia(rsna).list_images()
+    table = rsna / "stage_2_detailed_class_info.csv"
+    table.write_text(table.read_text().upper().replace("IMAGE", "image").replace("PATIENTID,CLASS", "patientId,class"))
+    with table.open("a") as file:
+        file.write("\nimage97,\nimage98,Opacity")
+    pd.testing.assert_frame_equal(RsnaPneumonia(rsna).list_images(), expected)
+    assert "whose class is empty or unknown: 2 (first line 28, '')" in caplog.text
+
+
+@pytest.mark.parametrize("other", ["Lung Opacity", "No Lung Opacity / Not Normal"])
+def test_classes_that_contradict_each_other_are_refused(rsna: Path, other: str) -> None:
+    table = rsna / "stage_2_detailed_class_info.csv"
+    table.write_text(table.read_text() + f"\nimage00,{other}\n")
+    with pytest.raises(XrayError, match=r"lines 2 and 28 of .* contradict each other about image00"):
+        RsnaPneumonia(rsna).list_images()
+
+
 def test_a_picture_that_the_table_lists_must_be_there(rsna: Path) -> None:
     (rsna / "stage_2_train_images" / "image03.png").unlink()
     with pytest.raises(XrayError, match="lists 1 pictures that are not there, the first is image03"):
@@ -128,6 +160,9 @@ def test_a_table_without_its_columns_is_refused(vinbigdata: Path) -> None:
 def test_patients_come_from_file_names(folders: Path) -> None:
     images = ChestFolder(folders).list_images()
     assert images["patient"].nunique() == 12 + 4
+    (folders / "normal/IM-0001-0001.png").rename(folders / "normal/im-0000-0002.PNG")
+    (folders / "bacterial/person0_bacteria_1.png").rename(folders / "bacterial/PERSON0_BACTERIA_1.png")
+    assert ChestFolder(folders).list_images()["patient"].nunique() == 11 + 4
     by_file = ChestFolder(folders, patient_pattern="no such name").list_images()
     assert by_file["patient"].nunique() == 20
     with pytest.raises(XrayError, match="no regular expression"):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -19,7 +19,7 @@ from anomalib_xray.errors import XrayError
 from anomalib_xray.io.formats import stem_of
 from anomalib_xray.io.listing import list_radiographs
 from anomalib_xray.io.paths import absolute
-from anomalib_xray.io.tables import check_columns, identity, read_table
+from anomalib_xray.io.tables import NOTHING, check_columns, identity, read_table
 
 logger = logging.getLogger(__name__)
 
@@ -139,7 +139,7 @@ def read_labels(path: Path, columns: Sequence[str], missing: str) -> pd.DataFram
         missing: What to tell the user when it is not there.
 
     Returns:
-        These columns as text.
+        These columns as text, by the line of the file.
 
     Raises:
         XrayError: The file is missing, cannot be read, or lacks a column.
@@ -154,7 +154,33 @@ def read_labels(path: Path, columns: Sequence[str], missing: str) -> pd.DataFram
             "%s: passed over rows without %s: %d (first line %d).", path, columns[0], len(unnamed), unnamed[0]
         )
         rows = [row for row in rows if row.cells[columns[0]]]
-    return pd.DataFrame([{column: identity(row.cells[column]) for column in columns} for row in rows])
+    cells = [{column: identity(row.cells[column]) for column in columns} for row in rows]
+    return pd.DataFrame(cells, index=[row.line for row in rows], columns=list(columns))
+
+
+def known_findings(
+    rows: pd.DataFrame, column: str, path: Path, findings: Collection[str] | None = None
+) -> pd.DataFrame:
+    """Leaves out rows that say nothing, or nothing that is known, of their picture, and warns of how many.
+
+    Args:
+        rows: Of :func:`read_labels`.
+        column: Column of what was found.
+        path: The file, for the warning.
+        findings: What may stand there, in lower case; by default anything but nothing.
+
+    Returns:
+        The other rows, with ``column`` in lower case.
+    """
+    found = rows[column].str.lower()
+    kept = ~found.isin(NOTHING) if findings is None else found.isin(findings)
+    if not kept.all():
+        line = rows.index[~kept][0]
+        logger.warning(
+            "%s: passed over rows whose %s is empty or unknown: %d (first line %d, %r).",
+            path, column, (~kept).sum(), line, rows.loc[line, column],
+        )  # fmt: skip
+    return rows.assign(**{column: found})[kept]
 
 
 def label_pictures(labels: pd.Series[int], pictures: dict[str, str], where: Path) -> pd.DataFrame:

@@ -32,8 +32,8 @@ class ChestFolder(ChestDataModule):
         root: The folder. The sub-folder ``normal`` (or ``NORMAL``) holds normal images; those of all others are
             abnormal.
         sizes: Numbers of images of the splits.
-        patient_pattern: Regular expression of what names the patient in a file's name; an image whose name does not
-            match is a patient of its own.
+        patient_pattern: Regular expression of what names the patient in a file's name; upper and lower case are the
+            same. An image whose name does not match is a patient of its own.
         settings: Further settings of :class:`~anomalib_xray.data.chest.ChestDataModule`.
 
     Raises:
@@ -49,7 +49,7 @@ class ChestFolder(ChestDataModule):
     ) -> None:
         super().__init__(root=root, sizes=sizes, **settings)
         try:
-            self.patient_pattern = re.compile(patient_pattern)
+            self.patient_pattern = re.compile(patient_pattern, re.IGNORECASE)
         except re.error as error:
             raise XrayError(f"The patient_pattern {patient_pattern!r} is no regular expression: {error}.") from error
 
@@ -87,4 +87,4 @@ class ChestFolder(ChestDataModule):
 
     def _patient(self, path: Path) -> str:
         found = self.patient_pattern.search(identity(path.name))
-        return found.group() if found else path.relative_to(self.root).as_posix()
+        return found.group().lower() if found else path.relative_to(self.root).as_posix()

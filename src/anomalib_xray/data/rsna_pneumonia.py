@@ -7,8 +7,9 @@ from typing import Any
 
 import pandas as pd
 
-from anomalib_xray.data.chest import ChestDataModule, find_pictures, label_pictures, read_labels
+from anomalib_xray.data.chest import ChestDataModule, find_pictures, known_findings, label_pictures, read_labels
 from anomalib_xray.data.sizes import SplitSizes
+from anomalib_xray.errors import XrayError
 from anomalib_xray.stock_command import advice_without_data
 
 CLASSES = "stage_2_detailed_class_info.csv"
@@ -16,7 +17,8 @@ CLASSES = "stage_2_detailed_class_info.csv"
 FOLDERS = ("stage_2_train_images", "train_png_512")
 """Where the pictures are: as downloaded, DICOM, or as the code of arXiv 2206.03935 converts them."""
 
-LABELS = {"Normal": 0, "Lung Opacity": 1}
+LABELS = {"normal": 0, "lung opacity": 1}
+OTHER_CLASS = "no lung opacity / not normal"
 """Images of the third class, abnormal in another way than by an opacity, are not used, as published."""
 
 PUBLISHED = SplitSizes(train=3851, val_normal=200, val_abnormal=200, test_normal=1000, test_abnormal=1000)
@@ -60,7 +62,14 @@ class RsnaPneumonia(ChestDataModule):
             f" {' or '.join(FOLDERS)}; {advice_without_data('rsna_pneumonia')}"
         )
         classes = read_labels(self.root / CLASSES, ["patientId", "class"], missing)
-        # An image has a row for each opacity.
-        classes = classes[classes["class"].isin(LABELS)].drop_duplicates("patientId").set_index("patientId")
-        pictures = find_pictures(self.root, FOLDERS, missing)
-        return label_pictures(classes["class"].map(LABELS), pictures, self.root / CLASSES)
+        classes = known_findings(classes, "class", self.root / CLASSES, {*LABELS, OTHER_CLASS})
+        classes = classes.drop_duplicates()  # an image has a row for each opacity
+        contradicted = classes[classes["patientId"].duplicated(keep=False)].sort_values("patientId", kind="stable")
+        if len(contradicted) > 0:
+            first, second = contradicted.index[:2]
+            raise XrayError(
+                f"lines {first} and {second} of {self.root / CLASSES} contradict each other about"
+                f" {contradicted['patientId'].iloc[0]}; remove the wrong one."
+            )
+        labels = classes[classes["class"] != OTHER_CLASS].set_index("patientId")["class"].map(LABELS)
+        return label_pictures(labels, find_pictures(self.root, FOLDERS, missing), self.root / CLASSES)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from anomalib_xray.data.chest import ChestDataModule, find_pictures, label_pictures, read_labels
+from anomalib_xray.data.chest import ChestDataModule, find_pictures, known_findings, label_pictures, read_labels
 from anomalib_xray.data.sizes import SplitSizes
 from anomalib_xray.stock_command import advice_without_data
 
@@ -16,7 +16,8 @@ FINDINGS = "train.csv"
 FOLDERS = ("train", "train_png_512")
 """Where the pictures are: as downloaded, DICOM, or as the code of arXiv 2206.03935 converts them."""
 
-NOTHING_FOUND = "No finding"
+NOTHING_FOUND = "no finding"
+"""In lower case: copies of the table write it in several ways."""
 
 PUBLISHED = SplitSizes(train=4000, val_normal=200, val_abnormal=200, test_normal=1000, test_abnormal=1000)
 """Sizes of arXiv 2206.03935, table 1; it has no validation, which takes images that its pool leaves over."""
@@ -59,5 +60,6 @@ class VinBigData(ChestDataModule):
             f" {' or '.join(FOLDERS)}; {advice_without_data('vinbigdata')}"
         )
         findings = read_labels(self.root / FINDINGS, ["image_id", "class_name"], missing)
+        findings = known_findings(findings, "class_name", self.root / FINDINGS)
         abnormal = (findings["class_name"] != NOTHING_FOUND).groupby(findings["image_id"]).any().astype(int)
         return label_pictures(abnormal, find_pictures(self.root, FOLDERS, missing), self.root / FINDINGS)
