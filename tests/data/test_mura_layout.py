@@ -8,6 +8,8 @@ import pytest
 from anomalib_xray.data.mura_layout import BODY_PARTS, body_part_folders, read_index, scan_folders
 from anomalib_xray.errors import XrayError
 
+from .conftest import WritePicture
+
 
 @pytest.mark.parametrize("written", ["XR_HAND", "HAND", "hand", "xr_hand", ["hand", "XR_HAND"]])
 def test_body_parts_as_people_write_them(written: str | list[str]) -> None:
@@ -48,7 +50,17 @@ def test_linked_folders_and_other_endings_are_listed(mura_root: Path, caplog: py
     found = scan_folders(mura_root, "train", "XR_HAND")
     assert found["patient"].tolist() == expected["patient"].tolist()
     assert found["relative"][0].endswith(".PNG")
-    assert "no folder of a study: 1" in caplog.text
+    assert "no folder of a study: 1 (first contact_sheet.png)" in caplog.text
+
+
+def test_stray_folders_are_passed_over_and_counted(
+    mura_root: Path, write_picture: WritePicture, caplog: pytest.LogCaptureFixture
+) -> None:
+    expected = scan_folders(mura_root, "train", "XR_HAND")
+    for stray in ("patient00001 - Copy/study1_negative", "patient00001/study2", "Patient00001/study1_negative"):
+        write_picture(mura_root / "train/XR_HAND" / stray / "image1.png")
+    pd.testing.assert_frame_equal(scan_folders(mura_root, "train", "XR_HAND"), expected)
+    assert "no folder of a study: 3 (first Patient00001/study1_negative/image1.png)" in caplog.text
 
 
 @pytest.mark.parametrize("official", ["train", "valid"])
@@ -63,6 +75,30 @@ def test_csv_files_with_headers_are_the_same(mura_root: Path) -> None:
     for file, header in (("train_image_paths.csv", "Img_Path"), ("train_labeled_studies.csv", "Img_Path,Label")):
         (mura_root / file).write_text(f"{header}\n" + (mura_root / file).read_text())
     pd.testing.assert_frame_equal(plain, read_index(mura_root, "train", "XR_HAND"))
+
+
+def test_repeated_lines_are_passed_over_and_contradicting_ones_named(
+    mura_root: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    expected = read_index(mura_root, "train", "XR_HAND")
+    for file in ("train_image_paths.csv", "train_labeled_studies.csv"):
+        text = (mura_root / file).read_text()
+        (mura_root / file).write_text(text + text.splitlines()[0] + "\n")
+    pd.testing.assert_frame_equal(read_index(mura_root, "train", "XR_HAND"), expected)
+    assert "train_image_paths.csv: passed over rows that repeat another: 1 (first line 35)" in caplog.text
+    with (mura_root / "train_labeled_studies.csv").open("a") as file:
+        file.write("train/XR_HAND/patient00001/study1_positive,0\n")
+    with pytest.raises(XrayError, match=r"lines 1 and 20 of .* contradict each other about train/XR_HAND/patient00001"):
+        read_index(mura_root, "train", "XR_HAND")
+
+
+def test_csv_files_with_further_columns_are_the_same(mura_root: Path) -> None:
+    expected = read_index(mura_root, "train", "XR_HAND")
+    for file, header in (("train_image_paths.csv", ",0"), ("train_labeled_studies.csv", ",0,1")):
+        rows = (mura_root / file).read_text().splitlines()
+        rows = [f"{number},{row},more" for number, row in enumerate(rows)]
+        (mura_root / file).write_text("\n".join([header, *rows]))
+    pd.testing.assert_frame_equal(read_index(mura_root, "train", "XR_HAND"), expected)
 
 
 def test_the_label_is_that_of_the_csv_file(mura_root: Path) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import pandas as pd
@@ -23,8 +24,7 @@ _IMAGE = re.compile(
     r"/(?P<study>study\d+_(?P<label>positive|negative))/(?P<file>[^/]+))"
 )
 _DEBRIS = "._"  # macOS leaves such files beside each file of some copies
-_LEVELS = 3  # patient, study and image below the folder of a body part
-_HEADER = "Img_Path"  # some copies added a header
+_COLUMNS = [str(number) for number in range(8)]  # some copies added an index before, and columns behind
 
 
 def body_part_folders(body_parts: str | list[str]) -> list[str]:
@@ -65,15 +65,17 @@ def scan_folders(root: Path, official: str, part: str) -> pd.DataFrame:
         ``label_index``.
 
     Raises:
-        XrayError: There are no images, or one is not in MURA's layout.
+        XrayError: There are no images in MURA's layout.
     """
     folder = root / official / part
     found = list_radiographs(folder) if folder.is_dir() else []
-    files = [path for path in found if len(path.relative_to(folder).parts) == _LEVELS]
+    files = [path for path in found if _IMAGE.fullmatch(path.relative_to(root).as_posix())]
     if len(files) < len(found):
+        first = min(set(found) - set(files)).relative_to(folder)
         logger.warning(
-            "%s: passed over pictures that lie in no folder of a study: %d.", folder, len(found) - len(files)
-        )
+            "%s: passed over pictures that lie in no folder of a study: %d (first %s).",
+            folder, len(found) - len(files), first,
+        )  # fmt: skip
     return _image_table((path.relative_to(root).as_posix() for path in files), folder)
 
 
@@ -89,22 +91,22 @@ def read_index(root: Path, official: str, part: str) -> pd.DataFrame:
         Columns as of :func:`scan_folders`; the labels are those of the CSV file.
 
     Raises:
-        XrayError: A file is missing or unreadable, there are no images of the part, or a study has no label.
+        XrayError: A file is missing or unreadable, there are no images of the part, or a study has no label or two.
     """
     paths = root / f"{official}_image_paths.csv"
     studies = root / f"{official}_labeled_studies.csv"
     selection = f"{official}/{part}/"
-    listed = [row["path"].replace("\\", "/") for row in _read_csv(paths, ["path"])]
-    files = [file for file in _below(selection, listed) if file is not None]
-    images = _image_table(files, paths)
-
-    labels = _read_csv(studies, ["study", "label"])
-    named = _below(selection, [row["study"].replace("\\", "/") for row in labels])
-    label_of = {
-        study.strip("/"): label_index(row["label"], f"study {study.strip('/')} of {studies}")
-        for study, row in zip(named, labels, strict=True)
-        if study is not None
-    }
+    lines: dict[str, int] = {}
+    repeated = []
+    for line, file, _ in _rows_below(selection, paths):
+        if lines.setdefault(file, line) != line:
+            repeated.append(line)
+    if repeated:
+        logger.warning(
+            "%s: passed over rows that repeat another: %d (first line %d).", paths, len(repeated), repeated[0]
+        )
+    images = _image_table(lines, paths)
+    label_of = _study_labels(selection, studies)
     folders = images["relative"].map(lambda relative: relative.rpartition("/")[0])
     unlabelled = folders[~folders.isin(label_of.keys())]
     if len(unlabelled) > 0:
@@ -112,13 +114,32 @@ def read_index(root: Path, official: str, part: str) -> pd.DataFrame:
     return images.assign(label_index=folders.map(label_of).astype(int))
 
 
-def _below(selection: str, paths: Iterable[str]) -> list[str | None]:
-    """The paths from ``selection`` on, whatever the copy's root is called in them; None for those that lack it."""
-    return [path[path.index(selection) :] if selection in path else None for path in paths]
+def _study_labels(selection: str, studies: Path) -> dict[str, int]:
+    """Labels of the studies below ``selection``."""
+    label_of: dict[str, int] = {}
+    lines: dict[str, int] = {}
+    for line, folder, label in _rows_below(selection, studies):
+        study = folder.strip("/")
+        index = label_index(label, f"study {study} of {studies}")
+        if label_of.setdefault(study, index) != index:
+            raise XrayError(
+                f"lines {lines[study]} and {line} of {studies} contradict each other about {study}; remove one of them."
+            )
+        lines.setdefault(study, line)
+    return label_of
 
 
-def _read_csv(path: Path, columns: list[str]) -> list[dict[str, str]]:
-    return [row.cells for row in read_table(path, columns) if row.cells[columns[0]] != _HEADER]
+def _rows_below(selection: str, table: Path) -> Iterator[tuple[int, str, str]]:
+    """Line, path and the cell behind it of the rows whose path leads below ``selection``.
+
+    The path begins there, whatever the copy's root is called. Headers, and columns before and behind, are no matter.
+    """
+    for row in read_table(table, _COLUMNS):
+        cells = [cell.replace("\\", "/") for cell in row.cells.values()]
+        for path, behind in pairwise([*cells, ""]):
+            if selection in path:
+                yield row.line, path[path.index(selection) :], behind
+                break
 
 
 def _image_table(files: Iterable[str], source: Path) -> pd.DataFrame:
