@@ -149,6 +149,11 @@ def test_a_picture_that_the_table_lists_must_be_there(rsna: Path) -> None:
     (rsna / "stage_2_train_images" / "image03.png").unlink()
     with pytest.raises(XrayError, match="lists 1 pictures that are not there, the first is image03"):
         RsnaPneumonia(rsna).list_images()
+    (rsna / "stage_2_train_images" / "image04.png").rename(rsna / "stage_2_train_images" / "image03.png")
+    table = rsna / "stage_2_detailed_class_info.csv"
+    table.write_text(table.read_text().replace("image03", "IMAGE03.dcm").replace("image04", "image05"))
+    with pytest.raises(XrayError, match=r"the first is IMAGE03.dcm, but .*image03.png is there"):
+        RsnaPneumonia(rsna).list_images()
 
 
 def test_a_table_without_its_columns_is_refused(vinbigdata: Path) -> None:

@@ -238,6 +238,8 @@ def test_abnormal_and_unknown_images_train_only_where_asked(
         ("b.png,normal,2", "b.png,normal,nan", r"line 3 of .*table\.csv has an empty patient"),
         ("c.png", "", r"line 4 of .*table\.csv has an empty image_path"),
         ("d.png", "x.png", r"1 files that do not exist, the first is .*x\.png"),
+        ("d.png", "D.PNG", r"1 files that do not exist, the first is .*D\.PNG, but .*d\.png is there"),
+        ("d.png", "x" * 300, r"1 files that do not exist"),
         ("5,test", "1,test", "patient 1 is in train and test"),
         ("5,test", "5,holdout", "the split 'holdout'"),
         ("a.png,0", "a.png,1", "no image for the split train"),

@@ -66,3 +66,13 @@ def test_a_file_that_is_not_there_keeps_the_name_given(tmp_path: Path) -> None:
     (tmp_path / "sub").mkdir()
     for name in ("sub/none.png", "none/none.png", "x" * 300, "a\0b"):
         assert Finder(tmp_path).find(name) == tmp_path / name
+
+
+def test_a_file_that_may_be_meant_is_named(tmp_path: Path) -> None:
+    (tmp_path / "Sub").mkdir()
+    (tmp_path / "Sub/i0.png").touch()
+    finder = Finder(tmp_path)
+    for listed in ("Sub/I0.PNG", "sub/i0.png", "SUB/i0", "Sub/i0.jpg"):
+        assert finder.lookalike(finder.find(listed)) == tmp_path / "Sub/i0.png"
+    for listed in ("Sub/i1.png", "Sub/i0.png/a.png", "sub", "none/i0.png", "x" * 300, "Sub/i0.png"):
+        assert finder.lookalike(finder.find(listed)) is None

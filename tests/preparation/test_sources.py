@@ -211,3 +211,4 @@ def test_files_that_are_not_there_cost_no_other_file(tmp_path: Path) -> None:
     table.write_text("image_path\ni0.jpg\ni0.png\nstra\u00dfe.png\nstrasse.png\n", encoding="utf-8")
     found = find_sources(tmp_path / "raw", tmp_path / "out", table=table)
     assert [source.name for source in found if not source.problem][-3:] == ["i0.png", "strasse.png", "stra\u00dfe.png"]
+    assert f"i0.jpg is not there, but {tmp_path / 'raw/i0.png'} is; correct the table" in found[0].problem

@@ -199,7 +199,9 @@ def label_pictures(labels: pd.Series[int], pictures: dict[str, str], where: Path
     """
     missing = sorted(set(labels.index) - set(pictures))
     if missing:
-        raise XrayError(f"{where} lists {len(missing)} pictures that are not there, the first is {missing[0]}.")
+        meant = stem_of(missing[0]).lower()
+        other = next((f", but {path} is there" for name, path in pictures.items() if name.lower() == meant), "")
+        raise XrayError(f"{where} lists {len(missing)} pictures that are not there, the first is {missing[0]}{other}.")
     return pd.DataFrame(
         {
             "image_path": [pictures[name] for name in labels.index],

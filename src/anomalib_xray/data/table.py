@@ -17,6 +17,7 @@ import pandas as pd
 
 from anomalib_xray.data.splits import POOL, SPLITS, check_patients, paper_split
 from anomalib_xray.errors import XrayError
+from anomalib_xray.io.paths import Finder
 from anomalib_xray.io.tables import NOTHING, identity
 
 logger = logging.getLogger(__name__)
@@ -180,4 +181,6 @@ def _check_files(samples: pd.DataFrame, name: str) -> None:
     missing = [path for path in paths if not os.path.isfile(path)]  # noqa: PTH113  # Path's raises on long names
     if missing:
         link = f", a link to {Path(missing[0]).readlink()}" if os.path.islink(missing[0]) else ""  # noqa: PTH114
-        raise XrayError(f"{name} needs {len(missing)} files that do not exist, the first is {missing[0]}{link}.")
+        other = Finder(Path()).lookalike(Path(missing[0]))
+        meant = f", but {other} is there" if other is not None else ""
+        raise XrayError(f"{name} needs {len(missing)} files that do not exist, the first is {missing[0]}{link}{meant}.")

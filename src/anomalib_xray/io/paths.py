@@ -84,6 +84,7 @@ class Finder:
     def __init__(self, root: Path) -> None:
         self.root = root
         self._names: dict[Path, dict[str, str]] = {}
+        self._loosely: dict[Path, dict[str, str]] = {}
 
     def find(self, cell: str) -> Path:
         """The file that a cell of a table names.
@@ -112,6 +113,35 @@ class Finder:
             found /= alike
         return found
 
+    def lookalike(self, path: Path) -> Path | None:
+        """What a table may mean by a path that is not there.
+
+        Args:
+            path: As of :meth:`find`.
+
+        Returns:
+            A file whose path differs only in upper and lower case or in its ending; None without one.
+        """
+        found, missing = path, []
+        while not os.path.lexists(found) and found != found.parent:
+            missing.append(found.name)
+            found = found.parent
+        for name in reversed(missing):
+            alike = self._loosely_in(found)
+            other = alike.get(_plain(name).lower()) or alike.get(_stem(_plain(name).lower()))
+            if other is None:
+                return None
+            found /= other
+        return found if missing and os.path.isfile(found) else None  # noqa: PTH113  # Path.is_file() may raise
+
+    def _loosely_in(self, folder: Path) -> dict[str, str]:
+        """Names in a folder in lower case, and without their endings."""
+        if folder not in self._loosely:
+            names = self._names_in(folder)
+            stems = {_stem(plain.lower()): name for plain, name in names.items()}
+            self._loosely[folder] = stems | {plain.lower(): name for plain, name in names.items()}
+        return self._loosely[folder]
+
     def _names_in(self, folder: Path) -> dict[str, str]:
         """Names in a folder by what they have in common with other ways to write them."""
         if folder not in self._names:
@@ -120,6 +150,10 @@ class Finder:
             except OSError:
                 self._names[folder] = {}
         return self._names[folder]
+
+
+def _stem(name: str) -> str:
+    return os.path.splitext(name)[0]  # noqa: PTH122  # a name, no path
 
 
 def _plain(name: str) -> str:

@@ -140,7 +140,7 @@ def _listed(root: Path, table: Path) -> list[Source]:
         first = lines.setdefault(source.name, row.line)
         if earlier is source:
             continue
-        if replace(earlier, problem="") == source:
+        if replace(earlier, problem="") == replace(source, problem=""):
             logger.warning("line %d of %s repeats line %d and is passed over.", row.line, table, first)
         else:
             problem = f"lines {first} and {row.line} of {table} contradict each other about it; remove one of them"
@@ -165,7 +165,16 @@ def _source_of(row: Row, known: str, finder: Finder, table: Path) -> Source:
         known or patient,
         identity(row.cells.get("study", "")) or study,
         mask,
+        _missing(found, finder),
     )
+
+
+def _missing(files: list[Path | None], finder: Finder) -> str:
+    """The problem that a file is not there, where another one may be meant."""
+    for file in files:
+        if file is not None and not os.path.lexists(file) and (other := finder.lookalike(file)) is not None:
+            return f"{file} is not there, but {other} is; correct the table, or rename the file"
+    return ""
 
 
 def _below(root: Path, path: Path) -> Path:
