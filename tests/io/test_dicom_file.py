@@ -183,6 +183,17 @@ def test_a_jpeg_stream_that_was_cut_before_its_end_marker_is_refused(make_dicom:
     assert "its JPEG picture lacks data" in refusal(encapsulated(make_dicom, cut, baseline, GREY_8))
 
 
+@pytest.mark.parametrize("name", ["JPEGLossless", "JPEGLosslessSV1"])
+def test_so_is_a_lossless_one(make_dicom: Make, compress: Make, name: str) -> None:
+    for pixels in (GREY_12, np.where(np.arange(160)[:, None] < 120, GREY_12, 0).astype(np.uint16)):
+        content = compress(make_dicom(pixels, bits=12), name)
+        np.testing.assert_array_equal(read(content)[0], stretched(pixels))
+        stream = content[content.index(b"\xff\xd8\xff") : content.rindex(b"\xff\xd9")]
+        cut = item(b"") + item(stream[: len(stream) // 4 * 2].rstrip(b"\xff") + b"\xff\xd9") + END
+        syntax = getattr(pydicom.uid, name)
+        assert "its JPEG picture lacks data" in refusal(encapsulated(make_dicom, cut, syntax, pixels, bits=12))
+
+
 @pytest.mark.parametrize("written", [b"??", b"  "])
 def test_an_element_of_an_unknown_kind_does_not_hide_the_picture(make_dicom: Make, written: bytes) -> None:
     content = make_dicom(GREY_8).replace(b"\x10\0\x20\0LO", b"\x10\0\x20\0" + written)

@@ -34,7 +34,6 @@ _UNDEFINED = 0xFFFFFFFF
 _MOST_FRAGMENTS = 100_000
 _OFFSET = 4  # bytes of an entry of the offset table, which has one for each frame
 _JPEG_LS = 0xF7
-_OF_BLOCKS = (0xC0, 0xC1, 0xC2)
 _SYNTAX_OF_JPEG = {
     0xC0: "1.2.840.10008.1.2.4.50",
     0xC3: "1.2.840.10008.1.2.4.57",
@@ -267,16 +266,21 @@ def _decompressed(data_set: Dataset, frame: bytes, notes: list[str]) -> Stored:
     if data_set.get("PlanarConfiguration") == 1 and samples.kind != _JPEG_LS:
         notes.append("PlanarConfiguration-ignored")  # the stream itself orders its samples (PS3.5, section 8.2)
         data_set.PlanarConfiguration = 0
+
+    def decode(stream: bytes) -> NDArray[Any]:
+        return _array(data_set, syntax, encapsulate([stream]), 0, samples=samples, plugin="gdcm")
+
     importlib.import_module("gdcm")  # pydicom would only say that it has no decoder
     try:
-        pixels = _array(data_set, syntax, encapsulate([frame]), 0, samples=samples, plugin="gdcm")
+        pixels = decode(frame)
+        is_cut = samples.kind not in (0, _JPEG_LS) and jpeg_lacks_data(frame, pixels, decode, bits=samples.precision)
     except Exception as error:
         what = f"JPEG, marker FF{samples.kind:02X}" if samples.kind else "JPEG 2000"
         raise UnusableError(
             f"is damaged inside of its pixels, or compressed in a way ({what}, {samples.precision} bits) that the "
             "installed decoder, gdcm, does not read; save it uncompressed with the program that wrote it, or as PNG."
         ) from error
-    if samples.kind in _OF_BLOCKS and samples.precision == 8 and jpeg_lacks_data(frame, pixels):
+    if is_cut:
         raise UnusableError("is damaged: its JPEG picture lacks data; export it again.")
     if pixels.ndim == 2:
         pixels = pixels & pixels.dtype.type(2**samples.precision - 1)

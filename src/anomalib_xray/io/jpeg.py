@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -124,17 +125,21 @@ def jpeg_ends(content: bytes) -> bool:
     return _end(content) > 0
 
 
-def jpeg_lacks_data(content: bytes, image: NDArray[Any]) -> bool:
+def jpeg_lacks_data(
+    content: bytes, image: NDArray[Any], decode: Callable[[bytes], NDArray[Any] | None], *, bits: int = 8
+) -> bool:
     """Whether there is less coded data than picture, though the stream has an end marker.
 
-    Programs that recover files put one behind what they found. JPEG has no checksum, and OpenCV does not pass on what
-    its decoder notices; but more data at the end changes a picture only where some was missing, and less does not where
+    Programs that recover files put one behind what they found. JPEG has no checksum, and no decoder passes on what it
+    notices; but more data at the end changes a picture only where some was missing, and less does not where
     there is too much. Damage that leaves the amount of data as it was is not found, nor a cut in a progressive stream's
     last scan, which only refines.
 
     Args:
-        content: The stream, from its first byte, of 8 bits.
+        content: The stream, from its first byte; it :func:`ends <jpeg_ends>`.
         image: What it was decoded to, (H, W) or (H, W, 3).
+        decode: What decoded it; it is called again where a doubt is left.
+        bits: Of a sample.
 
     Returns:
         Whether the picture ends before its last line, or in zeros that are no data.
@@ -142,10 +147,13 @@ def jpeg_lacks_data(content: bytes, image: NDArray[Any]) -> bool:
     end = _end(content)
     if not _has_all_restarts(content, end):
         return True
-    if (image[-1, -_BLOCK:] == _MISSING).all():  # whole pictures seldom end in just this grey
-        return not _is_same(content, content[:end] + _MORE_DATA + content[end:])
-    is_filled = content[max(end - 2 * _BLOCK, 0) : end] == bytes(2 * _BLOCK)
-    return is_filled and _is_same(content, content[: end - _BLOCK] + content[end:])
+    if (image[-1, -_BLOCK:] == 1 << (bits - 1)).all():  # what decoders fill in; whole pictures seldom end in it
+        other = decode(content[:end] + _MORE_DATA + content[end:])
+        return other is not None and bool((image != other).any())
+    if content[max(end - 2 * _BLOCK, 0) : end] != bytes(2 * _BLOCK) or not _coefficients(content):
+        return False
+    other = decode(content[: end - _BLOCK] + content[end:])
+    return other is not None and bool((image == other).all())
 
 
 def _has_all_restarts(content: bytes, end: int) -> bool:
@@ -178,17 +186,7 @@ def _units(frame: bytes) -> int:
 _RESTART_INTERVAL = 0xDD
 _RESTART = re.compile(rb"\xff[\xd0-\xd7]")
 _BLOCK = 8
-_MISSING = 128
-"""What decoders make of a block without data."""
 _MORE_DATA = bytes(range(0x11, 0xF1)) * 2
-
-
-def _is_same(one: bytes, other: bytes) -> bool:
-    import cv2  # files are listed without decoders
-    import numpy as np
-
-    first, second = (cv2.imdecode(np.frombuffer(stream, np.uint8), cv2.IMREAD_UNCHANGED) for stream in (one, other))
-    return first is not None and second is not None and np.array_equal(first, second)
 
 
 def _end(content: bytes) -> int:

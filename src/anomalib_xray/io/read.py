@@ -117,16 +117,20 @@ def decode_radiograph(
     else:
         raise XrayError(f"{name} {_what_else(content)}")
     check_size(*(size or (0, 0)), name=name, max_pixels=max_pixels)
-    try:
-        image = cv2.imdecode(np.frombuffer(whole, np.uint8), cv2.IMREAD_UNCHANGED) if whole else None
-    except cv2.error:
-        image = None
+    image = _decoded(whole) if whole else None
     is_jpeg = content.startswith(JPEG_SIGNATURE)
     if image is None and is_jpeg and whole and (kind := _undecoded_kind(whole)):
         raise XrayError(f"{name} is a {kind}, which is not decoded outside of DICOM; convert it to PNG.")
-    if image is None or (is_jpeg and jpeg_lacks_data(content, cast("Radiograph", image))):
+    if image is None or (is_jpeg and jpeg_lacks_data(content, image, _decoded)):
         raise XrayError(f"{name} is damaged or truncated and cannot be decoded; replace the file.")
-    return _one_channel(cast("Radiograph", image))
+    return _one_channel(image)
+
+
+def _decoded(content: bytes) -> Radiograph | None:
+    try:
+        return cast("Radiograph | None", cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED))
+    except cv2.error:
+        return None
 
 
 def _undecoded_kind(content: bytes) -> str:
