@@ -131,9 +131,9 @@ def jpeg_lacks_data(
     """Whether there is less coded data than picture, though the stream has an end marker.
 
     Programs that recover files put one behind what they found. JPEG has no checksum, and no decoder passes on what it
-    notices; but more data at the end changes a picture only where some was missing, and less does not where
-    there is too much. Damage that leaves the amount of data as it was is not found, nor a cut in a progressive stream's
-    last scan, which only refines.
+    notices; but more data at the end changes a picture only where some was missing, and less does not where there is
+    too much. Damage that leaves the amount of data as it was is not found, nor, in a progressive stream, a gap or a cut
+    in the last scan.
 
     Args:
         content: The stream, from its first byte; it :func:`ends <jpeg_ends>`.
