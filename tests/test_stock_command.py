@@ -226,6 +226,16 @@ def test_unknown_options_and_missing_files_are_one_sentence(
     assert said.count("\n") == 1
 
 
+def test_a_folder_in_the_place_of_data_is_one_sentence(
+    parse: Parse, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        parse("--config", CONFIGS / "cae.yaml", "--data", tmp_path)
+    said = capsys.readouterr().err
+    assert said.startswith(f"error: data is {tmp_path}, which is no class of data; ")
+    assert said.count("\n") == 1
+
+
 def test_mistakes_in_classes_of_others_are_said_as_before(parse: Parse, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="2"):
         parse("--model", "anomalib.models.Padim", "--model.layer", "3")

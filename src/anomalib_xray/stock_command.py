@@ -168,6 +168,8 @@ def mistake(message: str) -> str | None:
     if missing := re.search(r"File does not exist: '(.*)'", message):
         return f"{missing[1]} does not exist: name a configuration as --config."
     problems = re.findall(r"Problem with given class_path '([^']*)':\n\s*(.*(?:\n {6,}.*)*)", message)
+    if not problems and (given := re.search(r'key "data".*Given value: (\S[^\n]*)', message, re.DOTALL)):
+        return f"data is {given[1]}, which is no class of data; name one, such as anomalib_xray.data.Mura."
     if not problems or not any("anomalib_xray" in path for path, _ in problems):
         return None
     path, reason = problems[-1]

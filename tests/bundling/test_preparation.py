@@ -17,11 +17,11 @@ from anomalib_xray.bundling.meaning import meaning_of, threshold_origin
 from anomalib_xray.bundling.pictures import prepare_pictures
 from anomalib_xray.bundling.preparation import choose_preparation
 from anomalib_xray.bundling.writer import Request
+from anomalib_xray.checkpoint import load_model
 from anomalib_xray.cli import main
 from anomalib_xray.data import Radiographs
 from anomalib_xray.edge.scope import Scope
 from anomalib_xray.errors import XrayError
-from anomalib_xray.explain.checkpoint import load_model
 from anomalib_xray.io.write import write_png
 from anomalib_xray.models import Cae
 from anomalib_xray.preparation.pipeline import Pipeline

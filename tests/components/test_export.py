@@ -7,6 +7,8 @@ import logging
 import math
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,6 +19,7 @@ from numpy.typing import NDArray
 import anomalib_xray.models  # noqa: F401  # makes the plugins known to anomalib
 from anomalib_xray.components import export
 from anomalib_xray.components.export import PARITY_TOLERANCE, measure_parity, write_metadata
+from anomalib_xray.errors import XrayError
 from anomalib_xray.transforms import XrayPreProcessor
 
 Picture = NDArray[np.float32]
@@ -140,6 +143,17 @@ def test_metadata_tells_what_the_runtime_needs(
     assert metadata["parity"]["passed"]
     assert "research use only" in metadata["notice"].lower()
     assert caplog.messages == []
+
+
+def test_an_export_needs_no_data_set(caplog: pytest.LogCaptureFixture) -> None:
+    def missing(_stage: str) -> None:
+        raise XrayError("MURA v1.1 is not here.")
+
+    datamodule: Any = SimpleNamespace(setup=missing)
+    with caplog.at_level(logging.WARNING):
+        images = export._parity_images(datamodule)
+    assert np.array_equal(next(images), next(export.phantom_images()))
+    assert caplog.messages == ["Parity is measured on phantoms: MURA v1.1 is not here."]
 
 
 def test_metadata_tell_the_padding(

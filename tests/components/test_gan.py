@@ -10,8 +10,8 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
+from anomalib_xray.checkpoint import load_model
 from anomalib_xray.errors import XrayError
-from anomalib_xray.explain.checkpoint import load_model
 from anomalib_xray.testing.base import fit, normal_batch
 from anomalib_xray_plugins.alpha_gan import AlphaGan
 from anomalib_xray_plugins.ano_gan import AnoGan

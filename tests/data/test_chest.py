@@ -79,6 +79,11 @@ def test_splits_have_their_sizes_and_share_no_patient(build: Callable[..., Chest
     assert datamodule.samples.groupby("patient")["split"].nunique().max() == 1
 
 
+def test_sizes_may_be_a_mapping_as_in_a_configuration(build: Callable[..., ChestDataModule]) -> None:
+    sizes = {"train": 4, "val_normal": 2, "val_abnormal": 1, "test_normal": 2, "test_abnormal": 2}
+    assert build(sizes=sizes).sizes == SIZES
+
+
 def test_the_split_seed_decides_and_the_pool_does_not(build: Callable[..., ChestDataModule]) -> None:
     def split(**settings: Any) -> list[tuple[str, str]]:
         samples = build(**settings).samples.query("split != 'pool'")

@@ -16,6 +16,7 @@ from torchvision.transforms.v2 import Compose, Normalize, RandomHorizontalFlip, 
 
 from anomalib_xray.data import Radiographs
 from anomalib_xray.data.datamodule import DEFAULT_IMAGE_SIZE, use_one_opencv_thread
+from anomalib_xray.errors import XrayError
 from anomalib_xray.transforms import PadResize, SquarePad, XrayPreProcessor
 
 from .conftest import WritePicture
@@ -72,6 +73,13 @@ def test_splits_are_the_tables_and_nothing_is_moved_between_them(table: Path) ->
     assert [len(datamodule.train_data), len(datamodule.val_data), len(datamodule.test_data)] == [4, 2, 2]
     assert datamodule.test_data.has_normal
     assert datamodule.test_data.has_anomalous
+
+
+@pytest.mark.parametrize("setting", [{"train_batch_size": 0}, {"eval_batch_size": -1}, {"num_workers": -1}])
+def test_a_number_that_reads_nothing_is_refused(table: Path, setting: dict[str, int]) -> None:
+    ((name, value),) = setting.items()
+    with pytest.raises(XrayError, match=f"{name} is {value}; it must be at least"):
+        Radiographs(table=table, **setting)  # type: ignore[arg-type]
 
 
 def test_without_a_model_images_become_squares_of_the_given_or_the_default_size(table: Path) -> None:

@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 import torch
 
+from anomalib_xray.checkpoint import load_model
 from anomalib_xray.cli import main
 from anomalib_xray.components.attention_maps import AttentionMap
 from anomalib_xray.explain.attention import draw_attention
-from anomalib_xray.explain.checkpoint import load_model
 from anomalib_xray.io.write import write_png
 from anomalib_xray.models import AlphaGan, Cae
 from anomalib_xray.phantom import render_phantom

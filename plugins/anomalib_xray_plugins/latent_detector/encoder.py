@@ -10,10 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from anomalib_xray.checkpoint import load_model
 from anomalib_xray.components import FrozenBackbone, HasLatent
 from anomalib_xray.components.random_state import random_state, restore_random_state
 from anomalib_xray.errors import XrayError
-from anomalib_xray.explain.checkpoint import load_model
 
 
 class BackboneEncoder(nn.Module):

@@ -99,7 +99,7 @@ def open_backend(backend: Backend, threads: int) -> Callable[[Radiograph], objec
 def export_graph(checkpoint: Path, model: str | None, onnx: Path) -> None:
     """Writes the graph of a checkpoint as ONNX."""
     from anomalib_xray.bundling.graph import ScoreGraph, export_onnx
-    from anomalib_xray.explain.checkpoint import load_model
+    from anomalib_xray.checkpoint import load_model
 
     export_onnx(ScoreGraph(load_model(checkpoint, model)).eval(), onnx)
 
@@ -108,7 +108,7 @@ def _torch(backend: Backend, threads: int) -> Callable[[Radiograph], object]:
     import torch
 
     from anomalib_xray.bundling.graph import ScoreGraph
-    from anomalib_xray.explain.checkpoint import load_model
+    from anomalib_xray.checkpoint import load_model
     from anomalib_xray.io.read import to_unit_interval
 
     torch.set_num_threads(threads)

@@ -46,7 +46,7 @@ def bench(
     if threads is not None and threads < 1:
         raise XrayError(f"{threads} threads cannot compute anything: give 1 or more.")
     if checkpoint is not None:
-        from anomalib_xray.explain.checkpoint import check_exists
+        from anomalib_xray.checkpoint import check_exists
 
         check_exists(checkpoint)
     return run_bench(bundle, checkpoint, images, runs, threads, out, model)

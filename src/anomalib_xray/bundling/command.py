@@ -58,8 +58,8 @@ def bundle(
     from anomalib_xray.bundling.folders import check_free
     from anomalib_xray.bundling.images import given_samples, merged, validation_samples, validation_table
     from anomalib_xray.bundling.preparation import choose_preparation
+    from anomalib_xray.checkpoint import check_exists
     from anomalib_xray.edge.scope import BODY_PART, VIEW
-    from anomalib_xray.explain.checkpoint import check_exists
 
     if find_spec("torch") is None or find_spec("anomalib") is None:
         raise XrayError("Making a bundle needs torch and anomalib: pip install 'anomalib-xray[train]'.")
@@ -70,7 +70,7 @@ def bundle(
 
     with warnings.catch_warnings(action="ignore"):  # of packages that anomalib imports
         from anomalib_xray.bundling.writer import Request, write_bundle
-    from anomalib_xray.explain.checkpoint import load_model
+    from anomalib_xray.checkpoint import load_model
 
     loaded = load_model(checkpoint, model)
     table = validation_table(checkpoint) if images is None else images

@@ -22,10 +22,10 @@ from lightning.pytorch.utilities import rank_zero_only
 from torch.utils.data import DataLoader
 from torchvision.transforms.v2 import Compose
 
+from anomalib_xray.checkpoint import check_exists, read_checkpoint
 from anomalib_xray.data.datamodule import RadiographDataModule
 from anomalib_xray.data.dataset import RadiographFolder, read_as_radiographs
 from anomalib_xray.errors import XrayError, runs_anomalib
-from anomalib_xray.explain.checkpoint import check_exists, read_checkpoint
 from anomalib_xray.stock_command import instead_on_phantoms
 from anomalib_xray.transforms import XrayPreProcessor
 

@@ -78,8 +78,9 @@ class ExportWithParity(AnomalibModule):
     ) -> Path:
         """Exports to OpenVINO (``model.xml``, ``model.bin``); arguments as anomalib's.
 
-        Parity is measured on the datamodule's test images if there is one, otherwise on phantoms.
+        Parity is measured on the datamodule's test images if it has some, otherwise on phantoms.
         """
+        images = _parity_images(datamodule)
         self._is_intermediate = True
         try:
             with noticing_full_disk(Path(export_root)):
@@ -88,8 +89,20 @@ class ExportWithParity(AnomalibModule):
                 )
         finally:
             self._is_intermediate = False
-        write_metadata(self, Path(path), phantom_images() if datamodule is None else test_images(datamodule))
+        write_metadata(self, Path(path), images)
         return Path(path)
+
+
+def _parity_images(datamodule: AnomalibDataModule | None) -> Iterator[np.ndarray]:
+    """Test images, or phantoms where there are none: an export needs no data set."""
+    if datamodule is None:
+        return phantom_images()
+    try:
+        datamodule.setup("test")
+    except XrayError as error:
+        logger.warning("Parity is measured on phantoms: %s", error)
+        return phantom_images()
+    return test_images(datamodule)
 
 
 def phantom_images() -> Iterator[np.ndarray]:
@@ -101,8 +114,7 @@ def phantom_images() -> Iterator[np.ndarray]:
 
 
 def test_images(datamodule: AnomalibDataModule) -> Iterator[np.ndarray]:
-    """Reads test images as they lie on disk, each ``(H, W)`` float32 in [0, 1]."""
-    datamodule.setup("test")
+    """Reads test images of a datamodule that is set up, as they lie on disk, each ``(H, W)`` float32 in [0, 1]."""
     for path in islice(datamodule.test_data.samples.image_path, PARITY_IMAGES):
         yield to_unit_interval(read_radiograph(Path(path)))
 

@@ -73,7 +73,7 @@ class ChestDataModule(RadiographDataModule):
             drop_flagged=drop_flagged,
             pool=pool,
         )
-        self.sizes = sizes
+        self.sizes = SplitSizes(**sizes) if isinstance(sizes, dict) else sizes  # as YAML has them
         self.partition = None if partition is None else absolute(partition)
         self.split_seed = split_seed
 

@@ -23,6 +23,7 @@ from anomalib_xray.data.prepared import leave_out_flagged, prepared_samples
 from anomalib_xray.data.sampler import EpochSampler
 from anomalib_xray.data.splits import POOL, SPARE, SPLITS
 from anomalib_xray.data.table import check_samples, has_masks, train_on_normal
+from anomalib_xray.errors import XrayError
 from anomalib_xray.io.paths import absolute
 from anomalib_xray.preparation.runner import PIPELINE, pipeline_of
 from anomalib_xray.transforms import PadResize, SquarePad, XrayPreProcessor
@@ -72,6 +73,13 @@ class RadiographDataModule(AnomalibDataModule):
         drop_flagged: Sequence[str] | None = None,
         pool: UnlabelledPool | None = None,
     ) -> None:
+        for name, value, least in (
+            ("train_batch_size", train_batch_size, 1),
+            ("eval_batch_size", eval_batch_size, 1),
+            ("num_workers", num_workers, 0),
+        ):
+            if value < least:
+                raise XrayError(f"{name} is {value}; it must be at least {least}.")
         super().__init__(
             train_batch_size=train_batch_size,
             eval_batch_size=eval_batch_size,

@@ -32,14 +32,14 @@ def attention(
         XrayError: The checkpoint cannot be used, its model has no self-attention, no image is found, or ``out`` cannot
             be written.
     """
+    from anomalib_xray.checkpoint import check_exists
     from anomalib_xray.edge.inputs import find_inputs
-    from anomalib_xray.explain.checkpoint import check_exists
 
     check_exists(checkpoint)
     inputs = find_inputs(images, out)
 
+    from anomalib_xray.checkpoint import load_model
     from anomalib_xray.explain.attention import draw_all
-    from anomalib_xray.explain.checkpoint import load_model
 
     return draw_all(load_model(checkpoint, model), inputs, query, out)
 
@@ -78,16 +78,16 @@ def explain(
         XrayError: The checkpoint cannot be used, its model has no discriminator of images or the method does not hold
             for it, no image or mask is found, or ``out`` cannot be written.
     """
+    from anomalib_xray.checkpoint import check_exists
     from anomalib_xray.edge.inputs import find_inputs
     from anomalib_xray.errors import XrayError
-    from anomalib_xray.explain.checkpoint import check_exists
 
     check_exists(checkpoint)
     if masks is not None and not masks.is_dir():
         raise XrayError(f"{masks} is no folder: name the folder of the masks.")
     inputs = find_inputs(images, out)
 
-    from anomalib_xray.explain.checkpoint import load_model
+    from anomalib_xray.checkpoint import load_model
     from anomalib_xray.explain.explainers import Explainer
     from anomalib_xray.explain.run import Masks, explain_all
 
