@@ -139,6 +139,15 @@ def test_labels_that_other_programs_leave_out_are_unknown(folder: Path) -> None:
         assert samples.loc["2", "label"] == "unknown"
 
 
+def test_names_of_splits_and_empty_masks_are_read_as_others_write_them(folder: Path) -> None:
+    expected = Radiographs(folder / "table.csv").samples
+    rows = (
+        ROWS.replace("train", "Training").replace("b.png,normal,2,val", "b.png,normal,2,Valid").replace("test", "TEST")
+    )
+    table = write_table(folder, HEADER.strip() + ",mask_path\n" + rows.replace("\n", ",nan\n"))
+    pd.testing.assert_frame_equal(Radiographs(table).samples, expected)
+
+
 def test_root_may_be_a_link(folder: Path) -> None:
     link = folder.parent / "link"
     link.symlink_to(folder)

@@ -134,3 +134,19 @@ def test_patients_that_may_be_one_or_none_are_named(table: Path, caplog: pytest.
     table.write_text("patient\np1\np1 \np10\n")
     assert patient_ids(read_table(table), "patient", table) == ["p1", "p1", "p10"]
     assert not caplog.text
+
+
+def test_stray_quotes_swallow_no_rows_unsaid(table: Path, caplog: pytest.LogCaptureFixture) -> None:
+    rows = [f"{number}.png,p{number},x" for number in range(9)]
+    table.write_text("\n".join(["image_path,patient,note", *rows]).replace("p3,x", 'p3,"x').replace("p6,x", 'p6,"x'))
+    with pytest.raises(XrayError, match="from line 5 on: a quote joins it with the next 3 lines"):
+        read_table(table)
+    table.write_text("\n".join(["image_path,patient,note", *rows]).replace("p3,x", 'p3,"x').replace("p6,x", 'p6,x"'))
+    assert len(read_table(table)) == 6
+    assert "a quote makes one row of lines 5 to 8" in caplog.text
+    caplog.clear()
+    table.write_text(
+        'image_path,note,patient\na.png,"LUNGS:\nclear, wide;\n""5 cm"" mark" ,p1\n"b.png" , "5" mark,p2\n'
+    )
+    assert [row.cells["patient"] for row in read_table(table)] == ["p1", "p2"]
+    assert not caplog.text

@@ -212,3 +212,13 @@ def test_files_that_are_not_there_cost_no_other_file(tmp_path: Path) -> None:
     found = find_sources(tmp_path / "raw", tmp_path / "out", table=table)
     assert [source.name for source in found if not source.problem][-3:] == ["i0.png", "strasse.png", "stra\u00dfe.png"]
     assert f"i0.jpg is not there, but {tmp_path / 'raw/i0.png'} is; correct the table" in found[0].problem
+
+
+def test_a_mask_of_several_radiographs_is_prepared_for_each(tmp_path: Path) -> None:
+    touch(tmp_path / "raw", "l.png", "r.png", "mask.png", "n.png", "m.png")
+    table = tmp_path / "t.csv"
+    table.write_text("image_path,mask_path\nl.png,mask.png\nr.png,mask.png\nn.png,nan\nm.png,\n")
+    found = {source.name: source for source in find_sources(tmp_path / "raw", tmp_path / "out", table=table)}
+    assert found["l.png"].mask == found["r.png"].mask == "mask.png"
+    assert (found["l.png"].mask_as, found["r.png"].mask_as) == ("ground_truth/l.png", "ground_truth/r.png")
+    assert found["n.png"].mask == found["m.png"].mask == ""

@@ -13,10 +13,12 @@ from anomalib_xray.data.pool import UnlabelledPool
 from anomalib_xray.data.table import label_index, samples_table, split_by_recipe
 from anomalib_xray.errors import XrayError
 from anomalib_xray.io.paths import Finder, absolute, is_below
-from anomalib_xray.io.tables import check_columns, identity, patient_ids, read_table
+from anomalib_xray.io.tables import NOTHING, check_columns, identity, patient_ids, read_table
 from anomalib_xray.stock_command import advice_without_data
 
 logger = logging.getLogger(__name__)
+
+_SPLIT_NAMES = {"training": "train", "valid": "val", "validation": "val", "testing": "test"}
 
 
 class Radiographs(RadiographDataModule):
@@ -31,7 +33,7 @@ class Radiographs(RadiographDataModule):
             unknown.
         patient_column: Column of patient ids. With one image a patient it may be the column of image paths.
         study_column: Column of study ids, unique within a patient; without it each image is a study of its own.
-        split_column: Column of train, val, test.
+        split_column: Column of train, val (or valid, validation), test.
         mask_path_column: Column of anomaly masks, empty for normal images; without it there are none.
         split_from_table: Take the splits from the table where it has them; otherwise the recipe of arXiv 2001.10883
             makes them.
@@ -122,7 +124,7 @@ class Radiographs(RadiographDataModule):
         if self.mask_path_column in rows:
             images["mask_path"] = self._paths(rows, self.mask_path_column)
         if has_splits:
-            images["split"] = rows[self.split_column]
+            images["split"] = rows[self.split_column].str.lower().replace(_SPLIT_NAMES)
         images = self._without_repeated(images)
         studies = images["study"] if self.study_column in rows else rows.loc[images.index, self.image_path_column]
         samples = samples_table(images.assign(study=images["patient"] + "/" + studies))
@@ -173,7 +175,10 @@ class Radiographs(RadiographDataModule):
 
     def _paths(self, rows: pd.DataFrame, column: str) -> list[str]:
         finder = Finder(self.root)
-        return [str(self._path(path, finder, self._where(row))) if path else "" for row, path in rows[column].items()]
+        return [
+            str(self._path(path, finder, self._where(row))) if path.lower() not in NOTHING else ""
+            for row, path in rows[column].items()
+        ]
 
     def _path(self, path: str, finder: Finder, where: str) -> Path:
         """The absolute path of a table's cell."""

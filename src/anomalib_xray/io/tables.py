@@ -8,7 +8,7 @@ import logging
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -202,8 +202,9 @@ def _lines(path: Path, text: str) -> Iterator[tuple[int, list[str]]]:
     separator = chosen[1] if chosen else _separator(first)
     # A row of its own at the end, unless a quote that was never closed swallows it.
     last = "" if first.endswith(("\n", "\r")) else "\n"
+    read: list[str] = []
     marked = io.StringIO(f"{first}{last}{_END}", newline="")
-    lines = csv.reader(marked, delimiter=separator, skipinitialspace=True)
+    lines = csv.reader(_noted(marked, read), delimiter=separator, skipinitialspace=True)
     before = 1 if chosen else 0
     line = before + 1
     try:
@@ -212,12 +213,40 @@ def _lines(path: Path, text: str) -> Iterator[tuple[int, list[str]]]:
                 return
             if any(_END in cell for cell in cells):
                 break
+            if len(read) > 1:
+                _check_quotes(path, line, read, separator)
+            read.clear()
             yield line, [unescaped(cell).strip() for cell in cells]
             line = before + lines.line_num + 1
         problem = "a quote is never closed"
     except csv.Error as error:
         problem = str(error)
     raise XrayError(f"{path} cannot be read as a table from line {line} on: {problem}.")
+
+
+def _noted(lines: Iterable[str], read: list[str]) -> Iterator[str]:
+    """The lines; each is added to ``read`` when its turn comes."""
+    for line in lines:
+        read.append(line)
+        yield line
+
+
+def _check_quotes(path: Path, line: int, lines: list[str], separator: str) -> None:
+    """Refuses a row of several lines where a stray quote joins them, and warns where one may."""
+    behind = re.compile(rf'"[^\S\r\n]+(?=[{re.escape(separator)}\r\n]|$)')
+    row = [behind.sub('"', part) for part in lines]
+    try:
+        cells = next(csv.reader(row, delimiter=separator, skipinitialspace=True, strict=True))
+    except csv.Error:
+        raise XrayError(
+            f"{path} cannot be read as a table from line {line} on: a quote joins it with the next {len(lines) - 1}"
+            " lines and is closed in the middle of a cell; remove it."
+        ) from None
+    if len(cells) > 1 and any(part.count(separator) >= len(cells) - 1 for part in lines[1:]):
+        logger.warning(
+            "%s: a quote makes one row of lines %d to %d; if they are several, remove it.",
+            path, line, line + len(lines) - 1,
+        )  # fmt: skip
 
 
 def _separator(text: str) -> str:

@@ -15,7 +15,7 @@ from anomalib_xray.errors import XrayError
 from anomalib_xray.io.formats import stem_of
 from anomalib_xray.io.listing import MASKS, list_radiographs
 from anomalib_xray.io.paths import Finder, absolute, fitted, is_below
-from anomalib_xray.io.tables import Row, check_columns, identity, patient_ids, read_table
+from anomalib_xray.io.tables import NOTHING, Row, check_columns, identity, patient_ids, read_table
 from anomalib_xray.preparation.record import HOUSEKEEPING, MANIFEST
 
 logger = logging.getLogger(__name__)
@@ -153,6 +153,8 @@ def _source_of(row: Row, known: str, finder: Finder, table: Path) -> Source:
     paths = [row.cells["image_path"], row.cells.get("mask_path", "")]
     if not paths[0]:
         return Source(f"line {row.line} of {table.name}", problem="its image_path is empty; fill it in")
+    if paths[1].lower() in NOTHING:
+        paths[1] = ""
     found = [finder.find(path) if path else None for path in paths]
     for path, file in zip(paths, found, strict=True):
         if file is not None and (file == finder.root or not is_below(file, finder.root)):
