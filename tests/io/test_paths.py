@@ -4,7 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from anomalib_xray.io.paths import Finder, absolute, fitted, is_below, leads_out
+from anomalib_xray.errors import XrayError
+from anomalib_xray.io.paths import Finder, absolute, dead_link, fitted, is_below, leads_out
+from anomalib_xray.io.read import read_bytes
 
 
 def test_leaving_a_folder_by_dots_or_links_is_noticed(tmp_path: Path) -> None:
@@ -76,3 +78,19 @@ def test_a_file_that_may_be_meant_is_named(tmp_path: Path) -> None:
         assert finder.lookalike(finder.find(listed)) == tmp_path / "Sub/i0.png"
     for listed in ("Sub/i1.png", "Sub/i0.png/a.png", "sub", "none/i0.png", "x" * 300, "Sub/i0.png"):
         assert finder.lookalike(finder.find(listed)) is None
+
+
+def test_links_that_lead_nowhere_are_told_from_what_cannot_be_tested(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, target in (("none", "gone"), ("itself", "itself"), ("good", ".")):
+        (tmp_path / name).symlink_to(target)
+    found = [dead_link(tmp_path / name) for name in ("none", "itself", "good", "x" * 300, "missing")]
+    assert found == [Path("gone"), Path("itself"), None, None, None]
+
+    def refused(_: Path) -> Path:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "readlink", refused)  # as at /proc/1/cwd
+    with pytest.raises(XrayError, match="none cannot be read: No such file"):
+        read_bytes(tmp_path / "none")

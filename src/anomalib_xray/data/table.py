@@ -17,7 +17,7 @@ import pandas as pd
 
 from anomalib_xray.data.splits import POOL, SPLITS, check_patients, paper_split
 from anomalib_xray.errors import XrayError
-from anomalib_xray.io.paths import Finder
+from anomalib_xray.io.paths import Finder, dead_link
 from anomalib_xray.io.tables import NOTHING, identity
 
 logger = logging.getLogger(__name__)
@@ -180,7 +180,8 @@ def _check_files(samples: pd.DataFrame, name: str) -> None:
     paths = pd.concat([samples["image_path"], samples["mask_path"][samples["mask_path"] != ""]])
     missing = [path for path in paths if not os.path.isfile(path)]  # noqa: PTH113  # Path's raises on long names
     if missing:
-        link = f", a link to {Path(missing[0]).readlink()}" if os.path.islink(missing[0]) else ""  # noqa: PTH114
+        target = dead_link(missing[0])
+        link = f", a link to {target}" if target is not None else ""
         other = Finder(Path()).lookalike(Path(missing[0]))
         meant = f", but {other} is there" if other is not None else ""
         raise XrayError(f"{name} needs {len(missing)} files that do not exist, the first is {missing[0]}{link}{meant}.")

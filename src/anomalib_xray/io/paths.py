@@ -24,6 +24,17 @@ def leads_out(path: Path, folder: Path) -> bool:
     return not path.resolve().is_relative_to(folder.resolve())
 
 
+def dead_link(path: str | Path) -> Path | None:
+    """Where a symbolic link leads that leads to nothing; None for anything else, and for a link that is kept secret."""
+    # Path's own tests raise on a name that is too long, and on a link to itself.
+    if not os.path.islink(path) or os.path.exists(path):  # noqa: PTH110, PTH114
+        return None
+    try:
+        return Path(path).readlink()
+    except OSError:
+        return None
+
+
 def is_below(path: Path, folder: Path) -> bool:
     """Whether a path leads to something in a folder as it is written, that is unless ``..`` or a root leads it out.
 

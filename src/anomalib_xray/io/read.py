@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import stat
 from pathlib import Path
 from typing import cast
@@ -16,6 +15,7 @@ from anomalib_xray.errors import XrayError
 from anomalib_xray.io.dicom import decode_dicom
 from anomalib_xray.io.formats import MAX_BYTES, MAX_PIXELS, check_size, is_dicom
 from anomalib_xray.io.jpeg import JPEG_SIGNATURE, jpeg_ends, jpeg_frame, jpeg_lacks_data, jpeg_size
+from anomalib_xray.io.paths import dead_link
 from anomalib_xray.io.png import PNG_SIGNATURE, picture_chunks, png_size
 from anomalib_xray.io.radiograph import Radiograph
 
@@ -78,10 +78,9 @@ def read_bytes(path: str | Path, *, max_bytes: int = MAX_BYTES) -> bytes:
             raise XrayError(f"{path} has {about.st_size} bytes; at most {max_bytes} are read.")
         return path.read_bytes()
     except OSError as error:
-        # Path's own raise on a name that is too long, and on a link to itself.
-        if os.path.islink(path) and not os.path.exists(path):  # noqa: PTH110, PTH114
+        if (target := dead_link(path)) is not None:
             raise XrayError(
-                f"{path} is a link to {path.readlink()}, which is not there: fetch that file or repair the link."
+                f"{path} is a link to {target}, which is not there: fetch that file or repair the link."
             ) from error
         raise XrayError(f"{path} cannot be read: {error.strerror}.") from error
 
