@@ -143,7 +143,7 @@ def test_stray_quotes_swallow_no_rows_unsaid(table: Path, caplog: pytest.LogCapt
         read_table(table)
     table.write_text("\n".join(["image_path,patient,note", *rows]).replace("p3,x", 'p3,"x').replace("p6,x", 'p6,x"'))
     assert len(read_table(table)) == 6
-    assert "a quote makes one row of lines 5 to 8" in caplog.text
+    assert "quotes that join lines which look like rows: 1 (first from line 5 on)" in caplog.text
     caplog.clear()
     table.write_text(
         'image_path,note,patient\na.png,"LUNGS:\nclear, wide;\n""5 cm"" mark" ,p1\n"b.png" , "5" mark,p2\n'

@@ -84,7 +84,7 @@ def patient_ids(rows: Sequence[Row], column: str, path: Path) -> list[str]:
     unnamed = [row for row, patient in zip(rows, ids, strict=True) if patient and patient.lower() in _NO_ID]
     if unnamed:
         logger.warning(
-            "%s: %s that stand for no patient are taken as empty: %d (first line %d, %r).",
+            "%s: cells of %s that stand for no patient are taken as empty: %d (first line %d, %r).",
             path, column, len(unnamed), unnamed[0].line, unnamed[0].cells[column],
         )  # fmt: skip
     alike: dict[str, str] = {}
@@ -96,7 +96,7 @@ def patient_ids(rows: Sequence[Row], column: str, path: Path) -> list[str]:
     if pairs:
         patient, earlier = next(iter(pairs.items()))
         logger.warning(
-            "%s: %s that differ only in case, width or zeros: %d (first %s and %s); write those of one patient alike.",
+            "%s: ids in %s that differ only in case, width or zeros: %d (first %s and %s); write one patient alike.",
             path, column, len(pairs), earlier, patient,
         )  # fmt: skip
     return ["" if patient.lower() in _NO_ID else patient for patient in ids]
@@ -203,6 +203,7 @@ def _lines(path: Path, text: str) -> Iterator[tuple[int, list[str]]]:
     # A row of its own at the end, unless a quote that was never closed swallows it.
     last = "" if first.endswith(("\n", "\r")) else "\n"
     read: list[str] = []
+    joined: list[int] = []
     marked = io.StringIO(f"{first}{last}{_END}", newline="")
     lines = csv.reader(_noted(marked, read), delimiter=separator, skipinitialspace=True)
     before = 1 if chosen else 0
@@ -210,11 +211,16 @@ def _lines(path: Path, text: str) -> Iterator[tuple[int, list[str]]]:
     try:
         for cells in lines:
             if cells == [_END]:
+                if joined:
+                    logger.warning(
+                        "%s: quotes that join lines which look like rows: %d (first from line %d on); check them.",
+                        path, len(joined), joined[0],
+                    )  # fmt: skip
                 return
             if any(_END in cell for cell in cells):
                 break
-            if len(read) > 1:
-                _check_quotes(path, line, read, separator)
+            if len(read) > 1 and _check_quotes(path, line, read, separator):
+                joined.append(line)
             read.clear()
             yield line, [unescaped(cell).strip() for cell in cells]
             line = before + lines.line_num + 1
@@ -231,8 +237,8 @@ def _noted(lines: Iterable[str], read: list[str]) -> Iterator[str]:
         yield line
 
 
-def _check_quotes(path: Path, line: int, lines: list[str], separator: str) -> None:
-    """Refuses a row of several lines where a stray quote joins them, and warns where one may."""
+def _check_quotes(path: Path, line: int, lines: list[str], separator: str) -> bool:
+    """Refuses a row of several lines where a stray quote joins them; whether one may all the same."""
     behind = re.compile(rf'"[^\S\r\n]+(?=[{re.escape(separator)}\r\n]|$)')
     row = [behind.sub('"', part) for part in lines]
     try:
@@ -242,11 +248,8 @@ def _check_quotes(path: Path, line: int, lines: list[str], separator: str) -> No
             f"{path} cannot be read as a table from line {line} on: a quote joins it with the next {len(lines) - 1}"
             " lines and is closed in the middle of a cell; remove it."
         ) from None
-    if len(cells) > 1 and any(part.count(separator) >= len(cells) - 1 for part in lines[1:]):
-        logger.warning(
-            "%s: a quote makes one row of lines %d to %d; if they are several, remove it.",
-            path, line, line + len(lines) - 1,
-        )  # fmt: skip
+    # Each line alone would be a whole row.
+    return len(cells) > 1 and all(part.count(separator) == len(cells) - 1 for part in lines[1:])
 
 
 def _separator(text: str) -> str:
