@@ -160,7 +160,7 @@ class RadiographModel(ExportWithParity, AnomalibModule):
             stage: What the trainer is about to do.
         """
         super().setup(stage)
-        datamodule = getattr(self.trainer, "datamodule", None)
+        datamodule = getattr(self._trainer, "datamodule", None)
         geometry = self.pre_processor.geometry if isinstance(self.pre_processor, XrayPreProcessor) else None
         for split in SPLITS:
             read_as_radiographs(getattr(datamodule, f"{split}_data", None), geometry)
