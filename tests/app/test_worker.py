@@ -2,8 +2,10 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -43,6 +45,15 @@ def begin_nothing() -> tuple[Any, Jobs]:
 def begin_dead() -> tuple[Any, Jobs]:
     die(b"")
     return None, {}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _importable() -> Iterator[None]:
+    """The process begins by importing this module, wherever pytest was started from."""
+    root = str(Path(__file__).parents[2])
+    sys.path.insert(0, root)
+    yield
+    sys.path.remove(root)
 
 
 @pytest.fixture(scope="module")

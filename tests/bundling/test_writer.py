@@ -170,7 +170,7 @@ def test_abnormal_images_alone_are_refused(small_cae: Cae, phantom_samples: list
     [
         (["--checkpoint", "nowhere.ckpt"], "nowhere.ckpt is no file"),
         (["--checkpoint", "model.ckpt", "--out", "full"], "full exists already"),
-        (["--checkpoint", "model.ckpt"], "name normal images with --images"),
+        (["--checkpoint", "model.ckpt"], "model.ckpt is no checkpoint of a model"),
         (["--checkpoint", "model.ckpt", "--images", "nothing"], "There is no nothing"),
     ],
 )
