@@ -15,6 +15,7 @@ from torch.nn.functional import cross_entropy
 from anomalib_xray.components.collapse_monitor import CollapseMonitor
 from anomalib_xray.errors import XrayError
 from anomalib_xray.testing.base import fit, normal_batch
+from anomalib_xray.transforms import Augmentation
 from anomalib_xray_plugins.deep_one_class import DeepOneClass
 from anomalib_xray_plugins.deep_one_class.loss import compactness
 
@@ -43,6 +44,19 @@ def root(tmp_path: Path) -> Path:
 def batches() -> list[ImageBatch]:
     torch.manual_seed(0)
     return [normal_batch((torch.rand(4, 1, 64, 64) + 0.01).clamp(max=1).repeat(1, 3, 1, 1)) for _ in range(2)]
+
+
+def test_reference_pictures_vary_in_brightness_as_the_training_images_do(root: Path) -> None:
+    model: Any = DeepOneClass(**SMALL, reference_root=str(root))
+    model.setup("fit")
+    augmentation = Augmentation([{"class": "HorizontalFlip", "p": 0.0}], brightness=0.5)
+    model._trainer = SimpleNamespace(datamodule=SimpleNamespace(train_augmentations=augmentation), global_step=0)
+    torch.manual_seed(0)
+    pictures, _ = model._reference_batch(40)
+    brightest = pictures.amax((1, 2, 3))
+    assert 0.5 <= brightest.min() < 0.9
+    assert brightest.max() == 1
+    assert (brightest < 1).sum() > 5
 
 
 def test_training_without_reference_pictures_is_refused(batches: list[ImageBatch], tmp_path: Path) -> None:

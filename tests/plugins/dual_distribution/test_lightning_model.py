@@ -13,7 +13,9 @@ from torch.utils.data import DataLoader, Dataset
 
 from anomalib_xray.components.fc_autoencoder import FcAutoencoder
 from anomalib_xray.errors import XrayError
+from anomalib_xray.transforms import Augmentation, XrayPreProcessor
 from anomalib_xray_plugins.dual_distribution import DualDistribution
+from anomalib_xray_plugins.dual_distribution.pictures import read_images
 
 SMALL: dict[str, Any] = {
     "width": 2,
@@ -40,6 +42,7 @@ class Items(Dataset[Any]):
         self.images = torch.rand(count, 1, 64, 64, generator=torch.Generator().manual_seed(count)).repeat(1, 3, 1, 1)
         self.kind = kind
         self.read = 0
+        self.augmentations: Augmentation | None = None
 
     def __len__(self) -> int:
         return len(self.images)
@@ -151,6 +154,16 @@ def test_augmented_images_are_read_in_every_epoch() -> None:
     data = Data(normal=6)
     fit(DualDistribution(**SMALL, augmentation="default"), data, epochs=3)
     assert data.train_data.read == 18
+
+
+def test_images_are_read_with_the_brightness_of_their_augmentation() -> None:
+    data = Data(normal=30)
+    data.train_data.augmentations = Augmentation([{"class": "HorizontalFlip", "p": 0.0}], brightness=0.5)
+    images = read_images(data.train_data, XrayPreProcessor(64), seed=3)
+    plain = read_images(Items(30), XrayPreProcessor(64), seed=3)
+    factors = images.amax((1, 2, 3)) / plain.amax((1, 2, 3))
+    assert 0.5 <= factors.min() < 0.9
+    assert 5 < (factors < 1).sum() < 25  # half of them change, some of these to more than the 1 that is the most
 
 
 def test_a_member_learns_what_it_would_learn_alone() -> None:
