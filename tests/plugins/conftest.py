@@ -9,7 +9,7 @@ import pytest
 HERE = Path(__file__).parent
 
 WITH_ONNX = ("cae", "alpha_gan")
-"""Plugins whose export to ONNX is checked by itself; in all of them that to OpenVINO goes through the same ONNX file."""
+"""Plugins whose export to ONNX is checked by itself; in all of them that to OpenVINO goes through the same file."""
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
