@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from anomalib_xray.cli import main
-from anomalib_xray.edge.device_bundle import DeviceBundle, sha256
+from anomalib_xray.edge.bundle import sha256
+from anomalib_xray.edge.device_bundle import DeviceBundle
 from anomalib_xray.edge.scope import Scope
 from anomalib_xray.errors import XrayError
 from anomalib_xray.io.write import write_png

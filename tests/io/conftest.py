@@ -10,8 +10,30 @@ from typing import Any
 import numpy as np
 import pytest
 
+from anomalib_xray.errors import XrayError
+from anomalib_xray.io.read import decode_radiograph
+
 EXPLICIT = "1.2.840.10008.1.2.1"
 BIG_ENDIAN = "1.2.840.10008.1.2.2"
+
+
+def read(content: bytes) -> tuple[np.ndarray, list[str]]:
+    """The picture of a file that messages call a.dcm, and what reading it noted."""
+    notes: list[str] = []
+    return decode_radiograph(content, name="a.dcm", notes=notes), notes
+
+
+def refusal(content: bytes) -> str:
+    """The sentence by which such a file is refused."""
+    with pytest.raises(XrayError, match=r"^a\.dcm ") as caught:
+        decode_radiograph(content, name="a.dcm")
+    return str(caught.value)
+
+
+def stretched(values: np.ndarray, highest: int = 65535) -> np.ndarray:
+    """Values from 0 to the highest level."""
+    values = values.astype(float)
+    return np.rint((values - values.min()) * (highest / np.ptp(values)))
 
 
 def write_dicom(

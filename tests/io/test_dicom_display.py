@@ -12,6 +12,8 @@ import pytest
 from anomalib_xray.errors import XrayError
 from anomalib_xray.io.read import decode_radiograph
 
+from .conftest import read, stretched
+
 pydicom = pytest.importorskip("pydicom")
 
 Make = Callable[..., bytes]
@@ -22,16 +24,6 @@ SMOOTH = (SMOOTH - SMOOTH.min()) / np.ptp(SMOOTH)
 GREY_8 = np.rint(20 + 200 * SMOOTH).astype(np.uint8)
 GREY_12 = np.rint(100 + 3900 * SMOOTH).astype(np.uint16)
 SIGNED_12 = np.rint(-2000 + 3900 * SMOOTH).astype(np.int16)
-
-
-def read(content: bytes) -> tuple[np.ndarray, list[str]]:
-    notes: list[str] = []
-    return decode_radiograph(content, name="a.dcm", notes=notes), notes
-
-
-def stretched(values: np.ndarray, highest: int = 65535) -> np.ndarray:
-    values = values.astype(float)
-    return np.rint((values - values.min()) * (highest / np.ptp(values)))
 
 
 def table_of(data: bytes, descriptor: list[int], **more: Any) -> Any:

@@ -13,10 +13,10 @@ import cv2
 import numpy as np
 import pytest
 
-from anomalib_xray.errors import XrayError
 from anomalib_xray.io.dicom_tags import read_tags
 from anomalib_xray.io.formats import is_dicom
-from anomalib_xray.io.read import decode_radiograph
+
+from .conftest import read, refusal, stretched
 
 pydicom = pytest.importorskip("pydicom")
 
@@ -30,22 +30,6 @@ SMOOTH = (SMOOTH - SMOOTH.min()) / np.ptp(SMOOTH)
 GREY_8 = np.rint(20 + 200 * SMOOTH).astype(np.uint8)
 GREY_12 = np.rint(100 + 3900 * SMOOTH).astype(np.uint16)
 SIGNED_12 = np.rint(-2000 + 3900 * SMOOTH).astype(np.int16)
-
-
-def read(content: bytes) -> tuple[np.ndarray, list[str]]:
-    notes: list[str] = []
-    return decode_radiograph(content, name="a.dcm", notes=notes), notes
-
-
-def refusal(content: bytes) -> str:
-    with pytest.raises(XrayError, match=r"^a\.dcm ") as caught:
-        decode_radiograph(content, name="a.dcm")
-    return str(caught.value)
-
-
-def stretched(values: np.ndarray) -> np.ndarray:
-    values = values.astype(float)
-    return np.rint((values - values.min()) * (65535 / np.ptp(values)))
 
 
 def data_set_of(content: bytes) -> int:

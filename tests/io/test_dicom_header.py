@@ -9,8 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
-from anomalib_xray.errors import XrayError
-from anomalib_xray.io.read import decode_radiograph
+from .conftest import read, refusal, stretched
 
 pydicom = pytest.importorskip("pydicom")
 
@@ -22,22 +21,6 @@ GREY_8 = np.rint(20 + 200 * SMOOTH).astype(np.uint8)
 GREY_12 = np.rint(100 + 3900 * SMOOTH).astype(np.uint16)
 SIGNED_12 = np.rint(-2000 + 3900 * SMOOTH).astype(np.int16)
 COLOUR = np.dstack([GREY_8, GREY_8[::-1], 255 - GREY_8])
-
-
-def read(content: bytes) -> tuple[np.ndarray, list[str]]:
-    notes: list[str] = []
-    return decode_radiograph(content, name="a.dcm", notes=notes), notes
-
-
-def refusal(content: bytes) -> str:
-    with pytest.raises(XrayError, match=r"^a\.dcm ") as caught:
-        decode_radiograph(content, name="a.dcm")
-    return str(caught.value)
-
-
-def stretched(values: np.ndarray, highest: int = 65535) -> np.ndarray:
-    values = values.astype(float)
-    return np.rint((values - values.min()) * (highest / np.ptp(values)))
 
 
 @pytest.mark.parametrize("signed", [False, True])

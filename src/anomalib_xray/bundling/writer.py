@@ -21,9 +21,8 @@ from anomalib_xray.bundling.pipeline_copy import copy_pipeline
 from anomalib_xray.bundling.preparation import UNKNOWN_DATA
 from anomalib_xray.bundling.quantisation import MAX_AUROC_LOSS, quantise
 from anomalib_xray.components.export import settings_of
-from anomalib_xray.edge.bundle import NOTICE
-from anomalib_xray.edge.device_bundle import sha256
-from anomalib_xray.edge.manifest import DIGEST_NAME, MANIFEST_FORMAT, MANIFEST_NAME, digest_line
+from anomalib_xray.edge.bundle import NOTICE, checksums_of, sha256
+from anomalib_xray.edge.manifest import DIGEST_NAME, MANIFEST_FORMAT, MANIFEST_NAME
 from anomalib_xray.edge.scope import Scope
 from anomalib_xray.errors import XrayError
 from anomalib_xray.io.progress import status
@@ -147,7 +146,6 @@ def _seal(manifest: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     """Writes the manifest with the checksums of all files, and its own beside it, the last of them."""
     files = {path.relative_to(folder).as_posix(): sha256(path) for path in sorted(folder.rglob("*")) if path.is_file()}
     sealed = {**manifest, "files": files}
-    content = (json.dumps(sealed, indent=1, allow_nan=False) + "\n").encode()
-    write_atomically(folder / MANIFEST_NAME, content)
-    write_atomically(folder / DIGEST_NAME, digest_line(content))
+    write_atomically(folder / MANIFEST_NAME, json.dumps(sealed, indent=1, allow_nan=False) + "\n")
+    write_atomically(folder / DIGEST_NAME, checksums_of([folder / MANIFEST_NAME]))
     return sealed

@@ -102,10 +102,15 @@ class Bundle:
 
 def checksums_of(files: Iterable[Path]) -> str:
     """Text of the file of checksums."""
-    return "".join(f"{_sha256(file)}  {file.name}\n" for file in files)
+    return "".join(f"{sha256(file)}  {file.name}\n" for file in files)
 
 
-def _sha256(path: Path) -> str:
+def sha256(path: Path) -> str:
+    """SHA-256 of a file, in hexadecimal digits.
+
+    Raises:
+        OSError: The file cannot be read.
+    """
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -120,7 +125,7 @@ def _check_unchanged(folder: Path) -> None:
             expected, _, name = line.partition("  ")
             if Path(name).name != name or "\\" in name or not (folder / name).is_file():
                 raise XrayError(f"{path} lists {name!r}, which does not lie beside it: copy all files of the export.")
-            if _sha256(folder / name) != expected:
+            if sha256(folder / name) != expected:
                 raise XrayError(f"{folder / name} is not what it was when it was exported: copy or export it again.")
     except OSError as error:
         raise XrayError(f"{error.filename or path} cannot be read: {error.strerror}.") from error

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from anomalib_xray.edge.bundle import METADATA_NAME, Bundle
+from anomalib_xray.edge.bundle import METADATA_NAME, Bundle, sha256
 from anomalib_xray.edge.manifest import DIGEST_NAME, MANIFEST_NAME, check_digest, read_manifest, usable_precisions
 from anomalib_xray.edge.scope import Scope
 from anomalib_xray.errors import XrayError
@@ -88,16 +87,6 @@ class DeviceBundle:
         return _of_manifest(manifest)
 
 
-def sha256(path: Path) -> str:
-    """SHA-256 of a file, in hexadecimal digits.
-
-    Raises:
-        OSError: The file cannot be read.
-    """
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def _of_stock_export(path: Path) -> DeviceBundle:
     """A bundle of format 1."""
     bundle = Bundle.open(path)
@@ -126,10 +115,10 @@ def _of_stock_export(path: Path) -> DeviceBundle:
 def _of_manifest(path: Path) -> DeviceBundle:
     """A bundle of format 3."""
     folder = path.parent
-    if (folder / DIGEST_NAME).is_file():
-        check_digest(path)  # first: what was changed may be of a wrong form too
+    # What was changed may be of a wrong form too, and a bundle without a checksum of an earlier format.
+    digest = check_digest(path) if (folder / DIGEST_NAME).is_file() else ""
     content = read_manifest(path)
-    digest = check_digest(path)
+    digest = digest or check_digest(path)
     _check_unchanged(folder, content["files"])
     scope = content["scope"]
     limits, preparation = content["map_limits"], content["preparation"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import re
@@ -10,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from anomalib_xray.edge.bundle import sha256
 from anomalib_xray.errors import XrayError
 
 MANIFEST_NAME = "bundle.json"
@@ -86,8 +86,7 @@ def check_digest(path: Path) -> str:
     try:
         if not beside.is_file():
             raise XrayError(f"The bundle {path.parent} is incomplete: it lacks {DIGEST_NAME}; copy the whole folder.")
-        with path.open("rb") as file:
-            found = hashlib.file_digest(file, "sha256").hexdigest()
+        found = sha256(path)
         with beside.open("rb") as file:
             expected = file.read(len(found))
     except OSError as error:
@@ -98,11 +97,6 @@ def check_digest(path: Path) -> str:
             "given to a command with --threshold."
         )
     return found
-
-
-def digest_line(content: bytes) -> str:
-    """Text of the checksum's file for a ``bundle.json``."""
-    return f"{hashlib.sha256(content).hexdigest()}  {MANIFEST_NAME}\n"
 
 
 def usable_precisions(content: dict[str, Any]) -> dict[str, str]:

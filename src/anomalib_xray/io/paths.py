@@ -112,12 +112,8 @@ class Finder:
         if os.path.lexists(given):
             return given
         # A backslash is a letter of names here, but tables from Windows mean a folder.
-        found = absolute(self.root / cell.replace("\\", "/"))
-        missing = []
-        while not os.path.lexists(found) and found != found.parent:
-            missing.append(found.name)
-            found = found.parent
-        for name in reversed(missing):
+        found, missing = _existing(absolute(self.root / cell.replace("\\", "/")))
+        for name in missing:
             alike = name if os.path.lexists(found / name) else self._names_in(found).get(_plain(name))
             if alike is None:
                 return given
@@ -133,11 +129,8 @@ class Finder:
         Returns:
             A file whose path differs only in upper and lower case or in its ending; None without one.
         """
-        found, missing = path, []
-        while not os.path.lexists(found) and found != found.parent:
-            missing.append(found.name)
-            found = found.parent
-        for name in reversed(missing):
+        found, missing = _existing(path)
+        for name in missing:
             alike = self._loosely_in(found)
             other = alike.get(_plain(name).lower()) or alike.get(_stem(_plain(name).lower()))
             if other is None:
@@ -161,6 +154,15 @@ class Finder:
             except OSError:
                 self._names[folder] = {}
         return self._names[folder]
+
+
+def _existing(path: Path) -> tuple[Path, list[str]]:
+    """The longest beginning of a path that is there, and the names behind it, in their order."""
+    names: list[str] = []
+    while not os.path.lexists(path) and path != path.parent:
+        names.insert(0, path.name)
+        path = path.parent
+    return path, names
 
 
 def _stem(name: str) -> str:
