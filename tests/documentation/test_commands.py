@@ -8,6 +8,7 @@ that is no verb of ours or anomalib's, fails.
 from __future__ import annotations
 
 import argparse
+import os
 import re
 import runpy
 import shlex
@@ -224,7 +225,10 @@ def run(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Runs a command in this process where it can be."""
     words = shlex.split(command)
     if "|" in words:
-        subprocess.run(["bash", "-c", f"set -euo pipefail; {command}"], check=True, timeout=120)
+        # The environment that runs the tests need not be the active one.
+        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+        script = f"set -euo pipefail; {command}"
+        subprocess.run(["bash", "-c", script], check=True, timeout=120, env={**os.environ, "PATH": path})
         return
     if words[0].endswith("time"):
         words = words[2:]
