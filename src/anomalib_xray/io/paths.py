@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
+import stat
 import unicodedata
 from itertools import chain, count
 from pathlib import Path
 
-from anomalib_xray.io.formats import stem_of
+from anomalib_xray.errors import XrayError
+from anomalib_xray.io.formats import MAX_BYTES, stem_of
 
 NAME_BYTES = 255
 """The longest name of a file that common file systems take."""
+
+_ESCAPED = re.compile(r"\\u(dc[89a-f][0-9a-f])")
 
 
 def absolute(path: str | Path) -> Path:
@@ -33,6 +38,40 @@ def dead_link(path: str | Path) -> Path | None:
         return Path(path).readlink()
     except OSError:
         return None
+
+
+def read_bytes(path: str | Path, *, max_bytes: int = MAX_BYTES) -> bytes:
+    """Reads a file that is not too large.
+
+    Args:
+        path: The file.
+        max_bytes: Larger files are refused before they are read.
+
+    Returns:
+        Its content.
+
+    Raises:
+        XrayError: The file is missing, too large, a pipe or a device, or cannot be read.
+    """
+    path = Path(path)
+    try:
+        about = path.stat()
+        if not stat.S_ISREG(about.st_mode) and not stat.S_ISDIR(about.st_mode):  # may send nothing, or without end
+            raise XrayError(f"{path} is a pipe or a device and is not read; give a file.")
+        if about.st_size > max_bytes:
+            raise XrayError(f"{path} has {about.st_size} bytes; at most {max_bytes} are read.")
+        return path.read_bytes()
+    except OSError as error:
+        if (target := dead_link(path)) is not None:
+            raise XrayError(
+                f"{path} is a link to {target}, which is not there: fetch that file or repair the link."
+            ) from error
+        raise XrayError(f"{path} cannot be read: {error.strerror}.") from error
+
+
+def unescaped(text: str) -> str:
+    r"""A file's name, or another text with one, whose bytes that are no UTF-8 were written as escapes (``\udcf6``)."""
+    return _ESCAPED.sub(lambda escape: chr(int(escape[1], 16)), text)
 
 
 def is_below(path: Path, folder: Path) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import stat
 from pathlib import Path
 from typing import cast
 
@@ -15,7 +14,7 @@ from anomalib_xray.errors import XrayError
 from anomalib_xray.io.dicom import decode_dicom
 from anomalib_xray.io.formats import MAX_BYTES, MAX_PIXELS, check_size, is_dicom
 from anomalib_xray.io.jpeg import JPEG_SIGNATURE, jpeg_ends, jpeg_frame, jpeg_lacks_data, jpeg_size
-from anomalib_xray.io.paths import dead_link
+from anomalib_xray.io.paths import read_bytes
 from anomalib_xray.io.png import PNG_SIGNATURE, picture_chunks, png_size
 from anomalib_xray.io.radiograph import Radiograph
 
@@ -54,35 +53,6 @@ def read_radiograph(
         XrayError: The file is missing, too large, of another format, or damaged; or pydicom is needed and missing.
     """
     return decode_radiograph(read_bytes(path, max_bytes=max_bytes), name=str(path), max_pixels=max_pixels, notes=notes)
-
-
-def read_bytes(path: str | Path, *, max_bytes: int = MAX_BYTES) -> bytes:
-    """Reads a file that is not too large.
-
-    Args:
-        path: The file.
-        max_bytes: Larger files are refused before they are read.
-
-    Returns:
-        Its content.
-
-    Raises:
-        XrayError: The file is missing, too large, a pipe or a device, or cannot be read.
-    """
-    path = Path(path)
-    try:
-        about = path.stat()
-        if not stat.S_ISREG(about.st_mode) and not stat.S_ISDIR(about.st_mode):  # may send nothing, or without end
-            raise XrayError(f"{path} is a pipe or a device and is not read; give a file.")
-        if about.st_size > max_bytes:
-            raise XrayError(f"{path} has {about.st_size} bytes; at most {max_bytes} are read.")
-        return path.read_bytes()
-    except OSError as error:
-        if (target := dead_link(path)) is not None:
-            raise XrayError(
-                f"{path} is a link to {target}, which is not there: fetch that file or repair the link."
-            ) from error
-        raise XrayError(f"{path} cannot be read: {error.strerror}.") from error
 
 
 def decode_radiograph(

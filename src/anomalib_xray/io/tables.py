@@ -14,7 +14,7 @@ from itertools import islice
 from pathlib import Path
 
 from anomalib_xray.errors import XrayError
-from anomalib_xray.io.read import read_bytes
+from anomalib_xray.io.paths import read_bytes, unescaped
 
 logger = logging.getLogger(__name__)
 
@@ -24,7 +24,6 @@ MAX_TABLE_BYTES = 400_000_000
 _SEPARATORS = ",;\t|"
 _LINES_TO_TELL_BY = 5
 _EXCELS_OWN = re.compile(r"sep=(.)\r?\n?", re.IGNORECASE)  # a first line that tells Excel the separator
-_ESCAPED = re.compile(r"\\u(dc[89a-f][0-9a-f])")
 _UNSEEN = ("Cc", "Cf")  # categories of Unicode: control and format
 _END = "\0"
 _MARKS = (
@@ -100,11 +99,6 @@ def patient_ids(rows: Sequence[Row], column: str, path: Path) -> list[str]:
             path, column, len(pairs), earlier, patient,
         )  # fmt: skip
     return ["" if patient.lower() in _NO_ID else patient for patient in ids]
-
-
-def unescaped(text: str) -> str:
-    r"""A file's name, or another text with one, whose bytes that are no UTF-8 were written as escapes (``\udcf6``)."""
-    return _ESCAPED.sub(lambda escape: chr(int(escape[1], 16)), text)
 
 
 def read_table(path: Path, columns: Sequence[str] | None = None, *, max_bytes: int = MAX_TABLE_BYTES) -> list[Row]:

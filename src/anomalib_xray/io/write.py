@@ -10,13 +10,12 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO
-
-import cv2
-import numpy as np
+from typing import TYPE_CHECKING, BinaryIO
 
 from anomalib_xray.errors import XrayError
-from anomalib_xray.io.read import Radiograph
+
+if TYPE_CHECKING:
+    from anomalib_xray.io.radiograph import Radiograph
 
 TEMPORARY = re.compile(r"\.(.+\.)?[0-9a-f]{32}\.tmp")
 """Names of files that are being written; where nothing is, they are halves that a killed process left."""
@@ -78,7 +77,9 @@ def write_png(path: str | Path, image: Radiograph) -> None:
     Raises:
         XrayError: The picture has another shape or depth, or the file cannot be written.
     """
-    if image.ndim != 2 or image.size == 0 or image.dtype not in (np.uint8, np.uint16):
+    import cv2
+
+    if image.ndim != 2 or image.size == 0 or image.dtype not in ("uint8", "uint16"):
         raise XrayError(
             f"{path} cannot hold a picture of shape {image.shape} and type {image.dtype}; give (H, W) uint8 or uint16."
         )

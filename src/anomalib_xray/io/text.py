@@ -1,0 +1,157 @@
+"""JSON, YAML and CSV files of this package; :mod:`anomalib_xray.io.tables` reads tables of other programs.
+
+Whatever is wrong with a file is one sentence that names it.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from anomalib_xray.errors import XrayError
+from anomalib_xray.io.paths import read_bytes, unescaped
+from anomalib_xray.io.write import write_atomically
+
+MAX_TEXT_BYTES = 400_000_000
+
+
+def read_text(path: Path, *, max_bytes: int = MAX_TEXT_BYTES) -> str:
+    """Reads a text file in UTF-8, with or without a byte order mark.
+
+    Raises:
+        XrayError: The file cannot be read, is too large or is in another encoding.
+    """
+    try:
+        return read_bytes(path, max_bytes=max_bytes).decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise XrayError(f"{path} is no text in UTF-8; save it in UTF-8.") from None
+
+
+def read_json(path: Path, *, max_bytes: int = MAX_TEXT_BYTES) -> Any:  # noqa: ANN401  # whatever the file holds
+    """Reads a JSON file.
+
+    Raises:
+        XrayError: The file cannot be read, is too large or is no JSON.
+    """
+    try:
+        return json.loads(read_text(path, max_bytes=max_bytes))
+    except (ValueError, RecursionError) as error:
+        raise XrayError(f"{path} is no JSON file: {str(error).splitlines()[0]}.") from error
+
+
+def read_yaml(
+    path: Path, keys: Collection[str] | None = None, *, advice: str = "name a file such as configs/cae.yaml"
+) -> dict[str, Any]:
+    """Reads a YAML file of settings.
+
+    Args:
+        path: The file.
+        keys: Settings that there are at its top; any by default.
+        advice: What to do where it cannot be read, which ends the message.
+
+    Returns:
+        The settings by name.
+
+    Raises:
+        XrayError: The file cannot be read, is no YAML, or holds something else or an unknown setting.
+    """
+    content = load_yaml(path, advice=advice)
+    if not isinstance(content, dict):
+        raise XrayError(f"{path} holds no settings.")
+    if keys is not None:
+        check_keys(content, keys, str(path))
+    return content
+
+
+def load_yaml(path: Path, *, advice: str, max_bytes: int = MAX_TEXT_BYTES) -> Any:  # noqa: ANN401  # whatever it holds
+    """Reads a YAML file of any content; arguments and errors as of :func:`read_yaml`."""
+    import yaml
+
+    try:
+        return yaml.safe_load(read_text(path, max_bytes=max_bytes))
+    except XrayError as error:
+        if isinstance(error.__cause__, OSError):
+            raise XrayError(f"{path} cannot be read ({error.__cause__.strerror}); {advice}.") from error
+        raise
+    except yaml.YAMLError as error:
+        raise XrayError(f"{path} is no YAML file: {str(error).splitlines()[0]}.") from error
+
+
+def check_keys(content: Mapping[str, Any], known: Collection[str], where: str) -> None:
+    """Refuses settings that do not exist.
+
+    Args:
+        content: Settings by name.
+        known: Names that exist.
+        where: What the message calls the place.
+
+    Raises:
+        XrayError: A setting is unknown.
+
+    Example:
+        >>> check_keys({"sede": 42}, {"seed", "size"}, "grid.yaml")
+        Traceback (most recent call last):
+        anomalib_xray.errors.XrayError: grid.yaml has the unknown setting sede; there are seed, size.
+    """
+    unknown = sorted(set(map(str, content)) - set(known))
+    if unknown:
+        raise XrayError(f"{where} has the unknown setting {unknown[0]}; there are {', '.join(sorted(known))}.")
+
+
+def read_csv(path: Path) -> list[dict[str, str]]:
+    """Reads a table that :func:`write_csv` wrote: a row per dictionary, each cell as it was written.
+
+    Raises:
+        XrayError: The file cannot be read, or is no such table.
+    """
+    lines = csv.DictReader(io.StringIO(read_text(path), newline=""))
+    try:
+        return [{name: unescaped(cell or "") for name, cell in row.items() if name} for row in lines]
+    except csv.Error as error:
+        raise XrayError(f"{path} cannot be read as a table from line {lines.line_num + 1} on: {error}.") from error
+
+
+def csv_text(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> str:
+    r"""A table as text; cells that a row lacks are empty.
+
+    >>> csv_text(["image", "score"], [{"image": "a.png", "score": 0.5}, {"image": "b.png"}])
+    'image,score\na.png,0.5\nb.png,\n'
+    """
+    table = io.StringIO()
+    writer = csv.DictWriter(table, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return table.getvalue()
+
+
+def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
+    """Writes a table with a header, as of :func:`csv_text`.
+
+    Raises:
+        XrayError: The file cannot be written.
+    """
+    write_atomically(path, csv_text(columns, rows))
+
+
+def write_json(path: Path, content: Any, **options: Any) -> None:  # noqa: ANN401  # whatever JSON takes
+    """Writes a JSON file, indented by one blank unless ``options`` of :func:`json.dumps` say otherwise.
+
+    Raises:
+        XrayError: The file cannot be written.
+    """
+    write_atomically(path, json.dumps(content, **({"indent": 1} | options)) + "\n")
+
+
+def write_yaml(path: Path, content: Mapping[str, Any], *, header: str = "") -> None:
+    """Writes a YAML file: comments, if any, and settings in their order.
+
+    Raises:
+        XrayError: The file cannot be written.
+    """
+    import yaml
+
+    write_atomically(path, header + yaml.safe_dump(dict(content), sort_keys=False, allow_unicode=True))
