@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import yaml
 
-from anomalib_xray.errors import print_plainly_under_anomalib, refusal, runs_anomalib
+from anomalib_xray.errors import XrayError, print_plainly_under_anomalib, refusal, runs_anomalib
+from anomalib_xray.io.text import read_text
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser, Namespace
@@ -104,8 +105,8 @@ def _names_data(value: str) -> bool:
     """Whether a configuration, a file or YAML itself, names the class of its data."""
     try:
         path = Path(value)
-        content = yaml.safe_load(path.read_text(encoding="utf-8") if path.is_file() else value)
-    except (OSError, ValueError, yaml.YAMLError):  # for the parser to say
+        content = yaml.safe_load(read_text(path) if path.is_file() else value)
+    except (OSError, ValueError, XrayError, yaml.YAMLError):  # for the parser to say
         return False
     data = content.get("data") if isinstance(content, dict) else None
     return isinstance(data, str) or (isinstance(data, dict) and "class_path" in data)

@@ -207,7 +207,7 @@ def cut(content: bytes) -> bytes:
 def test_a_damaged_manifest_is_named_in_one_sentence(folder: Folder, damage: Callable[[bytes], bytes]) -> None:
     path = folder.prepared / "manifest.csv"
     path.write_bytes(damage(path.read_bytes()))
-    with pytest.raises(XrayError, match=r"manifest\.csv cannot be read as a CSV table: .*; run anomalib-xray") as error:
+    with pytest.raises(XrayError, match=r"manifest\.csv (cannot|has no|is no) .*; run anomalib-xray") as error:
         read_manifest(folder.prepared)
     assert "\n" not in str(error.value)
 

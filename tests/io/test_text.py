@@ -21,9 +21,13 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
 
 
 def test_cells_are_read_as_they_were_written(tmp_path: Path) -> None:
-    rows = [{"path": f" {os.fsdecode(b'R' + bytes([0xF6]))}.png", "score": "0.5"}, {"path": 'a,"b"\n', "score": ""}]
+    rows = [
+        {"path": f" {os.fsdecode(b'R' + bytes([0xF6]))}.png", "score": "0.5"},
+        {"path": 'a,"b"\n' + 200_000 * "c", "score": ""},
+    ]
     write_csv(tmp_path / "a.csv", ["path", "score"], rows)
     assert read_csv(tmp_path / "a.csv") == rows
+    assert read_csv(tmp_path / "a.csv", {"score"}) == [{"score": row["score"]} for row in rows]
     assert (tmp_path / "a.csv").read_bytes() == csv_text(["path", "score"], rows).encode(errors="backslashreplace")
 
 
@@ -42,7 +46,8 @@ def test_a_byte_order_mark_is_no_content(tmp_path: Path) -> None:
         (read_yaml, b"a: !!python/object/apply:os.system [ls]", "is no YAML file"),
         (read_yaml, b"- a", "holds no settings"),
         (read_yaml, b"", "holds no settings"),
-        (read_csv, b"a\n" + b"b" * 200_000, "cannot be read as a table from line 2 on"),
+        (read_csv, b'a\n"b', "cannot be read as a CSV table: unexpected end of data (line "),
+        (lambda path: read_csv(path, {"b"}), b"a\n", "has no column b"),
     ],
 )
 def test_a_damaged_file_is_one_sentence(tmp_path: Path, read: Callable[[Path], Any], content: bytes, says: str) -> None:

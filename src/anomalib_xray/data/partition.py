@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,6 +12,7 @@ from anomalib_xray.data.splits import POOL, SPARE
 from anomalib_xray.errors import XrayError
 from anomalib_xray.io.formats import stem_of
 from anomalib_xray.io.tables import identity
+from anomalib_xray.io.text import read_json
 
 MAX_BYTES = 50_000_000
 """A list of 15,000 images has less than one million."""
@@ -60,16 +60,14 @@ def read_partition(path: Path) -> Partition:
         XrayError: The file cannot be read or has another form.
     """
     try:
-        if path.stat().st_size > MAX_BYTES:
-            raise XrayError(f"{path} is larger than a list of images can be; give the file data.json of the split.")
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path, max_bytes=MAX_BYTES)
         lists = []
         for keys in _LISTS:
             found = content
             for key in keys:
                 found = found[key]
             lists.append([identity(stem_of(str(name).rpartition("/")[2])) for name in found])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (XrayError, KeyError, TypeError) as error:
         raise XrayError(
             f"{path} is not a published list of images ({type(error).__name__}: {error}); it needs the lists"
             f" {', '.join('.'.join(keys) for keys in _LISTS)}."

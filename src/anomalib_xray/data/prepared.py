@@ -16,7 +16,8 @@ from anomalib_xray.data.splits import POOL, SPLITS
 from anomalib_xray.data.table import has_masks
 from anomalib_xray.errors import XrayError
 from anomalib_xray.io.paths import absolute, is_below
-from anomalib_xray.io.tables import identity, unescaped
+from anomalib_xray.io.tables import identity
+from anomalib_xray.io.text import read_csv
 from anomalib_xray.preparation.record import HOUSEKEEPING, MANIFEST
 from anomalib_xray.preparation.sources import prepared_name
 
@@ -126,14 +127,9 @@ def read_manifest(folder: Path) -> pd.DataFrame:
     path = folder / MANIFEST
     try:
         # The plans that the manifest also records would fill the memory.
-        rows = pd.read_csv(path, usecols=lambda name: name in _COLUMNS, dtype=str, keep_default_na=False)
-    except (OSError, ValueError) as error:  # pandas' parser errors are ValueErrors
-        raise XrayError(f"{path} cannot be read as a CSV table: {str(error).strip()}; {_AGAIN}.") from error
-    missing = [column for column in _COLUMNS if column not in rows]
-    if missing:
-        raise XrayError(f"{path} has no column {', '.join(missing)}; {_AGAIN}.")
-    for column in _COLUMNS:
-        rows[column] = rows[column].map(unescaped)
+        rows = pd.DataFrame(read_csv(path, _COLUMNS), columns=list(_COLUMNS), dtype=str)
+    except XrayError as error:
+        raise XrayError(f"{str(error).rstrip('.')}; {_AGAIN}.") from error
     for column in ("image_path", "mask_path"):
         rows[column] = [_inside(folder, name) if name else "" for name in rows[column]]
     return rows

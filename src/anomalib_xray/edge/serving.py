@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 from anomalib_xray.edge.device_bundle import DeviceBundle
 from anomalib_xray.errors import XrayError
 from anomalib_xray.io.read import read_bytes
+from anomalib_xray.io.text import read_json, write_json
 from anomalib_xray.io.write import write_atomically
 
 CONFIG = "config.json"
@@ -55,7 +55,7 @@ def write_serving(bundle: DeviceBundle, out: Path, name: str, precision: str) ->
         version = out / name / str(last + 1)
         for file, data in content.items():
             write_atomically(version / file, data)
-    write_atomically(out / CONFIG, json.dumps(config, indent=2) + "\n")
+    write_json(out / CONFIG, config, indent=2)
     return version
 
 
@@ -72,12 +72,13 @@ def _read_config(path: Path) -> dict[str, Any]:
     if not path.exists():
         return {"model_config_list": []}
     try:
-        config = json.loads(path.read_bytes())
+        config = read_json(path)
         if all(isinstance(entry["config"]["name"], str) for entry in config["model_config_list"]):
             return dict(config)
-    except OSError as error:
-        raise XrayError(f"{path} cannot be read: {error.strerror}.") from error
-    except (ValueError, TypeError, KeyError):
+    except XrayError as error:
+        if isinstance(error.__cause__, OSError):
+            raise
+    except (TypeError, KeyError):
         pass
     raise XrayError(f"{path} is no configuration of OpenVINO Model Server: name another folder with --out.")
 

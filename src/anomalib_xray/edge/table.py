@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,6 +11,7 @@ from typing import Any
 from anomalib_xray.edge.bundle import NOTICE
 from anomalib_xray.edge.ensemble import Ensemble, Reading
 from anomalib_xray.edge.result import Result, View
+from anomalib_xray.io.text import csv_text
 
 COLUMNS = ("path", "score", "normalised", "threshold", "label", "error")
 """First columns of the table of one bundle; scores are raw, cells of what is unknown are empty. The percentile, the
@@ -62,11 +61,7 @@ def as_csv(ensemble: Ensemble, rows: Sequence[Mapping[str, str]]) -> str:
     Returns:
         CSV.
     """
-    table = io.StringIO()
-    writer = csv.DictWriter(table, _columns(ensemble), restval="", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return table.getvalue()
+    return csv_text(_columns(ensemble), rows)
 
 
 def row_of(line: Line) -> dict[str, str]:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,6 +26,7 @@ from anomalib_xray.io.formats import stem_of
 from anomalib_xray.io.paths import fitted
 from anomalib_xray.io.progress import track
 from anomalib_xray.io.read import Radiograph, read_anomaly_mask, read_radiograph, to_unit_interval
+from anomalib_xray.io.text import write_csv
 from anomalib_xray.io.write import write_atomically
 
 if TYPE_CHECKING:
@@ -120,7 +119,7 @@ def explain_all(
         print(f"Stopped after {len(rows)} of {len(inputs)} images.")
         return 130
     finally:
-        _write_table(out / EXPLANATIONS, (*COLUMNS, *Localisation._fields, "error"), rows)
+        write_csv(out / EXPLANATIONS, (*COLUMNS, *Localisation._fields, "error"), rows)
     failed = sum(bool(row["error"]) for row in rows)
     print(f"{len(rows) - failed} of {len(rows)} images explained; pictures and {EXPLANATIONS} are in {out}.")
     if masks.folder is not None:
@@ -144,7 +143,7 @@ def check_sanity(explainer: Explainer, images: Sequence[Tensor], out: Path) -> N
     tests = randomisation_test(network, discriminator, explainer.heat, images)
     stages = list(track(tests, "Randomising", count))
     rows = [{"layer": name, "spearman": f"{rank:.4f}", "ssim": f"{ssim:.4f}"} for name, rank, ssim in stages]
-    _write_table(out / SANITY, ("layer", "spearman", "ssim"), rows)
+    write_csv(out / SANITY, ("layer", "spearman", "ssim"), rows)
     last = stages[-1]
     figures = f"rank correlation {last.spearman:.2f}, SSIM {last.ssim:.2f} over {len(images)} images"
     verdict = (
@@ -240,11 +239,3 @@ def _summary(found: Sequence[Localisation]) -> str:
 def _mean(column: NDArray[np.float64]) -> str:
     known = column[~np.isnan(column)]
     return f"{known.mean():.3f}" if len(known) else "unknown"
-
-
-def _write_table(path: Path, columns: Sequence[str], rows: Iterable[Row]) -> None:
-    table = io.StringIO()
-    writer = csv.DictWriter(table, columns, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    write_atomically(path, table.getvalue())

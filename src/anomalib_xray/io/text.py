@@ -102,17 +102,30 @@ def check_keys(content: Mapping[str, Any], known: Collection[str], where: str) -
         raise XrayError(f"{where} has the unknown setting {unknown[0]}; there are {', '.join(sorted(known))}.")
 
 
-def read_csv(path: Path) -> list[dict[str, str]]:
-    """Reads a table that :func:`write_csv` wrote: a row per dictionary, each cell as it was written.
+def read_csv(path: Path, columns: Collection[str] | None = None) -> list[dict[str, str]]:
+    """Reads a table that :func:`write_csv` wrote, each cell as it was written.
+
+    Args:
+        path: The file.
+        columns: Those that are needed; others are left out. All by default.
+
+    Returns:
+        A dictionary per row.
 
     Raises:
-        XrayError: The file cannot be read, or is no such table.
+        XrayError: The file cannot be read, is no such table, or lacks a column.
     """
-    lines = csv.DictReader(io.StringIO(read_text(path), newline=""))
+    lines = csv.DictReader(io.StringIO(read_text(path), newline=""), strict=True)
+    limit = csv.field_size_limit(MAX_TEXT_BYTES)  # the plans that a manifest holds may be long
     try:
-        return [{name: unescaped(cell or "") for name, cell in row.items() if name} for row in lines]
+        names = [name for name in lines.fieldnames or () if columns is None or name in columns]
+        if missing := [name for name in columns or () if name not in names]:
+            raise XrayError(f"{path} has no column {', '.join(missing)}.")
+        return [{name: unescaped(row[name] or "") for name in names} for row in lines]
     except csv.Error as error:
-        raise XrayError(f"{path} cannot be read as a table from line {lines.line_num + 1} on: {error}.") from error
+        raise XrayError(f"{path} cannot be read as a CSV table: {error} (line {lines.line_num + 1}).") from error
+    finally:
+        csv.field_size_limit(limit)
 
 
 def csv_text(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> str:

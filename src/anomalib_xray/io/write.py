@@ -121,6 +121,12 @@ def write_atomically(path: str | Path, content: str | bytes) -> None:
         raise XrayError(f"{path} cannot be written: {error.strerror}.") from error
 
 
+def holds(path: Path, content: str | bytes) -> bool:
+    """Whether a file has this content already, as :func:`write_atomically` stores it."""
+    data = content.encode(errors="backslashreplace") if isinstance(content, str) else content
+    return path.is_file() and path.read_bytes() == data
+
+
 def temporary_of(path: Path) -> Path:
     """The name under which a file is written: always the same, so that what a killed process left is used again.
 

@@ -22,12 +22,11 @@ def phantom(
             and inverted contrast.
         positive_share: Share of positive studies.
     """
-    import json
-
+    from anomalib_xray.io.text import read_json
     from anomalib_xray.phantom.dataset import TRUTH, write_phantoms
 
     write_phantoms(out, patients=patients, seed=seed, prepared=prepared, positive_share=positive_share)
-    truth = json.loads((out / TRUTH).read_text(encoding="utf-8"))
+    truth = read_json(out / TRUTH)
     positives = sum(entry["label"] for entry in truth.values())
     print(f"{out}: {len(truth)} phantom radiographs of {patients} patients, {positives} of them with an anomaly.")
     settings = {"root": out, "patients": patients, "seed": seed, "prepared": prepared, "positive_share": positive_share}

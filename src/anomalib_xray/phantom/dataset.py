@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 from anomalib_xray import __version__
 from anomalib_xray.errors import XrayError
 from anomalib_xray.io.progress import track
+from anomalib_xray.io.text import read_json, read_text, write_json
+from anomalib_xray.io.write import write_atomically
 from anomalib_xray.phantom.anatomy import sample_anatomy
 from anomalib_xray.phantom.anomalies import ANOMALY_KINDS
 from anomalib_xray.phantom.plan import Arguments, PlannedImage, plan
@@ -74,15 +76,15 @@ def write_phantoms(
         return out
     journal = out / _UNFINISHED
     lines = [_line(_identity(arguments)), *(_line({"path": path, **entry}) for path, entry in entries.items())]
-    _write(journal, "".join(lines).encode())
+    write_atomically(journal, "".join(lines))
     (out / FINISHED).unlink(missing_ok=True)
     for image in track(missing, "Drawing phantoms") if progress else missing:
         entries[image.path] = _draw(out, image, arguments)
         with journal.open("a", encoding="utf-8") as file:
             file.write(_line({"path": image.path, **entries[image.path]}))
     _write_tables(out, images)
-    _write(out / TRUTH, _pretty({image.path: entries[image.path] for image in images}))
-    _write(out / FINISHED, _pretty(_identity(arguments)))
+    write_json(out / TRUTH, {image.path: entries[image.path] for image in images})
+    write_json(out / FINISHED, _identity(arguments))
     journal.unlink()
     return out
 
@@ -95,15 +97,15 @@ def _entries(out: Path, arguments: Arguments) -> dict[str, Entry]:
         raise XrayError(f"{out} is a file, so no phantoms can be written there: choose another folder.")
     journal, finished = out / _UNFINISHED, out / FINISHED
     if journal.is_file():
-        first, *lines = journal.read_text(encoding="utf-8").split("\n")
+        first, *lines = read_text(journal).split("\n")
         _check_identity(out, json.loads(first), arguments)
         # What follows the last line break was cut off by the interruption.
         found: list[Entry] = [json.loads(line) for line in lines[:-1]]
         return {entry.pop("path"): entry for entry in found}
     if not finished.is_file():
         raise XrayError(f"{out} is not empty and holds no phantoms: choose a new or an empty folder.")
-    _check_identity(out, json.loads(finished.read_text(encoding="utf-8")), arguments)
-    truth: dict[str, Entry] = json.loads((out / TRUTH).read_text(encoding="utf-8")) if (out / TRUTH).is_file() else {}
+    _check_identity(out, read_json(finished), arguments)
+    truth: dict[str, Entry] = read_json(out / TRUTH) if (out / TRUTH).is_file() else {}
     return truth
 
 
@@ -133,11 +135,11 @@ def _mask_file(out: Path, name: str, image: PlannedImage) -> Path:
 def _draw(out: Path, image: PlannedImage, arguments: Arguments) -> Entry:
     """Draws and writes one image with its masks; returns its ground truth."""
     phantom, seed = _render(image, arguments)
-    _write(_mask_file(out, "foreground", image), _png(phantom.foreground.astype(np.uint8) * 255))
+    write_atomically(_mask_file(out, "foreground", image), _png(phantom.foreground.astype(np.uint8) * 255))
     if phantom.anomaly is not None:
-        _write(_mask_file(out, "anomaly", image), _png(phantom.anomaly.astype(np.uint8) * 255))
+        write_atomically(_mask_file(out, "anomaly", image), _png(phantom.anomaly.astype(np.uint8) * 255))
     picture = phantom.image if image.channels == 1 else cv2.merge([phantom.image] * 3)
-    _write(out / image.path, _png(np.asarray(picture, np.uint8)))
+    write_atomically(out / image.path, _png(np.asarray(picture, np.uint8)))
     return {
         "label": int(image.positive),
         "kind": phantom.kind,
@@ -171,8 +173,8 @@ def _write_tables(out: Path, images: Sequence[PlannedImage]) -> None:
         studies = {image.study_path: int(image.positive) for image in of_part}
         paths = "".join(f"{root}/{image.path}\n" for image in of_part)
         labels = "".join(f"{root}/{study}/,{label}\n" for study, label in studies.items())
-        _write(out / f"{part}_image_paths.csv", paths.encode())
-        _write(out / f"{part}_labeled_studies.csv", labels.encode())
+        write_atomically(out / f"{part}_image_paths.csv", paths)
+        write_atomically(out / f"{part}_labeled_studies.csv", labels)
 
 
 def _png(picture: NDArray[np.uint8]) -> bytes:
@@ -182,15 +184,3 @@ def _png(picture: NDArray[np.uint8]) -> bytes:
 
 def _line(entry: Entry) -> str:
     return json.dumps(entry) + "\n"
-
-
-def _pretty(content: Entry) -> bytes:
-    return (json.dumps(content, indent=1) + "\n").encode()
-
-
-def _write(path: Path, content: bytes) -> None:
-    """Writes a file in one step: a reader sees the old one, the new one or none, never half of it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.part")
-    temporary.write_bytes(content)
-    temporary.replace(path)

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TypeAlias
 
-from anomalib_xray.io.tables import unescaped
-from anomalib_xray.io.write import write_atomically
+from anomalib_xray.io.text import csv_text, read_csv
+from anomalib_xray.io.write import holds, write_atomically
 from anomalib_xray.preparation.history import flags_of, summarised
 from anomalib_xray.preparation.record import MANIFEST, Record
 from anomalib_xray.preparation.sources import Source
@@ -79,12 +77,9 @@ def write_manifest(out: Path, rows: Iterable[Row]) -> None:
     Raises:
         XrayError: It cannot be written.
     """
-    table = io.StringIO()
-    writer = csv.DictWriter(table, COLUMNS, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(sorted(rows, key=lambda row: (row["source_path"], int(row["part"] or 0))))
-    path, content = out / MANIFEST, table.getvalue().encode(errors="backslashreplace")
-    if not (path.is_file() and path.read_bytes() == content):
+    ordered = sorted(rows, key=lambda row: (row["source_path"], int(row["part"] or 0)))
+    path, content = out / MANIFEST, csv_text(COLUMNS, ordered)
+    if not holds(path, content):
         write_atomically(path, content)
 
 
@@ -92,7 +87,6 @@ def read_manifest(out: Path) -> list[Row]:
     """Reads the manifest of a folder of prepared pictures.
 
     Raises:
-        OSError: There is none.
+        XrayError: There is none.
     """
-    with (out / MANIFEST).open(encoding="utf-8", newline="") as file:
-        return [{name: unescaped(cell or "") for name, cell in row.items()} for row in csv.DictReader(file)]
+    return read_csv(out / MANIFEST)

@@ -11,6 +11,7 @@ import numpy as np
 
 from anomalib_xray.errors import XrayError
 from anomalib_xray.io.paths import fitted
+from anomalib_xray.io.text import read_json
 from anomalib_xray.io.write import write_atomically
 from anomalib_xray.preparation.history import History, decode_history, encode_history
 from anomalib_xray.preparation.step import Matrix
@@ -104,7 +105,7 @@ def read_record(out: Path, source: str) -> Record | None:
         The record; None where there is none, or none that this version can read, so that the original is prepared anew.
     """
     try:
-        content = json.loads(record_path(out, source).read_text(encoding="utf-8"))
+        content = read_json(record_path(out, source))
         if content["format"] != _FORMAT or content["source"] != source:
             return None
         return Record(
@@ -116,7 +117,7 @@ def read_record(out: Path, source: str) -> Record | None:
             str(content["error"]),
             tuple(map(str, content.get("flags", ()))),  # older records have none
         )
-    except (OSError, KeyError, TypeError, ValueError, XrayError):
+    except (KeyError, TypeError, ValueError, XrayError):
         return None
 
 

@@ -40,7 +40,7 @@ def restore(heat_maps: Path, out: Path, prepared: Path) -> int:
         raise XrayError(f"The heat maps in {out} would be overwritten: give another folder as --out.")
     try:
         names = sorted({row["source_path"] for row in read_manifest(prepared) if row["image_path"]})
-    except (OSError, KeyError) as error:
+    except (XrayError, KeyError) as error:
         raise XrayError(f"{prepared} has no manifest of prepared radiographs: run prepare to its end there.") from error
     records = [record for name in names if (record := read_record(prepared, name)) and _found(heat_maps, record)]
     if not records:

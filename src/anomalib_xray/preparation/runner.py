@@ -14,7 +14,8 @@ from pathlib import Path
 from anomalib_xray.errors import XrayError
 from anomalib_xray.io.paths import absolute
 from anomalib_xray.io.progress import track
-from anomalib_xray.io.write import TEMPORARY, write_atomically
+from anomalib_xray.io.text import read_json
+from anomalib_xray.io.write import TEMPORARY, holds, write_atomically
 from anomalib_xray.preparation.manifest import write_manifest
 from anomalib_xray.preparation.parallel import Backend, WorkerDiedError, results
 from anomalib_xray.preparation.pipeline import Pipeline
@@ -103,9 +104,9 @@ def pipeline_of(prepared: Path) -> Pipeline:
     """
     path = prepared / PIPELINE
     try:
-        remembered = json.loads(path.read_text(encoding="utf-8"))
+        remembered = read_json(path)
         steps, folder = list(remembered["steps"]), Path(remembered["folder"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (XrayError, KeyError, TypeError) as error:
         raise XrayError(f"{prepared} holds no prepared radiographs: give a folder that prepare wrote.") from error
     return Pipeline(steps, folder, str(path))
 
@@ -161,7 +162,7 @@ def _remember(out: Path, pipeline: Pipeline) -> None:
     """Keeps the settings beside the pictures, for replays."""
     content = json.dumps({"steps": pipeline.settings, "folder": str(absolute(pipeline.folder))}, indent=1)
     path = out / PIPELINE
-    if not (path.is_file() and path.read_text(encoding="utf-8") == content):
+    if not holds(path, content):
         (out / MANIFEST).unlink(missing_ok=True)
         write_atomically(path, content)
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from anomalib_xray.errors import XrayError, refusal
+from anomalib_xray.io.text import load_yaml
 from anomalib_xray.preparation.step import Step
 
 STEP_GROUP = "anomalib_xray.preparation_steps"
@@ -53,16 +54,7 @@ def read_settings(path: Path) -> list[dict[str, dict[str, Any]]]:
     Raises:
         XrayError: The file is missing, no YAML, or of another form.
     """
-    import yaml
-
-    try:
-        if path.stat().st_size > _MAX_BYTES:
-            raise XrayError(f"{path} is too large for the YAML file of a pipeline; give one of configs/preparation.")
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise XrayError(f"The pipeline {path} cannot be read: {error.strerror}; give a YAML file.") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise XrayError(f"{path} is no YAML: {' '.join(str(error).split())}.") from error
+    content = load_yaml(path, advice="give a YAML file such as those of configs/preparation", max_bytes=_MAX_BYTES)
     if not isinstance(content, dict) or "steps" not in content:
         raise XrayError(f"{path} has no key 'steps'; list the preparation steps under it.")
     if unknown := sorted(str(key) for key in content if key != "steps"):

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
 
 from anomalib_xray.edge.bundle import NOTICE
+from anomalib_xray.io.text import csv_text
 from anomalib_xray.io.write import write_atomically
 from anomalib_xray.tuning.plan import Search
 from anomalib_xray.tuning.space import with_values
@@ -44,11 +43,7 @@ def write_results(search: Search, study: Study, out: Path) -> list[Path]:
 def _table(search: Search, study: Study) -> str:
     """One row a trial: how it ended, what was measured, its settings, and why it failed."""
     names = [item.name for item in search.space.ranges]
-    text = io.StringIO()
-    table = csv.DictWriter(
-        text, ["trial", "status", "value", "epochs", "seconds", *names, "reason"], lineterminator="\n"
-    )
-    table.writeheader()
+    rows = []
     for trial in study.get_trials(deepcopy=False):
         row: dict[str, Any] = {
             "trial": trial.number,
@@ -59,8 +54,8 @@ def _table(search: Search, study: Study) -> str:
         }
         if SECONDS in trial.user_attrs:
             row["seconds"] = f"{trial.user_attrs[SECONDS]:.1f}"
-        table.writerow({**row, **search.space.decode(trial.params)})
-    return text.getvalue()
+        rows.append({**row, **search.space.decode(trial.params)})
+    return csv_text(["trial", "status", "value", "epochs", "seconds", *names, "reason"], rows)
 
 
 def _configuration(search: Search, study: Study, trial: FrozenTrial) -> str:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from anomalib_xray.edge.overlay import Picture, blend
 from anomalib_xray.errors import XrayError
 from anomalib_xray.io.read import read_radiograph
+from anomalib_xray.io.text import read_text
 
 CASES = "cases"
 """Folder of a cell with ``cases.csv`` and the pictures that it names."""
@@ -77,7 +78,7 @@ def read_cases(folder: Path) -> list[Case]:
         XrayError: The list is not one of cases.
     """
     path = folder / CASES / "cases.csv"
-    if not path.is_file() or not path.read_text(encoding="utf-8").strip('"\n'):
+    if not path.is_file() or not read_text(path).strip('"\n'):
         return []
     table = pd.read_csv(path, keep_default_na=False, dtype={"image": str, "map": str, "mask": str, "image_path": str})
     missing = {"kind", "image", "map", "low", "high", "image_path", "score"} - set(table)

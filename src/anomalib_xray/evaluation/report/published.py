@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from functools import lru_cache
-from importlib.resources import files
+from pathlib import Path
 
 from anomalib_xray.evaluation.plan import Cell
 from anomalib_xray.evaluation.report.material import score_name
 from anomalib_xray.evaluation.rows import Row
+from anomalib_xray.io.text import read_json
 
 _FAMILIES = {"RsnaPneumonia": "RSNA", "VinBigData": "VinBigData"}
 
@@ -85,7 +85,7 @@ class Published:
 @lru_cache(maxsize=1)
 def published_figures() -> list[Published]:
     """All published figures that are known here, in the order of their sources."""
-    content = json.loads((files(__package__) / "reported_results.json").read_text(encoding="utf-8"))
+    content = read_json(Path(__file__).with_name("reported_results.json"))
     found = []
     for entry in content["figures"]:
         source = content["sources"][entry["source"]]

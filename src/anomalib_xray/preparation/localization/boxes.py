@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -11,8 +10,8 @@ from typing import Any, TypeAlias
 from xml.etree import ElementTree as ET
 
 from anomalib_xray.errors import XrayError
-from anomalib_xray.io.read import read_bytes
 from anomalib_xray.io.tables import read_table
+from anomalib_xray.io.text import read_json, read_text
 
 MAX_BYTES = 50_000_000
 """Boxes of about 200,000 pictures."""
@@ -76,13 +75,9 @@ def _read(path: Path, reader: Callable[[Path], Iterator[_Entry]]) -> list[_Entry
         raise XrayError(f"{path} does not hold boxes as its ending promises: {error}.") from error
 
 
-def _text(path: Path) -> str:
-    return read_bytes(path, max_bytes=MAX_BYTES).decode("utf-8-sig")
-
-
 def _read_voc(path: Path) -> Iterator[_Entry]:
     """Pascal VOC: one picture a file."""
-    text = _text(path)
+    text = read_text(path, max_bytes=MAX_BYTES)
     if "<!DOCTYPE" in text or "<!ENTITY" in text:
         raise XrayError(f"{path} declares a document type or entities, which files of boxes never need: remove them.")
     root = ET.fromstring(text)
@@ -97,7 +92,7 @@ def _read_voc(path: Path) -> Iterator[_Entry]:
 
 def _read_coco(path: Path) -> Iterator[_Entry]:
     """COCO: all pictures in one file."""
-    content = json.loads(_text(path))
+    content = read_json(path, max_bytes=MAX_BYTES)
     pictures = {entry["id"]: str(entry["file_name"]) for entry in content["images"]}
     labels = {entry["id"]: entry["name"] for entry in content["categories"]}
     for picture in pictures.values():

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from anomalib_xray.errors import XrayError
+from anomalib_xray.io.text import read_json
 from anomalib_xray.preparation.model_file import ModelFile
 
 Box = NDArray[np.float64]
@@ -53,12 +54,12 @@ class Description:
         """
         path = model.with_suffix(".json")
         try:
-            content = json.loads(path.read_text(encoding="utf-8"))
+            content = read_json(path)
             classes, hands = (tuple(map(str, content[key])) for key in ("classes", "hand_classes"))
             if not set(classes) & set(hands):
                 raise ValueError("no class is a hand")
             return cls(classes, hands, float(content["threshold"]))
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (XrayError, ValueError, KeyError, TypeError) as error:
             raise XrayError(
                 f"{path} does not describe a detector of hands: take the .xml file that anomalib-xray train-localizer "
                 "wrote, with the .json and .bin files beside it."
