@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from inspect import signature
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from jsonargparse import ArgumentParser
 
 from anomalib_xray import data
 from anomalib_xray.data import ChestFolder, Mura, Phantom, Radiographs, RsnaPneumonia, UnlabelledPool, VinBigData
+from anomalib_xray.data.datamodule import RadiographDataModule
 
 REPOSITORY = Path(__file__).parents[2]
 CONFIGS = REPOSITORY / "configs" / "data"
@@ -84,12 +86,13 @@ def test_raw_phantoms_and_their_prepared_folder_can_be_given_as_plain_text() -> 
     assert datamodule.prepared_root == Path("cleaned").absolute()
 
 
-@pytest.mark.parametrize("kind", [Mura, Phantom, Radiographs])
+@pytest.mark.parametrize("kind", [ChestFolder, Mura, Phantom, Radiographs, RsnaPneumonia, VinBigData])
 def test_every_setting_has_a_help_text(kind: type) -> None:
     parser = ArgumentParser()
     parser.add_class_arguments(kind)
     settings = [action for action in parser._actions if action.dest not in ("help", "config")]
-    assert len(settings) > 8
+    shared = set(signature(RadiographDataModule).parameters)
+    assert shared <= {action.dest for action in settings}
     assert [action.dest for action in settings if not action.help] == []
 
 

@@ -6,13 +6,12 @@ import logging
 from abc import abstractmethod
 from collections.abc import Collection, Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
-from torchvision.transforms.v2 import Transform
 
 from anomalib_xray.data.datamodule import RadiographDataModule
 from anomalib_xray.data.partition import read_partition, split_by_partition
-from anomalib_xray.data.pool import UnlabelledPool
 from anomalib_xray.data.sizes import SplitSizes, split_by_sizes
 from anomalib_xray.data.table import samples_table
 from anomalib_xray.errors import XrayError
@@ -28,54 +27,25 @@ class ChestDataModule(RadiographDataModule):
     """Base of the datamodules of chests; a subclass lists the images with their labels.
 
     Args:
-        root: Folder of the data set.
         sizes: Numbers of images of the splits.
         partition: File with published lists of images, ``data.json``; it takes the place of the sizes, of which only
             those of validation then count.
-        split_seed: Seed of the split where no lists are given.
-        pool: Draws a pool of unlabelled images, for models that train on one besides.
-        prepared_root: Folder with prepared pictures, which are read instead.
-        drop_flagged: Flags of the preparation whose pictures are left out of training, never of val or test.
         train_batch_size: Images a training batch.
         eval_batch_size: Images a validation or test batch.
-        num_workers: Processes that read images.
-        train_augmentations: Augmentations of training images; the model's own when not given.
-        image_size: Side in pixels of the square that images are padded and resized to; for models that bring no
-            geometry of their own.
-        normal_only: Train on normal images only.
+        settings: Further settings of :class:`~anomalib_xray.data.datamodule.RadiographDataModule`.
     """
 
     def __init__(
         self,
-        root: str | Path,
         sizes: SplitSizes,
         partition: str | Path | None = None,
-        split_seed: int = 42,
-        pool: UnlabelledPool | None = None,
-        prepared_root: str | Path | None = None,
-        drop_flagged: list[str] | None = None,
         train_batch_size: int = 64,
         eval_batch_size: int = 64,
-        num_workers: int = 2,
-        train_augmentations: Transform | None = None,
-        image_size: int | None = None,
-        normal_only: bool = True,
+        **settings: Any,  # noqa: ANN401  # resolved by the command line from the parent
     ) -> None:
-        super().__init__(
-            root=root,
-            train_batch_size=train_batch_size,
-            eval_batch_size=eval_batch_size,
-            num_workers=num_workers,
-            train_augmentations=train_augmentations,
-            image_size=image_size,
-            normal_only=normal_only,
-            prepared_root=prepared_root,
-            drop_flagged=drop_flagged,
-            pool=pool,
-        )
+        super().__init__(train_batch_size=train_batch_size, eval_batch_size=eval_batch_size, **settings)
         self.sizes = SplitSizes(**sizes) if isinstance(sizes, dict) else sizes  # as YAML has them
         self.partition = None if partition is None else absolute(partition)
-        self.split_seed = split_seed
 
     @abstractmethod
     def list_images(self) -> pd.DataFrame:

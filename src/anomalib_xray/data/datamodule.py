@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from abc import abstractmethod
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -52,9 +51,16 @@ class RadiographDataModule(AnomalibDataModule):
         image_size: Side in pixels of the square that images are padded and resized to; for models that bring no
             geometry of their own.
         normal_only: Train on normal images only.
-        prepared_root: Folder with prepared pictures, which are read instead of the originals.
+        prepared_root: Folder with prepared pictures, and their masks, which are read instead. Where ``anomalib-xray
+            prepare`` wrote it, its manifest says what became of each original; in folders of other tools they lie under
+            the same paths relative to the root.
         drop_flagged: Flags of the preparation whose pictures are left out of training, never of val or test.
         pool: Draws a pool of unlabelled images, for models that train on one besides.
+        split_seed: Seed of the split, where the data set does not bring its own; 42 gives the published one. It is
+            independent of the model's seed.
+
+    Raises:
+        XrayError: A batch without images, or less than no process.
     """
 
     unlabelled_data: RadiographDataset | None = None
@@ -70,8 +76,9 @@ class RadiographDataModule(AnomalibDataModule):
         image_size: int | None = None,
         normal_only: bool = True,
         prepared_root: str | Path | None = None,
-        drop_flagged: Sequence[str] | None = None,
+        drop_flagged: list[str] | None = None,
         pool: UnlabelledPool | None = None,
+        split_seed: int = 42,
     ) -> None:
         for name, value, least in (
             ("train_batch_size", train_batch_size, 1),
@@ -94,6 +101,7 @@ class RadiographDataModule(AnomalibDataModule):
         self.prepared_root = None if prepared_root is None else absolute(prepared_root)
         self.drop_flagged = drop_flagged
         self.pool = pool
+        self.split_seed = split_seed
 
     @abstractmethod
     def build_samples(self) -> pd.DataFrame:

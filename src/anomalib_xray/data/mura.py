@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import pandas as pd
-from torchvision.transforms.v2 import Transform
 
 from anomalib_xray.data.datamodule import RadiographDataModule
 from anomalib_xray.data.mura_layout import body_part_folders, read_index, scan_folders
-from anomalib_xray.data.pool import UnlabelledPool
 from anomalib_xray.data.table import samples_table, split_by_recipe
 from anomalib_xray.errors import XrayError
 from anomalib_xray.stock_command import advice_without_data
@@ -26,21 +24,9 @@ class Mura(RadiographDataModule):
         root: MURA's folder, which holds ``train`` and ``valid``.
         body_parts: One or several of HAND, hand, XR_HAND and so on; or ``all``.
         index: List the images from the ``folders`` or from MURA's own ``csv`` files.
-        split_seed: Seed of the split; 42 gives the published one. It is independent of the model's seed.
         test_on: ``test`` tests on the recipe's test patients; ``holdout`` on MURA's official valid part, which the
             paper left unused.
-        prepared_root: Folder with prepared pictures, which are read instead. Where ``anomalib-xray prepare`` wrote it,
-            its manifest says what became of each original; in folders of other tools they lie under the same paths
-            relative to the root.
-        drop_flagged: Flags of the preparation whose pictures are left out of training, never of val or test.
-        train_batch_size: Images a training batch.
-        eval_batch_size: Images a validation or test batch.
-        num_workers: Processes that read images.
-        train_augmentations: Augmentations of training images; the model's own when not given.
-        image_size: Side in pixels of the square that images are padded and resized to; for models that bring no
-            geometry of their own.
-        normal_only: Train on normal images only.
-        pool: Draws a pool of unlabelled images, for models that train on one besides.
+        settings: Further settings of :class:`~anomalib_xray.data.datamodule.RadiographDataModule`.
 
     Raises:
         XrayError: A body part is unknown; or, at setup, MURA is missing or unusable.
@@ -51,33 +37,12 @@ class Mura(RadiographDataModule):
         root: str | Path = "datasets/MURA-v1.1",
         body_parts: str | list[str] = "XR_HAND",
         index: Literal["folders", "csv"] = "folders",
-        split_seed: int = 42,
         test_on: Literal["test", "holdout"] = "test",
-        prepared_root: str | Path | None = None,
-        drop_flagged: list[str] | None = None,
-        train_batch_size: int = 32,
-        eval_batch_size: int = 32,
-        num_workers: int = 2,
-        train_augmentations: Transform | None = None,
-        image_size: int | None = None,
-        normal_only: bool = True,
-        pool: UnlabelledPool | None = None,
+        **settings: Any,  # noqa: ANN401  # resolved by the command line from the parent
     ) -> None:
-        super().__init__(
-            root=root,
-            train_batch_size=train_batch_size,
-            eval_batch_size=eval_batch_size,
-            num_workers=num_workers,
-            train_augmentations=train_augmentations,
-            image_size=image_size,
-            normal_only=normal_only,
-            prepared_root=prepared_root,
-            drop_flagged=drop_flagged,
-            pool=pool,
-        )
+        super().__init__(root=root, **settings)
         self.body_parts = body_part_folders(body_parts)
         self.index = index
-        self.split_seed = split_seed
         self.test_on = test_on
 
     @property

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Any
 
 import pandas as pd
-from torchvision.transforms.v2 import Transform
 
 from anomalib_xray.data.mura import Mura
-from anomalib_xray.data.pool import UnlabelledPool
 from anomalib_xray.phantom import ANOMALY_KINDS, write_phantoms
 
 
@@ -27,19 +25,7 @@ class Phantom(Mura):
         seed: Seed of the generator.
         prepared: Draw pictures as a preparation would leave them; otherwise raw films with carriers, markers, two hands
             and inverted contrast.
-        split_seed: Seed of the split.
-        test_on: ``test`` tests on the recipe's test patients; ``holdout`` on the set's valid part.
-        prepared_root: Folder that ``anomalib-xray prepare`` wrote from the raw films, whose pictures and masks are read
-            instead.
-        drop_flagged: Flags of the preparation whose pictures are left out of training, never of val or test.
-        train_batch_size: Images a training batch.
-        eval_batch_size: Images a validation or test batch.
-        num_workers: Processes that read images.
-        train_augmentations: Augmentations of training images; the model's own when not given.
-        image_size: Side in pixels of the square that images are padded and resized to; for models that bring no
-            geometry of their own.
-        normal_only: Train on normal images only.
-        pool: Draws a pool of unlabelled images, for models that train on one besides.
+        settings: Further settings of :class:`Mura`, whose pictures and masks ``prepared_root`` replaces alike.
 
     Raises:
         XrayError: At setup, when the folder cannot be written or holds something else.
@@ -53,32 +39,9 @@ class Phantom(Mura):
         kinds: list[str] | None = None,
         seed: int = 42,
         prepared: bool = True,
-        split_seed: int = 42,
-        test_on: Literal["test", "holdout"] = "test",
-        prepared_root: str | Path | None = None,
-        drop_flagged: list[str] | None = None,
-        train_batch_size: int = 32,
-        eval_batch_size: int = 32,
-        num_workers: int = 2,
-        train_augmentations: Transform | None = None,
-        image_size: int | None = None,
-        normal_only: bool = True,
-        pool: UnlabelledPool | None = None,
+        **settings: Any,  # noqa: ANN401  # resolved by the command line from the parent
     ) -> None:
-        super().__init__(
-            root=root,
-            split_seed=split_seed,
-            test_on=test_on,
-            prepared_root=prepared_root,
-            drop_flagged=drop_flagged,
-            train_batch_size=train_batch_size,
-            eval_batch_size=eval_batch_size,
-            num_workers=num_workers,
-            train_augmentations=train_augmentations,
-            image_size=image_size,
-            normal_only=normal_only,
-            pool=pool,
-        )
+        super().__init__(root=root, body_parts="XR_HAND", index="folders", **settings)
         self.patients = patients
         self.positive_share = positive_share
         self.kinds = kinds

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
-from torchvision.transforms.v2 import Transform
 
 from anomalib_xray.data.datamodule import RadiographDataModule
-from anomalib_xray.data.pool import UnlabelledPool
 from anomalib_xray.data.table import label_index, samples_table, split_by_recipe
 from anomalib_xray.errors import XrayError
 from anomalib_xray.io.paths import Finder, absolute, is_below
@@ -37,19 +36,7 @@ class Radiographs(RadiographDataModule):
         mask_path_column: Column of anomaly masks, empty for normal images; without it there are none.
         split_from_table: Take the splits from the table where it has them; otherwise the recipe of arXiv 2001.10883
             makes them.
-        split_seed: Seed of the recipe's split; it is independent of the model's seed.
-        prepared_root: Folder with prepared pictures, and their masks, which are read instead. Where ``anomalib-xray
-            prepare`` wrote it, its manifest says what became of each original; in folders of other tools they lie under
-            the same paths relative to the root.
-        drop_flagged: Flags of the preparation whose pictures are left out of training, never of val or test.
-        train_batch_size: Images a training batch.
-        eval_batch_size: Images a validation or test batch.
-        num_workers: Processes that read images.
-        train_augmentations: Augmentations of training images; the model's own when not given.
-        image_size: Side in pixels of the square that images are padded and resized to; for models that bring no
-            geometry of their own.
-        normal_only: Train on normal images only.
-        pool: Draws a pool of unlabelled images, for models that train on one besides.
+        settings: Further settings of :class:`~anomalib_xray.data.datamodule.RadiographDataModule`.
 
     Raises:
         XrayError: At setup, when the table is missing or unusable.
@@ -66,29 +53,9 @@ class Radiographs(RadiographDataModule):
         split_column: str = "split",
         mask_path_column: str = "mask_path",
         split_from_table: bool = True,
-        split_seed: int = 42,
-        prepared_root: str | Path | None = None,
-        drop_flagged: list[str] | None = None,
-        train_batch_size: int = 32,
-        eval_batch_size: int = 32,
-        num_workers: int = 2,
-        train_augmentations: Transform | None = None,
-        image_size: int | None = None,
-        normal_only: bool = True,
-        pool: UnlabelledPool | None = None,
+        **settings: Any,  # noqa: ANN401  # resolved by the command line from the parent
     ) -> None:
-        super().__init__(
-            root=Path(table).parent if root is None else root,
-            train_batch_size=train_batch_size,
-            eval_batch_size=eval_batch_size,
-            num_workers=num_workers,
-            train_augmentations=train_augmentations,
-            image_size=image_size,
-            normal_only=normal_only,
-            prepared_root=prepared_root,
-            drop_flagged=drop_flagged,
-            pool=pool,
-        )
+        super().__init__(root=Path(table).parent if root is None else root, **settings)
         self.table = absolute(table)
         self.paths_may_leave_root = root is None
         self.image_path_column = identity(image_path_column)
@@ -98,7 +65,6 @@ class Radiographs(RadiographDataModule):
         self.split_column = identity(split_column)
         self.mask_path_column = identity(mask_path_column)
         self.split_from_table = split_from_table
-        self.split_seed = split_seed
 
     def build_samples(self) -> pd.DataFrame:
         """Reads the table.
