@@ -140,8 +140,11 @@ def double(path: Path) -> None:
 MISTAKES = {
     "no validation": (lambda run: (run / "val_scores.csv").unlink(), "Vae/Phantom/v0/val_scores.csv does not exist"),
     "no test": (lambda run: (run / "scores.csv").unlink(), "Vae/Phantom/v0/scores.csv does not exist"),
-    "an empty file": (lambda run: (run / "scores.csv").write_text(""), "scores.csv is no score table"),
-    "another table": (lambda run: (run / "scores.csv").write_text("a,b\n1,2\n"), "it has no column image_path"),
+    "an empty file": (lambda run: (run / "scores.csv").write_text(""), "it is no score table"),
+    "another table": (
+        lambda run: (run / "scores.csv").write_text("a,b\n1,2\n"),
+        "has no column image_path, label; it is",
+    ),
     "no normal image": (lambda run: change(run / "val_scores.csv", label=1), "has no image with label 0"),
     "a constant score": (lambda run: change(run / "val_scores.csv", pred_score=1), "Vae/pred_score is constant"),
     "an image less": (lambda run: cut(run / "scores.csv"), "Vae/Phantom/v0 has no score of test/007.png"),

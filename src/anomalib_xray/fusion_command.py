@@ -10,12 +10,6 @@ from anomalib_xray.errors import XrayError
 if TYPE_CHECKING:
     import pandas as pd
 
-NORMAL = "val_scores.csv"
-"""Name of the table that a validation writes."""
-
-IDENTITY = ["image_path", "source_path", "patient", "study", "label"]
-"""Columns that are taken from the first run."""
-
 
 def fuse(
     runs: list[Path],
@@ -47,21 +41,24 @@ def fuse(
     from anomalib_xray.fusion import ScoreFusion
     from anomalib_xray.io.write import write_atomically
     from anomalib_xray.scores import score_metrics
+    from anomalib_xray.scores.levels import ID_COLUMNS, VALIDATION_SCORES, check_score
 
     folders = dict(zip(_labels(runs), runs, strict=True))
     chosen = [_find(name, folders) for name in names or [_join(label, "pred_score") for label in folders]]
     tables = {label: _read(folders[label] / table) for label, _ in chosen}
     _check_images(tables, folders)
-    normal = {label: _normal(folders[label] / NORMAL) for label, _ in chosen}
+    normal = {label: _normal(folders[label] / VALIDATION_SCORES) for label, _ in chosen}
 
     first = next(iter(tables.values()))
     scores, of_normal = {}, {}
     for label, score in chosen:
         name, folder = _join(label, score), folders[label]
-        scores[name] = _column(tables[label], folder / table, score).reindex(first.index)
-        of_normal[name] = _column(normal[label], folder / NORMAL, score)
+        check_score(tables[label], score, folder / table)
+        check_score(normal[label], score, folder / VALIDATION_SCORES)
+        scores[name] = tables[label][score].reindex(first.index)
+        of_normal[name] = normal[label][score]
     fusion = ScoreFusion(method).fit(of_normal)
-    fused = first.reindex(columns=IDENTITY).assign(pred_label=None, pred_score=fusion(scores), **scores)
+    fused = first.reindex(columns=[*ID_COLUMNS]).assign(pred_label=None, pred_score=fusion(scores), **scores)
     write_atomically(out, fused.to_csv(index=False))
     print(f"{out}: {len(fused)} images, {method} of {', '.join(scores)}.")
     _report(score_metrics(fused), list(scores))
@@ -100,20 +97,9 @@ def _find(name: str, folders: dict[str, Path]) -> tuple[str, str]:
 
 def _read(path: Path) -> pd.DataFrame:
     """A score table, by image path."""
-    import pandas as pd
+    from anomalib_xray.scores.levels import read_scores
 
-    from anomalib_xray.io.tables import identity
-
-    try:
-        table = pd.read_csv(path, converters=dict.fromkeys(("patient", "study"), identity))
-    except FileNotFoundError as error:
-        made_by = "anomalib train or validate" if path.name == NORMAL else "anomalib test or predict"
-        raise XrayError(f"{path} does not exist; {made_by} writes it.") from error
-    except (OSError, ValueError) as error:
-        raise XrayError(f"{path} is no score table: {' '.join(str(error).split())}.") from error
-    for column in ("image_path", "label"):
-        if column not in table:
-            raise XrayError(f"{path} is no score table: it has no column {column}.")
+    table = read_scores(path)
     repeated = table["image_path"].duplicated()
     if repeated.any():
         raise XrayError(f"{path} names {table['image_path'][repeated].iloc[0]} twice; write the table anew.")
@@ -144,14 +130,6 @@ def _check_images(tables: dict[str, pd.DataFrame], folders: dict[str, Path]) -> 
                 f"{folders[first]} and {folders[label]} disagree on the label of {expected.index[differs][0]}; "
                 "test all runs on the same data set."
             )
-
-
-def _column(table: pd.DataFrame, path: Path, name: str) -> pd.Series[float]:
-    """One score of a table."""
-    known = [str(column) for column in table if column not in (*IDENTITY, "pred_label")]
-    if name not in known:
-        raise XrayError(f"{path} has no score {name}; it has {', '.join(known)}.")
-    return table[name]
 
 
 def _report(metrics: dict[str, float], scores: list[str]) -> None:

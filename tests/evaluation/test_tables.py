@@ -118,10 +118,10 @@ def test_failed_and_open_cells_are_rows_with_their_reason(tmp_path: Path) -> Non
 
 
 def test_a_score_that_is_not_there_is_named(out: Path) -> None:
-    with pytest.raises(XrayError, match=r"has no score l1; it has pred_score alone\.$"):
+    with pytest.raises(XrayError, match=r"has no score l1; it has pred_score\.$"):
         read_rows(replace(GRID, scores={"Good": ["l1"]}), out)
     # Whatever comes before the scores: shortcuts' tables have neither decision nor chosen score.
-    for columns in (["image_path", "label"], ["pred_score", "study", "image_path", "patient", "label", "source_path"]):
+    for columns in (["image_path", "label"], ["study", "image_path", "patient", "label", "source_path"]):
         path = out / f"{len(columns)}.csv"
         pd.DataFrame([{**dict.fromkeys(columns, "0"), "mse": 0.5, "kld": 0.5}]).to_csv(path, index=False)
         with pytest.raises(XrayError, match=r"has no score l1; it has mse, kld\.$"):

@@ -17,7 +17,7 @@ from anomalib_xray.evaluation.rows import FALSE_FINDINGS, Draws, Row, compare, m
 from anomalib_xray.evaluation.runner import folder_of, read_result
 from anomalib_xray.evaluation.shortcuts import SHORTCUTS as NUMBERS
 from anomalib_xray.evaluation.shortcuts import direction_of
-from anomalib_xray.scores.levels import IDENTITY_COLUMNS, LEVELS, units_of
+from anomalib_xray.scores.levels import CHOSEN, LEVELS, check_score, read_scores, units_of
 
 UNVALIDATED = "direction chosen on the test images"
 """Note of a shortcut whose direction no validation images could tell."""
@@ -51,7 +51,7 @@ def read_rows(grid: Grid, out: Path) -> list[Row]:
     rows: list[Row] = []
     for group, models in groups.items():
         names = [(SHORTCUTS, number) for number in NUMBERS]
-        names += [(model, score) for model in models for score in grid.scores.get(model, ["pred_score"])]
+        names += [(model, score) for model in models for score in grid.scores.get(model, [CHOSEN])]
         found = []
         for model, score in names:
             cells = shortcuts[group[:2]] if model == SHORTCUTS else models[model]
@@ -115,9 +115,7 @@ def read_units(path: Path, score: str, level: str) -> pd.DataFrame:
         XrayError: The table has no such score, or does not say which unit an image belongs to.
     """
     table = _read_table(path)
-    if score not in table:
-        known = [str(column) for column in table if column not in IDENTITY_COLUMNS]
-        raise XrayError(f"{path} has no score {score}; it has {', '.join(known) or 'pred_score alone'}.")
+    check_score(table, score, path)
     units = units_of(table, level, [score])
     if units is None:
         raise XrayError(f"{path} does not say which {level} an image belongs to; evaluate by image.")
@@ -125,10 +123,8 @@ def read_units(path: Path, score: str, level: str) -> pd.DataFrame:
     return units.assign(id=names).rename(columns={score: "score"}).sort_values("id", ignore_index=True)
 
 
-@lru_cache(maxsize=1)
-def _read_table(path: Path) -> pd.DataFrame:
-    """A score table, once for all its scores, whose rows stand one after the other."""
-    return pd.read_csv(path, keep_default_na=False, na_values={"label": [""]}, dtype={"patient": str, "study": str})
+_read_table = lru_cache(maxsize=1)(read_scores)
+"""A score table, once for all its scores, whose rows stand one after the other."""
 
 
 COLUMNS = (

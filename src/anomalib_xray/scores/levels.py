@@ -1,16 +1,70 @@
-"""Units of evaluation: images, studies and patients, from the rows of a score table."""
+"""Score tables, a row per image: their columns, their reading, and their images, studies and patients."""
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pandas as pd
 
+from anomalib_xray.errors import XrayError
+from anomalib_xray.io.frames import read_frame
 from anomalib_xray.io.tables import identity
+
+TEST_SCORES, VALIDATION_SCORES, PREDICTIONS = "scores.csv", "val_scores.csv", "predictions.csv"
+"""Names of the tables that a test, a validation and a prediction leave behind."""
+
+ID_COLUMNS = ("image_path", "source_path", "patient", "study", "label")
+"""Columns that say which image a row is of, and what is known of it."""
+
+CHOSEN = "pred_score"
+"""Column of the model's chosen score."""
 
 LEVELS: dict[str, list[str]] = {"image": ["source_path"], "study": ["patient", "study"], "patient": ["patient"]}
 """Units of evaluation and the columns that identify one."""
 
-IDENTITY_COLUMNS = ("image_path", "source_path", "patient", "study", "label", "pred_label", "pred_score")
-"""Columns of a score table before the named scores."""
+
+def read_scores(path: Path) -> pd.DataFrame:
+    """Reads a score table.
+
+    Args:
+        path: The file.
+
+    Returns:
+        The table. Paths and ids are text, empty where unknown, ids in the form in which they are compared; an unknown
+        label, decision or score is missing.
+
+    Raises:
+        XrayError: There is no such file, or it is no score table.
+    """
+    if not path.exists():
+        made_by = "anomalib train or validate" if path.name == VALIDATION_SCORES else "anomalib test or predict"
+        raise XrayError(f"{path} does not exist; {made_by} writes it.")
+    table = read_frame(path, ("image_path", "label"), text=ID_COLUMNS[:-1], advice="it is no score table")
+    return table.assign(**{name: table[name].map(identity) for name in ("patient", "study") if name in table})
+
+
+def scores_of(table: pd.DataFrame) -> list[str]:
+    """The scores of a score table, the chosen one first.
+
+    >>> scores_of(pd.DataFrame(columns=[*ID_COLUMNS, "pred_label", CHOSEN, "mse"]))
+    ['pred_score', 'mse']
+    """
+    return [str(column) for column in table.columns if column not in (*ID_COLUMNS, "pred_label")]
+
+
+def check_score(table: pd.DataFrame, score: str, path: Path) -> None:
+    """Refuses the name of a score that a table does not have.
+
+    Args:
+        table: The score table.
+        score: The name.
+        path: Its file, for the message.
+
+    Raises:
+        XrayError: There is no such score.
+    """
+    if score not in (known := scores_of(table)):
+        raise XrayError(f"{path} has no score {score}; it has {', '.join(known)}.")
 
 
 def units_of(table: pd.DataFrame, level: str, scores: list[str]) -> pd.DataFrame | None:

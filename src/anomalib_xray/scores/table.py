@@ -7,7 +7,7 @@ normalised or batch-wise transformed ones.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from math import nan
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 import torch
 import torch.distributed as distributed
-from anomalib.data import ImageBatch, InferenceBatch
+from anomalib.data import InferenceBatch
 from anomalib.metrics import Evaluator
 from anomalib.post_processing import PostProcessor
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -25,7 +25,7 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 
 from anomalib_xray.errors import XrayError
 from anomalib_xray.io.write import write_atomically
-from anomalib_xray.scores.levels import IDENTITY_COLUMNS, LEVELS, units_of
+from anomalib_xray.scores.levels import CHOSEN, ID_COLUMNS, LEVELS, PREDICTIONS, TEST_SCORES, scores_of, units_of
 
 logger = logging.getLogger(__name__)
 
@@ -52,37 +52,13 @@ class ScoreTable(Callback):
         super().__init__()
         self._rows: list[dict[str, Any]] = []
 
-    @staticmethod
-    def _rows_of(outputs: ImageBatch) -> Iterator[dict[str, Any]]:
-        """Turns a batch with raw scores into table rows."""
-        named: dict[str, torch.Tensor] = getattr(outputs, "scores", {})
-        scores = outputs.pred_score
-        if scores is None:
-            raise XrayError("The model gives no image scores, so there is no score table to write.")
-        count = len(scores)
-        paths = outputs.image_path if outputs.image_path is not None else [""] * count
-        for index in range(count):
-            yield {
-                "image_path": str(paths[index]),
-                "label": int(outputs.gt_label[index]) if outputs.gt_label is not None else None,
-                "pred_score": float(scores[index]),
-                **{name: float(score[index]) for name, score in named.items()},
-            }
-
-    def _start(self) -> None:
-        self._rows = []
-
-    def _collect(self, outputs: ImageBatch) -> None:
-        self._rows.extend(self._rows_of(outputs))
-
     def _table(self, pl_module: LightningModule, samples: pd.DataFrame | None) -> pd.DataFrame:
         """Builds the table of the rows collected so far."""
         table = pd.DataFrame(self._rows)
         table["pred_label"] = _decisions(pl_module, table["pred_score"].tolist())
         table["label"] = table["label"].astype("Int64")
         table = _with_origins(table, samples)
-        scores = [column for column in table.columns if column not in IDENTITY_COLUMNS]
-        return table[[*IDENTITY_COLUMNS, *scores]]
+        return table[[*ID_COLUMNS, "pred_label", *scores_of(table)]]
 
     def _finish(self, trainer: Trainer, pl_module: LightningModule, samples: pd.DataFrame | None, prefix: str) -> None:
         """Writes the table of the rows collected so far and logs its metrics."""
@@ -92,7 +68,7 @@ class ScoreTable(Callback):
         if not self._rows:
             return
         table = self._table(pl_module, samples)
-        _write(table, Path(trainer.default_root_dir) / f"{prefix}scores.csv")
+        _write(table, Path(trainer.default_root_dir) / (prefix + TEST_SCORES))
         metrics = {prefix + name: value for name, value in score_metrics(table).items()}
         if prefix == VALIDATION:
             metrics |= {prefix + name: value for name, value in normal_means(table).items()}
@@ -100,16 +76,10 @@ class ScoreTable(Callback):
         pl_module.log_dict({f"{name}_raw" if name in taken else name: value for name, value in metrics.items()})
 
     def on_validation_epoch_start(self, *_: Any) -> None:  # noqa: ANN401
-        """Forgets the rows of the last epoch."""
-        self._start()
+        """Forgets the rows of the last epoch or run."""
+        self._rows = []
 
-    def on_test_epoch_start(self, *_: Any) -> None:  # noqa: ANN401
-        """Forgets the rows of the last run."""
-        self._start()
-
-    def on_predict_epoch_start(self, *_: Any) -> None:  # noqa: ANN401
-        """Forgets the rows of the last run."""
-        self._start()
+    on_test_epoch_start = on_predict_epoch_start = on_validation_epoch_start
 
     def on_validation_batch_end(
         self,
@@ -119,27 +89,16 @@ class ScoreTable(Callback):
         *_: Any,  # noqa: ANN401
     ) -> None:
         """Collects the raw scores of a batch."""
-        self._collect(outputs)
+        if outputs.pred_score is None:
+            raise XrayError("The model gives no image scores, so there is no score table to write.")
+        count = len(outputs.pred_score)
+        labels = [None] * count if outputs.gt_label is None else outputs.gt_label.int().reshape(count).tolist()
+        columns = {CHOSEN: outputs.pred_score, **getattr(outputs, "scores", {})}
+        values = zip(*(scores.reshape(count).tolist() for scores in columns.values()), strict=True)
+        for path, label, scores in zip(outputs.image_path or [""] * count, labels, values, strict=True):
+            self._rows.append({"image_path": str(path), "label": label, **dict(zip(columns, scores, strict=True))})
 
-    def on_test_batch_end(
-        self,
-        _trainer: Trainer,
-        _module: LightningModule,
-        outputs: Any,  # noqa: ANN401
-        *_: Any,  # noqa: ANN401
-    ) -> None:
-        """Collects the raw scores of a batch."""
-        self._collect(outputs)
-
-    def on_predict_batch_end(
-        self,
-        _trainer: Trainer,
-        _module: LightningModule,
-        outputs: Any,  # noqa: ANN401
-        *_: Any,  # noqa: ANN401
-    ) -> None:
-        """Collects the raw scores of a batch."""
-        self._collect(outputs)
+    on_test_batch_end = on_predict_batch_end = on_validation_batch_end
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Writes the table and logs its metrics with the prefix ``val_``."""
@@ -157,7 +116,7 @@ class ScoreTable(Callback):
         self._rows = _of_all_processes(self._rows)
         if self._rows:
             table = self._table(pl_module, _samples(trainer.predict_dataloaders))
-            _write(table, Path(trainer.default_root_dir) / "predictions.csv")
+            _write(table, Path(trainer.default_root_dir) / PREDICTIONS)
 
 
 def score_metrics(table: pd.DataFrame) -> dict[str, float]:
@@ -172,7 +131,7 @@ def score_metrics(table: pd.DataFrame) -> dict[str, float]:
         of every other score; levels without ids, or without both labels, are left out. A score that is not finite for
         some image has no rank, so its metrics are not a number.
     """
-    scores = [column for column in table.columns if column not in IDENTITY_COLUMNS or column == "pred_score"]
+    scores = scores_of(table)
     finite = {score: bool(np.isfinite(table.loc[table["label"].notna(), score]).all()) for score in scores}
     metrics: dict[str, float] = {}
     for level in LEVELS:
@@ -180,7 +139,7 @@ def score_metrics(table: pd.DataFrame) -> dict[str, float]:
         if units is None or units["label"].nunique() < 2:
             continue
         for score in scores:
-            suffix = "" if score == "pred_score" else f"_{score}"
+            suffix = "" if score == CHOSEN else f"_{score}"
             both = (units["label"], units[score])
             metrics[f"{level}_AUROC{suffix}"] = float(roc_auc_score(*both)) if finite[score] else nan
             metrics[f"{level}_AP{suffix}"] = float(average_precision_score(*both)) if finite[score] else nan
@@ -198,12 +157,9 @@ def normal_means(table: pd.DataFrame) -> dict[str, float]:
         normal.
     """
     normal = table if table["label"].isna().all() else table[table["label"] == 0]
-    scores = [column for column in table.columns if column not in IDENTITY_COLUMNS or column == "pred_score"]
-    if normal.empty:
-        return {}
     return {
-        "normal_mean" if score == "pred_score" else f"normal_mean_{score}": float(normal[score].mean())
-        for score in scores
+        "normal_mean" if score == CHOSEN else f"normal_mean_{score}": float(normal[score].mean())
+        for score in (scores_of(table) if len(normal) else [])
     }
 
 

@@ -88,7 +88,9 @@ def test_a_cell_without_cases_has_none(tmp_path: Path) -> None:
 def test_another_list_is_refused(tmp_path: Path) -> None:
     (tmp_path / "cases").mkdir()
     (tmp_path / "cases" / "cases.csv").write_text("kind,image\nx,y\n")
-    with pytest.raises(XrayError, match=r"cases\.csv has no column high; run the cell again"):
+    with pytest.raises(
+        XrayError, match=r"cases\.csv has no column map, image_path, low, high, score; run the cell again"
+    ):
         read_cases(tmp_path)
 
 

@@ -7,16 +7,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from anomalib_xray.edge.overlay import Picture, blend
-from anomalib_xray.errors import XrayError
+from anomalib_xray.io.frames import read_frame
 from anomalib_xray.io.read import read_radiograph
 from anomalib_xray.io.text import read_text
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 CASES = "cases"
 """Folder of a cell with ``cases.csv`` and the pictures that it names."""
@@ -80,10 +83,8 @@ def read_cases(folder: Path) -> list[Case]:
     path = folder / CASES / "cases.csv"
     if not path.is_file() or not read_text(path).strip('"\n'):
         return []
-    table = pd.read_csv(path, keep_default_na=False, dtype={"image": str, "map": str, "mask": str, "image_path": str})
-    missing = {"kind", "image", "map", "low", "high", "image_path", "score"} - set(table)
-    if missing:
-        raise XrayError(f"{path} has no column {min(missing)}; run the cell again.")
+    text, numbers = ("kind", "image", "map", "image_path"), ("low", "high", "score")
+    table = read_frame(path, (*text, *numbers), text=(*text, "mask"), advice="run the cell again")
     if "mask" not in table:
         table["mask"] = ""
     maps = [_read_map(folder / CASES, row["map"], row["low"], row["high"]) for _, row in table.iterrows()]

@@ -15,7 +15,7 @@ from anomalib_xray.evaluation.report.charts import auroc_axis, runs_of
 from anomalib_xray.evaluation.report.curves import aurocs, has_both_classes
 from anomalib_xray.evaluation.report.material import HIGHLIGHTS, Material, Part
 from anomalib_xray.evaluation.report.svg import Axis, Chart, Figure, Key
-from anomalib_xray.scores.levels import units_of
+from anomalib_xray.scores.levels import ID_COLUMNS, read_scores, units_of
 
 TOP_K = "top_k.csv"
 """Table of a cell: ``image_path``, ``label`` and a column ``k=...`` for each number or share of pixels."""
@@ -62,22 +62,17 @@ def aurocs_by_k(cell: Cell, material: Material) -> dict[str, float]:
         XrayError: The table does not belong to the cell's score table.
     """
     path = material.folder(cell) / TOP_K
-    table, ids = (
-        pd.read_csv(file, keep_default_na=False, na_values={"label": [""]})
-        for file in (path, material.folder(cell) / SCORES)
-    )
+    table, ids = read_scores(path), read_scores(material.folder(cell) / SCORES)
     columns = [str(column) for column in table if str(column).startswith("k=")]
-    merged = table[["image_path", *columns]].merge(ids[_identity(ids)], on="image_path", validate="one_to_one")
+    merged = table[["image_path", *columns]].merge(
+        ids[[name for name in ID_COLUMNS if name in ids]], on="image_path", validate="one_to_one"
+    )
     if len(merged) != len(table):
         raise XrayError(f"{path} has images that {SCORES} beside it has not; run the cell again.")
     units = units_of(merged, material.grid.level, columns)
     if units is None or not has_both_classes([units]):
         return {}
     return {column: float(Ranking(units["label"], units[column]).auroc()[0]) for column in columns}
-
-
-def _identity(table: pd.DataFrame) -> list[str]:
-    return [name for name in ("image_path", "source_path", "patient", "study", "label") if name in table]
 
 
 def _means(runs: Sequence[Mapping[str, float]]) -> dict[str, float]:
