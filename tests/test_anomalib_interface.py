@@ -357,7 +357,7 @@ def test_a_prediction_data_set_lists_its_files(tmp_path: Path) -> None:
     assert [Path(file) for file in files] == [tmp_path / "hand.png"], "pictures of predictions would have long names"
 
 
-# anomalib_xray.scores.anomaly_map
+# anomalib_xray.scores.scorer
 
 
 def test_the_blur_keeps_a_constant_and_the_size() -> None:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from scipy.spatial.distance import cdist
 from sklearn.cluster import DBSCAN
 from sklearn.covariance import LedoitWolf
 from sklearn.decomposition import PCA
@@ -27,6 +28,7 @@ from anomalib_xray.detectors import (
     Projection,
     check_detectors,
 )
+from anomalib_xray.detectors.distances import nearest_distances, squared_distances
 from anomalib_xray.errors import XrayError
 
 Make = Callable[[], Detector]
@@ -247,3 +249,24 @@ def test_bank_knows_all_names() -> None:
 def test_wrong_settings_are_refused(make: Callable[[], object]) -> None:
     with pytest.raises(XrayError, match="is "):
         make()
+
+
+def test_squared_distances_are_those_of_scipy() -> None:
+    generator = np.random.default_rng(0)
+    some, others = generator.normal(5, 1, (5, 10)), generator.normal(5, 1, (13, 10))
+    found = squared_distances(torch.from_numpy(some), torch.from_numpy(others)).numpy()
+    np.testing.assert_allclose(found, cdist(some, others, "sqeuclidean"), rtol=1e-10)
+
+
+@pytest.mark.parametrize("count", [1, 4, 13])
+def test_nearest_distances_are_the_smallest(count: int) -> None:
+    generator = np.random.default_rng(0)
+    some, others = generator.normal(size=(5, 10)), generator.normal(size=(13, 10))
+    found = nearest_distances(torch.from_numpy(some), torch.from_numpy(others), count).numpy()
+    np.testing.assert_allclose(found, np.sort(cdist(some, others))[:, :count], rtol=1e-10)
+
+
+def test_small_distances_far_from_the_origin_survive_single_precision() -> None:
+    some = torch.tensor([[1000.0, 1000.0, 1000.0, 1000.0], [-7.0, 3.0, 0.0, 1.0]])
+    found = nearest_distances(some[:1], some + 2**-10, 1)
+    assert found.item() == 2 * 2**-10

@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from anomalib_xray.errors import XrayError
 from anomalib_xray.evaluation.contestant import build_model, local_weights
 from anomalib_xray.evaluation.plan import Cell
-from anomalib_xray.transforms.equalize import equalize
+from anomalib_xray.transforms.grey_levels import equalize
 
 
 def cell(class_path: str, init_args: dict[str, Any], equalized: bool = False, **options: Any) -> Cell:

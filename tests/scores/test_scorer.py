@@ -1,13 +1,17 @@
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
+from scipy.ndimage import gaussian_filter
 
 from anomalib_xray.errors import XrayError
 from anomalib_xray.scores import (
     EXTRA_SCORES,
     RECONSTRUCTION_SCORES,
     ReconstructionScorer,
+    ScoredBatch,
+    SmoothedErrorMap,
     dissimilarity,
     error_gradient,
     foreground,
@@ -103,3 +107,57 @@ def test_a_gradient_cannot_be_exported(image: torch.Tensor, monkeypatch: pytest.
     # as an extra it is left out of the exported graph, which holds the predicted score alone
     output = ReconstructionScorer("mse", 0.1, 0.0, ["gradient"])(image, reconstruct(image), reconstruct)
     assert tuple(output.scores) == RECONSTRUCTION_SCORES
+
+
+def test_the_chosen_score_becomes_the_predicted_one() -> None:
+    scores = {"mse": torch.rand(3), "l1": torch.rand(3)}
+    anomaly_map = torch.rand(3, 4, 4)
+    output = ScoredBatch.of(scores, "l1", anomaly_map)
+    assert output.pred_score is scores["l1"]
+    assert output.anomaly_map is anomaly_map
+    assert output.scores is scores
+    assert output.pred_label is None
+    assert output.pred_mask is None
+
+
+@pytest.fixture
+def mask() -> torch.Tensor:
+    y, x = np.mgrid[-1:1:40j, -1:1:48j]
+    disc = torch.from_numpy((x**2 + y**2 < 0.5).astype(np.float32))
+    return torch.stack([disc, torch.ones_like(disc), torch.zeros_like(disc)]).unsqueeze(1)
+
+
+@pytest.fixture
+def error(mask: torch.Tensor) -> torch.Tensor:
+    return torch.from_numpy(np.random.default_rng(0).random(mask.shape).astype(np.float32))
+
+
+def test_is_the_smoothed_error_over_the_smoothed_foreground(error: torch.Tensor, mask: torch.Tensor) -> None:
+    inside = error[0, 0].numpy(), mask[0, 0].numpy()
+    smoothed = gaussian_filter(inside[0] * inside[1], 1.5, mode="mirror", truncate=4)
+    weight = gaussian_filter(inside[1], 1.5, mode="mirror", truncate=4)
+    expected = np.where(inside[1] > 0, smoothed / np.maximum(weight, 1e-7), 0)
+    np.testing.assert_allclose(SmoothedErrorMap(1.5)(error, mask)[0], expected, rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize("sigma", [0, 1, 4])
+def test_is_exactly_0_outside_the_foreground(error: torch.Tensor, mask: torch.Tensor, sigma: float) -> None:
+    anomaly_map = SmoothedErrorMap(sigma)(error, mask)
+    assert anomaly_map.shape == (3, 40, 48)
+    assert (anomaly_map[mask.squeeze(1) == 0] == 0).all()
+    assert (anomaly_map[mask.squeeze(1) == 1] > 0).all()
+
+
+@pytest.mark.parametrize("sigma", [1, 4])
+def test_constant_error_stays_constant_up_to_the_edge(mask: torch.Tensor, sigma: float) -> None:
+    anomaly_map = SmoothedErrorMap(sigma)(torch.full_like(mask, 0.3), mask)
+    torch.testing.assert_close(anomaly_map, 0.3 * mask.squeeze(1))
+
+
+def test_without_smoothing_it_is_the_masked_error(error: torch.Tensor, mask: torch.Tensor) -> None:
+    assert torch.equal(SmoothedErrorMap(0)(error, mask), (error * mask).squeeze(1))
+
+
+def test_background_error_does_not_leak_in(error: torch.Tensor, mask: torch.Tensor) -> None:
+    spoilt = torch.where(mask > 0, error, 1e3)
+    assert torch.equal(SmoothedErrorMap(3)(spoilt, mask), SmoothedErrorMap(3)(error, mask))

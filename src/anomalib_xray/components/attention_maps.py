@@ -11,8 +11,7 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
 from anomalib_xray.components.attention import SelfAttention
-from anomalib_xray.scores.foreground import foreground
-from anomalib_xray.scores.output import ScoredBatch
+from anomalib_xray.scores import ScoredBatch, foreground
 
 Query = Literal["anomaly", "centre"]
 

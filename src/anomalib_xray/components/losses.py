@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy, l1_loss, mse_loss, smooth_l1_loss
 
-from anomalib_xray.scores.structural import dissimilarity
+from anomalib_xray.scores import dissimilarity
 
 ImageError = Literal["mse", "l1", "smooth_l1"]
 

@@ -8,8 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from anomalib_xray.components.frozen_backbone import FrozenBackbone
-from anomalib_xray.scores.foreground import foreground
-from anomalib_xray.scores.perceptual import enlarged_mean, relative_feature_errors
+from anomalib_xray.scores import enlarged_mean, foreground, relative_feature_errors
 
 
 class PerceptualError(nn.Module):

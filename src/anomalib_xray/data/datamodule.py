@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import logging
 from abc import abstractmethod
+from collections.abc import Sized
 from pathlib import Path
 from typing import Any
 
 import cv2
 import pandas as pd
 import torch
+import torch.distributed as distributed
 from anomalib.data import AnomalibDataModule, AnomalibDataset
 from anomalib.data.utils import TestSplitMode, ValSplitMode
 from lightning.pytorch import LightningModule
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, RandomSampler
 from torchvision.transforms.v2 import Compose, Transform
 
 from anomalib_xray.data.dataset import RadiographDataset
 from anomalib_xray.data.pool import UnlabelledPool, draw_pool, without_labels
 from anomalib_xray.data.prepared import leave_out_flagged, prepared_samples
-from anomalib_xray.data.sampler import EpochSampler
 from anomalib_xray.data.splits import POOL, SPARE, SPLITS
 from anomalib_xray.data.table import check_samples, has_masks, train_on_normal
 from anomalib_xray.errors import XrayError
@@ -263,3 +264,43 @@ def use_one_opencv_thread(worker: int) -> None:
     """
     del worker
     cv2.setNumThreads(0)
+
+
+ANOTHER_PROCESS = 1_000_003
+"""Distance of the seeds of two processes, more than a training has epochs."""
+
+
+class EpochSampler(RandomSampler):
+    """Shuffles anew every epoch, so that a resumed training goes on as if it had never stopped.
+
+    A training that is resumed builds its model, and with it the random state, again; without this its first epoch would
+    repeat the order, the augmentations and the noise of epoch 0. Lightning calls :meth:`set_epoch` before every epoch,
+    but on resuming only after the first batch was fetched, hence the constructor's argument.
+
+    Args:
+        data: Training data set.
+        seed: Seed of the run.
+        epoch: Epoch that the training starts or goes on with.
+    """
+
+    def __init__(self, data: Sized, seed: int, epoch: int = 0) -> None:
+        self.source = torch.Generator()
+        super().__init__(data, generator=self.source)
+        self.seed = seed
+        self.epoch = -1
+        self.set_epoch(epoch)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Seeds the order, and torch's own generator for augmentation and noise; once an epoch."""
+        if epoch == self.epoch:
+            return
+        self.epoch = epoch
+        state = (self.seed + epoch) % 2**63
+        self.source.manual_seed(state)
+        # Processes share the order, of which each takes its part, but not the noise.
+        torch.manual_seed((state + _rank() * ANOTHER_PROCESS) % 2**63)
+
+
+def _rank() -> int:
+    """Number of this process among those that train together."""
+    return distributed.get_rank() if distributed.is_available() and distributed.is_initialized() else 0

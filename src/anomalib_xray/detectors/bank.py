@@ -7,10 +7,8 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from anomalib_xray.detectors.dbscan import Dbscan
 from anomalib_xray.detectors.detector import Detector
-from anomalib_xray.detectors.mahalanobis import Mahalanobis
-from anomalib_xray.detectors.nearest_neighbours import NearestNeighbours, Subset
+from anomalib_xray.detectors.distances import Dbscan, Mahalanobis, NearestNeighbours, Subset
 from anomalib_xray.detectors.one_class_svm import Gamma, OneClassSvm
 from anomalib_xray.detectors.projection import Projection
 from anomalib_xray.errors import XrayError

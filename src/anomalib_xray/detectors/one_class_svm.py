@@ -12,7 +12,7 @@ from sklearn.svm import OneClassSVM
 from torch import Tensor
 
 from anomalib_xray.detectors.detector import Detector
-from anomalib_xray.detectors.distance import squared_distances
+from anomalib_xray.detectors.distances import squared_distances
 from anomalib_xray.errors import XrayError
 from anomalib_xray.io.progress import track
 

@@ -57,7 +57,7 @@ def build_model(cell: Cell) -> AnomalibModule:
 def _equalize_first(pre_processor: PreProcessor) -> None:
     from torchvision.transforms.v2 import Compose
 
-    from anomalib_xray.transforms.equalize import EqualizeForeground
+    from anomalib_xray.transforms.grey_levels import EqualizeForeground
 
     pre_processor.transform = Compose([EqualizeForeground(), *filter(None, [pre_processor.transform])])
 

@@ -14,9 +14,7 @@ import torch
 from scipy.stats import spearmanr  # type: ignore[import-untyped]  # scipy has no stubs
 from torch import Tensor, nn
 
-from anomalib_xray.scores.foreground import foreground
-from anomalib_xray.scores.reconstruction import masked_mean
-from anomalib_xray.scores.structural import dissimilarity
+from anomalib_xray.scores import dissimilarity, foreground, masked_mean
 
 UNCHANGED = 0.5
 """Rank correlation with the map of the trained network from which on a map of a random one counts as the same."""

@@ -1,4 +1,4 @@
-"""Scores that compare a radiograph with its reconstruction.
+"""Errors of each pixel of a reconstruction, and scores that average them over the foreground.
 
 Source: arXiv 2001.10883, section 3 (masked mean squared error and its 200 largest pixels); the fraction of the
 foreground instead of 200 pixels makes scores of different image sizes comparable.
@@ -7,13 +7,31 @@ foreground instead of 200 pixels makes scores of different image sizes comparabl
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
+from kornia.metrics import ssim
 from torch import Tensor
-from torch.nn.functional import smooth_l1_loss
+from torch.nn.functional import interpolate, smooth_l1_loss
 
 from anomalib_xray.errors import XrayError
+
+TOP_K = "_top_k"
+"""Ending of the scores of an error's largest pixels."""
+
+RECONSTRUCTION_SCORES = ("mse", "mse_top_k", "l1", "l1_top_k", "smooth_l1", "smooth_l1_top_k")
+
+
+def foreground(image: Tensor) -> Tensor:
+    """Marks the foreground of prepared radiographs.
+
+    Args:
+        image: Radiographs whose background is exactly 0, ``(N, 1, H, W)``, values in [0, 1].
+
+    Returns:
+        1 in the foreground and 0 outside, same shape and dtype as ``image``.
+    """
+    return (image > 0).to(image.dtype)
 
 
 def check_top_k(top_k: float) -> None:
@@ -123,7 +141,83 @@ def reconstruction_scores(image: Tensor, reconstruction: Tensor, mask: Tensor, t
     return error_scores(reconstruction_errors(image, reconstruction), mask, top_k)
 
 
-TOP_K = "_top_k"
-"""Ending of the scores of an error's largest pixels."""
+WINDOW = 11
+"""Side of the window, in pixels, as in Wang et al. 2004."""
 
-RECONSTRUCTION_SCORES = ("mse", "mse_top_k", "l1", "l1_top_k", "smooth_l1", "smooth_l1_top_k")
+
+def dissimilarity(image: Tensor, reconstruction: Tensor, window: int = WINDOW, value_range: float = 1.0) -> Tensor:
+    """``(1 - SSIM) / 2`` at each pixel: 0 where the surroundings agree, 1 where they are opposite.
+
+    Source: Wang et al. 2004, "Image quality assessment: from error visibility to structural similarity"; as anomaly
+    score of autoencoders Bergmann et al. 2019 (1807.02011).
+
+    Args:
+        image: Radiographs, values in [0, 1], or feature maps of another range, ``(N, C, H, W)``.
+        reconstruction: Their reconstructions, same range and shape.
+        window: Side of the window, odd and below twice the side of the maps.
+        value_range: Width of the range of values, to which the constants of the formula are set.
+
+    Returns:
+        In [0, 1], ``(N, C, H, W)``, each channel on its own.
+    """
+    found: Tensor = (1 - ssim(image, reconstruction, window, value_range)).clamp(0, 2) / 2
+    return found
+
+
+def error_gradient(image: Tensor, reconstruct: Callable[[Tensor], Tensor], mask: Tensor) -> Tensor:
+    """Absolute gradient of the masked mean squared error with respect to the image.
+
+    Source: Zimmerer et al. 2019 (1907.12215), section 2, for the VAE; Cai et al. 2024 (2404.04518) for autoencoders.
+
+    Works within ``torch.inference_mode`` as well, where no gradient is recorded otherwise. It cannot be exported.
+
+    Args:
+        image: Radiographs, values in [0, 1], ``(N, 1, H, W)``.
+        reconstruct: Reconstructs images of this shape, each on its own.
+        mask: 1 in the foreground and 0 outside, same shape.
+
+    Returns:
+        At least 0, ``(N, 1, H, W)``.
+    """
+    with torch.inference_mode(False), torch.enable_grad():
+        pixels = image.detach().clone().requires_grad_(True)
+        weight = mask.detach().clone()
+        error = ((reconstruct(pixels) - pixels).square() * weight).sum((1, 2, 3)) / weight.sum((1, 2, 3)).clamp(min=1)
+        (gradient,) = torch.autograd.grad(error.sum(), pixels)
+    return gradient.abs()
+
+
+def relative_feature_errors(features: Sequence[Tensor], reconstructed: Sequence[Tensor]) -> list[Tensor]:
+    """Absolute differences of features relative to the size of the image's features.
+
+    ``|f - f'| / mean |f|``, with the mean over the channels and places of an image's layer, averaged over the channels.
+    The mean of a layer's map is the relative error ``sum |f - f'| / sum |f|``. Source: Shvetsova et al. 2021
+    (2006.13265), section 3; as score Cai et al. 2024 (2404.04518), "AE-PL". Published features are standardised by the
+    statistics of ImageNet first, which are left out here.
+
+    Args:
+        features: Features of the images, one ``(N, C, h, w)`` a layer.
+        reconstructed: Features of their reconstructions, of the same shapes.
+
+    Returns:
+        At least 0, ``(N, 1, h, w)`` a layer.
+    """
+    errors = []
+    for feature, other in zip(features, reconstructed, strict=True):
+        size = feature.abs().mean((1, 2, 3), keepdim=True).clamp(min=torch.finfo(feature.dtype).eps)
+        errors.append((feature - other).abs().mean(1, keepdim=True) / size)
+    return errors
+
+
+def enlarged_mean(maps: Sequence[Tensor], size: tuple[int, int]) -> Tensor:
+    """Brings maps of several sizes to one, bilinearly, and averages them.
+
+    Args:
+        maps: ``(N, 1, h, w)`` each, of different sides.
+        size: Height and width of the image.
+
+    Returns:
+        ``(N, 1, H, W)``.
+    """
+    enlarged = [interpolate(one, size=size, mode="bilinear", align_corners=False) for one in maps]
+    return torch.stack(enlarged).mean(0)

@@ -1,19 +1,77 @@
-"""From an image and its reconstruction to all scores and the map of a model that reconstructs."""
+"""Scores and map of a model: what its torch module returns, and all that follows from a reconstruction."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
 
 import torch
+from anomalib.models.components import GaussianBlur2d
 from torch import Tensor, nn
 
 from anomalib_xray.errors import XrayError
-from anomalib_xray.scores.anomaly_map import SmoothedErrorMap
-from anomalib_xray.scores.foreground import foreground
-from anomalib_xray.scores.gradient import error_gradient
-from anomalib_xray.scores.output import ScoredBatch
-from anomalib_xray.scores.reconstruction import TOP_K, error_scores, reconstruction_errors
-from anomalib_xray.scores.structural import dissimilarity
+from anomalib_xray.scores.reconstruction import (
+    TOP_K,
+    dissimilarity,
+    error_gradient,
+    error_scores,
+    foreground,
+    reconstruction_errors,
+)
+
+
+class ScoredBatch(NamedTuple):
+    """Scores and map of a batch; its first four fields are anomalib's ``InferenceBatch``.
+
+    Attributes:
+        pred_score: Chosen score, higher = more anomalous, ``(N,)``.
+        pred_label: Always ``None``; the post-processor decides.
+        anomaly_map: Anomaly of each pixel, at least 0, exactly 0 outside the foreground, ``(N, H, W)``, or ``None``.
+        pred_mask: Always ``None``; the post-processor decides.
+        scores: Every named score, higher = more anomalous, each ``(N,)``.
+    """
+
+    pred_score: Tensor
+    pred_label: None
+    anomaly_map: Tensor | None
+    pred_mask: None
+    scores: dict[str, Tensor]
+
+    @classmethod
+    def of(cls, scores: dict[str, Tensor], chosen: str, anomaly_map: Tensor | None) -> ScoredBatch:
+        """Builds the output with ``scores[chosen]`` as the predicted score."""
+        return cls(scores[chosen], None, anomaly_map, None, scores)
+
+
+class SmoothedErrorMap(nn.Module):
+    """Smooths a per-pixel error within the foreground.
+
+    The smoothed error is divided by the smoothed foreground, so that pixels at the foreground's edge are not darkened
+    by the background beside them.
+
+    Args:
+        sigma: Standard deviation of the Gaussian, in pixels of the network's input; 0 leaves the error as it is.
+            (arXiv 2001.10883's code uses 5 at 512 pixels.)
+    """
+
+    def __init__(self, sigma: float = 1.0) -> None:
+        super().__init__()
+        self.blur = GaussianBlur2d(sigma=(sigma, sigma), channels=1) if sigma > 0 else nn.Identity()
+
+    def forward(self, error: Tensor, mask: Tensor) -> Tensor:
+        """Builds the map.
+
+        Args:
+            error: Error of each pixel, at least 0, ``(N, 1, H, W)``.
+            mask: 1 in the foreground and 0 outside, ``(N, 1, H, W)``.
+
+        Returns:
+            Anomaly map, at least 0 and exactly 0 outside the foreground, ``(N, H, W)``.
+        """
+        weight = self.blur(mask).clamp(min=torch.finfo(mask.dtype).eps)
+        smoothed: Tensor = self.blur(error * mask) / weight * mask
+        return smoothed.squeeze(1)
+
 
 EXTRA_ERRORS = ("ssim", "gradient")
 """Per-pixel errors that cost more than the others; their scores are computed on request."""

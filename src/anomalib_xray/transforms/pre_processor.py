@@ -8,10 +8,9 @@ import torch
 from anomalib.pre_processing import PreProcessor
 from torchvision.transforms.v2 import Compose
 
-from anomalib_xray.transforms.equalize import EqualizeForeground
 from anomalib_xray.transforms.foreground import ImageTransform
 from anomalib_xray.transforms.geometry import Padding, PadResize
-from anomalib_xray.transforms.min_max import MinMax
+from anomalib_xray.transforms.grey_levels import EqualizeForeground, MinMax
 
 
 class XrayPreProcessor(PreProcessor):
