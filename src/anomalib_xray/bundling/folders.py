@@ -12,7 +12,7 @@ from uuid import uuid4
 
 from anomalib_xray.errors import XrayError
 from anomalib_xray.io.paths import fitted
-from anomalib_xray.io.write import noticing_full_disk
+from anomalib_xray.io.write import lock, noticing_full_disk
 
 
 def check_free(out: Path) -> None:
@@ -83,23 +83,13 @@ def scratch(beside: Path) -> Iterator[Path]:
 
 @contextmanager
 def _locked(folder: Path) -> Iterator[bool]:
-    """Locks a folder, if no process has done so; a killed process has no locks. Yields whether it did."""
-    try:
-        import fcntl
-    except ImportError:  # on Windows what killed processes left stays
-        yield False
-        return
+    """Locks a folder, if no other process has done so, and says whether it did; without locks it did not."""
     try:
         descriptor = os.open(folder, os.O_RDONLY)
-    except OSError:  # gone meanwhile
+    except OSError:  # gone meanwhile, or on Windows
         yield False
         return
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        is_locked = True
-    except OSError:
-        is_locked = False
-    try:
-        yield is_locked
+        yield bool(lock(descriptor))
     finally:
         os.close(descriptor)

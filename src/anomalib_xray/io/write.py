@@ -147,20 +147,52 @@ def _alone(path: Path) -> Iterator[BinaryIO]:
             path.unlink(missing_ok=True)  # what a killed process of another user left
             descriptor = os.open(path, flags, _READABLE)
         with os.fdopen(descriptor, "r+b") as file:
-            _lock(file)
+            lock(file.fileno(), wait=True)
             # The one who had the lock has renamed the file: what is open here is the finished one.
             if _is_still(path, file):
                 yield file
                 return
 
 
-def _lock(file: BinaryIO) -> None:
+def lock(descriptor: int, *, wait: bool = False) -> bool | None:
+    """Locks an open file or folder until it is closed; a process that is killed lets go of its locks.
+
+    Args:
+        descriptor: Its file descriptor.
+        wait: Whether to wait for another process that has locked it.
+
+    Returns:
+        Whether it is locked; None on a system or a network drive that has no locks.
+    """
     try:
         import fcntl
-    except ImportError:  # on Windows a file that is open cannot be replaced by another process
-        return
-    with suppress(OSError):  # some network file systems have no locks
-        fcntl.flock(file, fcntl.LOCK_EX)
+    except ImportError:  # on Windows
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return None
+    return True
+
+
+@contextmanager
+def alone(path: Path, refusal: str) -> Iterator[None]:
+    """Keeps other processes out; where the system has no locks, two at once are the user's to avoid.
+
+    Args:
+        path: File that is locked meanwhile; it is made where it is missing.
+        refusal: What is said where another process is in.
+
+    Raises:
+        XrayError: Another process is in.
+        OSError: The file cannot be made.
+    """
+    with path.open("w") as file:
+        if lock(file.fileno()) is False:
+            raise XrayError(refusal)
+        yield
 
 
 def _is_still(path: Path, file: BinaryIO) -> bool:
