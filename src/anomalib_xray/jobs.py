@@ -1,22 +1,225 @@
-"""Work on several cores or machines. joblib is the only seam: processes here, a Dask cluster, or Ray."""
+"""Work that runs elsewhere: tasks in fresh interpreters, and calls in several processes or on a cluster.
+
+A task is a folder. ``task.json`` names a function and its arguments; a fresh interpreter, whose memory and whose
+failures are its own, calls it and leaves ``result.json``, and in ``log.txt`` what was printed. joblib is the only seam
+to several processes here, a Dask cluster, or Ray.
+"""
 
 from __future__ import annotations
 
+import json
+import os
+import shutil
 import signal
-from collections.abc import Callable, Iterator, Sequence
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
-from typing import Literal, TypeAlias, TypeVar
+from threading import Thread
+from typing import Any, Literal, TextIO, TypeAlias, TypeVar
 
 from anomalib_xray import __version__
 from anomalib_xray.errors import XrayError
+from anomalib_xray.io.text import read_json, write_json
+
+TASK, RESULT, LOG = "task.json", "result.json", "log.txt"
+
+SCRATCH = "run"
+"""Folder in that of a task which is removed when the task ends, since checkpoints of many would fill a disk."""
 
 Backend: TypeAlias = Literal["loky", "ray"]
-Task = TypeVar("Task")
-Result = TypeVar("Result")
+Input = TypeVar("Input")
+Output = TypeVar("Output")
 
-_RAY_CHUNK = 64  # tasks a call, since Ray returns a call's results all at once
+_RAY_CHUNK = 64  # calls that are given to Ray together, since it returns their results all at once
+
+
+@dataclass(frozen=True)
+class Task:
+    """A task as its function sees it.
+
+    Attributes:
+        folder: Its folder.
+        arguments: What :func:`write_task` was given.
+        answers: Where answers go; nothing where nobody listens.
+    """
+
+    folder: Path
+    arguments: dict[str, Any]
+    answers: TextIO | None = None
+
+    def answer(self, content: Any) -> None:  # noqa: ANN401  # whatever JSON takes
+        """Tells the process that runs the task, see :meth:`Process.answer`."""
+        if self.answers is not None:
+            print(json.dumps(content), file=self.answers, flush=True)
+
+    def orders(self) -> Iterator[Any]:
+        """Waits for what :meth:`Process.ask` sends."""
+        yield from map(json.loads, sys.stdin)
+
+
+def write_task(
+    folder: Path, function: Callable[[Task], Mapping[str, Any] | None], arguments: Mapping[str, Any]
+) -> Path:
+    """Writes a task, in place of an earlier one and its result.
+
+    Args:
+        folder: Its folder, which is made.
+        function: Function of a module; what it returns becomes the result.
+        arguments: Anything that JSON takes.
+
+    Returns:
+        The folder.
+
+    Raises:
+        XrayError: The folder cannot be written.
+    """
+    (folder / RESULT).unlink(missing_ok=True)
+    shutil.rmtree(folder / SCRATCH, ignore_errors=True)
+    content = {"function": f"{function.__module__}:{function.__qualname__}", "arguments": dict(arguments)}
+    write_json(folder / TASK, content, default=str)
+    return folder
+
+
+def read_result(folder: Path) -> dict[str, Any] | None:
+    """Reads the result of a task.
+
+    Args:
+        folder: Its folder.
+
+    Returns:
+        What its function returned, with ``status`` (``done`` or ``failed``), the ``reason`` of a failure and
+        ``peak_memory_gib`` of its process; nothing where there is no result yet.
+
+    Raises:
+        XrayError: The file cannot be read.
+    """
+    path = folder / RESULT
+    return dict(read_json(path)) if path.is_file() else None
+
+
+def perform(folder: Path, answers: TextIO | None = None) -> bool:
+    """Performs a task in this process and writes its result.
+
+    Args:
+        folder: Its folder.
+        answers: Where its answers go.
+
+    Returns:
+        Whether it was done.
+    """
+    task = read_json(folder / TASK)
+    try:
+        module, _, name = task["function"].partition(":")
+        returned = getattr(import_module(module), name)(Task(folder, task["arguments"], answers))
+        result = {"status": "done", **(returned or {})}
+    except Exception as error:  # any task may fail in any way, and the others go on
+        reason = str(error) if isinstance(error, XrayError) else f"{type(error).__name__}: {error}"
+        result = {"status": "failed", "reason": " ".join(reason.split())}
+    with suppress(ImportError):  # on Windows
+        import resource
+
+        # Kibibytes on Linux.
+        result["peak_memory_gib"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    write_json(folder / RESULT, result)
+    return bool(result["status"] == "done")
+
+
+class Process:
+    """A fresh interpreter with a task; it ends with the ``with`` block at the latest.
+
+    Args:
+        folder: Folder of the task.
+        threads: Threads that it may use; as the environment says without a number.
+    """
+
+    def __init__(self, folder: Path, threads: int | None = None) -> None:
+        self.folder = folder
+        environment = {**os.environ, "PYTHONWARNINGS": "ignore"}
+        if threads is not None:
+            environment["OMP_NUM_THREADS"] = str(threads)
+        with (folder / LOG).open("w", encoding="utf-8") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "anomalib_xray.jobs", str(folder)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                env=environment,
+                text=True,
+            )
+
+    def __enter__(self) -> Process:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Ends the process and removes what it kept for itself."""
+        self._process.kill()
+        self._process.communicate()
+        shutil.rmtree(self.folder / SCRATCH, ignore_errors=True)
+
+    def ask(self, order: Any) -> Any | None:  # noqa: ANN401  # whatever JSON takes
+        """Sends an order and waits for an answer."""
+        assert self._process.stdin is not None
+        with suppress(OSError):  # it has ended
+            self._process.stdin.write(json.dumps(order) + "\n")
+            self._process.stdin.flush()
+        return self.answer()
+
+    def answer(self) -> Any | None:  # noqa: ANN401  # as above
+        """Waits for an answer; nothing if the process ends without one."""
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        return json.loads(line) if line.endswith("\n") else None
+
+    def result(self) -> dict[str, Any]:
+        """Waits for the end; where the process left no result, a failure that says so is written and returned."""
+        status = self._process.wait()
+        if not (self.folder / RESULT).is_file():
+            reason = f"the process ended with status {status}; see {self.folder / LOG}"
+            write_json(self.folder / RESULT, {"status": "failed", "reason": reason})
+        return read_result(self.folder) or {}
+
+
+def run_task(folder: Path, threads: int | None = None) -> dict[str, Any]:
+    """Runs a task in a fresh interpreter.
+
+    Args:
+        folder: Its folder.
+        threads: Threads that it may use.
+
+    Returns:
+        Its result, see :func:`read_result`.
+    """
+    with Process(folder, threads) as process:
+        return process.result()
+
+
+def main(folder: str) -> int:
+    """Performs a task in this interpreter, which was started for it.
+
+    Args:
+        folder: Folder of the task.
+
+    Returns:
+        Exit status: 0, 1 if it failed.
+    """
+    Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
+    # Whatever a library prints belongs into the log and not between the answers.
+    with os.fdopen(os.dup(1), "w", encoding="utf-8") as answers:
+        os.dup2(2, 1)
+        return 0 if perform(Path(folder), answers) else 1
+
+
+def _end_with(parent: int) -> None:
+    """Ends this process when its parent was killed, since nobody would take the result."""
+    while os.getppid() == parent:
+        time.sleep(1)
+    os._exit(1)
 
 
 class WorkerDiedError(XrayError):
@@ -24,19 +227,19 @@ class WorkerDiedError(XrayError):
 
 
 def results(
-    function: Callable[[Task], Result],
-    tasks: Sequence[Task],
+    function: Callable[[Input], Output],
+    inputs: Sequence[Input],
     *,
     workers: int,
     backend: Backend = "loky",
     scheduler: str | None = None,
     shared: Path = Path(),
-) -> Iterator[Result]:
-    """Calls a function for each task and yields what it returns, in the order in which the calls end.
+) -> Iterator[Output]:
+    """Calls a function for each input and yields what it returns, in the order in which the calls end.
 
     Args:
         function: A function that worker processes can import.
-        tasks: Its arguments.
+        inputs: Its arguments.
         workers: How many processes work at once on this machine; 1 works in this process. A Dask cluster has its own.
         backend: ``loky`` for processes, ``ray`` for Ray.
         scheduler: Address of the scheduler of a Dask cluster, which is then used instead.
@@ -54,17 +257,17 @@ def results(
     try:
         if scheduler is not None:
             with _dask(scheduler, shared):
-                yield from Parallel(return_as="generator_unordered")(delayed(function)(task) for task in tasks)
+                yield from Parallel(return_as="generator_unordered")(delayed(function)(one) for one in inputs)
         elif backend == "ray":
             with _ray():
-                for start in range(0, len(tasks), _RAY_CHUNK * workers):
-                    chunk = tasks[start : start + _RAY_CHUNK * workers]
-                    yield from Parallel(n_jobs=workers)(delayed(function)(task) for task in chunk)
+                for start in range(0, len(inputs), _RAY_CHUNK * workers):
+                    chunk = inputs[start : start + _RAY_CHUNK * workers]
+                    yield from Parallel(n_jobs=workers)(delayed(function)(one) for one in chunk)
         else:
             with parallel_config(backend="loky", initializer=leave_interrupts_to_parent):
                 in_parallel = Parallel(n_jobs=workers, return_as="generator_unordered")
                 with _interrupts_wait():  # the processes start with the first call
-                    returned = in_parallel(delayed(function)(task) for task in tasks)
+                    returned = in_parallel(delayed(function)(one) for one in inputs)
                 yield from returned
     except BrokenProcessPool as error:
         raise WorkerDiedError(
@@ -149,3 +352,7 @@ def _ray() -> Iterator[None]:
     register_ray()
     with parallel_config(backend="ray"):
         yield
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1]))

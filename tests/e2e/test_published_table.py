@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +14,13 @@ import pandas as pd
 import pytest
 
 from anomalib_xray.cli import main
-from anomalib_xray.evaluation import cell as one_cell
-from anomalib_xray.evaluation.cell import CELL, RESULT
 from anomalib_xray.evaluation.plan import SHORTCUTS, Cell, Grid, read_grid
 from anomalib_xray.evaluation.report import write_report
 from anomalib_xray.evaluation.rows import Row
-from anomalib_xray.evaluation.runner import folder_of, read_result, with_prepared
+from anomalib_xray.evaluation.runner import folder_of, write_cell
 from anomalib_xray.evaluation.tables import as_frame, read_rows
 from anomalib_xray.evaluation.writers import by_preparation, write_tables
+from anomalib_xray.jobs import perform, read_result
 from anomalib_xray.phantom.dataset import write_phantoms
 
 pytestmark = pytest.mark.slow
@@ -83,13 +81,9 @@ def run(grid: Grid, cells: Sequence[Cell], out: Path) -> list[Row]:
     """Runs cells and evaluates them."""
     grid = replace(grid, cells=list(cells))
     for cell in cells:
-        folder = folder_of(out, cell)
-        folder.mkdir(parents=True)
-        (folder / CELL).write_text(json.dumps(asdict(with_prepared(cell, grid, out))))
         # One process for all: starting one for each cell would take most of the time.
-        one_cell.main(folder)
-        assert (folder / RESULT).is_file()
-        result = read_result(out, cell)
+        perform(write_cell(cell, grid, out))
+        result = read_result(folder_of(out, cell))
         assert result is not None
         assert result["status"] == "done", (cell.key, result["reason"])
     rows = read_rows(grid, out)

@@ -9,6 +9,7 @@ import torch
 from safetensors.torch import save_file
 
 from anomalib_xray.errors import XrayError
+from anomalib_xray.evaluation.build import trainer_arguments
 from anomalib_xray.evaluation.contestant import build_model, local_weights
 from anomalib_xray.evaluation.plan import Cell
 from anomalib_xray.transforms.grey_levels import equalize
@@ -73,3 +74,18 @@ def test_weights_that_are_missing_or_of_another_network_are_named(weights: Path,
     with local_weights(str(weights)):
         assert timm.create_model("resnet18", pretrained=False) is not None
     assert timm.create_model is create
+
+
+def test_callbacks_are_built_as_the_command_builds_them() -> None:
+    from lightning.pytorch.callbacks import ModelCheckpoint
+
+    callback = {
+        "class_path": "lightning.pytorch.callbacks.ModelCheckpoint",
+        "init_args": {"monitor": "val_normal_mean_mse", "mode": "min"},
+    }
+    arguments = trainer_arguments({"max_epochs": 3, "logger": True, "callbacks": [callback]})
+    (built,) = arguments.pop("callbacks")
+    assert isinstance(built, ModelCheckpoint)
+    assert built.monitor == "val_normal_mean_mse"
+    assert arguments == {"max_epochs": 3}
+    assert trainer_arguments({}) == {"callbacks": []}

@@ -12,12 +12,13 @@ import pytest
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from anomalib_xray.errors import XrayError
-from anomalib_xray.evaluation.cell import RESULT, SCORES
+from anomalib_xray.evaluation.cell import SCORES
 from anomalib_xray.evaluation.plan import SHORTCUTS, Cell, Grid
 from anomalib_xray.evaluation.runner import estimate_seconds, folder_of, is_open
 from anomalib_xray.evaluation.shortcuts import SHORTCUTS as NUMBERS
 from anomalib_xray.evaluation.tables import as_frame, read_rows, read_units
 from anomalib_xray.evaluation.writers import by_preparation, write_tables
+from anomalib_xray.jobs import RESULT
 
 MODELS = {"Good": 2.0, "Chance": 0.0, "Wrong": -2.0}
 CELLS = [

@@ -6,9 +6,10 @@ import pytest
 import yaml
 
 from anomalib_xray.cli import main
-from anomalib_xray.tuning import check, process
+from anomalib_xray.tuning import plan, trial
 from anomalib_xray.tuning.plan import read_search
-from anomalib_xray.tuning.study import Outcome, open_study
+from anomalib_xray.tuning.study import open_study
+from anomalib_xray.tuning.trial import Outcome
 
 SEARCH = {
     "base": "base.yaml",
@@ -28,7 +29,7 @@ def search(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_a_dry_run_says_what_would_be_searched_and_by_which_rule(
     search: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(check, "check_search", lambda _: None)
+    monkeypatch.setattr(plan, "check_search", lambda _: None)
     assert main(["tune", "--config", str(search), "--dry_run", "true", "--trials", "7"]) == 0
     printed = capsys.readouterr().out
     assert "model.init_args.width: int [4, 8]" in printed
@@ -65,8 +66,8 @@ def test_mistakes_are_one_sentence(
 def test_a_search_that_has_ended_closes_what_was_killed_and_writes_its_tables(
     search: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(check, "check_search", lambda _: None)
-    monkeypatch.setattr(process.TrialProcess, "__call__", lambda *_: Outcome("done", 0.75))
+    monkeypatch.setattr(plan, "check_search", lambda _: None)
+    monkeypatch.setattr(trial, "run_trial", lambda *_: Outcome("done", 0.75))
     assert main(["tune", "--config", str(search), "--trials", "1"]) == 0
     study = open_study(read_search(search), Path("tuning"))
     read_search(search).space.suggest(study.ask())
@@ -85,7 +86,7 @@ def test_a_search_that_is_stopped_says_so(
     def stopped(*_: object) -> Outcome:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(check, "check_search", lambda _: None)
-    monkeypatch.setattr(process.TrialProcess, "__call__", stopped)
+    monkeypatch.setattr(plan, "check_search", lambda _: None)
+    monkeypatch.setattr(trial, "run_trial", stopped)
     assert main(["tune", "--config", str(search)]) == 130
     assert "Stopped. What is done is in tuning; the same command goes on." in capsys.readouterr().out

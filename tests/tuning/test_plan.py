@@ -7,7 +7,9 @@ import pytest
 import yaml
 
 from anomalib_xray.errors import XrayError
-from anomalib_xray.tuning.plan import Pruning, read_search
+from anomalib_xray.tuning.objective import Objective
+from anomalib_xray.tuning.plan import Pruning, Search, check_search, read_search
+from anomalib_xray.tuning.space import read_space
 
 CONFIGS = Path(__file__).parents[2] / "configs" / "tune"
 
@@ -83,3 +85,74 @@ def test_data_with_a_class_replace_those_before_even_of_the_same_class(tmp_path:
 @pytest.mark.parametrize("file", sorted(CONFIGS.glob("*.yaml")), ids=lambda file: file.stem)
 def test_searches_that_ship_can_be_read(file: Path) -> None:
     assert read_search(file).space.ranges
+
+
+CONFIG: dict[str, Any] = {
+    "model": {"class_path": "anomalib_xray.models.Cae", "init_args": {"image_size": 64, "width": 4}},
+    "data": {"class_path": "anomalib_xray.data.Phantom", "init_args": {"patients": 12}},
+    "trainer": {"max_epochs": 1},
+}
+
+
+def search(ranges: dict[str, Any], **config: Any) -> Search:
+    return Search({**CONFIG, **config}, read_space(ranges, "s.yaml"), Objective("label-free", "painted_AUROC"))
+
+
+def test_ranges_that_the_constructors_take_pass() -> None:
+    check_search(
+        search(
+            {
+                "model.init_args.learning_rate": {"log_uniform": [1e-4, 1e-2]},
+                "model.init_args.reconstruction_loss": {"choice": ["mse", "l1"]},
+                "data.init_args.train_batch_size": {"int": [4, 8]},
+                "trainer.max_epochs": {"int": [1, 3]},
+            }
+        )
+    )
+
+
+@pytest.mark.parametrize(
+    ("ranges", "config", "message"),
+    [
+        (
+            {"model.init_args.learnig_rate": {"uniform": [0, 1]}},
+            {},
+            r"learnig_rate is no setting of Cae; there are image_size, .*learning_rate",
+        ),
+        ({"data.init_args.batch": {"int": [1, 2]}}, {}, r"data\.init_args\.batch is no setting of Phantom"),
+        ({"trainer.epochs": {"int": [1, 2]}}, {}, r"trainer\.epochs is no setting of Trainer"),
+        (
+            {"model.init_args.schedule": {"choice": ["constant", "step"]}},
+            {},
+            r"With model\.init_args\.schedule: step the configuration is refused",
+        ),
+        (
+            {"model.init_args.levels": {"uniform": [1, 3]}},
+            {},
+            r"With model\.init_args\.levels: 1\.0 the configuration is refused",
+        ),
+        (
+            {"model.init_args.width": {"int": [4, 8]}},
+            {"model": {"class_path": "anomalib_xray.models.Nobody"}},
+            r"There is no class anomalib_xray\.models\.Nobody",
+        ),
+        (
+            {"model.init_args.width": {"int": [4, 8]}},
+            {"model": {**CONFIG["model"], "init_args": {"image_size": 100}}},
+            r"^image_size is 100, but Cae works on 64, 128, 256 or 512 pixels; choose one of them\.$",
+        ),
+    ],
+)
+def test_what_the_constructors_refuse_is_one_sentence(
+    ranges: dict[str, Any], config: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(XrayError, match=message) as caught:
+        check_search(search(ranges, **config))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["alphagan", "bigan", "vae"])
+def test_searches_that_ship_pass(name: str) -> None:
+    found = read_search(CONFIGS / f"{name}.yaml")
+    check_search(found)
+    assert found.objective.selection == "label-free"

@@ -13,12 +13,12 @@ from optuna import Trial
 from optuna.trial import TrialState
 
 from anomalib_xray.errors import XrayError
+from anomalib_xray.io.write import alone
 from anomalib_xray.tuning.objective import Objective
 from anomalib_xray.tuning.plan import Pruning, Search
-from anomalib_xray.tuning.results import write_results
-from anomalib_xray.tuning.search import run_search
 from anomalib_xray.tuning.space import read_space
-from anomalib_xray.tuning.study import Outcome, alone, best, finished, open_study, status_of
+from anomalib_xray.tuning.study import LOCK, best, finished, open_study, run_search, status_of, write_results
+from anomalib_xray.tuning.trial import Outcome
 
 SEARCH = Search(
     config={"model": {"class_path": "Cae", "init_args": {"width": 8}}, "data": {"class_path": "Hands"}},
@@ -164,7 +164,7 @@ def test_a_folder_of_another_search_is_refused(tmp_path: Path) -> None:
 
 def test_two_searches_do_not_share_a_folder(tmp_path: Path) -> None:
     study = open_study(SEARCH, tmp_path)
-    with alone(tmp_path), pytest.raises(XrayError, match="Another search is running"):
+    with alone(tmp_path / LOCK, ""), pytest.raises(XrayError, match="Another search is running"):
         run_search(SEARCH, study, tmp_path, 1, done)
     run_search(SEARCH, study, tmp_path, 1, done)
     assert len(finished(study)) == 1

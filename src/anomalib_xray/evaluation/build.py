@@ -1,56 +1,20 @@
-"""Configurations: files read, settings checked, objects built as the stock command builds them."""
+"""Objects built from configurations as the stock command builds them."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
-from anomalib_xray.errors import XrayError, user_error_behind
+from anomalib_xray.errors import user_error_behind
+from anomalib_xray.jobs import SCRATCH
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from anomalib.data import AnomalibDataModule
-
-
-def read_yaml(path: Path) -> dict[str, Any]:
-    """Reads a file of settings.
-
-    Args:
-        path: The YAML file.
-
-    Returns:
-        Its settings.
-
-    Raises:
-        XrayError: The file cannot be read, or holds something else.
-    """
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise XrayError(f"{path} cannot be read ({error.strerror}); name a file such as configs/cae.yaml.") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise XrayError(f"{path} is no YAML file: {str(error).splitlines()[0]}.") from error
-    if not isinstance(content, dict):
-        raise XrayError(f"{path} holds no settings.")
-    return content
-
-
-def check_keys(content: Mapping[str, Any], known: set[str], where: str) -> None:
-    """Refuses settings that do not exist.
-
-    Args:
-        content: Settings by name.
-        known: Names that exist.
-        where: What the message calls the place.
-
-    Raises:
-        XrayError: A setting is unknown.
-    """
-    unknown = sorted(set(map(str, content)) - known)
-    if unknown:
-        raise XrayError(f"{where} has the unknown setting {unknown[0]}; there are {', '.join(sorted(known))}.")
+    from anomalib.engine import Engine
+    from anomalib.models import AnomalibModule
+    from lightning.pytorch import Callback
 
 
 def build(base: type, settings: Mapping[str, Any]) -> Any:  # noqa: ANN401  # an instance of base
@@ -96,3 +60,68 @@ def build_data(settings: Mapping[str, Any]) -> AnomalibDataModule:
     # Named as the trainer names it, so that the splits are not made once more when training starts.
     data.setup(TrainerFn.FITTING)
     return data
+
+
+def engine_for(model: AnomalibModule, trainer: Mapping[str, Any], folder: Path, *callbacks: Callback) -> Engine:
+    """Makes an engine that leaves behind what the callbacks write, and otherwise only a score table.
+
+    Args:
+        model: The model that it is to train.
+        trainer: Arguments of the trainer, callbacks as the stock command takes them; loggers and checkpoints are not
+            kept.
+        folder: Folder of the task.
+        *callbacks: Further callbacks.
+
+    Returns:
+        The engine.
+    """
+    from anomalib.engine import Engine
+    from lightning.pytorch.callbacks import ModelCheckpoint
+
+    from anomalib_xray.components import RadiographModel
+    from anomalib_xray.scores.table import ScoreTable
+
+    arguments = trainer_arguments(trainer)
+    configured = [item for item in arguments.pop("callbacks") if not isinstance(item, ModelCheckpoint)]
+    # Models of this project bring the score table along.
+    table = [] if isinstance(model, RadiographModel) else [ScoreTable()]
+    own = {"default_root_dir": folder / SCRATCH, "logger": False, "enable_progress_bar": False}
+    return Engine(
+        callbacks=[*callbacks, *configured, *table],
+        **{"num_sanity_val_steps": 0, "enable_model_summary": False, **arguments, **own},
+    )
+
+
+def trainer_arguments(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Arguments of a trainer from a configuration.
+
+    Args:
+        settings: Arguments by name.
+
+    Returns:
+        The same ones without loggers; ``callbacks`` are objects.
+    """
+    from jsonargparse import ArgumentParser
+    from lightning.pytorch import Trainer
+
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_class_arguments(Trainer, "trainer", instantiate=False, fail_untyped=False)
+    given = {key: value for key, value in settings.items() if key != "logger"}
+    built = parser.instantiate_classes(parser.parse_object({"trainer": given})).trainer
+    arguments = {key: built[key] for key in given}
+    callbacks = arguments.pop("callbacks", None) or []
+    return {**arguments, "callbacks": callbacks if isinstance(callbacks, list) else [callbacks]}
+
+
+def begin(seed: int) -> None:
+    """Starts a task that trains: everything seeded, all plugins known, and nothing said that nobody reads."""
+    import logging
+    import warnings
+
+    warnings.filterwarnings("ignore")
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    from lightning.pytorch import seed_everything
+
+    import anomalib_xray.models  # noqa: F401
+
+    seed_everything(seed, verbose=False)

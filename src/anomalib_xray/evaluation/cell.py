@@ -1,110 +1,77 @@
-"""One cell of a benchmark, in a process of its own: ``python -m anomalib_xray.evaluation.cell FOLDER``.
+"""One cell of a benchmark as a task: a model is trained and tested, or numbers that need no model are measured.
 
-The folder has ``cell.json``. The process leaves ``scores.csv`` there, and ``result.json`` with times and memory, or
-with the reason why there are none.
+A cell leaves ``scores.csv`` in its folder, and in its result times, memory and what else the tables show.
 """
 
 from __future__ import annotations
 
-import json
-import logging
 import os
 import platform
-import resource
-import sys
 import time
-import warnings
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from anomalib_xray.errors import XrayError
-from anomalib_xray.evaluation.build import build_data
+from anomalib_xray.evaluation.build import begin, build_data, engine_for
 from anomalib_xray.evaluation.plan import SHORTCUTS, Cell
 from anomalib_xray.io.write import write_atomically
+from anomalib_xray.jobs import SCRATCH, Task
 
 if TYPE_CHECKING:
     import pandas as pd
-    from lightning.pytorch import Callback
 
-CELL, RESULT, SCORES = "cell.json", "result.json", "scores.csv"
+SCORES = "scores.csv"
 
 PACKAGES = ("anomalib", "torch", "anomalib-xray")
 
 
-def main(folder: Path) -> int:
+def run_cell(task: Task) -> dict[str, Any]:
     """Runs a cell.
 
     Args:
-        folder: Folder with ``cell.json``.
+        task: The settings of a :class:`~anomalib_xray.evaluation.plan.Cell`.
 
     Returns:
-        Exit status: 0, 1 if it failed.
+        What was measured besides the scores.
     """
-    cell = read_cell(folder)
-    try:
-        result = {"status": "done", **(_measure(cell, folder) if cell.model == SHORTCUTS else _run(cell, folder))}
-    except Exception as error:  # any model may fail in any way, and the grid goes on
-        reason = str(error) if isinstance(error, XrayError) else f"{type(error).__name__}: {error}"
-        result = {"status": "failed", "reason": " ".join(reason.split())}
-    # Kibibytes on Linux.
-    result["peak_memory_gib"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    write_atomically(folder / RESULT, json.dumps(result, indent=1) + "\n")
-    return int(result["status"] != "done")
+    cell = Cell(**task.arguments)
+    return (_measure if cell.model == SHORTCUTS else _train_and_test)(cell, task.folder)
 
 
-def read_cell(folder: Path) -> Cell:
-    """Reads what a cell is.
+def make_data(task: Task) -> None:
+    """Lets a data set that is generated be made, so that it can be prepared.
 
     Args:
-        folder: Its folder.
+        task: The settings of a cell.
     """
-    return Cell(**json.loads((folder / CELL).read_text(encoding="utf-8")))
+    build_data(Cell(**task.arguments).data_config)
 
 
-def _run(cell: Cell, folder: Path) -> dict[str, Any]:
-    """Trains and tests a model."""
-    warnings.filterwarnings("ignore")
-    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+def _train_and_test(cell: Cell, folder: Path) -> dict[str, Any]:
+    begin(cell.seed)
     import torch
-    from anomalib.engine import Engine
-    from lightning.pytorch import seed_everything
 
-    from anomalib_xray.components import RadiographModel
     from anomalib_xray.evaluation.contestant import build_model
     from anomalib_xray.evaluation.evidence import Evidence
-    from anomalib_xray.scores.table import ScoreTable
 
-    seed_everything(cell.seed, verbose=False)
     model = build_model(cell)
     data = build_data(cell.data_config)
     if cell.training_size is not None:
         data.train_data.samples = fewer(data.train_data.samples, cell.training_size)
     evidence = Evidence()
-    # Models of this project bring the score table along.
-    callbacks: list[Callback] = [evidence, *([] if isinstance(model, RadiographModel) else [ScoreTable()])]
-    engine = Engine(
-        default_root_dir=folder / "run",
-        logger=False,
-        callbacks=callbacks,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        **{"num_sanity_val_steps": 0, **cell.trainer},
-    )
-    times = [time.perf_counter()]
-    processor = [time.process_time()]
+    engine = engine_for(model, cell.trainer, folder, evidence)
+    times = [(time.perf_counter(), time.process_time())]
     engine.fit(model, datamodule=data)
-    times.append(time.perf_counter())
-    processor.append(time.process_time())
+    times.append((time.perf_counter(), time.process_time()))
     engine.test(model, datamodule=data, verbose=False)
-    times.append(time.perf_counter())
-    processor.append(time.process_time())
-    (table,) = (folder / "run").rglob(f"v*/{SCORES}")
-    write_atomically(folder / SCORES, table.read_text(encoding="utf-8"))
+    times.append((time.perf_counter(), time.process_time()))
+    (table,) = (folder / SCRATCH).rglob(f"v*/{SCORES}")
+    write_atomically(folder / SCORES, table.read_bytes())
     return {
-        "training_s": times[1] - times[0],
-        "training_cpu_s": processor[1] - processor[0],
-        "testing_s": times[2] - times[1],
+        "training_s": times[1][0] - times[0][0],
+        "training_cpu_s": times[1][1] - times[0][1],
+        "testing_s": times[2][0] - times[1][0],
         "images": len(data.test_data),
         "training_images": len(data.train_data),
         "pixel": evidence.write(folder),
@@ -173,20 +140,3 @@ def _gflop(model: Any, image: Any) -> float | None:  # noqa: ANN401  # any model
     except Exception:  # a search back-propagates, some layers cannot be traced; the figure is a by-product
         return None
     return float(counter.get_total_flops() / 1e9)
-
-
-def make_data(folder: Path) -> int:
-    """Lets a data set that is generated be made, so that it can be prepared.
-
-    Args:
-        folder: Folder with ``cell.json``.
-
-    Returns:
-        Exit status: 0.
-    """
-    build_data(read_cell(folder).data_config)
-    return 0
-
-
-if __name__ == "__main__":
-    raise SystemExit(make_data(Path(sys.argv[2])) if sys.argv[1] == "--data" else main(Path(sys.argv[1])))

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from anomalib_xray.errors import XrayError
-from anomalib_xray.evaluation.build import check_keys, read_yaml
+from anomalib_xray.io.text import check_keys, read_yaml
 
 SHORTCUTS = "Shortcuts"
 """Name of the row whose scores are numbers that need no model."""
@@ -130,8 +130,7 @@ def read_grid(path: Path) -> Grid:
     Raises:
         XrayError: The file, or one that it names, cannot be read or says something else.
     """
-    content = read_yaml(path)
-    check_keys(content, _KEYS, str(path))
+    content = read_yaml(path, _KEYS)
     for key in ("data", "models"):
         if not isinstance(content.get(key), dict) or not content[key]:
             raise XrayError(f"{path} names no {key}; list at least one under {key}:.")

@@ -14,9 +14,10 @@ from anomalib_xray.evaluation.bootstrap import over_seeds
 from anomalib_xray.evaluation.cell import SCORES
 from anomalib_xray.evaluation.plan import SHORTCUTS, Cell, Grid
 from anomalib_xray.evaluation.rows import FALSE_FINDINGS, Draws, Row, compare, measure
-from anomalib_xray.evaluation.runner import folder_of, read_result
+from anomalib_xray.evaluation.runner import folder_of
 from anomalib_xray.evaluation.shortcuts import SHORTCUTS as NUMBERS
 from anomalib_xray.evaluation.shortcuts import direction_of
+from anomalib_xray.jobs import read_result
 from anomalib_xray.scores.levels import CHOSEN, LEVELS, check_score, read_scores, units_of
 
 UNVALIDATED = "direction chosen on the test images"
@@ -66,7 +67,7 @@ def _row(row: Row, cells: Sequence[Cell], grid: Grid, out: Path) -> tuple[Row, D
     """Fills a row from its cells."""
     runs, costs, pixel = {}, [], {}
     for cell in cells:
-        result = read_result(out, cell)
+        result = read_result(folder_of(out, cell))
         if result is None:
             continue
         if result["status"] != "done":

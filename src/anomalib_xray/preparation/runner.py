@@ -15,9 +15,9 @@ from anomalib_xray.errors import XrayError
 from anomalib_xray.io.paths import absolute
 from anomalib_xray.io.progress import track
 from anomalib_xray.io.text import read_json
-from anomalib_xray.io.write import TEMPORARY, holds, write_atomically
+from anomalib_xray.io.write import TEMPORARY, alone, holds, write_atomically
+from anomalib_xray.jobs import Backend, WorkerDiedError, results
 from anomalib_xray.preparation.manifest import write_manifest
-from anomalib_xray.preparation.parallel import Backend, WorkerDiedError, results
 from anomalib_xray.preparation.pipeline import Pipeline
 from anomalib_xray.preparation.record import HOUSEKEEPING, MANIFEST
 from anomalib_xray.preparation.sources import Source
@@ -174,19 +174,10 @@ def _alone_in(out: Path) -> Iterator[None]:
         if out.is_dir() and not (out / HOUSEKEEPING).is_dir() and any(out.iterdir()):
             raise XrayError(f"{out} holds files that prepare did not write: give an empty or a new folder as --out.")
         (out / HOUSEKEEPING).mkdir(parents=True, exist_ok=True)
-        lock = (out / _LOCK).open("w")
+        (out / _LOCK).touch()
     except OSError as error:
         raise XrayError(f"{out} cannot be written: {error.strerror}; give another folder as --out.") from error
-    with lock:
-        try:
-            # The system lets go of such a lock even when the process is killed.
-            import fcntl
-
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except ImportError:  # not on Windows, where two runs at once are the user's to avoid
-            pass
-        except OSError as error:
-            raise XrayError(f"Another run is preparing into {out}: wait until it is done.") from error
+    with alone(out / _LOCK, f"Another run is preparing into {out}: wait until it is done."):
         yield
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -37,10 +38,17 @@ def tune(config: Path, out: Path = Path("tuning"), trials: int = 20, dry_run: bo
         raise XrayError("--trials is a number of trials: give 1 or more.")
 
     from anomalib_xray.tuning.plan import read_search
-    from anomalib_xray.tuning.process import TrialProcess
-    from anomalib_xray.tuning.results import write_results
-    from anomalib_xray.tuning.search import run_search
-    from anomalib_xray.tuning.study import JOURNAL, SECONDS, finished, open_study, require_packages, status_of
+    from anomalib_xray.tuning.study import (
+        JOURNAL,
+        SECONDS,
+        finished,
+        open_study,
+        require_packages,
+        run_search,
+        status_of,
+        write_results,
+    )  # fmt: skip
+    from anomalib_xray.tuning.trial import run_trial
 
     search = read_search(config)
     require_packages()
@@ -54,7 +62,7 @@ def tune(config: Path, out: Path = Path("tuning"), trials: int = 20, dry_run: bo
         _check(search)
     stopped = False
     try:
-        run_search(search, study, out, trials, TrialProcess(search, out))
+        run_search(search, study, out, trials, partial(run_trial, search, out))
     except KeyboardInterrupt:
         stopped = True
     for path in write_results(search, study, out):
@@ -68,7 +76,7 @@ def tune(config: Path, out: Path = Path("tuning"), trials: int = 20, dry_run: bo
 
 def _check(search: Search) -> None:
     """Checks the search against the classes that take its settings, which takes anomalib's start."""
-    from anomalib_xray.tuning.check import check_search
+    from anomalib_xray.tuning.plan import check_search
 
     with status("Checking the ranges"):
         check_search(search)
@@ -85,8 +93,7 @@ def _print_plan(search: Search, trials: int, seconds: list[float]) -> None:
 
 def _print_best(search: Search, study: Study, out: Path) -> None:
     from anomalib_xray.edge.bundle import NOTICE
-    from anomalib_xray.tuning.results import BEST
-    from anomalib_xray.tuning.study import best
+    from anomalib_xray.tuning.study import BEST, best
 
     trial = best(study)
     if trial is None:

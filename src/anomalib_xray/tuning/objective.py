@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, cast
 
 from anomalib_xray.errors import XrayError
-from anomalib_xray.evaluation.build import check_keys
+from anomalib_xray.io.text import check_keys
 
 Selection = Literal["label-free", "as published"]
 

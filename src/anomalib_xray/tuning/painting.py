@@ -1,8 +1,7 @@
-"""Normal radiographs with painted faults: what a model can be judged by where no abnormal image may be seen."""
+"""The images that a search may see: none of the test, and painted faults where no abnormal one may be seen."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
 
@@ -10,11 +9,13 @@ import cv2
 import numpy as np
 import pandas as pd
 import torch
+from anomalib.data import AnomalibDataModule, AnomalibDataset
 from numpy.typing import NDArray
 
 from anomalib_xray.errors import XrayError
 from anomalib_xray.io.read import Radiograph, read_radiograph
 from anomalib_xray.io.write import write_png
+from anomalib_xray.tuning.objective import Objective
 
 BLEND = (0.5, 1.0)
 """Shares of the painted texture. Fainter patches, from 0.1, were hardly told from normal images by any model."""
@@ -23,6 +24,60 @@ SHARE = (0.003, 0.05)
 """Shares of the foreground that a fault covers, at least and at most."""
 
 ATTEMPTS = 200
+
+
+def for_selection(data: AnomalibDataModule, objective: Objective, painted: Path) -> AnomalibDataModule:
+    """Takes from a datamodule what the rule of selection forbids.
+
+    The test split is emptied. A label-free rule also loses the abnormal validation images; where it measures painted
+    faults, a painted copy of each normal one takes their place.
+
+    Args:
+        data: A datamodule with its splits, as :func:`anomalib_xray.evaluation.build.build_data` makes it; it is
+            changed.
+        objective: The rule.
+        painted: Folder of the painted copies, which are made at first use.
+
+    Returns:
+        The datamodule.
+
+    Raises:
+        XrayError: Validation shares images with test, or has no image that the measure needs.
+    """
+    samples = _samples(data, "val")
+    shared = set(samples["image_path"]) & set(_samples(data, "test")["image_path"])
+    if shared:
+        msg = (
+            f"{len(shared)} validation images of {data.name} are test images too, {min(shared)} for one, and settings "
+            "are not chosen on test images; give the data set a validation split of its own."
+        )
+        raise XrayError(msg)
+    _keep(data.test_data, _samples(data, "test").iloc[:0])
+    if objective.selection == "label-free":
+        normal = samples[samples["label_index"] != 1]
+        if normal.empty:
+            raise XrayError(f"{data.name} has no normal validation image, which a label-free search measures.")
+        if objective.measure == "painted_AUROC":
+            normal = pd.concat([normal, painted_copies(normal, painted)], ignore_index=True)
+        _keep(data.val_data, normal)
+    elif set(samples["label_index"]) < {0, 1}:
+        msg = f"The validation images of {data.name} have one label only; choose selection: label-free."
+        raise XrayError(msg)
+    return data
+
+
+def _samples(data: AnomalibDataModule, split: str) -> pd.DataFrame:
+    dataset: AnomalibDataset | None = getattr(data, f"{split}_data", None)
+    if dataset is None:
+        raise XrayError(f"{data.name} has no {split} split; a search measures on validation and leaves test alone.")
+    samples: pd.DataFrame = dataset.samples
+    return samples
+
+
+def _keep(dataset: AnomalibDataset, samples: pd.DataFrame) -> None:
+    """Leaves these samples to a dataset, with what its table says of itself."""
+    samples.attrs.update(dataset.samples.attrs)
+    dataset.samples = samples
 
 
 def painted_copies(normal: pd.DataFrame, folder: Path) -> pd.DataFrame:
@@ -74,13 +129,15 @@ def paint_fault(image: Radiograph, seed: int) -> tuple[Radiograph, NDArray[np.bo
         The picture ``(H, W)`` in the depth of the image, background as it was, foreground at least 1 of 255, and where
         it was painted ``(H, W)``; nothing where no fault of fitting size was drawn.
     """
+    from anomalib.data.utils.generators.perlin import PerlinAnomalyGenerator
+
     top = float(np.iinfo(image.dtype).max)
     foreground = image > 0
     least, most = (share * foreground.sum() for share in SHARE)
     grey = torch.from_numpy(image.astype(np.float32) / top).expand(3, -1, -1)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        generate = _generator()
+        generate = PerlinAnomalyGenerator(probability=1.0, blend_factor=BLEND)
         for _ in range(ATTEMPTS):
             drawn, mask = generate(grey)
             fault = _largest_patch((mask.squeeze().numpy() > 0) & foreground)
@@ -97,9 +154,3 @@ def _largest_patch(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     if count < 2:
         return mask
     return np.asarray(patches == 1 + statistics[1:, cv2.CC_STAT_AREA].argmax())
-
-
-def _generator() -> Callable[[torch.Tensor], tuple[torch.Tensor, torch.Tensor]]:
-    from anomalib.data.utils.generators.perlin import PerlinAnomalyGenerator
-
-    return PerlinAnomalyGenerator(probability=1.0, blend_factor=BLEND)

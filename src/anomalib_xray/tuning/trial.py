@@ -1,115 +1,112 @@
-"""One trial of a search, in a process of its own: ``python -m anomalib_xray.tuning.trial FOLDER DESCRIPTOR``.
-
-The folder has ``trial.json``. The process writes a line ``[epoch, value]`` to the open file descriptor after each
-validation, and leaves ``result.json`` with the value of the last weights, or with the reason why there is none.
-"""
+"""One trial of a search as a task: it reports after each epoch, and is ended where it is given up."""
 
 from __future__ import annotations
 
-import json
-import logging
 import os
-import sys
-import warnings
+import time
 from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from math import isfinite
 from pathlib import Path
-from typing import Any, TextIO
-
-from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.callbacks import ModelCheckpoint
-from lightning.pytorch.trainer.states import TrainerFn
+from typing import TYPE_CHECKING, Any
 
 from anomalib_xray.errors import XrayError
-from anomalib_xray.evaluation.build import build, build_data
-from anomalib_xray.evaluation.cell import RESULT
-from anomalib_xray.io.write import write_atomically
-from anomalib_xray.tuning.blind import for_selection
+from anomalib_xray.evaluation.build import begin, build, build_data, engine_for
+from anomalib_xray.jobs import Process, Task, write_task
 from anomalib_xray.tuning.objective import Objective
-from anomalib_xray.tuning.process import TRIAL
+from anomalib_xray.tuning.plan import Search
+from anomalib_xray.tuning.space import with_values
+
+if TYPE_CHECKING:
+    from lightning.pytorch import LightningModule, Trainer
+    from optuna import Trial
+
+TRIALS, PAINTED = "trials", "painted"
 
 
-class EpochReport(Callback):
-    """Writes the measure after each validation of the training.
+@dataclass(frozen=True)
+class Outcome:
+    """How a trial ended.
 
-    Args:
-        metric: Name under which it is logged.
-        file: File to write lines ``[epoch, value]`` to.
+    Attributes:
+        status: ``done``, ``pruned`` or ``failed``.
+        value: What was measured, if it is done.
+        reason: Why it failed.
+        seconds: How long it took.
     """
 
-    def __init__(self, metric: str, file: TextIO) -> None:
-        super().__init__()
-        self.metric = metric
-        self.file = file
-        self.parent = os.getppid()
-
-    def on_train_batch_start(self, *_: Any) -> None:  # noqa: ANN401
-        """Ends the trial where the search was killed: nobody would take its result."""
-        if os.getppid() != self.parent:
-            raise XrayError("The search has ended.")
-
-    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Writes the measure of the epoch; one that is not finite, which no median is taken of, is left out."""
-        del pl_module
-        if trainer.state.fn != TrainerFn.FITTING or trainer.sanity_checking:
-            return
-        value = measured(trainer.callback_metrics, self.metric)
-        if isfinite(value):
-            print(json.dumps([trainer.current_epoch, value]), file=self.file, flush=True)
+    status: str
+    value: float | None = None
+    reason: str = ""
+    seconds: float = 0.0
 
 
-def main(folder: Path, descriptor: int) -> int:
-    """Runs a trial.
+def run_trial(search: Search, out: Path, trial: Trial, values: Mapping[str, Any]) -> Outcome:
+    """Trains with proposed values in a fresh interpreter and measures.
 
     Args:
-        folder: Folder with ``trial.json``.
-        descriptor: Open file descriptor that takes the reports.
+        search: The search.
+        out: Its folder; a trial's task, result and log stay in ``trials/``, what it trained does not.
+        trial: Takes the measure of each epoch, and says when it is given up.
+        values: Values by dotted name.
 
     Returns:
-        Exit status: 0, 1 if it failed.
+        How it went.
     """
-    task = json.loads((folder / TRIAL).read_text(encoding="utf-8"))
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            result: dict[str, Any] = {"status": "done", "value": _run(task, folder, file)}
-    except Exception as error:  # any model may fail in any way, and the search goes on
-        reason = str(error) if isinstance(error, XrayError) else f"{type(error).__name__}: {error}"
-        result = {"status": "failed", "reason": " ".join(reason.split())}
-    write_atomically(folder / RESULT, json.dumps(result, indent=1) + "\n")
-    return int(result["status"] != "done")
+    arguments = {
+        "config": with_values(search.config, values),
+        "objective": asdict(search.objective),
+        "seed": search.seed,
+        "painted": str((out / PAINTED).resolve()),
+    }
+    folder = write_task(out / TRIALS / f"{trial.number:04d}", train_and_validate, arguments)
+    start = time.perf_counter()
+    with Process(folder, int(os.environ.get("OMP_NUM_THREADS", os.cpu_count() or 1))) as process:
+        while (report := process.answer()) is not None:
+            epoch, value = report
+            trial.report(value, epoch)
+            if trial.should_prune():
+                return Outcome("pruned", seconds=time.perf_counter() - start)
+        result = process.result()
+    seconds = time.perf_counter() - start
+    return Outcome(result["status"], result.get("value"), result.get("reason", ""), seconds)
 
 
-def _run(task: Mapping[str, Any], folder: Path, file: TextIO) -> float:
-    """Trains on the train split and measures on validation."""
-    warnings.filterwarnings("ignore")
-    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
-    from anomalib.engine import Engine
+def train_and_validate(task: Task) -> dict[str, Any]:
+    """Trains on the train split and measures on validation; answers ``[epoch, value]`` after each epoch.
+
+    Args:
+        task: See :func:`run_trial`.
+
+    Returns:
+        ``value``, that of the last weights.
+
+    Raises:
+        XrayError: The data or the model cannot be used, or the measure is not logged or not finite.
+    """
+    config, objective = task.arguments["config"], Objective(**task.arguments["objective"])
+    begin(task.arguments["seed"])
     from anomalib.models import AnomalibModule
-    from lightning.pytorch import seed_everything
+    from lightning.pytorch.callbacks import LambdaCallback
+    from lightning.pytorch.trainer.states import TrainerFn
 
-    import anomalib_xray.models  # noqa: F401  # makes the plugins known
-    from anomalib_xray.components import RadiographModel
-    from anomalib_xray.scores.table import ScoreTable
+    from anomalib_xray.tuning.painting import for_selection
 
-    objective, config = Objective(**task["objective"]), task["config"]
-    seed_everything(task["seed"], verbose=False)
+    def report(trainer: Trainer, _: LightningModule) -> None:
+        if trainer.state.fn == TrainerFn.FITTING and not trainer.sanity_checking:
+            value = measured(trainer.callback_metrics, objective.metric)
+            if isfinite(value):  # no median is taken of others
+                task.answer([trainer.current_epoch, value])
+
     model = build(AnomalibModule, config["model"])
-    data = for_selection(build_data(config["data"]), objective, Path(task["painted"]))
-    arguments = trainer_arguments(config.get("trainer") or {})
-    callbacks = [item for item in arguments.pop("callbacks", []) if not isinstance(item, ModelCheckpoint)]
-    # Models of this project bring the score table along.
-    callbacks += [] if isinstance(model, RadiographModel) else [ScoreTable()]
-    own = {"default_root_dir": folder / "run", "logger": False, "enable_progress_bar": False}
-    engine = Engine(
-        callbacks=[*callbacks, EpochReport(objective.metric, file)],
-        **{"num_sanity_val_steps": 0, "enable_model_summary": False, **arguments, **own},
-    )
+    data = for_selection(build_data(config["data"]), objective, Path(task.arguments["painted"]))
+    engine = engine_for(model, config.get("trainer") or {}, task.folder, LambdaCallback(on_validation_end=report))
     engine.fit(model, datamodule=data)
     engine.validate(model, datamodule=data, verbose=False)
     value = measured(engine.trainer.callback_metrics, objective.metric)
     if not isfinite(value):
         raise XrayError(f"{objective.metric} is {value} after the last epoch: a score is not finite.")
-    return value
+    return {"value": value}
 
 
 def measured(metrics: Mapping[str, Any], name: str) -> float:
@@ -130,28 +127,3 @@ def measured(metrics: Mapping[str, Any], name: str) -> float:
         known = sorted(key for key in metrics if key.startswith("val_"))
         raise XrayError(f"Validation logs no {name}; choose a score and a level that it logs: {', '.join(known)}.")
     return float(value)
-
-
-def trainer_arguments(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Arguments of a trainer from a configuration, its callbacks built as the stock command builds them.
-
-    Args:
-        settings: Arguments by name.
-
-    Returns:
-        The same ones; ``callbacks`` are objects.
-    """
-    from jsonargparse import ArgumentParser
-
-    parser = ArgumentParser(exit_on_error=False)
-    parser.add_class_arguments(Trainer, "trainer", instantiate=False, fail_untyped=False)
-    # The search has its own loggers: none.
-    given = {key: value for key, value in settings.items() if key != "logger"}
-    built = parser.instantiate_classes(parser.parse_object({"trainer": given})).trainer
-    arguments = {key: built[key] for key in given}
-    callbacks = arguments.pop("callbacks", None) or []
-    return {**arguments, "callbacks": callbacks if isinstance(callbacks, list) else [callbacks]}
-
-
-if __name__ == "__main__":
-    raise SystemExit(main(Path(sys.argv[1]), int(sys.argv[2])))

@@ -13,12 +13,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from anomalib_xray.evaluation.cell import RESULT, SCORES
+from anomalib_xray.evaluation.cell import SCORES
 from anomalib_xray.evaluation.plan import SHORTCUTS, Cell, Grid
 from anomalib_xray.evaluation.rows import Row
 from anomalib_xray.evaluation.runner import folder_of
 from anomalib_xray.evaluation.shortcuts import SHORTCUTS as NUMBERS
 from anomalib_xray.evaluation.tables import read_rows
+from anomalib_xray.jobs import RESULT
 
 EVIL = "<script>alert(1)</script>"
 DATA = {

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from anomalib_xray.evaluation.cell import RESULT, SCORES
+from anomalib_xray.evaluation.cell import SCORES
 from anomalib_xray.evaluation.plan import SHORTCUTS, Grid
 from anomalib_xray.evaluation.report.charts import draw_curves
 from anomalib_xray.evaluation.report.findings import findings_of
@@ -19,6 +19,7 @@ from anomalib_xray.evaluation.report.material import Material, parts_of
 from anomalib_xray.evaluation.runner import folder_of
 from anomalib_xray.evaluation.shortcuts import SHORTCUTS as NUMBERS
 from anomalib_xray.evaluation.tables import UNVALIDATED, read_rows
+from anomalib_xray.jobs import RESULT
 
 from .conftest import finish
 

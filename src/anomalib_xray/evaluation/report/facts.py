@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from anomalib_xray.evaluation.cell import RESULT
 from anomalib_xray.evaluation.plan import SHORTCUTS, Cell, Grid
 from anomalib_xray.evaluation.report.material import Material
+from anomalib_xray.jobs import RESULT
 
 
 class Failure(NamedTuple):

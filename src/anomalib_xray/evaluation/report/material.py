@@ -13,8 +13,9 @@ import pandas as pd
 from anomalib_xray.evaluation.cell import SCORES
 from anomalib_xray.evaluation.plan import SHORTCUTS, Cell, Grid
 from anomalib_xray.evaluation.rows import Row
-from anomalib_xray.evaluation.runner import folder_of, read_result
+from anomalib_xray.evaluation.runner import folder_of
 from anomalib_xray.evaluation.tables import read_units
+from anomalib_xray.jobs import read_result
 
 HIGHLIGHTS = 5
 """Models of a part that have a colour of their own; more could not be told apart."""
@@ -124,7 +125,7 @@ class Material:
 
     def __init__(self, grid: Grid, out: Path) -> None:
         self.grid, self.out = grid, out
-        self.results = {cell.key: read_result(out, cell) for cell in grid.all_cells}
+        self.results = {cell.key: read_result(folder_of(out, cell)) for cell in grid.all_cells}
         self._read = lru_cache(maxsize=256)(self._units)
 
     def done(self, cells: Sequence[Cell]) -> list[Cell]:
