@@ -176,9 +176,13 @@ class Process:
         line = self._process.stdout.readline()
         return json.loads(line) if line.endswith("\n") else None
 
+    def wait(self) -> int:
+        """Waits for the end of the process; its exit status."""
+        return self._process.wait()
+
     def result(self) -> dict[str, Any]:
         """Waits for the end; where the process left no result, a failure that says so is written and returned."""
-        status = self._process.wait()
+        status = self.wait()
         if not (self.folder / RESULT).is_file():
             reason = f"the process ended with status {status}; see {self.folder / LOG}"
             write_json(self.folder / RESULT, {"status": "failed", "reason": reason})

@@ -8,11 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from anomalib_xray.bench.backends import Backend, backends_of
-from anomalib_xray.bench.report import rows_of
-from anomalib_xray.bench.run import _originals
+from anomalib_xray.bench.backends import Backend, backends_of, resident_bytes
+from anomalib_xray.bench.run import _originals, rows_of
 from anomalib_xray.bench.turns import Measured, measure
-from anomalib_xray.bench.worker import resident_bytes
 from anomalib_xray.cli import main
 from anomalib_xray.edge.bundle import NOTICE
 from anomalib_xray.edge.device_bundle import DeviceBundle

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from time import perf_counter
 from typing import Any, Literal
 
 import numpy as np
@@ -13,8 +14,10 @@ import numpy as np
 from anomalib_xray.edge.device_bundle import DeviceBundle
 from anomalib_xray.errors import XrayError
 from anomalib_xray.io.radiograph import Radiograph
+from anomalib_xray.io.read import read_radiograph, to_unit_interval
+from anomalib_xray.jobs import Task
 
-Kind = Literal["torch", "openvino", "predictor", "export"]
+Kind = Literal["torch", "openvino", "predictor"]
 
 F32 = "f32"
 """Arithmetic that agrees with torch; without a name OpenVINO chooses by itself."""
@@ -74,6 +77,35 @@ def backends_of(bundle: DeviceBundle, checkpoint: Path | None, onnx: Path, model
     return rows
 
 
+def serve(task: Task) -> None:
+    """Holds one backend: answers when it has scored the first picture, and then each time that it is told to score one.
+
+    Args:
+        task: ``backend``, ``threads`` and ``pictures``, the paths; orders are numbers of pictures. Answers are the
+            ``memory`` of the process and, of an order, the ``seconds`` that it took.
+    """
+    run = open_backend(Backend(**task.arguments["backend"]), task.arguments["threads"])
+    paths = task.arguments["pictures"]
+    run(read_radiograph(paths[0]))
+    task.answer({"memory": resident_bytes()})
+    pictures = [read_radiograph(path) for path in paths]
+    for number in task.orders():
+        start = perf_counter()
+        run(pictures[number])
+        seconds = perf_counter() - start
+        task.answer({"seconds": seconds, "memory": resident_bytes()})
+
+
+def resident_bytes() -> int | None:
+    """Largest resident memory of this process so far in bytes; ``None`` where the system does not say."""
+    try:
+        # Not resource.getrusage: what it gives includes the parent's memory at the moment of the fork.
+        lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+    except OSError:
+        return None
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:")), None)
+
+
 def open_backend(backend: Backend, threads: int) -> Callable[[Radiograph], object]:
     """Loads a backend.
 
@@ -109,7 +141,6 @@ def _torch(backend: Backend, threads: int) -> Callable[[Radiograph], object]:
 
     from anomalib_xray.bundling.graph import ScoreGraph
     from anomalib_xray.checkpoint import load_model
-    from anomalib_xray.io.read import to_unit_interval
 
     torch.set_num_threads(threads)
     graph = ScoreGraph(load_model(Path(backend.path), backend.option or None)).eval()
@@ -118,8 +149,6 @@ def _torch(backend: Backend, threads: int) -> Callable[[Radiograph], object]:
 
 def _openvino(backend: Backend, threads: int) -> Callable[[Radiograph], object]:
     import openvino  # type: ignore[import-untyped]  # openvino ships no types
-
-    from anomalib_xray.io.read import to_unit_interval
 
     settings: dict[str, Any] = {"INFERENCE_NUM_THREADS": threads}
     if backend.option:

@@ -1,19 +1,18 @@
-"""Backends in processes of their own that take turns: what slows the machine down slows all of them."""
+"""Backends as tasks in fresh interpreters that take turns: what slows the machine down slows all of them."""
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from time import perf_counter
 from typing import Any
 
-from anomalib_xray.bench.backends import Backend
+from anomalib_xray.bench.backends import Backend, serve
 from anomalib_xray.io.progress import track
+from anomalib_xray.jobs import Process, read_result, write_task
 
 WARM_UP = 3
 """Rounds that are not counted."""
@@ -38,48 +37,6 @@ class Measured:
     problem: str = ""
 
 
-class Worker:
-    """A process with one backend.
-
-    Args:
-        job: What :mod:`anomalib_xray.bench.worker` reads first.
-    """
-
-    def __init__(self, job: dict[str, Any]) -> None:
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "anomalib_xray.bench.worker"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-        )
-        self._first = json.dumps(job)
-
-    def __enter__(self) -> Worker:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Ends the process."""
-        self._process.kill()
-        self._process.communicate()
-
-    def first_answer(self) -> dict[str, Any]:
-        """Sends the job and waits until the backend has answered once."""
-        return self.ask(self._first)
-
-    def ask(self, line: str) -> dict[str, Any]:
-        """Sends a line and waits for what comes back; an ``error`` if the process has died."""
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        try:
-            self._process.stdin.write(line + "\n")
-            self._process.stdin.flush()
-            answer: dict[str, Any] = json.loads(self._process.stdout.readline())
-        except (OSError, ValueError):
-            return {"error": "its process died"}
-        return answer
-
-
 def measure(
     backends: Sequence[Backend], prepared: Sequence[Path], raw: Sequence[Path], runs: int, threads: int
 ) -> list[Measured]:
@@ -96,32 +53,32 @@ def measure(
         What came of each, in order.
     """
     results = [Measured(backend, problem=backend.missing) for backend in backends]
-    with ExitStack() as stack:
-        workers: list[tuple[Measured, Worker, int]] = []
+    with TemporaryDirectory(prefix="bench-") as name, ExitStack() as stack:
+        processes: list[tuple[Measured, Process, int]] = []
         for result in track(results, "Starting"):
             if not result.problem:
                 pictures = raw if result.backend.takes_raw else prepared
-                job = {"backend": asdict(result.backend), "threads": threads, "pictures": list(map(str, pictures))}
+                arguments = {"backend": asdict(result.backend), "threads": threads, "pictures": pictures}
+                task = write_task(Path(name, str(len(processes))), serve, arguments)
                 begin = perf_counter()
-                worker = stack.enter_context(Worker(job))
-                _started(result, worker.first_answer(), perf_counter() - begin)
-                workers.append((result, worker, len(pictures)))
+                process = stack.enter_context(Process(task))
+                if _noted(result, process, process.answer()):
+                    result.start = perf_counter() - begin
+                processes.append((result, process, len(pictures)))
         for number in track(range(WARM_UP + runs), "Taking turns"):
-            for result, worker, count in workers:
+            for result, process, count in processes:
                 if not result.problem:
-                    _answered(result, worker.ask(str(number % count)), is_counted=number >= WARM_UP)
+                    answer = process.ask(number % count)
+                    if _noted(result, process, answer) and number >= WARM_UP:
+                        result.seconds.append(answer["seconds"])
     return results
 
 
-def _started(result: Measured, answer: dict[str, Any], seconds: float) -> None:
-    result.problem = answer.get("error", "")
-    if not result.problem:
-        result.start, result.memory = seconds, answer["memory"]
-
-
-def _answered(result: Measured, answer: dict[str, Any], *, is_counted: bool) -> None:
-    result.problem = answer.get("error", "")
-    if not result.problem:
+def _noted(result: Measured, process: Process, answer: Any) -> bool:  # noqa: ANN401  # what serve answers
+    """Notes the memory of a backend, or why it gave no answer."""
+    if answer is not None:
         result.memory = answer["memory"]
-        if is_counted:
-            result.seconds.append(answer["seconds"])
+    else:
+        process.wait()
+        result.problem = (read_result(process.folder) or {"reason": "its process died"})["reason"]
+    return answer is not None
