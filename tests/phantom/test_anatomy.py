@@ -5,9 +5,17 @@ from collections import Counter
 
 import numpy as np
 
-from anomalib_xray.phantom.anatomy import Anatomy, Pose, build_hand, sample_anatomy, sample_pose
+from anomalib_xray.phantom.anatomy import (
+    Anatomy,
+    Pose,
+    build_hand,
+    phalanges,
+    sample_anatomy,
+    sample_pose,
+    with_extra_digit,
+    without_bone,
+)
 from anomalib_xray.phantom.hand import Hand
-from anomalib_xray.phantom.variants import phalanges, with_extra_digit, without_bone
 
 PERSON = Anatomy(1.0, 1.0, 1.0, (1.0,) * 5, np.ones((5, 4)))
 POSE = Pose(spread=1.0, thumb=0.0, joint_turns=np.zeros((5, 4)), wrist=0.0)

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from anomalib_xray.phantom.anomalies import ANOMALY_KINDS, PAINTED_KINDS, paint_anomaly
     from anomalib_xray.phantom.dataset import write_phantoms
-    from anomalib_xray.phantom.foreground import rough_foreground
     from anomalib_xray.phantom.scene import PREPARED, RAW, Phantom, SceneOptions, render_phantom
+    from anomalib_xray.phantom.sites import rough_foreground
 
 _HOMES = {
     "ANOMALY_KINDS": "anomalies",
@@ -24,7 +24,7 @@ _HOMES = {
     "SceneOptions": "scene",
     "paint_anomaly": "anomalies",
     "render_phantom": "scene",
-    "rough_foreground": "foreground",
+    "rough_foreground": "sites",
     "write_phantoms": "dataset",
 }
 

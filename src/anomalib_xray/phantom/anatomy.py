@@ -1,17 +1,71 @@
-"""From a person and a pose to a hand.
-
-Every person varies the template (:class:`Anatomy`), and every exposure poses the hand anew (:class:`Pose`).
-"""
+"""From a person and a pose to a hand: the template, people who vary it, poses, and hands with a bone more or fewer."""
 
 from __future__ import annotations
 
 import dataclasses
+import math
 
 import numpy as np
 from numpy.typing import NDArray
 
 from anomalib_xray.phantom.hand import Bone, Carpal, Hand, SoftSegment, step
-from anomalib_xray.phantom.template import CARPALS, DIGIT_SIZES, DIGITS, FINGER_BONES, JOINT_GAP, THUMB_BONES
+
+
+@dataclasses.dataclass(frozen=True)
+class Digit:
+    """A digit of the template: where its metacarpal begins, then one value a bone."""
+
+    origin: tuple[float, float]
+    angles: tuple[float, ...]  # degrees from straight up towards the thumb; metacarpal first
+    lengths: tuple[float, ...]
+    widths: tuple[tuple[float, float, float], ...]
+    radii: tuple[float, ...]  # soft tissue at the base, then after each bone
+
+
+_FINGER_RADII = (0.24, 0.208, 0.16, 0.136, 0.116)
+_METACARPAL = (0.225, 0.118, 0.23)
+_PROXIMAL = (0.23, 0.126, 0.176)
+_MIDDLE = (0.186, 0.104, 0.142)
+_DISTAL = (0.152, 0.058, 0.108)
+
+
+def _finger(origin: tuple[float, float], angles: tuple[float, ...], lengths: tuple[float, ...]) -> Digit:
+    return Digit(origin, angles, lengths, (_METACARPAL, _PROXIMAL, _MIDDLE, _DISTAL), _FINGER_RADII)
+
+
+DIGITS = (
+    Digit(
+        (0.51, 0.07),
+        (35.0, 45.0, 53.0),
+        (0.66, 0.47, 0.37),
+        ((0.24, 0.148, 0.215), (0.222, 0.122, 0.175), (0.19, 0.076, 0.122)),
+        (0.27, 0.215, 0.178, 0.142),
+    ),
+    _finger((0.235, 0.02), (8.0, 8.0, 8.0, 9.0), (0.98, 0.6, 0.34, 0.265)),
+    _finger((0.0, 0.0), (0.0, 0.0, 0.0, 0.0), (1.0, 0.68, 0.43, 0.275)),
+    _finger((-0.185, -0.01), (-7.0, -9.5, -10.0, -9.0), (0.84, 0.62, 0.4, 0.28)),
+    _finger((-0.315, 0.07), (-18.0, -20.0, -19.0, -15.0), (0.75, 0.49, 0.275, 0.235)),
+)
+DIGIT_SIZES = (1.0, 1.0, 1.04, 0.93, 0.82)  # widths relative to the index finger
+THUMB_BONES = ("metacarpal", "proximal", "distal")
+FINGER_BONES = ("metacarpal", "proximal", "middle", "distal")
+JOINT_GAP = 0.02
+
+# Outlines in hundredths of a hand unit.
+CARPALS: dict[str, tuple[tuple[float, float], ...]] = {
+    "capitate": (
+        *((-8, 1), (4, 1), (11, 6), (14, 19), (12, 30), (6, 39), (-2, 41), (-9, 37)),
+        *((-10, 26), (-10, 15), (-13, 6)),
+    ),
+    "hamate": ((-37, 12), (-33, 4), (-21, 1), (-11, 3), (-7, 14), (-8, 25), (-11, 34), (-17, 34), (-25, 27), (-35, 20)),
+    "hook": ((-27, 5), (-21, 3), (-18, 8), (-19, 15), (-24, 15), (-28, 10)),
+    "trapezoid": ((11, 8), (18, 0), (27, 2), (31, 8), (29, 18), (22, 22), (14, 19)),
+    "trapezium": ((28, 6), (38, 2), (46, 9), (52, 17), (47, 27), (39, 32), (29, 29), (24, 20), (26, 12)),
+    "scaphoid": ((-2, 43), (7, 36), (16, 26), (25, 24), (31, 32), (28, 41), (18, 47), (9, 52), (1, 52), (-3, 48)),
+    "lunate": ((-25, 45), (-16, 37), (-4, 40), (4, 45), (2, 52), (-9, 56), (-20, 56), (-26, 51)),
+    "triquetrum": ((-40, 27), (-35, 19), (-25, 20), (-18, 30), (-16, 40), (-22, 46), (-31, 44), (-38, 36)),
+    "pisiform": ((-36, 33), (-30, 29), (-24, 32), (-24, 41), (-29, 45), (-36, 41)),
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,16 +127,7 @@ def sample_pose(rng: np.random.Generator) -> Pose:
 
 
 def build_hand(anatomy: Anatomy, pose: Pose, side: str) -> Hand:
-    """The skeleton and the soft tissue of a person in a pose.
-
-    Args:
-        anatomy: The person.
-        pose: How the hand lies.
-        side: ``"L"`` or ``"R"``.
-
-    Returns:
-        The hand, in hand units.
-    """
+    """The skeleton and the soft tissue, in hand units, of a person in a pose; ``side`` is ``"L"`` or ``"R"``."""
     bones: list[Bone] = []
     tissue: list[SoftSegment] = []
     heads: list[tuple[float, float]] = []
@@ -194,3 +239,41 @@ def _sesamoids(first_metacarpal: Bone, maturity: float) -> list[Carpal]:
     return [
         Carpal("sesamoid", circle + first_metacarpal.head + forth * along + aside * across) for forth, aside in places
     ]
+
+
+def phalanges(hand: Hand) -> tuple[str, ...]:
+    """Names of the hand's phalanges."""
+    return tuple(bone.name for bone in hand.bones if bone.name.split("_")[0] in {"proximal", "middle", "distal"})
+
+
+def without_bone(hand: Hand, name: str) -> Hand:
+    """The hand with one bone missing; its soft tissue stays."""
+    return dataclasses.replace(hand, bones=tuple(bone for bone in hand.bones if bone.name != name))
+
+
+def with_extra_digit(hand: Hand, rng: np.random.Generator) -> Hand:
+    """The hand with a small supernumerary digit beside the thumb or the little finger (polydactyly)."""
+    number, outward = (1, 1) if rng.random() < 0.5 else (5, -1)
+    parent = next(bone for bone in hand.bones if bone.name == f"proximal_{number}")
+    along = np.subtract(parent.head, parent.base)
+    degrees = math.degrees(math.atan2(along[0], -along[1]))
+    start = step((parent.base[0], parent.base[1]), degrees + outward * 90, parent.widths[0] * 0.85)
+    start = step(start, degrees, parent.length * 0.1)
+    size = float(rng.uniform(0.62, 0.8))
+    turn = degrees + outward * float(rng.uniform(32, 50))
+    bones: list[Bone] = []
+    tissue: list[SoftSegment] = []
+    for name, length, widths, radii in (
+        ("extra_proximal", 0.5, _PROXIMAL, (0.17, 0.14)),
+        ("extra_distal", 0.34, _DISTAL, (0.14, 0.115)),
+    ):
+        end = step(start, turn, length * size)
+        base_width, shaft_width, head_width = (width * size for width in widths)
+        bones.append(
+            Bone(name, start, end, (base_width, shaft_width, head_width), shaft_width * 0.2, roundness=(0.25, 0.35))
+        )
+        after = step(end, turn, JOINT_GAP)
+        tissue.append(SoftSegment(start, after, (radii[0] * size, radii[1] * size)))
+        start = after
+        turn -= outward * 12
+    return dataclasses.replace(hand, bones=(*hand.bones, *bones), tissue=(*hand.tissue, *tissue))

@@ -10,27 +10,42 @@ import numpy as np
 from numpy.typing import NDArray
 
 from anomalib_xray.errors import XrayError
-from anomalib_xray.phantom.anatomy import Anatomy, build_hand, sample_anatomy, sample_pose
+from anomalib_xray.phantom.anatomy import (
+    Anatomy,
+    build_hand,
+    phalanges,
+    sample_anatomy,
+    sample_pose,
+    with_extra_digit,
+    without_bone,
+)
 from anomalib_xray.phantom.anomalies import ANOMALY_KINDS, PAINTED_KINDS, Image, changed_region, paint_anomaly
 from anomalib_xray.phantom.attenuation import (
+    Film,
     Mask,
     Placement,
     Plane,
     bone_attenuation,
     bone_texture,
+    expose,
+    sample_film,
     tissue_attenuation,
     tissue_mask,
 )
-from anomalib_xray.phantom.carrier import Carrier, sample_carrier
-from anomalib_xray.phantom.film import Film, expose, sample_film
 from anomalib_xray.phantom.hand import Hand
-from anomalib_xray.phantom.layout import bring_together, place_hands
-from anomalib_xray.phantom.markers import Marker, place_marker
-from anomalib_xray.phantom.variants import phalanges, with_extra_digit, without_bone
+from anomalib_xray.phantom.plate import (
+    Box,
+    Carrier,
+    Marker,
+    box_of,
+    bring_together,
+    place_hands,
+    place_marker,
+    sample_carrier,
+)
 
 LONGEST_SIDE = 512
 _LEAST_CHANGE = 150  # pixels of a bone more or fewer, so that it can be seen
-Box = tuple[int, int, int, int]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -177,7 +192,7 @@ def render_phantom(
         anomaly=anomaly,
         kind=kind,
         sides=sides,
-        hand_boxes=tuple(_box(mask) for mask in masks),
+        hand_boxes=tuple(box_of(mask) for mask in masks),
         marker_boxes=marker_boxes,
         carrier_corners=None
         if carrier is None
@@ -256,11 +271,6 @@ def _sample_shape(rng: np.random.Generator, *, lying: bool) -> tuple[int, int]:
 def _unevenness(shape: tuple[int, int], rng: np.random.Generator) -> Plane:
     coarse = cv2.GaussianBlur(rng.standard_normal((16, 16), dtype=np.float32), (0, 0), 1.1)
     return np.asarray(cv2.resize(coarse, shape[::-1], interpolation=cv2.INTER_CUBIC) * np.float32(0.16), np.float32)
-
-
-def _box(mask: Mask) -> Box:
-    columns, rows = np.nonzero(mask.any(axis=0))[0], np.nonzero(mask.any(axis=1))[0]
-    return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
 
 
 def _moved_box(box: Box, carrier: Carrier, shape: tuple[int, int]) -> Box:

@@ -6,7 +6,7 @@ import pytest
 from anomalib_xray.phantom.anatomy import build_hand, sample_anatomy, sample_pose
 from anomalib_xray.phantom.attenuation import tissue_mask
 from anomalib_xray.phantom.hand import Hand
-from anomalib_xray.phantom.layout import bring_together, place_hands
+from anomalib_xray.phantom.plate import bring_together, place_hands, place_marker, sample_carrier
 
 
 def hands(sides: str, seed: int) -> list[Hand]:
@@ -50,3 +50,47 @@ def test_hands_brought_together_lie_over_each_other_a_little(seed: int) -> None:
     moves = [after.offset[0] - before.offset[0] for before, after in zip(apart, together, strict=True)]
     assert moves[0] == pytest.approx(-moves[1])
     assert [placement.offset[1] for placement in together] == [placement.offset[1] for placement in apart]
+
+
+def test_a_marker_lies_beside_the_hand_and_inside_its_box() -> None:
+    hands = np.zeros((512, 400), np.bool_)
+    hands[:, 150:] = True
+    for seed in range(10):
+        marker = place_marker(hands, "L", np.random.default_rng(seed))
+        if marker is None:
+            continue
+        x0, y0, x1, y1 = marker.box
+        lead = marker.attenuation > 0
+        assert not (lead & hands).any()
+        assert lead[y0:y1, x0:x1].sum() == lead.sum() > 0
+        assert lead[y0].any()
+        assert lead[:, x1 - 1].any()
+        assert marker.attenuation.max() > 3
+    assert place_marker(hands, "L", np.random.default_rng(0)) is not None
+
+
+def test_no_room_gives_no_marker() -> None:
+    assert place_marker(np.ones((512, 400), np.bool_), "R", np.random.default_rng(0)) is None
+    assert place_marker(np.zeros((512, 20), np.bool_), "R", np.random.default_rng(0)) is None
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_the_whole_plate_stays_in_the_picture(seed: int) -> None:
+    shape = (512, 380)
+    corners = sample_carrier(shape, np.random.default_rng(seed)).corners(shape)
+    assert (corners >= 0).all()
+    assert (corners <= (379, 511)).all()
+    assert abs(np.degrees(np.arctan2(*(corners[1] - corners[0])[::-1]))) > 1.9
+
+
+def test_picture_mask_and_points_move_together() -> None:
+    shape = (512, 380)
+    carrier = sample_carrier(shape, np.random.default_rng(3))
+    mask = np.zeros(shape, np.bool_)
+    mask[200:221, 100:121] = True
+    moved = carrier.mask(mask)
+    rows, columns = np.nonzero(moved)
+    assert (columns.mean(), rows.mean()) == pytest.approx(carrier.points(np.array([[110.0, 210.0]]))[0], abs=0.6)
+    picture = carrier.picture(np.where(mask, 200, 50).astype(np.uint8))
+    assert picture[moved].mean() > 190
+    assert picture[0, 0] == carrier.surroundings
