@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -53,16 +52,6 @@ def test_holdout_is_the_official_valid_part_and_the_test_patients_stay_away(mura
         )
 
 
-def test_prepared_pictures_are_read_instead(mura_root: Path, tmp_path: Path) -> None:
-    prepared = tmp_path / "prepared"
-    shutil.copytree(mura_root, prepared)
-    samples = Mura(mura_root, prepared_root=prepared).samples
-    assert all(Path(path).is_relative_to(prepared) for path in samples["image_path"])
-    shutil.rmtree(prepared / "train/XR_HAND/patient00015")
-    with pytest.raises(XrayError, match=r"prepared/train/XR_HAND/patient00015"):
-        Mura(mura_root, prepared_root=prepared).setup()
-
-
 @pytest.mark.parametrize("test_on", ["test", "holdout"])
 def test_raw_and_prepared_runs_have_the_same_patients_in_the_same_splits(
     mura_root: Path, prepare: Prepare, test_on: Any
@@ -96,15 +85,6 @@ def test_body_parts_that_were_not_prepared_matter_only_where_asked_for(mura_root
     assert len(Mura(mura_root, prepared_root=prepared).samples) == len(Mura(mura_root).samples)
     with pytest.raises(XrayError, match=r"^2 of \d+ radiographs .* the first is train/XR_WRIST/patient00002"):
         Mura(mura_root, body_parts=["hand", "wrist"], prepared_root=prepared).setup()
-
-
-def test_flagged_pictures_do_not_train(mura_root: Path, prepare: Prepare) -> None:
-    samples = Mura(mura_root).samples
-    first = {split: rows["image_path"].iloc[0] for split, rows in samples.groupby("split")}
-    names = {Path(path).relative_to(mura_root).as_posix(): "no_carrier other" for path in first.values()}
-    prepared = prepare(mura_root, flags=names)
-    dropped = Mura(mura_root, prepared_root=prepared, drop_flagged=["no_carrier"]).samples
-    assert set(samples["source"]) - set(dropped["source"]) == {first["train"]}
 
 
 def test_missing_mura_says_where_it_comes_from_and_what_runs_instead(tmp_path: Path) -> None:

@@ -196,26 +196,6 @@ def test_prepared_hands_keep_split_study_and_mask_of_their_picture(
     assert [bool(item.gt_label) for item in datamodule.val_data] == [False, True, True]
 
 
-def test_a_row_that_was_not_prepared_is_refused_and_a_prepared_one_that_is_not_asked_for_is_not(
-    folder: Path, write_picture: WritePicture, prepare: Prepare
-) -> None:
-    write_picture(folder / "unasked.png")
-    prepared = prepare(folder)
-    assert len(Radiographs(folder / "table.csv", prepared_root=prepared).samples) == 5
-    write_picture(folder / "late.png")
-    table = write_table(folder, HEADER + ROWS + "late.png,0,7,train\n")
-    with pytest.raises(XrayError, match=r"1 of 6 radiographs .* the first is late\.png; run anomalib-xray prepare"):
-        Radiographs(table, prepared_root=prepared).setup()
-
-
-def test_prepared_rows_must_lie_below_the_root(folder: Path, write_picture: WritePicture, prepare: Prepare) -> None:
-    outside = write_picture(folder.parent / "outside.png")
-    prepared = prepare(folder)
-    table = write_table(folder, HEADER + f"{outside},0,9,train\n" + ROWS)
-    with pytest.raises(XrayError, match=r"outside\.png is not below .*hospital"):
-        Radiographs(table, prepared_root=prepared).setup()
-
-
 def test_flagged_pictures_are_left_out_of_training_only(
     folder: Path, write_picture: WritePicture, prepare: Prepare
 ) -> None:

@@ -1,4 +1,4 @@
-"""What the datamodules of chest radiographs share: splits of published sizes, and a pool of unlabelled images."""
+"""Base classes of the datamodules of chest radiographs: splits of published sizes, tables of labels."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from anomalib_xray.io.formats import stem_of
 from anomalib_xray.io.listing import list_radiographs
 from anomalib_xray.io.paths import absolute
 from anomalib_xray.io.tables import NOTHING, check_columns, identity, read_table
+from anomalib_xray.stock_command import advice_without_data
 
 logger = logging.getLogger(__name__)
 
@@ -75,20 +76,65 @@ class ChestDataModule(RadiographDataModule):
         return split_by_partition(samples, lists, self.pool, validation, str(self.partition))
 
 
-def find_pictures(root: Path, folders: Sequence[str], missing: str) -> dict[str, str]:
-    """Finds the folder that holds the pictures of a data set.
+class ChallengeDataModule(ChestDataModule):
+    """Base of the datamodules of public challenges: a table of labels beside one folder of pictures.
 
-    Args:
-        root: The data set's folder.
-        folders: Sub-folders in which they may be; the first that exists counts.
-        missing: What to tell the user when none exists.
-
-    Returns:
-        Absolute paths by file name without ending; a picture of that name in a folder further down does not count.
-
-    Raises:
-        XrayError: No such folder exists, or it holds no picture.
+    Each image counts as a patient: whose images are whose was not published.
     """
+
+    title: str
+    card: str
+    table: str
+    columns: tuple[str, str]
+    folders: tuple[str, ...]
+    """Where the pictures may be: as downloaded, DICOM, or as the code of arXiv 2206.03935 converts them."""
+
+    findings: Collection[str] | None = None
+    """What may stand in the second column, in lower case; anything but nothing by default."""
+
+    @abstractmethod
+    def labels(self, rows: pd.DataFrame) -> pd.Series[int]:
+        """Labels the pictures.
+
+        Args:
+            rows: Names of pictures and what was found, in lower case, by the line of the table.
+
+        Returns:
+            0 or 1 by the picture's name.
+
+        Raises:
+            XrayError: Rows contradict each other.
+        """
+
+    def list_images(self) -> pd.DataFrame:
+        """Lists the pictures that the table labels.
+
+        Returns:
+            Columns ``image_path``, ``patient``, ``study``, ``label_index``.
+
+        Raises:
+            XrayError: The data set is missing or unusable.
+        """
+        missing = (
+            f"The {self.title} is not at {self.root}: it needs {self.table} and the pictures in"
+            f" {' or '.join(self.folders)}; {advice_without_data(self.card)}"
+        )
+        path = self.root / self.table
+        labels = self.labels(_known(_read_labels(path, self.columns, missing), path, self.findings))
+        pictures = _find_pictures(self.root, self.folders, missing)
+        lacking = sorted(set(labels.index) - set(pictures))
+        if lacking:
+            meant = stem_of(lacking[0]).lower()
+            other = next((f", but {path} is there" for name, path in pictures.items() if name.lower() == meant), "")
+            raise XrayError(
+                f"{path} lists {len(lacking)} pictures that are not there, the first is {lacking[0]}{other}."
+            )
+        ids = {"patient": labels.index, "study": labels.index, "label_index": labels.to_numpy()}
+        return pd.DataFrame({"image_path": [pictures[name] for name in labels.index], **ids})
+
+
+def _find_pictures(root: Path, folders: Sequence[str], missing: str) -> dict[str, str]:
+    """Paths by file name without ending, in the first folder that exists; one of that name further down is not it."""
     folder = next((root / name for name in folders if (root / name).is_dir()), None)
     if folder is None:
         raise XrayError(missing)
@@ -100,20 +146,8 @@ def find_pictures(root: Path, folders: Sequence[str], missing: str) -> dict[str,
     return found
 
 
-def read_labels(path: Path, columns: Sequence[str], missing: str) -> pd.DataFrame:
-    """Reads a CSV file of a data set's labels.
-
-    Args:
-        path: The file.
-        columns: Columns that it needs, first that of the pictures' names.
-        missing: What to tell the user when it is not there.
-
-    Returns:
-        These columns as text, by the line of the file.
-
-    Raises:
-        XrayError: The file is missing, cannot be read, or lacks a column.
-    """
+def _read_labels(path: Path, columns: Sequence[str], missing: str) -> pd.DataFrame:
+    """Columns of a table as text, by the line of the file; rows without a cell in the first are passed over."""
     if not path.is_file():
         raise XrayError(missing)
     rows = read_table(path)
@@ -123,25 +157,14 @@ def read_labels(path: Path, columns: Sequence[str], missing: str) -> pd.DataFram
         logger.warning(
             "%s: passed over rows without %s: %d (first line %d).", path, columns[0], len(unnamed), unnamed[0]
         )
-        rows = [row for row in rows if row.cells[columns[0]]]
-    cells = [{column: identity(row.cells[column]) for column in columns} for row in rows]
-    return pd.DataFrame(cells, index=[row.line for row in rows], columns=list(columns))
+    named = {row.line: row.cells for row in rows if row.cells[columns[0]]}
+    cells = [{column: identity(row[column]) for column in columns} for row in named.values()]
+    return pd.DataFrame(cells, index=list(named), columns=list(columns))
 
 
-def known_findings(
-    rows: pd.DataFrame, column: str, path: Path, findings: Collection[str] | None = None
-) -> pd.DataFrame:
-    """Leaves out rows that say nothing, or nothing that is known, of their picture, and warns of how many.
-
-    Args:
-        rows: Of :func:`read_labels`.
-        column: Column of what was found.
-        path: The file, for the warning.
-        findings: What may stand there, in lower case; by default anything but nothing.
-
-    Returns:
-        The other rows, with ``column`` in lower case.
-    """
+def _known(rows: pd.DataFrame, path: Path, findings: Collection[str] | None) -> pd.DataFrame:
+    """The rows that say something known in their last column, in lower case."""
+    column = rows.columns[-1]
     found = rows[column].str.lower()
     kept = ~found.isin(NOTHING) if findings is None else found.isin(findings)
     if not kept.all():
@@ -151,32 +174,3 @@ def known_findings(
             path, column, (~kept).sum(), line, rows.loc[line, column],
         )  # fmt: skip
     return rows.assign(**{column: found})[kept]
-
-
-def label_pictures(labels: pd.Series[int], pictures: dict[str, str], where: Path) -> pd.DataFrame:
-    """Puts labels and pictures together, one picture a patient.
-
-    Args:
-        labels: 0 or 1 by the picture's name.
-        pictures: Paths by the picture's name.
-        where: File that the labels come from.
-
-    Returns:
-        Rows for :func:`~anomalib_xray.data.table.samples_table`.
-
-    Raises:
-        XrayError: A picture is missing.
-    """
-    missing = sorted(set(labels.index) - set(pictures))
-    if missing:
-        meant = stem_of(missing[0]).lower()
-        other = next((f", but {path} is there" for name, path in pictures.items() if name.lower() == meant), "")
-        raise XrayError(f"{where} lists {len(missing)} pictures that are not there, the first is {missing[0]}{other}.")
-    return pd.DataFrame(
-        {
-            "image_path": [pictures[name] for name in labels.index],
-            "patient": labels.index,
-            "study": labels.index,
-            "label_index": labels.to_numpy(),
-        }
-    )

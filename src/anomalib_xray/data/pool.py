@@ -44,12 +44,10 @@ class UnlabelledPool:
 
     def __post_init__(self) -> None:
         if self.size < 1:
-            msg = f"The pool's size is {self.size}: give at least 1 image, or no pool at all."
-            raise XrayError(msg)
+            raise XrayError(f"The pool's size is {self.size}: give at least 1 image, or no pool at all.")
         for name in ("anomaly_rate", "reserve"):
             if not 0 <= getattr(self, name) <= 1:
-                msg = f"The pool's {name} is {getattr(self, name)}, but it is a share: give 0 to 1."
-                raise XrayError(msg)
+                raise XrayError(f"The pool's {name} is {getattr(self, name)}, but it is a share: give 0 to 1.")
 
     @property
     def abnormal(self) -> int:
@@ -88,11 +86,10 @@ def draw_pool(samples: pd.DataFrame, pool: UnlabelledPool) -> pd.DataFrame:
         ("normal", normal, pool.size - pool.abnormal),
     ):
         if len(found) < wanted:
-            msg = (
+            raise XrayError(
                 f"The pool of {pool.size} unlabelled images needs {wanted} {kind} ones, but only {len(found)} are in "
                 "nobody's validation or test; lower its size, change its anomaly_rate, or raise its reserve."
             )
-            raise XrayError(msg)
     drawn = samples.index.isin([*abnormal, *normal])
     of_drawn = samples["patient"].isin(samples.loc[drawn, "patient"])
     result = samples.assign(split=samples["split"].mask(drawn, POOL))[drawn | ~of_drawn].reset_index(drop=True)

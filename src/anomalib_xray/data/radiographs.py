@@ -98,11 +98,10 @@ class Radiographs(RadiographDataModule):
 
     def _read_table(self) -> pd.DataFrame:
         if not self.table.is_file():
-            msg = (
+            raise XrayError(
                 f"The table {self.table} does not exist: name a CSV file as data.init_args.table; for that of"
                 f" configs/data/hands_example.yaml, {advice_without_data('hands_example')}"
             )
-            raise XrayError(msg)
         listed = read_table(self.table)
         columns = [self.image_path_column, self.label_column, self.patient_column]
         check_columns(listed, self.table, columns, "rename one or set the data module's *_column arguments")

@@ -7,15 +7,9 @@ from typing import Any
 
 import pandas as pd
 
-from anomalib_xray.data.chest import ChestDataModule, find_pictures, known_findings, label_pictures, read_labels
+from anomalib_xray.data.chest import ChallengeDataModule
 from anomalib_xray.data.sizes import SplitSizes
 from anomalib_xray.errors import XrayError
-from anomalib_xray.stock_command import advice_without_data
-
-CLASSES = "stage_2_detailed_class_info.csv"
-
-FOLDERS = ("stage_2_train_images", "train_png_512")
-"""Where the pictures are: as downloaded, DICOM, or as the code of arXiv 2206.03935 converts them."""
 
 LABELS = {"normal": 0, "lung opacity": 1}
 OTHER_CLASS = "no lung opacity / not normal"
@@ -25,7 +19,7 @@ PUBLISHED = SplitSizes(train=3851, val_normal=200, val_abnormal=200, test_normal
 """Sizes of arXiv 2206.03935, table 1; it has no validation, which takes images that its pool leaves over."""
 
 
-class RsnaPneumonia(ChestDataModule):
+class RsnaPneumonia(ChallengeDataModule):
     """Chests of the RSNA Pneumonia Detection Challenge 2018 (stage 2): 8,851 normal, 6,012 with an opacity.
 
     Each image counts as a patient: whose images are whose was not published.
@@ -40,6 +34,11 @@ class RsnaPneumonia(ChestDataModule):
         XrayError: At setup, when the data set is missing, unusable or too small.
     """
 
+    title, card = "RSNA Pneumonia Detection Challenge", "rsna_pneumonia"
+    table, columns = "stage_2_detailed_class_info.csv", ("patientId", "class")
+    folders = ("stage_2_train_images", "train_png_512")
+    findings = (*LABELS, OTHER_CLASS)
+
     def __init__(
         self,
         root: str | Path = "datasets/rsna-pneumonia",
@@ -48,28 +47,18 @@ class RsnaPneumonia(ChestDataModule):
     ) -> None:
         super().__init__(root=root, sizes=sizes, **settings)
 
-    def list_images(self) -> pd.DataFrame:
-        """Lists normal images and those with an opacity.
-
-        Returns:
-            Columns ``image_path``, ``patient``, ``study``, ``label_index``.
+    def labels(self, rows: pd.DataFrame) -> pd.Series[int]:
+        """Labels normal images and those with an opacity.
 
         Raises:
-            XrayError: The data set is missing or unusable.
+            XrayError: Two rows contradict each other.
         """
-        missing = (
-            f"The RSNA Pneumonia Detection Challenge is not at {self.root}: it needs {CLASSES} and the pictures in"
-            f" {' or '.join(FOLDERS)}; {advice_without_data('rsna_pneumonia')}"
-        )
-        classes = read_labels(self.root / CLASSES, ["patientId", "class"], missing)
-        classes = known_findings(classes, "class", self.root / CLASSES, {*LABELS, OTHER_CLASS})
-        classes = classes.drop_duplicates()  # an image has a row for each opacity
-        contradicted = classes[classes["patientId"].duplicated(keep=False)].sort_values("patientId", kind="stable")
+        rows = rows.drop_duplicates()  # an image has a row for each opacity
+        contradicted = rows[rows["patientId"].duplicated(keep=False)].sort_values("patientId", kind="stable")
         if len(contradicted) > 0:
             first, second = contradicted.index[:2]
             raise XrayError(
-                f"lines {first} and {second} of {self.root / CLASSES} contradict each other about"
+                f"lines {first} and {second} of {self.root / self.table} contradict each other about"
                 f" {contradicted['patientId'].iloc[0]}; remove the wrong one."
             )
-        labels = classes[classes["class"] != OTHER_CLASS].set_index("patientId")["class"].map(LABELS)
-        return label_pictures(labels, find_pictures(self.root, FOLDERS, missing), self.root / CLASSES)
+        return rows[rows["class"] != OTHER_CLASS].set_index("patientId")["class"].map(LABELS)

@@ -36,8 +36,7 @@ class SplitSizes:
     def __post_init__(self) -> None:
         for name, size in asdict(self).items():
             if size < (name != "val_abnormal"):
-                msg = f"The split's size {name} is {size}; every split needs at least one image."
-                raise XrayError(msg)
+                raise XrayError(f"The split's size {name} is {size}; every split needs at least one image.")
 
 
 def split_by_sizes(samples: pd.DataFrame, sizes: SplitSizes, seed: int, where: str) -> pd.DataFrame:
@@ -75,11 +74,10 @@ def split_by_sizes(samples: pd.DataFrame, sizes: SplitSizes, seed: int, where: s
         images = remaining[kind]
         taken = take_images(images, size, random)
         if len(taken) < size:
-            msg = (
+            raise XrayError(
                 f"{where} has no {size} {kind} images for {split} beside those of the other splits, only {len(taken)};"
                 " lower the sizes."
             )
-            raise XrayError(msg)
         splits |= dict.fromkeys(taken, split)
         remaining[kind] = images[~images["patient"].isin(images.loc[taken, "patient"])]
     splits |= {index: SPARE for images in remaining.values() for index in images.index}

@@ -7,23 +7,14 @@ from typing import Any
 
 import pandas as pd
 
-from anomalib_xray.data.chest import ChestDataModule, find_pictures, known_findings, label_pictures, read_labels
+from anomalib_xray.data.chest import ChallengeDataModule
 from anomalib_xray.data.sizes import SplitSizes
-from anomalib_xray.stock_command import advice_without_data
-
-FINDINGS = "train.csv"
-
-FOLDERS = ("train", "train_png_512")
-"""Where the pictures are: as downloaded, DICOM, or as the code of arXiv 2206.03935 converts them."""
-
-NOTHING_FOUND = "no finding"
-"""In lower case: copies of the table write it in several ways."""
 
 PUBLISHED = SplitSizes(train=4000, val_normal=200, val_abnormal=200, test_normal=1000, test_abnormal=1000)
 """Sizes of arXiv 2206.03935, table 1; it has no validation, which takes images that its pool leaves over."""
 
 
-class VinBigData(ChestDataModule):
+class VinBigData(ChallengeDataModule):
     """Chests of the VinBigData challenge 2020: 10,606 without a finding, 4,394 with one.
 
     An image is abnormal when any of its three readers found anything. Each image counts as a patient: whose images are
@@ -38,6 +29,10 @@ class VinBigData(ChestDataModule):
         XrayError: At setup, when the data set is missing, unusable or too small.
     """
 
+    title, card = "VinBigData challenge", "vinbigdata"
+    table, columns = "train.csv", ("image_id", "class_name")
+    folders = ("train", "train_png_512")
+
     def __init__(
         self,
         root: str | Path = "datasets/vinbigdata",
@@ -46,20 +41,6 @@ class VinBigData(ChestDataModule):
     ) -> None:
         super().__init__(root=root, sizes=sizes, **settings)
 
-    def list_images(self) -> pd.DataFrame:
-        """Lists all images of the train part.
-
-        Returns:
-            Columns ``image_path``, ``patient``, ``study``, ``label_index``.
-
-        Raises:
-            XrayError: The data set is missing or unusable.
-        """
-        missing = (
-            f"The VinBigData challenge is not at {self.root}: it needs {FINDINGS} and the pictures in"
-            f" {' or '.join(FOLDERS)}; {advice_without_data('vinbigdata')}"
-        )
-        findings = read_labels(self.root / FINDINGS, ["image_id", "class_name"], missing)
-        findings = known_findings(findings, "class_name", self.root / FINDINGS)
-        abnormal = (findings["class_name"] != NOTHING_FOUND).groupby(findings["image_id"]).any().astype(int)
-        return label_pictures(abnormal, find_pictures(self.root, FOLDERS, missing), self.root / FINDINGS)
+    def labels(self, rows: pd.DataFrame) -> pd.Series[int]:
+        """Labels all pictures of the table, whose copies write "No finding" in several ways."""
+        return (rows["class_name"] != "no finding").groupby(rows["image_id"]).any().astype(int)

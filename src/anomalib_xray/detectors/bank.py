@@ -21,16 +21,8 @@ DETECTORS = ("knn", "mahalanobis", "one_class_svm", "dbscan")
 class DetectorSettings:
     """Settings of all detectors.
 
-    Attributes:
-        components: See :class:`Projection`.
-        whiten: See :class:`Projection`.
-        neighbours: See :class:`NearestNeighbours`.
-        limit: See :class:`NearestNeighbours`.
-        subset: See :class:`NearestNeighbours`.
-        nu: See :class:`OneClassSvm`.
-        gamma: See :class:`OneClassSvm`.
-        eps: See :class:`Dbscan`.
-        min_samples: See :class:`Dbscan`.
+    See :class:`Projection` (components, whiten), :class:`NearestNeighbours` (neighbours, limit, subset),
+    :class:`OneClassSvm` (nu, gamma) and :class:`Dbscan` (eps, min_samples).
     """
 
     components: float | None = None

@@ -46,8 +46,9 @@ class Fitted(DynamicBufferMixin, nn.Module):
             XrayError: There is nothing to fit to, or some of it is not finite.
         """
         if features.ndim != 2 or not features.numel():
-            msg = f"Detectors are fitted to vectors of shape (N, D), but got {tuple(features.shape)}: train on images."
-            raise XrayError(msg)
+            raise XrayError(
+                f"Detectors are fitted to vectors of shape (N, D), but got {tuple(features.shape)}: train on images."
+            )
         if not features.isfinite().all():
             raise XrayError("Some features of the training images are not finite: the encoder's weights are damaged.")
         for name, values in self._fit(features.detach().cpu().double().numpy()).items():

@@ -105,8 +105,7 @@ class NearestNeighbours(Detector):
     def __init__(self, neighbours: int = 5, limit: int | None = None, subset: Subset = "random") -> None:
         super().__init__("references")
         if neighbours < 1 or (limit is not None and limit < 1):
-            msg = f"neighbours is {neighbours} and limit {limit}, but at least 1 image is compared with."
-            raise XrayError(msg)
+            raise XrayError(f"neighbours is {neighbours} and limit {limit}, but at least 1 image is compared with.")
         self.neighbours = neighbours
         self.limit = limit
         self.subset = subset
@@ -152,8 +151,9 @@ class Dbscan(Detector):
     def __init__(self, eps: float | None = None, min_samples: int = 5) -> None:
         super().__init__("cores", "radius")
         if (eps is not None and eps <= 0) or min_samples < 1:
-            msg = f"eps is {eps} and min_samples {min_samples}, but a radius is above 0 and dense from 1 image on."
-            raise XrayError(msg)
+            raise XrayError(
+                f"eps is {eps} and min_samples {min_samples}, but a radius is above 0 and dense from 1 image on."
+            )
         self.eps = eps
         self.min_samples = min_samples
 
@@ -166,10 +166,9 @@ class Dbscan(Detector):
             radius = self.eps
         cores = features[DBSCAN(eps=radius, min_samples=count).fit(features).core_sample_indices_]
         if not len(cores):
-            msg = (
+            raise XrayError(
                 f"No training image has {count} within eps {radius:g}: raise eps, lower min_samples, or leave eps out."
             )
-            raise XrayError(msg)
         return {"cores": cores, "radius": radius}
 
     def _score(self, features: Tensor) -> Tensor:

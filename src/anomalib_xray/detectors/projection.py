@@ -39,8 +39,9 @@ class Projection(Fitted):
     def __init__(self, components: float | None = None, whiten: bool = False) -> None:
         super().__init__("shift", "factor", "directions")
         if components is not None and (components <= 0 or (components >= 1 and components != int(components))):
-            msg = f"components is {components}, but it is a whole number of directions, or a share of variance below 1."
-            raise XrayError(msg)
+            raise XrayError(
+                f"components is {components}, but it is a whole number of directions, or a share of variance below 1."
+            )
         self.components = components
         self.whiten = whiten
 

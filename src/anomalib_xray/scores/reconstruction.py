@@ -44,11 +44,10 @@ def check_top_k(top_k: float) -> None:
         XrayError: It is something else, such as 1.5.
     """
     if not (0 < top_k < 1 or (top_k >= 1 and float(top_k).is_integer())):
-        msg = (
+        raise XrayError(
             f"top_k is {top_k:g}, but it is a whole number of pixels, for example 200, or a fraction of the foreground "
             "between 0 and 1, for example 0.03."
         )
-        raise XrayError(msg)
 
 
 def masked_mean(error: Tensor, mask: Tensor) -> Tensor:

@@ -115,8 +115,7 @@ class ReconstructionScorer(nn.Module):
         self.extra_errors = {*(extra_scores or ()), score.removesuffix(TOP_K)} & set(possible)
         unknown = sorted(set(extra_scores or ()) - self.extra_errors)
         if unknown:
-            msg = f"extra_scores names {', '.join(unknown)}, but these can be added: {', '.join(possible)}."
-            raise XrayError(msg)
+            raise XrayError(f"extra_scores names {', '.join(unknown)}, but these can be added: {', '.join(possible)}.")
         self.networks = nn.ModuleDict({name: make() for name, make in networks.items() if name in self.extra_errors})
         self.score = score
         self.top_k = top_k
@@ -151,10 +150,9 @@ class ReconstructionScorer(nn.Module):
             if not torch.compiler.is_exporting():
                 errors["gradient"] = error_gradient(image, reconstruct, mask)
             elif self.score.startswith("gradient"):
-                msg = (
+                raise XrayError(
                     f"The score {self.score} needs a gradient, which an exported model cannot compute; choose another."
                 )
-                raise XrayError(msg)
         for name, network in self.networks.items():
             errors[name] = network(image, reconstruction)
         scores = error_scores(errors, mask, self.top_k)

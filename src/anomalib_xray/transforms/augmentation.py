@@ -74,8 +74,9 @@ class Augmentation(Transform):  # type: ignore[misc]  # torchvision has no types
         if brightness is None:
             brightness = BRIGHTNESS.get(recipe, 0.0) if isinstance(recipe, str) else 0.0
         if not 0 <= brightness < 1:
-            msg = f"brightness is {brightness:g}, but it is the largest change as a share: at least 0 and less than 1."
-            raise XrayError(msg)
+            raise XrayError(
+                f"brightness is {brightness:g}, but it is the largest change as a share: at least 0 and less than 1."
+            )
         self.brightness = brightness
 
     # torchvision transforms input by input; albumentations moves the image and its masks in one call.
@@ -143,14 +144,14 @@ def augmentation_of(dataset: object) -> Augmentation | None:
 def _check_sample(image: torch.Tensor, masks: list[torch.Tensor | None]) -> None:
     check_float(image)
     if image.ndim != 3 or image.shape[0] != 3:
-        msg = (
+        raise XrayError(
             f"Augmentation takes one image (3, H, W), not {tuple(image.shape)}; put it into the dataset, not the model."
         )
-        raise XrayError(msg)
     if len(masks) > 1 or any(mask is not None and mask.shape != image.shape[1:] for mask in masks):
         shapes = [tuple(mask.shape) for mask in masks if mask is not None]
-        msg = f"Augmentation takes one mask (H, W) of the image's size {tuple(image.shape[1:])}, not {shapes}."
-        raise XrayError(msg)
+        raise XrayError(
+            f"Augmentation takes one mask (H, W) of the image's size {tuple(image.shape[1:])}, not {shapes}."
+        )
 
 
 def _to_array(tensor: torch.Tensor) -> npt.NDArray[Any]:
@@ -172,12 +173,14 @@ def _build(recipe: str | Recipe) -> Any:  # noqa: ANN401  # albumentations.Compo
     try:
         import albumentations
     except ImportError as error:
-        msg = "Augmentation needs albumentations; install it with: pip install 'anomalib-xray[train]'."
-        raise XrayError(msg) from error
+        raise XrayError(
+            "Augmentation needs albumentations; install it with: pip install 'anomalib-xray[train]'."
+        ) from error
     if isinstance(recipe, str):
         if recipe not in RECIPES:
-            msg = f"There is no augmentation recipe {recipe!r}; choose one of {sorted(RECIPES)} or list transforms."
-            raise XrayError(msg)
+            raise XrayError(
+                f"There is no augmentation recipe {recipe!r}; choose one of {sorted(RECIPES)} or list transforms."
+            )
         recipe = RECIPES[recipe]
     return albumentations.Compose([_build_step(step) for step in recipe])
 
@@ -190,13 +193,13 @@ def _build_step(step: dict[str, Any]) -> Any:  # noqa: ANN401  # an albumentatio
     kind = getattr(albumentations, str(name), None)
     if not (isinstance(kind, type) and issubclass(kind, albumentations.BasicTransform)):
         example = RECIPES["default"][0]
-        msg = f"albumentations has no transform {name!r}; write every step of a recipe as in {example}."
-        raise XrayError(msg)
+        raise XrayError(f"albumentations has no transform {name!r}; write every step of a recipe as in {example}.")
     try:
         with warnings.catch_warnings():
             # albumentations only warns about an argument that it does not know, and goes on without it.
             warnings.simplefilter("error", UserWarning)
             return kind(**arguments)
     except (TypeError, ValueError, UserWarning) as error:
-        msg = f"The augmentation {name} refuses its arguments {arguments}: {' '.join(str(error).split())}"
-        raise XrayError(msg) from error
+        raise XrayError(
+            f"The augmentation {name} refuses its arguments {arguments}: {' '.join(str(error).split())}"
+        ) from error

@@ -40,8 +40,7 @@ def check_float(image: torch.Tensor) -> None:
         XrayError: whole numbers would be taken as [0, 1], and half precision cannot count the pixels of a grey level.
     """
     if image.dtype not in (torch.float32, torch.float64):
-        msg = f"The image has dtype {image.dtype}; convert it to float32 in [0, 1] (to_dtype, scale=True)."
-        raise XrayError(msg)
+        raise XrayError(f"The image has dtype {image.dtype}; convert it to float32 in [0, 1] (to_dtype, scale=True).")
 
 
 def call_on_plain(function: Callable[[torch.Tensor], torch.Tensor], value: torch.Tensor) -> torch.Tensor:

@@ -127,8 +127,9 @@ class GeometricTransform(Transform):  # type: ignore[misc]  # torchvision has no
         """Refuses a mask that would silently keep its old size."""
         tensors = [value for value in flat_inputs if isinstance(value, torch.Tensor) and value.ndim > 1]
         if any(is_plain_tensor(other) and other.shape[-2:] == tensors[0].shape[-2:] for other in tensors[1:]):
-            msg = "A mask came as a plain tensor and would keep its old size; wrap it in torchvision.tv_tensors.Mask."
-            raise XrayError(msg)
+            raise XrayError(
+                "A mask came as a plain tensor and would keep its old size; wrap it in torchvision.tv_tensors.Mask."
+            )
 
 
 class SquarePad(GeometricTransform):
@@ -153,11 +154,9 @@ class PadResize(GeometricTransform):
     def __init__(self, size: int, padding: Padding = "centred") -> None:
         super().__init__()
         if padding not in get_args(Padding):
-            msg = f"There is no padding {padding!r}; choose one of {', '.join(get_args(Padding))}."
-            raise XrayError(msg)
+            raise XrayError(f"There is no padding {padding!r}; choose one of {', '.join(get_args(Padding))}.")
         if size < 1:
-            msg = f"The image size is {size}; it must be at least 1 pixel."
-            raise XrayError(msg)
+            raise XrayError(f"The image size is {size}; it must be at least 1 pixel.")
         self.size = size
         self.padding: Padding = padding
 
