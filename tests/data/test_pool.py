@@ -7,7 +7,8 @@ import pandas as pd
 import pytest
 
 from anomalib_xray.data.mura import Mura
-from anomalib_xray.data.pool import UnlabelledPool, draw_pool, take_images, without_labels
+from anomalib_xray.data.pool import UnlabelledPool, draw_pool, without_labels
+from anomalib_xray.data.splits import take_images
 from anomalib_xray.data.table import samples_table
 from anomalib_xray.errors import XrayError
 

@@ -12,7 +12,7 @@ import pandas as pd
 
 from anomalib_xray.data.datamodule import RadiographDataModule
 from anomalib_xray.data.partition import read_partition, split_by_partition
-from anomalib_xray.data.sizes import SplitSizes, split_by_sizes
+from anomalib_xray.data.splits import SplitSizes, split_by_sizes
 from anomalib_xray.data.table import samples_table
 from anomalib_xray.errors import XrayError
 from anomalib_xray.io.formats import stem_of
@@ -31,8 +31,8 @@ class ChestDataModule(RadiographDataModule):
         sizes: Numbers of images of the splits.
         partition: File with published lists of images, ``data.json``; it takes the place of the sizes, of which only
             those of validation then count.
-        train_batch_size: Images a training batch.
-        eval_batch_size: Images a validation or test batch.
+        train_batch_size: Images per training batch.
+        eval_batch_size: Images per validation or test batch.
         settings: Further settings of :class:`~anomalib_xray.data.datamodule.RadiographDataModule`.
     """
 

@@ -1,4 +1,4 @@
-"""Chest radiographs in folders, one a finding, such as the paediatric ones of Kermany et al. 2018."""
+"""Chest radiographs in folders, one per finding, such as the paediatric ones of Kermany et al. 2018."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from anomalib_xray.data.chest import ChestDataModule
-from anomalib_xray.data.sizes import SplitSizes
+from anomalib_xray.data.splits import SplitSizes
 from anomalib_xray.errors import XrayError
 from anomalib_xray.io.listing import list_radiographs
 from anomalib_xray.io.tables import identity
@@ -19,7 +19,7 @@ from anomalib_xray.stock_command import advice_without_data
 logger = logging.getLogger(__name__)
 
 KERMANY_PATIENT = r"person\d+|(?:NORMAL2-)?IM-\d+"
-"""What names a patient in the file names of Kermany et al. 2018."""
+"""Pattern of what names a patient in the file names of Kermany et al. 2018."""
 
 SMALL = SplitSizes(train=200, val_normal=50, val_abnormal=50, test_normal=100, test_abnormal=100)
 """Sizes that 500 normal and 300 abnormal images allow for, with a pool of up to 150 images."""

@@ -1,4 +1,4 @@
-"""What the datamodules of this package share: patient-level splits, geometry per image, and reading at full depth."""
+"""Base class of the data modules: patient-level splits, geometry per image, and reading at full depth."""
 
 from __future__ import annotations
 
@@ -45,8 +45,8 @@ class RadiographDataModule(AnomalibDataModule):
 
     Args:
         root: Folder of the data set, with the originals.
-        train_batch_size: Images a training batch.
-        eval_batch_size: Images a validation or test batch.
+        train_batch_size: Images per training batch.
+        eval_batch_size: Images per validation or test batch.
         num_workers: Processes that read images.
         train_augmentations: Augmentations of training images; the model's own when not given.
         image_size: Side in pixels of the square that images are padded and resized to; for models that bring no
@@ -291,7 +291,7 @@ class EpochSampler(RandomSampler):
         self.set_epoch(epoch)
 
     def set_epoch(self, epoch: int) -> None:
-        """Seeds the order, and torch's own generator for augmentation and noise; once an epoch."""
+        """Seeds the order, and torch's own generator for augmentation and noise; once per epoch."""
         if epoch == self.epoch:
             return
         self.epoch = epoch

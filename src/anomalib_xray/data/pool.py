@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from anomalib_xray.data.splits import POOL, SPARE
+from anomalib_xray.data.splits import POOL, SPARE, take_images
 from anomalib_xray.errors import XrayError
 from anomalib_xray.io.tables import identity
 
@@ -35,6 +35,10 @@ class UnlabelledPool:
 
     Raises:
         XrayError: The size is below 1, or a share is not between 0 and 1.
+
+    Example:
+        >>> UnlabelledPool(size=10, anomaly_rate=0.3).abnormal
+        3
     """
 
     size: int
@@ -95,23 +99,6 @@ def draw_pool(samples: pd.DataFrame, pool: UnlabelledPool) -> pd.DataFrame:
     result = samples.assign(split=samples["split"].mask(drawn, POOL))[drawn | ~of_drawn].reset_index(drop=True)
     logger.info("Pool: %d images, %d of them abnormal.", pool.size, pool.abnormal)
     return result
-
-
-def take_images(images: pd.DataFrame, count: int, random: np.random.Generator) -> list[int]:
-    """Draws images patient by patient, so that as few patients as possible are used up.
-
-    Args:
-        images: Rows of a samples table.
-        count: Number of images.
-        random: Source of chance.
-
-    Returns:
-        Their index in the table, ``count`` or all if there are fewer.
-    """
-    patients = random.permutation(sorted(images["patient"].unique()))
-    place = {patient: number for number, patient in enumerate(patients)}
-    order = images.assign(place=images["patient"].map(place)).sort_values(["place", "image_path"])
-    return order.index[:count].tolist()
 
 
 def without_labels(samples: pd.DataFrame) -> pd.DataFrame:

@@ -21,7 +21,7 @@ _SPLIT_NAMES = {"training": "train", "valid": "val", "validation": "val", "testi
 
 
 class Radiographs(RadiographDataModule):
-    """Radiographs of a CSV table with one row an image.
+    """Radiographs of a CSV table with one row per image.
 
     Args:
         table: The CSV file, with a header; see :func:`anomalib_xray.io.tables.read_table` for what is read.
@@ -30,7 +30,7 @@ class Radiographs(RadiographDataModule):
         image_path_column: Column of image paths.
         label_column: Column of labels: 0, false, normal or negative; 1, true, abnormal or positive; empty or -1 where
             unknown.
-        patient_column: Column of patient ids. With one image a patient it may be the column of image paths.
+        patient_column: Column of patient ids. With one image per patient it may be the column of image paths.
         study_column: Column of study ids, unique within a patient; without it each image is a study of its own.
         split_column: Column of train, val (or valid, validation), test.
         mask_path_column: Column of anomaly masks, empty for normal images; without it there are none.

@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from anomalib_xray.data.chest import ChallengeDataModule
-from anomalib_xray.data.sizes import SplitSizes
+from anomalib_xray.data.splits import SplitSizes
 from anomalib_xray.errors import XrayError
 
 LABELS = {"normal": 0, "lung opacity": 1}

@@ -1,8 +1,9 @@
-"""Splits by patient. Pure functions: ids in, split names out."""
+"""Splits by patient: the published recipe, and splits of given sizes. Pure functions without files."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 
 import numpy as np
 import pandas as pd
@@ -37,6 +38,11 @@ def paper_split(patients: Mapping[str, bool], seed: int = 42) -> dict[str, str]:
 
     Raises:
         XrayError: There are fewer than two abnormal or fewer than two normal patients.
+
+    Example:
+        >>> splits = paper_split({"a": True, "b": True, "c": False, "d": False, "e": False})
+        >>> sorted(splits.values())
+        ['test', 'test', 'train', 'val', 'val']
     """
     is_abnormal: dict[str, bool] = {}
     for patient, has_positive_study in patients.items():
@@ -65,17 +71,112 @@ def check_patients(table: pd.DataFrame) -> None:
     """Refuses a table in which a patient is in more than one split.
 
     Args:
-        table: One row an image, with the columns ``patient`` and ``split``.
+        table: One row per image, with the columns ``patient`` and ``split``.
 
     Raises:
         XrayError: Names the first such patient and the splits.
     """
     table = table.assign(patient=table["patient"].astype(str).map(identity))
-    splits_a_patient = table.groupby("patient")["split"].nunique()
-    crossing = splits_a_patient.index[splits_a_patient > 1]
+    splits_per_patient = table.groupby("patient")["split"].nunique()
+    crossing = splits_per_patient.index[splits_per_patient > 1]
     if len(crossing) > 0:
         splits = sorted(table.loc[table["patient"] == crossing[0], "split"].unique(), key=(*SPLITS, POOL).index)
         raise XrayError(
             f"patient {crossing[0]} is in {' and '.join(splits)} ({len(crossing)} patients are in more than one split);"
             " give all images of a patient the same split."
         )
+
+
+def take_images(images: pd.DataFrame, count: int, random: np.random.Generator) -> list[int]:
+    """Draws images patient by patient, so that as few patients as possible are used up.
+
+    Args:
+        images: Rows of a samples table.
+        count: Number of images.
+        random: Source of chance.
+
+    Returns:
+        Their index in the table, ``count`` or all if there are fewer.
+    """
+    patients = random.permutation(sorted(images["patient"].unique()))
+    place = {patient: number for number, patient in enumerate(patients)}
+    order = images.assign(place=images["patient"].map(place)).sort_values(["place", "image_path"])
+    return order.index[:count].tolist()
+
+
+@dataclass(frozen=True)
+class SplitSizes:
+    """Numbers of images of the splits; what remains is spare, for the pool of unlabelled images.
+
+    Args:
+        train: Normal images that train.
+        val_normal: Normal images that validate.
+        val_abnormal: Abnormal images that validate.
+        test_normal: Normal images that test.
+        test_abnormal: Abnormal images that test.
+
+    Raises:
+        XrayError: A size is below 1, but for ``val_abnormal``, which may be 0.
+
+    Example:
+        >>> SplitSizes(train=200, val_normal=50, val_abnormal=50, test_normal=100, test_abnormal=0)
+        Traceback (most recent call last):
+        anomalib_xray.errors.XrayError: The split's size test_abnormal is 0; every split needs at least one image.
+    """
+
+    train: int
+    val_normal: int
+    val_abnormal: int
+    test_normal: int
+    test_abnormal: int
+
+    def __post_init__(self) -> None:
+        for name, size in asdict(self).items():
+            if size < (name != "val_abnormal"):
+                raise XrayError(f"The split's size {name} is {size}; every split needs at least one image.")
+
+
+def split_by_sizes(samples: pd.DataFrame, sizes: SplitSizes, seed: int, where: str) -> pd.DataFrame:
+    """Draws the splits by patient: whole patients are drawn until a split is full, and nobody is in two.
+
+    A patient with an abnormal image is abnormal, and normal images of theirs are left out: what was called normal at
+    another visit of an ill patient may not be.
+
+    Args:
+        samples: A samples table; its column ``split`` is replaced.
+        sizes: Numbers of images.
+        seed: Seed of the draw.
+        where: What a message calls the data set.
+
+    Returns:
+        A new samples table. Images of nobody's are ``spare``; those that would cross splits are left out.
+
+    Raises:
+        XrayError: There are not enough images.
+    """
+    random = np.random.default_rng(seed)
+    abnormal_patient = samples.groupby("patient")["label_index"].transform("max") == 1
+    remaining = {
+        "abnormal": samples[abnormal_patient & (samples["label_index"] == 1)],
+        "normal": samples[~abnormal_patient & (samples["label_index"] == 0)],
+    }
+    splits: dict[int, str] = {}
+    for split, kind, size in (
+        ("test", "abnormal", sizes.test_abnormal),
+        ("test", "normal", sizes.test_normal),
+        ("val", "abnormal", sizes.val_abnormal),
+        ("val", "normal", sizes.val_normal),
+        ("train", "normal", sizes.train),
+    ):
+        images = remaining[kind]
+        taken = take_images(images, size, random)
+        if len(taken) < size:
+            raise XrayError(
+                f"{where} has no {size} {kind} images for {split} beside those of the other splits, only {len(taken)};"
+                " lower the sizes."
+            )
+        splits |= dict.fromkeys(taken, split)
+        remaining[kind] = images[~images["patient"].isin(images.loc[taken, "patient"])]
+    splits |= {index: SPARE for images in remaining.values() for index in images.index}
+    kept = samples.index.isin(list(splits))
+    return samples.assign(split=samples.index.map(splits))[kept].reset_index(drop=True)

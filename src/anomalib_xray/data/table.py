@@ -1,4 +1,4 @@
-"""The samples table: one row an image, whichever data set it comes from.
+"""The samples table: one row per image, whichever data set it comes from.
 
 Columns: ``image_path`` (absolute path), ``source`` (absolute path of the original that a prepared image was made of;
 ``image_path`` where nothing was prepared), ``patient``, ``study``, ``label`` (normal, abnormal, unknown),
@@ -45,6 +45,10 @@ def label_index(value: str, where: str) -> int:
 
     Raises:
         XrayError: The value is none of these.
+
+    Example:
+        >>> [label_index(value, "line 2 of labels.csv") for value in ("Normal", "1.0", "NA")]
+        [0, 1, -1]
     """
     index = _LABEL_INDEX.get(value.strip().lower())
     if index is None:

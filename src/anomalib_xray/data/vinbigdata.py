@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from anomalib_xray.data.chest import ChallengeDataModule
-from anomalib_xray.data.sizes import SplitSizes
+from anomalib_xray.data.splits import SplitSizes
 
 PUBLISHED = SplitSizes(train=4000, val_normal=200, val_abnormal=200, test_normal=1000, test_abnormal=1000)
 """Sizes of arXiv 2206.03935, table 1; it has no validation, which takes images that its pool leaves over."""

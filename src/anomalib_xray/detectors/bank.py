@@ -59,6 +59,13 @@ class DetectorBank(nn.Module):
 
     Raises:
         XrayError: A name or a setting that there is not.
+
+    Example:
+        >>> import torch
+        >>> bank = DetectorBank(["knn"])
+        >>> bank.fit(torch.eye(3).repeat(4, 1))
+        >>> bool(bank(torch.full((1, 3), 9.0))["knn"] > bank(torch.eye(3))["knn"].max())
+        True
     """
 
     def __init__(self, names: Sequence[str] = DETECTORS, settings: DetectorSettings | None = None) -> None:

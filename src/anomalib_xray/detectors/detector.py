@@ -1,4 +1,4 @@
-"""What all detectors share: they are fitted once, to a sample of vectors, and then answer in torch."""
+"""Base class of the detectors, which are fitted once, to a sample of vectors, and then answer in torch."""
 
 from __future__ import annotations
 
@@ -92,6 +92,12 @@ class Reservoir:
     Args:
         limit: Largest number of rows that are kept.
         seed: Decides which.
+
+    Example:
+        >>> reservoir = Reservoir(limit=5)
+        >>> reservoir.add(torch.rand(100, 8))
+        >>> reservoir.rows().shape
+        torch.Size([5, 8])
     """
 
     def __init__(self, limit: int, seed: int = 0) -> None:

@@ -1,4 +1,4 @@
-"""What vectors go through before a detector sees them."""
+"""Scaling and projection of vectors before a detector sees them."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ def read_frame(path: Path, needed: Collection[str], *, text: Collection[str], ad
     import pandas as pd
 
     try:
-        numbers = set(pd.read_csv(path, nrows=0)) - set(text)
+        numbers = {str(name) for name in pd.read_csv(path, nrows=0)} - set(text)
         table = pd.read_csv(
             path,
             dtype=dict.fromkeys(text, str),

@@ -34,6 +34,10 @@ def kld_score(mean: Tensor, deviation: Tensor) -> Tensor:
 
     Returns:
         In nats, ``(N,)``.
+
+    Example:
+        >>> kld_score(mean=torch.tensor([[0.0, 0.0], [1.0, 2.0]]), deviation=torch.ones(2, 2))
+        tensor([0.0000, 2.5000])
     """
     return kl_divergence(mean, deviation).sum(1)
 
@@ -93,6 +97,10 @@ def mean_probability_score(*logits: Tensor) -> Tensor:
 
     Returns:
         ``1 - mean sigmoid(logit)``, ``(N,)`` in [0, 1].
+
+    Example:
+        >>> mean_probability_score(torch.tensor([0.0, 9.0]), torch.tensor([0.0, -9.0]))
+        tensor([0.5000, 0.5000])
     """
     return torch.stack([torch.sigmoid(-logit) / len(logits) for logit in logits]).sum(0)
 
@@ -128,7 +136,7 @@ def feature_matching(features: Sequence[Tensor], reconstructed: Sequence[Tensor]
     Source: Zenati et al. 2018 (1802.06222), section 3; Schlegl et al. 2017 (1703.05921), equation 4.
 
     Args:
-        features: Features of the images, one ``(N, ...)`` a layer.
+        features: Features of the images, one ``(N, ...)`` per layer.
         reconstructed: Features of their reconstructions, of the same shapes.
 
     Returns:
@@ -144,7 +152,7 @@ def feature_matching_signed(features: Sequence[Tensor], reconstructed: Sequence[
     much stronger features are and not how different. Kept for comparison.
 
     Args:
-        features: Features of the images, one ``(N, ...)`` a layer.
+        features: Features of the images, one ``(N, ...)`` per layer.
         reconstructed: Features of their reconstructions, of the same shapes.
 
     Returns:

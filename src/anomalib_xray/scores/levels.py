@@ -68,7 +68,7 @@ def check_score(table: pd.DataFrame, score: str, path: Path) -> None:
 
 
 def units_of(table: pd.DataFrame, level: str, scores: list[str]) -> pd.DataFrame | None:
-    """Brings the rows of a score table to one row a unit.
+    """Brings the rows of a score table to one row per unit.
 
     Several prepared images of one original count as one image with the highest of each score: an anomaly of one hand is
     an anomaly of the picture. A study's or patient's score is the mean over its images, as MURA's authors combine the

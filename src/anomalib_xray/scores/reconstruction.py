@@ -59,6 +59,10 @@ def masked_mean(error: Tensor, mask: Tensor) -> Tensor:
 
     Returns:
         ``(N,)``; 0 for an image without foreground.
+
+    Example:
+        >>> masked_mean(torch.tensor([[[[0.2, 0.4, 0.9]]]]), mask=torch.tensor([[[[1, 1, 0]]]]))
+        tensor([0.3000])
     """
     return (error * mask).sum((1, 2, 3)) / mask.sum((1, 2, 3)).clamp(min=1)
 
@@ -76,6 +80,10 @@ def masked_top_k_mean(error: Tensor, mask: Tensor, top_k: float) -> Tensor:
 
     Raises:
         XrayError: ``top_k`` is neither.
+
+    Example:
+        >>> masked_top_k_mean(torch.tensor([[[[0.2, 0.4, 0.9]]]]), torch.ones(1, 1, 1, 3), top_k=2)
+        tensor([0.6500])
     """
     check_top_k(top_k)
     errors, pixels = (error * mask).flatten(1), mask.sum((1, 2, 3))
@@ -136,6 +144,12 @@ def reconstruction_scores(image: Tensor, reconstruction: Tensor, mask: Tensor, t
 
     Returns:
         ``mse``, ``l1`` and ``smooth_l1``, and each with ``_top_k`` appended, each ``(N,)``.
+
+    Example:
+        >>> image, mask = torch.full((1, 1, 4, 4), 0.5), torch.ones(1, 1, 4, 4)
+        >>> scores = reconstruction_scores(image, image - 0.5, mask, top_k=200)
+        >>> {name: score.item() for name, score in scores.items() if not name.endswith("_top_k")}
+        {'mse': 0.25, 'l1': 0.5, 'smooth_l1': 0.125}
     """
     return error_scores(reconstruction_errors(image, reconstruction), mask, top_k)
 
@@ -195,11 +209,11 @@ def relative_feature_errors(features: Sequence[Tensor], reconstructed: Sequence[
     statistics of ImageNet first, which are left out here.
 
     Args:
-        features: Features of the images, one ``(N, C, h, w)`` a layer.
+        features: Features of the images, one ``(N, C, h, w)`` per layer.
         reconstructed: Features of their reconstructions, of the same shapes.
 
     Returns:
-        At least 0, ``(N, 1, h, w)`` a layer.
+        At least 0, ``(N, 1, h, w)`` per layer.
     """
     errors = []
     for feature, other in zip(features, reconstructed, strict=True):

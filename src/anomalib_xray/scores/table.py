@@ -36,7 +36,7 @@ VALIDATION = "val_"
 class ScoreTable(Callback):
     """Writes ``scores.csv`` (test), ``val_scores.csv`` (each validation) or ``predictions.csv`` (predict), and logs.
 
-    One row an image: path, path of the original that it was prepared from (its own where it was not), patient, study,
+    One row per image: path, path of the original that it was prepared from (its own where it was not), patient, study,
     label (0 normal, 1 abnormal, empty unknown), decision at the model's threshold, the raw chosen score and every named
     score. The table of a validation replaces the one before; a fusion of scores is fitted on its normal images. Logged
     are AUROC and average precision: ``image_``, ``study_`` and ``patient_AUROC`` and ``_AP`` of the chosen score, and

@@ -7,6 +7,7 @@ import random
 import warnings
 from typing import Any, Literal
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -63,6 +64,11 @@ class Augmentation(Transform):  # type: ignore[misc]  # torchvision has no types
     Raises:
         XrayError: albumentations is missing, has no transform of that name, or refuses an argument, or the brightness
             is out of its range.
+
+    Example:
+        >>> flip = Augmentation([{"class": "HorizontalFlip", "p": 1.0}])
+        >>> flip(torch.tensor([0.0, 0.2, 0.4]).expand(3, 1, 3))[0]
+        tensor([[0.4000, 0.2000, 0.0000]])
     """
 
     def __init__(
@@ -92,7 +98,7 @@ class Augmentation(Transform):  # type: ignore[misc]  # torchvision has no types
         given = [_to_array(mask) for mask in masks if mask is not None]
         self._seed_from_torch()
         if get_worker_info() is not None:
-            _keep_to_one_thread()
+            cv2.setNumThreads(0)  # or OpenCV starts a thread for every core in each of the loader's workers
         moved = self._compose(image=grey, masks=[(grey > 0).astype(np.uint8), *given])
 
         foreground, *moved_masks = (torch.from_numpy(np.ascontiguousarray(mask)) for mask in moved["masks"])
@@ -158,13 +164,6 @@ def _to_array(tensor: torch.Tensor) -> npt.NDArray[Any]:
     plain = tensor.as_subclass(torch.Tensor) if isinstance(tensor, tv_tensors.TVTensor) else tensor
     array: npt.NDArray[Any] = plain.numpy()
     return array.astype(np.float32) if plain.is_floating_point() else array.astype(np.uint8)
-
-
-def _keep_to_one_thread() -> None:
-    """Keeps OpenCV from starting a thread for every core in each of the loader's workers."""
-    import cv2
-
-    cv2.setNumThreads(0)
 
 
 def _build(recipe: str | Recipe) -> Any:  # noqa: ANN401  # albumentations.Compose, imported only when it is needed

@@ -1,4 +1,4 @@
-"""What all online transforms share: the foreground that travels inside the image, and the kinds of tensor they take."""
+"""Common ground of the online transforms: the foreground inside the image, and the kinds of tensor they take."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from anomalib_xray.errors import XrayError
 from anomalib_xray.transforms.foreground import GREY_LEVEL, call_on_plain, check_float, is_plain_tensor
 
 Padding = Literal["centred", "uniform"]
-"""Where a picture lies in the padded square: in its centre, or at the top left with all padding at bottom or right."""
+"""Place of a picture in the padded square: in its centre, or at the top left with all padding at bottom or right."""
 
 FAINTEST = 0.499 * GREY_LEVEL
 """Resampled values below this become background, as rounding to 8 bit would do. It is not exactly half a grey level
@@ -149,6 +149,10 @@ class PadResize(GeometricTransform):
 
     Raises:
         XrayError: ``size`` is less than 1, or the padding is unknown.
+
+    Example:
+        >>> PadResize(64)(torch.rand(3, 100, 50)).shape
+        torch.Size([3, 64, 64])
     """
 
     def __init__(self, size: int, padding: Padding = "centred") -> None:

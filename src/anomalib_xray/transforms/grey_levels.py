@@ -24,6 +24,10 @@ def equalize(image: torch.Tensor) -> torch.Tensor:
 
     Raises:
         XrayError: the image is not float32 or float64.
+
+    Example:
+        >>> equalize(torch.tensor([[0.0, 0.2, 0.4, 0.8]]))
+        tensor([[0.0000, 0.3333, 0.6667, 1.0000]])
     """
     check_float(image)
     foreground = image > 0
@@ -68,6 +72,10 @@ def min_max(image: torch.Tensor) -> torch.Tensor:
 
     Raises:
         XrayError: the image is not float32 or float64.
+
+    Example:
+        >>> min_max(torch.tensor([[0.0, 0.2, 0.4]]))
+        tensor([[0.0000, 0.5000, 1.0000]])
     """
     check_float(image)
     low = image.amin(dim=(-2, -1), keepdim=True)

@@ -30,6 +30,10 @@ class XrayPreProcessor(PreProcessor):
 
     Raises:
         XrayError: ``image_size`` is less than 1, or the padding is unknown.
+
+    Example:
+        >>> XrayPreProcessor(image_size=64).transform(torch.rand(2, 3, 100, 50)).shape
+        torch.Size([2, 3, 64, 64])
     """
 
     def __init__(self, image_size: int = 256, equalize: bool = False, padding: Padding = "centred") -> None:
