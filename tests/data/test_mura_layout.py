@@ -5,7 +5,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from anomalib_xray.data.mura_layout import BODY_PARTS, body_part_folders, read_index, scan_folders
+from anomalib_xray.data.mura import BODY_PARTS, body_part_folders, read_index, scan_folders
 from anomalib_xray.errors import XrayError
 
 from .conftest import WritePicture

@@ -76,13 +76,5 @@ class Phantom(Mura):
         return super().build_samples()
 
     def mask_path(self, relative: str, label_index: int) -> str:
-        """Path of an image's anomaly mask.
-
-        Args:
-            relative: The image's path below the root.
-            label_index: 0 normal, 1 abnormal.
-
-        Returns:
-            An absolute path, or nothing for a normal image.
-        """
+        """Absolute path of an abnormal image's anomaly mask, by its path below the root."""
         return str(self.root / "ground_truth" / "anomaly" / relative) if label_index == 1 else ""

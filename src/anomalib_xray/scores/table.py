@@ -79,7 +79,7 @@ class ScoreTable(Callback):
         """Forgets the rows of the last epoch or run."""
         self._rows = []
 
-    on_test_epoch_start = on_predict_epoch_start = on_validation_epoch_start
+    on_test_epoch_start = on_predict_epoch_start = on_validation_epoch_start  # type: ignore[assignment]  # takes any
 
     def on_validation_batch_end(
         self,
@@ -98,7 +98,7 @@ class ScoreTable(Callback):
         for path, label, scores in zip(outputs.image_path or [""] * count, labels, values, strict=True):
             self._rows.append({"image_path": str(path), "label": label, **dict(zip(columns, scores, strict=True))})
 
-    on_test_batch_end = on_predict_batch_end = on_validation_batch_end
+    on_test_batch_end = on_predict_batch_end = on_validation_batch_end  # type: ignore[assignment]  # takes any
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Writes the table and logs its metrics with the prefix ``val_``."""
