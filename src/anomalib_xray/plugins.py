@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
+from inspect import signature
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -92,6 +93,18 @@ def check_models() -> Iterator[tuple[Plugin, str | None]]:
         if first is not plugin:
             reason = f"the name {plugin.name} is taken by the plugin of {first.distribution}"
         yield plugin, reason
+
+
+def settings_of(owner: type) -> list[str]:
+    """Names of a class's settings: its constructor's arguments, and those that it hands on to its parents'."""
+    names: dict[str, None] = {}
+    for parent in owner.__mro__:
+        if "__init__" in vars(parent):
+            parameters = list(signature(parent.__init__).parameters.values())[1:]  # type: ignore[misc]  # of a class
+            names |= {one.name: None for one in parameters if one.kind not in (one.VAR_POSITIONAL, one.VAR_KEYWORD)}
+            if all(one.kind is not one.VAR_KEYWORD for one in parameters):
+                break
+    return list(names)
 
 
 def _defect(name: str, loaded: object) -> str | None:

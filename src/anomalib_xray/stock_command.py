@@ -15,6 +15,7 @@ import yaml
 
 from anomalib_xray.errors import XrayError, print_plainly_under_anomalib, refusal, runs_anomalib
 from anomalib_xray.io.text import read_text
+from anomalib_xray.plugins import settings_of
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser, Namespace
@@ -175,7 +176,7 @@ def mistake(message: str) -> str | None:
         return None
     path, reason = problems[-1]
     if unknown := re.match(r"Option '([\w.]+)' is not accepted", reason):
-        return f"{path} has no setting {unknown[1]}{_instead(unknown[1], _settings_of(path))}"
+        return f"{path} has no setting {unknown[1]}{_instead(unknown[1], settings_of(_import(path)))}"
     if unknown := re.match(r"module '([\w.]+)' has no attribute '(\w+)'", reason):
         names = getattr(sys.modules.get(unknown[1]), "__all__", [])
         return f"{unknown[1]} has no {unknown[2]}{_instead(unknown[2], names)}"
@@ -186,11 +187,3 @@ def _instead(name: str, names: Sequence[str]) -> str:
     """The end of a sentence about an unknown name."""
     close = get_close_matches(name, names, 1)
     return f"; did you mean {close[0]}?" if close else f"; there are {', '.join(names)}." if names else "."
-
-
-def _settings_of(class_path: str) -> list[str]:
-    from jsonargparse import ArgumentParser
-
-    parser = ArgumentParser(exit_on_error=False)
-    parser.add_class_arguments(_import(class_path), "settings")
-    return list(vars(parser.get_defaults().settings))

@@ -32,18 +32,11 @@ class Means(nn.Module):
 
 
 class MeansModel(FittedModel, AnomalibModule):
-    def __init__(
-        self,
-        # Read from hparams, as every plugin's settings.
-        image_size: int = 64,  # noqa: ARG002
-        equalize: bool = False,  # noqa: ARG002
-        augmentation: str | None = None,  # noqa: ARG002
-        references: int = 100,  # noqa: ARG002
-        score: str = "mean",  # noqa: ARG002
-        seed: int | None = 42,  # noqa: ARG002
-    ) -> None:
-        super().__init__(pre_processor=False)  # which would stretch the brightness
-        self.start(["mean"])
+    scores = ("mean",)
+
+    def __init__(self, references: int = 100) -> None:
+        # A pre-processor would stretch the brightness.
+        super().__init__(references=references, image_size=64, score="mean", pre_processor=False)
         self.model: Means = Means()
 
 

@@ -27,7 +27,7 @@ def watch(
         grey=lambda batch: batch,
         samples=lambda: samples,
         log_dict=logged.update,
-        hparams={"adversarial_loss": loss},
+        adversarial_loss=loss,
     )
     for epoch in range(epochs):
         trainer: Any = SimpleNamespace(callback_metrics=metrics, current_epoch=epoch)

@@ -8,7 +8,6 @@ import pytest
 import torch
 from anomalib import LearningType
 from anomalib.data import ImageBatch, ImageItem
-from anomalib.metrics import Evaluator
 from anomalib.models import AnomalibModule
 from lightning.pytorch import Trainer
 from torch import Tensor, nn
@@ -34,21 +33,10 @@ class Brightness(nn.Module):
 
 
 class BrightnessModel(RadiographModel, AnomalibModule):
-    def __init__(
-        self,
-        # Read from hparams, as every plugin's settings.
-        image_size: int = 64,  # noqa: ARG002
-        equalize: bool = False,  # noqa: ARG002
-        augmentation: str | None = None,  # noqa: ARG002
-        score: str = "mean",  # noqa: ARG002
-        seed: int | None = 42,  # noqa: ARG002
-        pre_processor: nn.Module | bool = True,
-        post_processor: nn.Module | bool = True,
-        evaluator: Evaluator | bool = True,
-        visualizer: bool = True,
-    ) -> None:
-        super().__init__(pre_processor, post_processor, evaluator, visualizer)
-        self.start(("mean", "max"))
+    scores = ("mean", "max")
+
+    def __init__(self, image_size: int = 64, score: str = "mean", **settings: Any) -> None:
+        super().__init__(image_size=image_size, score=score, **settings)
         self.weights = torch.rand(4)
         self.model = Brightness()
 

@@ -7,32 +7,28 @@ from typing import Any, Literal
 
 import torch
 from anomalib.data import ImageBatch
-from anomalib.metrics import Evaluator
 from anomalib.models import AnomalibModule
-from anomalib.visualization import Visualizer
 from torch import Tensor, nn
 from torch.nn.functional import l1_loss
 
 from anomalib_xray.components import (
     IMAGE_ERRORS,
-    AdversarialLoss,
     GanModel,
     ImageError,
     NoiseSchedule,
-    Schedule,
+    ReconstructionModel,
     add_noise,
     check_soft_labels,
-    gradient_penalty,
+    discriminator_loss,
     instance_noise_level,
+    passing_loss,
 )
 from anomalib_xray.components.sagan import to_tanh_range
 from anomalib_xray.errors import XrayError
-from anomalib_xray.scores import ReconstructionScorer
-from anomalib_xray_plugins.bigan.loss import encoder_loss, pair_discriminator_loss, pair_generator_loss
 from anomalib_xray_plugins.bigan.torch_model import SCORES, BiganModel
 
 
-class Bigan(GanModel, AnomalibModule):
+class Bigan(ReconstructionModel, GanModel, AnomalibModule):
     """BiGAN: a generative adversarial network whose encoder learns to invert the generator, on normal radiographs.
 
     The discriminator sees pairs: an image with the code that the encoder gives it, or a code with the image that the
@@ -43,140 +39,107 @@ class Bigan(GanModel, AnomalibModule):
     gradients, the discriminator's left-over ones, is not reproduced.
 
     Args:
-        image_size: Side of the square that images are padded and resized to: 64, 128, 256 or 512 pixels.
-        equalize: Whether the foreground's histogram is equalised.
-        augmentation: Augmentation in training: ``default``, ``advanced`` or none.
         width: Channels of the first level; the widest level has 16 times as many.
         latent_size: Length of the code; 100 in the published code, 200 in the paper.
         attention: Whether encoder, generator and discriminator have self-attention.
         attention_pooling: Pooling of keys and values in self-attention; 1 as published, 2 costs a quarter.
         spectral_norm: Whether the layers of generator and discriminator, and the encoder's trunk, are spectrally
             normalised.
-        adversarial_loss: ``log`` (as published, where it is called hinge), ``hinge`` or ``wgan-gp``.
-        gradient_penalty: Weight of the gradient penalty of ``wgan-gp``, on images and codes together.
         soft_labels: Largest distance of the discriminator's labels from 0 and 1; with ``log`` only.
         instance_noise: Scale of the noise on the images that the discriminator sees; 0 for none.
         noise_schedule: How the noise fades: ``linear``, or ``published`` (whose scale is 0.01).
         reconstruction_loss: Error of ``G(E(x))`` in the loss of encoder and generator: ``mse``, ``l1`` or
             ``smooth_l1``.
         reconstruction_weight: Its weight; 0 as published.
-        ema_decay: Decay of the moving averages of generator and encoder that evaluation uses; 0 for none.
         score: Score that becomes the predicted score: ``mse``, ``l1``, ``smooth_l1``, ``ssim``, ``gradient``, each also
             with ``_top_k``, ``discriminator``, ``discriminator_difference``, ``feature_matching``,
             ``feature_matching_signed``, ``latent_distance`` or ``bigan``.
-        extra_scores: Errors whose scores are computed besides: ``ssim``, ``gradient``.
         feature_weight: Share of the features in the score ``bigan``, the rest is the absolute error (0.1 as published).
         top_k: Pixels of the top-k scores: a number, or a fraction of the foreground if below 1.
-        map_sigma: Smoothing of the anomaly map, in pixels of the network's input.
         anomaly_map: What the anomaly map shows: the error of the ``reconstruction``, or ``grad_cam``, where the
             discriminator sees that the image is not real; the latter cannot be exported.
         learning_rate: Learning rate of encoder and generator.
-        discriminator_learning_rate: Learning rate of the discriminator.
-        betas: Coefficients of Adam.
-        schedule: Learning rates over the training: ``constant``, ``linear``, ``cosine`` or ``exponential``.
-        seed: Seed of weights, codes, shuffling and augmentation; none leaves them random.
-        pre_processor: Pre-processor, or whether to use the default one.
-        post_processor: Post-processor, or whether to use the default one.
-        evaluator: Evaluator, or whether to use the default one.
-        visualizer: Visualizer, or whether to use the default one.
 
     Raises:
-        XrayError: An image size or score that the model does not have, soft labels with a loss that has no labels, a
+        XrayError: Soft labels with a loss that has no labels, a
             negative scale of the noise, or noise in a training without an end.
     """
 
     model: BiganModel
+    scores = SCORES
 
     def __init__(
         self,
-        image_size: int = 128,
-        equalize: bool = False,
-        augmentation: Literal["default", "advanced"] | None = "default",
         width: int = 64,
         latent_size: int = 256,
         attention: bool = True,
         attention_pooling: int = 2,
         spectral_norm: bool = True,
-        adversarial_loss: AdversarialLoss = "hinge",
-        gradient_penalty: float = 10.0,
         soft_labels: float = 0.0,
         instance_noise: float = 0.1,
         noise_schedule: NoiseSchedule = "linear",
         reconstruction_loss: ImageError = "mse",
         reconstruction_weight: float = 100.0,
-        ema_decay: float = 0.0,
         score: str = "mse_top_k",
-        extra_scores: list[str] | None = None,
         feature_weight: float = 0.1,
         top_k: float = 0.005,
-        map_sigma: float = 1.0,
         anomaly_map: Literal["reconstruction", "grad_cam"] = "reconstruction",
         learning_rate: float = 1e-3,
-        discriminator_learning_rate: float = 2e-4,
-        betas: tuple[float, float] = (0.5, 0.999),
-        schedule: Schedule = "constant",
-        seed: int | None = 42,
-        pre_processor: nn.Module | bool = True,
-        post_processor: nn.Module | bool = True,
-        evaluator: Evaluator | bool = True,
-        visualizer: Visualizer | bool = True,
+        **settings: Any,
     ) -> None:
-        super().__init__(
-            pre_processor=pre_processor, post_processor=post_processor, evaluator=evaluator, visualizer=visualizer
-        )
-        self.start(SCORES)
-        check_soft_labels(soft_labels, adversarial_loss)
+        super().__init__(latent_size=latent_size, score=score, top_k=top_k, learning_rate=learning_rate, **settings)
+        check_soft_labels(soft_labels, self.adversarial_loss)
         if instance_noise < 0:
             msg = f"instance_noise is {instance_noise}, but it is a standard deviation: at least 0 (no noise)."
             raise XrayError(msg)
+        self.soft_labels, self.instance_noise, self.noise_schedule = soft_labels, instance_noise, noise_schedule
+        self.error, self.reconstruction_weight = IMAGE_ERRORS[reconstruction_loss], reconstruction_weight
         self.model = BiganModel(
-            image_size,
+            self.image_size,
             width,
             latent_size,
             attention,
             attention_pooling,
             spectral_norm,
-            ema_decay,
+            self.ema_decay,
             feature_weight,
-            ReconstructionScorer(score, top_k, map_sigma, extra_scores),
+            self.make_scorer(),
             anomaly_map,
-            adversarial_loss,
+            self.adversarial_loss,
         )
 
     def players(self) -> dict[str, tuple[Sequence[nn.Module], float]]:
         """Generator and encoder together, and the discriminator."""
-        model, rates = self.model, self.hparams
         return {
-            "generator": ([model.generator, model.encoder], rates["learning_rate"]),
-            "discriminator": ([model.discriminator], rates["discriminator_learning_rate"]),
+            "generator": ([self.model.generator, self.model.encoder], self.learning_rate),
+            "discriminator": ([self.model.discriminator], self.discriminator_learning_rate),
         }
 
-    def training_step(self, batch: ImageBatch, *_: Any) -> None:  # noqa: ANN401
+    def training_step(self, batch: ImageBatch, *_: Any) -> None:
         """Updates generator and encoder, then the discriminator.
 
         Images and codes that were made in the first turn are handed on to the second one as data.
         """
-        model, hparams, noise = self.model, self.hparams, self._noise()
-        kind, weight = hparams["adversarial_loss"], hparams["reconstruction_weight"]
+        model, kind, noise = self.model, self.adversarial_loss, self._noise()
         image = to_tanh_range(self.grey(batch))
         drawn = torch.randn(len(image), model.latent_size, device=self.device)
 
         self.turn_of("generator")
         code = model.encoder(image)
         reconstruction, sample = self._generate(code, drawn)
-        encoder = encoder_loss(model.discriminator(add_noise(image, noise), code), kind)
-        generator = pair_generator_loss(model.discriminator(add_noise(sample, noise), drawn), kind)
+        # The encoder's pairs should pass for the generator's, and the generator's for the encoder's.
+        encoder = passing_loss(-model.discriminator(add_noise(image, noise), code), kind)
+        generator = passing_loss(model.discriminator(add_noise(sample, noise), drawn), kind)
         errors = {} if reconstruction is None else {"reconstruction_l1": l1_loss(reconstruction, image)}
-        error = 0.0 if reconstruction is None else IMAGE_ERRORS[hparams["reconstruction_loss"]](reconstruction, image)
-        self.update("generator", encoder + generator + weight * error)
+        error = 0.0 if reconstruction is None else self.error(reconstruction, image)
+        self.update("generator", encoder + generator + self.reconstruction_weight * error)
         code, sample = code.detach(), sample.detach()
 
         self.turn_of("discriminator")
         shown, made = add_noise(image, noise), add_noise(sample, noise)
         encoded, generated = model.discriminator(shown, code), model.discriminator(made, drawn)
-        discriminator = pair_discriminator_loss(encoded, generated, kind, hparams["soft_labels"])
-        if kind == "wgan-gp":
-            discriminator = discriminator + hparams["gradient_penalty"] * self._penalty(shown, code, made, drawn)
+        discriminator = discriminator_loss(encoded, [generated], kind, self.soft_labels)
+        discriminator = discriminator + self._pair_penalty(shown, code, made, drawn)
         self.update("discriminator", discriminator)
 
         if model.encoder_average is not None:
@@ -190,14 +153,14 @@ class Bigan(GanModel, AnomalibModule):
         In one batch: batch statistics of encoded and drawn codes differ, and running statistics of batches of one kind
         each would fit neither. A training as published sees drawn codes only.
         """
-        if not self.hparams["reconstruction_weight"]:
+        if not self.reconstruction_weight:
             return None, self.model.generator(drawn)
         reconstruction, sample = self.model.generator(torch.cat([code, drawn])).chunk(2)
         return reconstruction, sample
 
     def _noise(self) -> float:
         """Standard deviation of the noise on the discriminator's images in this epoch."""
-        scale, trainer = self.hparams["instance_noise"], self._trainer
+        scale, trainer = self.instance_noise, self._trainer
         if scale == 0 or trainer is None:
             return 0.0
         if trainer.max_epochs is None or trainer.max_epochs < 1:
@@ -206,9 +169,9 @@ class Bigan(GanModel, AnomalibModule):
                 "trainer.max_epochs, or instance_noise: 0."
             )
             raise XrayError(msg)
-        return instance_noise_level(scale, self.current_epoch, trainer.max_epochs, self.hparams["noise_schedule"])
+        return instance_noise_level(scale, self.current_epoch, trainer.max_epochs, self.noise_schedule)
 
-    def _penalty(self, image: Tensor, code: Tensor, sample: Tensor, drawn: Tensor) -> Tensor:
+    def _pair_penalty(self, image: Tensor, code: Tensor, sample: Tensor, drawn: Tensor) -> Tensor | float:
         """The gradient penalty between pairs: image and code of a pair are moved together."""
         shape = image.shape[1:]
 
@@ -218,8 +181,4 @@ class Bigan(GanModel, AnomalibModule):
             return logits
 
         real, fake = (torch.cat([pixels.flatten(1), codes], 1) for pixels, codes in ((image, code), (sample, drawn)))
-        return gradient_penalty(judge, real, fake)
-
-    def pictures(self, image: Tensor) -> dict[str, Tensor]:
-        """Images above their reconstructions, and samples from fixed codes."""
-        return {**super().pictures(image), **self.reconstruction_rows(image, self.model.reconstruct(image))}
+        return self.penalty(judge, real, fake)

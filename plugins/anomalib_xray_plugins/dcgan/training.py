@@ -3,45 +3,80 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from anomalib.data import ImageBatch
-from torch import Tensor, nn
+from torch import nn
 
 from anomalib_xray.components import (
     GanModel,
+    MapModel,
+    NoiseSchedule,
     add_noise,
+    check_soft_labels,
     discriminator_loss,
-    gradient_penalty,
     instance_noise_level,
     passing_loss,
 )
 from anomalib_xray.components.sagan import to_tanh_range
-
-if TYPE_CHECKING:
-    from anomalib.models import AnomalibModule
-else:
-    AnomalibModule = object
+from anomalib_xray_plugins.dcgan.networks import Norm
 
 
-class PairTraining(GanModel, AnomalibModule):
+class PairTraining(MapModel, GanModel):
     """Mixin of a plugin whose ``self.model`` has a ``generator`` and a ``discriminator`` of this package.
 
-    The constructor has the arguments ``adversarial_loss``, ``gradient_penalty``, ``soft_labels``, ``instance_noise``,
-    ``noise_schedule``, ``learning_rate`` and ``discriminator_learning_rate`` besides those of
-    :class:`~anomalib_xray.components.GanModel`.
+    Args:
+        width: Channels of the generator's last level; every level towards the code doubles them.
+        discriminator_width: Channels of the discriminator's first level; every further level doubles them.
+        norm: Normalisation of the generator's levels: ``none`` (as published for the DCGAN) or ``batch``.
+        spectral_norm: Whether convolutions are spectrally normalised; in ``AnoGan`` the discriminator's only.
+        minibatch_discrimination: Whether the discriminator compares images with others of their batch; not with
+            ``wgan-gp``.
+        soft_labels: Largest distance of the discriminator's labels from 0 and 1; with ``log`` only.
+        instance_noise: Factor of the noise on what the discriminator sees in training; 0 for none.
+        noise_schedule: How the noise fades: ``linear``, or ``published``.
+
+    Raises:
+        XrayError: Soft labels with a loss that has no labels.
     """
+
+    def __init__(
+        self,
+        width: int = 16,
+        discriminator_width: int = 16,
+        norm: Norm = "batch",
+        spectral_norm: bool = True,
+        minibatch_discrimination: bool = True,
+        soft_labels: float = 0.0,
+        instance_noise: float = 0.0,
+        noise_schedule: NoiseSchedule = "linear",
+        **settings: Any,
+    ) -> None:
+        super().__init__(**settings)
+        check_soft_labels(soft_labels, self.adversarial_loss)
+        self.soft_labels, self.instance_noise, self.noise_schedule = soft_labels, instance_noise, noise_schedule
+        self.networks = (
+            self.image_size,
+            width,
+            discriminator_width,
+            self.latent_size,
+            norm,
+            spectral_norm,
+            self.compares_images(minibatch_discrimination),
+            self.ema_decay,
+        )
+        """The first arguments of the torch modules of this package and its like."""
 
     def players(self) -> dict[str, tuple[Sequence[nn.Module], float]]:
         """Discriminator and generator."""
         model: Any = self.model
         return {
-            "discriminator": ([model.discriminator], self.hparams["discriminator_learning_rate"]),
-            "generator": ([model.generator], self.hparams["learning_rate"]),
+            "discriminator": ([model.discriminator], self.discriminator_learning_rate),
+            "generator": ([model.generator], self.learning_rate),
         }
 
-    def training_step(self, batch: ImageBatch, *_: Any) -> None:  # noqa: ANN401
+    def training_step(self, batch: ImageBatch, *_: Any) -> None:
         """Updates the discriminator, then the generator.
 
         Each is updated on a forward pass of its own through the current weights of the other.
@@ -51,19 +86,20 @@ class PairTraining(GanModel, AnomalibModule):
         self.keep(image)
         image = to_tanh_range(image)
         deviation = self.noise_deviation()
-        codes = torch.randn(len(image), self.hparams["latent_size"], device=self.device, dtype=image.dtype)
+        codes = torch.randn(len(image), self.latent_size, device=self.device, dtype=image.dtype)
 
         self.turn_of("discriminator")
         with torch.no_grad():
             sample = add_noise(model.generator(codes), deviation)
         image = add_noise(image, deviation)
         real, fake = model.discriminator(image, remember=True), model.discriminator(sample)
-        discriminator = self._discriminator_loss(image, sample, real, fake)
+        discriminator = discriminator_loss(real, [fake], self.adversarial_loss, self.soft_labels)
+        discriminator = discriminator + self.penalty(model.discriminator, image, sample)
         self.update("discriminator", discriminator)
 
         self.turn_of("generator")
         judged = model.discriminator(add_noise(model.generator(codes), deviation))
-        generator = passing_loss(judged, self.hparams["adversarial_loss"])
+        generator = passing_loss(judged, self.adversarial_loss)
         self.update("generator", generator)
 
         losses = {"generator_loss": generator, "discriminator_loss": discriminator}
@@ -72,14 +108,4 @@ class PairTraining(GanModel, AnomalibModule):
     def noise_deviation(self) -> float:
         """Standard deviation of the noise on what the discriminator sees in this epoch."""
         epochs = self.trainer.max_epochs or 1
-        schedule = self.hparams["noise_schedule"]
-        return instance_noise_level(self.hparams["instance_noise"], self.current_epoch, max(epochs, 1), schedule)
-
-    def _discriminator_loss(self, image: Tensor, sample: Tensor, real: Tensor, fake: Tensor) -> Tensor:
-        """The discriminator's loss on images and samples, ``(N, 1, S, S)`` each, from their logits, ``(N,)``."""
-        kind = self.hparams["adversarial_loss"]
-        loss = discriminator_loss(real, [fake], kind, self.hparams["soft_labels"])
-        if kind == "wgan-gp":
-            penalty = gradient_penalty(self.model.discriminator, image, sample)  # type: ignore[arg-type]  # a module
-            loss = loss + self.hparams["gradient_penalty"] * penalty
-        return loss
+        return instance_noise_level(self.instance_noise, self.current_epoch, max(epochs, 1), self.noise_schedule)

@@ -8,19 +8,17 @@ from typing import Any, Literal
 
 import torch
 from anomalib.data import ImageBatch
-from anomalib.metrics import Evaluator
 from anomalib.models import AnomalibModule
-from anomalib.visualization import Visualizer
 from lightning.pytorch import Callback
-from torch import Tensor, nn, optim
+from torch import Tensor, optim
+from torch.nn.functional import cross_entropy
 from torchvision.transforms.v2 import Transform
 
-from anomalib_xray.components import RadiographModel, Schedule
+from anomalib_xray.components import TrainedModel
 from anomalib_xray.components.collapse_monitor import CollapseMonitor, feature_spread
 from anomalib_xray.components.training_images import training_images
 from anomalib_xray.errors import XrayError
 from anomalib_xray.transforms import Augmentation, PadResize
-from anomalib_xray_plugins.deep_one_class.loss import compactness, descriptiveness
 from anomalib_xray_plugins.deep_one_class.networks import Features
 from anomalib_xray_plugins.deep_one_class.reference import ReferencePictures
 from anomalib_xray_plugins.deep_one_class.torch_model import SCORES, DeepOneClassModel
@@ -28,7 +26,7 @@ from anomalib_xray_plugins.deep_one_class.torch_model import SCORES, DeepOneClas
 logger = logging.getLogger(__name__)
 
 
-class DeepOneClass(RadiographModel, AnomalibModule):
+class DeepOneClass(TrainedModel, AnomalibModule):
     """Deep one-class features: alike for normal radiographs, while they still tell other pictures apart.
 
     The score is the cosine distance from the closest of some normal training images; there is no map. Source: Perera
@@ -38,8 +36,6 @@ class DeepOneClass(RadiographModel, AnomalibModule):
     class the network learns to tell it from the normal radiographs, which is less.
 
     Args:
-        image_size: Side of the square that images are padded and resized to: 64, 128, 256 or 512 pixels.
-        equalize: Whether the foreground's histogram is equalised.
         augmentation: Augmentation in training, of reference pictures too: ``default``, ``advanced`` or none.
         reference_root: Folder of reference pictures with a sub-folder for each class, or without, as a single class;
             needed for training only.
@@ -58,22 +54,15 @@ class DeepOneClass(RadiographModel, AnomalibModule):
         learning_rate: Learning rate.
         betas: Coefficients of Adam.
         weight_decay: Weight decay.
-        schedule: Learning rate over the training: ``constant``, ``linear``, ``cosine`` or ``exponential``.
-        seed: Seed of weights, shuffling, augmentation, reference pictures and templates; none leaves them random.
-        pre_processor: Pre-processor, or whether to use the default one.
-        post_processor: Post-processor, or whether to use the default one.
-        evaluator: Evaluator, or whether to use the default one.
-        visualizer: Visualizer, or whether to use the default one.
 
     Raises:
-        XrayError: An image size, score, backbone or layer that there is not, or a number out of range.
+        XrayError: A backbone or layer that there is not, or a number out of range.
     """
+
+    scores = SCORES
 
     def __init__(
         self,
-        image_size: int = 128,
-        equalize: bool = False,
-        augmentation: Literal["default", "advanced"] | None = "default",
         reference_root: str | None = None,
         backbone: str = "resnet18",
         weights: str | None = None,
@@ -89,23 +78,18 @@ class DeepOneClass(RadiographModel, AnomalibModule):
         learning_rate: float = 1e-4,
         betas: tuple[float, float] = (0.9, 0.999),
         weight_decay: float = 5e-4,
-        schedule: Schedule = "constant",
-        seed: int | None = 42,
-        pre_processor: nn.Module | bool = True,
-        post_processor: nn.Module | bool = True,
-        evaluator: Evaluator | bool = True,
-        visualizer: Visualizer | bool = True,
+        **settings: Any,
     ) -> None:
-        super().__init__(
-            pre_processor=pre_processor, post_processor=post_processor, evaluator=evaluator, visualizer=visualizer
-        )
-        self.start(SCORES)
+        super().__init__(score=score, learning_rate=learning_rate, **settings)
         for name, number in (("templates", templates), ("neighbours", neighbours)):
             if number < 1:
                 raise XrayError(f"{name} is {number}, but scores compare with at least 1 training image.")
         if compactness_weight < 0:
             msg = f"compactness_weight is {compactness_weight}, but it is at least 0, which leaves compactness out."
             raise XrayError(msg)
+        self.reference_root, self.weights, self.templates = reference_root, weights, templates
+        self.compactness_weight, self.compact = compactness_weight, compact
+        self.optimizer, self.betas, self.weight_decay = optimizer, betas, weight_decay
         network = Features(backbone, backbone_layer, frozen_levels, feature_size)
         self.model: DeepOneClassModel = DeepOneClassModel(network, neighbours, score)
         self.reference: ReferencePictures | None = None
@@ -128,34 +112,33 @@ class DeepOneClass(RadiographModel, AnomalibModule):
         super().setup(stage)
         if stage != "fit":
             return
-        root = self.hparams["reference_root"]
-        if root is None:
+        if self.reference_root is None:
             msg = (
                 "DeepOneClass learns from reference pictures: set reference_root to a folder that has a sub-folder of "
                 "other radiographs, such as other body parts, for each class."
             )
             raise XrayError(msg)
         geometry = getattr(self.pre_processor, "geometry", None)
-        self.reference = ReferencePictures(root, geometry or PadResize(self.hparams["image_size"]))
+        self.reference = ReferencePictures(self.reference_root, geometry or PadResize(self.image_size))
         names = self.reference.classes
         logger.info("Reference classes: %s", ", ".join(names))
         if len(names) == 1:
             logger.warning("There is one reference class, %s: it is told from the training images instead.", names[0])
         with ExitStack() as stack:
-            if self.hparams["seed"] is not None:  # the classifier of a seed, whatever was drawn before
+            if self.seed is not None:  # the classifier of a seed, whatever was drawn before
                 stack.enter_context(torch.random.fork_rng(devices=[]))
-                torch.manual_seed(self.hparams["seed"])
+                torch.manual_seed(self.seed)
             self.model.set_classes(len(names))
 
     def on_fit_start(self) -> None:
         """Reads the backbone's weights, unless a checkpoint had them."""
         super().on_fit_start()
         self._template_images = []
-        if self.hparams["weights"] is not None and not bool(self.model.has_weights):
-            self.model.features.backbone.load_weights(self.hparams["weights"])
+        if self.weights is not None and not bool(self.model.has_weights):
+            self.model.features.backbone.load_weights(self.weights)
             self.model.has_weights.fill_(True)
 
-    def training_step(self, batch: ImageBatch, *_: Any) -> Tensor:  # noqa: ANN401
+    def training_step(self, batch: ImageBatch, *_: Any) -> Tensor:
         """Lowers the descriptiveness loss of a reference batch and the compactness loss of a batch."""
         assert self.reference is not None  # set before
         assert batch.image is not None  # anomalib's fields are optional, its loaders fill this one
@@ -164,10 +147,10 @@ class DeepOneClass(RadiographModel, AnomalibModule):
         # One pass for both: the passes share weights, and batch normalisation then has one statistic for both.
         features: Tensor = self.model(torch.cat([batch.image, reference]))
         logits: Tensor = self.model.classifier(features)
-        drawn = features if self.hparams["compact"] == "features" else logits
+        drawn = features if self.compact == "features" else logits
         compact = compactness(drawn[:number])
         descriptive = descriptiveness(logits[:number], logits[number:], labels, len(self.reference.classes))
-        loss: Tensor = descriptive + self.hparams["compactness_weight"] * compact
+        loss: Tensor = descriptive + self.compactness_weight * compact
         losses = {"loss": loss, "descriptiveness": descriptive, "compactness": compact}
         if number > 1:
             losses["feature_spread"] = feature_spread(features[:number])
@@ -177,8 +160,7 @@ class DeepOneClass(RadiographModel, AnomalibModule):
     def _reference_batch(self, size: int) -> tuple[Tensor, Tensor]:
         """Pre-processed reference pictures ``(size, 3, S, S)`` and their classes; which ones follows from the step."""
         assert self.reference is not None  # as above
-        seed = self.hparams["seed"]
-        step = int(torch.randint(2**31 - 1, ())) if seed is None else seed * 1_000_003 + self.global_step
+        step = int(torch.randint(2**31 - 1, ())) if self.seed is None else self.seed * 1_000_003 + self.global_step
         augmentation = self._augmentation()
         pictures, labels = self.reference.batch(size, step, augmentation)
         pictures = pictures.to(self.device)
@@ -193,23 +175,58 @@ class DeepOneClass(RadiographModel, AnomalibModule):
         given = getattr(getattr(self.trainer, "datamodule", None), "train_augmentations", None)
         return self.train_augmentation if given is None else given
 
-    def on_train_batch_end(self, *_: Any) -> None:  # noqa: ANN401
+    def on_train_batch_end(self, *_: Any) -> None:
         """Takes the templates anew after an epoch's last step, before validation and checkpoints."""
         if not self.trainer.is_last_batch:
             return
         if not self._template_images:
-            chosen = training_images(self, self.hparams["templates"], self.hparams["seed"])
+            chosen = training_images(self, self.templates, self.seed)
             self._template_images = [images.cpu() for images in chosen]
         self.model.set_templates(images.to(self.device) for images in self._template_images)
 
-    def configure_optimizers(self) -> Any:  # noqa: ANN401  # Lightning's union of forms
+    def configure_optimizers(self) -> Any:
         """Adam or SGD for what is not frozen, with the schedule of the settings."""
-        settings = self.hparams
+        if self.optimizer == "adam":
+            return super().configure_optimizers()
         weights = [weight for weight in self.model.parameters() if weight.requires_grad]
-        optimizer: optim.Optimizer
-        if settings["optimizer"] == "sgd":
-            optimizer = optim.SGD(weights, settings["learning_rate"], 0.9, weight_decay=settings["weight_decay"])
-        else:
-            betas = tuple(settings["betas"])
-            optimizer = optim.Adam(weights, settings["learning_rate"], betas, weight_decay=settings["weight_decay"])
-        return self.with_schedule(optimizer)
+        return self.with_schedule(optim.SGD(weights, self.learning_rate, 0.9, weight_decay=self.weight_decay))
+
+
+def compactness(features: Tensor) -> Tensor:
+    """How far the features of a batch lie from those of its other images.
+
+    ``1 / (n k) sum_i ||x_i - m_i||^2`` with m_i the mean of the other n - 1 features, of length k (equations 4 to 6).
+
+    Args:
+        features: Features of target images, ``(n, k)``.
+
+    Returns:
+        Scalar; 0 for a single image, which has no others.
+    """
+    number = len(features)
+    if number < 2:
+        return 0 * features.sum()
+    # x_i - m_i = n / (n - 1) (x_i - m) with m the mean of all.
+    apart = (features - features.mean(0)) * (number / (number - 1))
+    return apart.square().mean()
+
+
+def descriptiveness(logits: Tensor, reference_logits: Tensor, labels: Tensor, classes: int) -> Tensor:
+    """How badly the features tell reference classes apart.
+
+    The softmax cross-entropy of the reference batch (equation 3). With a single reference class there is nothing to
+    tell apart in it; the target images then join as a second class.
+
+    Args:
+        logits: Of target images, ``(n, K)``.
+        reference_logits: Of reference images, ``(m, K)``.
+        labels: Class of each reference image, ``(m,)``, from 0.
+        classes: Number of reference classes; ``K``, or 1 with K = 2.
+
+    Returns:
+        Scalar.
+    """
+    if classes > 1:
+        return cross_entropy(reference_logits, labels)
+    targets = torch.ones(len(logits), dtype=labels.dtype, device=labels.device)
+    return cross_entropy(torch.cat([reference_logits, logits]), torch.cat([labels, targets]))

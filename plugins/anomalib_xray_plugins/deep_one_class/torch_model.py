@@ -91,7 +91,7 @@ class DeepOneClassModel(nn.Module):
         }
         return ScoredBatch.of(scores, self.score, None)
 
-    def _load_from_state_dict(self, state_dict: Mapping[str, Any], prefix: str, *args: Any) -> None:  # noqa: ANN401  # torch's signature
+    def _load_from_state_dict(self, state_dict: Mapping[str, Any], prefix: str, *args: Any) -> None:
         """Takes the number of templates and classes over: they belong to the training."""
         templates = state_dict.get(f"{prefix}templates")
         if isinstance(templates, Tensor) and templates.shape != self.templates.shape:

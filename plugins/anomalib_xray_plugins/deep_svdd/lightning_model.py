@@ -3,30 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from anomalib.data import ImageBatch
-from anomalib.metrics import Evaluator
 from anomalib.models import AnomalibModule
-from anomalib.visualization import Visualizer
 from lightning.pytorch import Callback
 from lightning.pytorch.core.optimizer import LightningOptimizer
 from torch import Tensor, nn, optim
 
-from anomalib_xray.components import RadiographModel, Schedule, masked_mse_loss
+from anomalib_xray.components import Phases, TrainedModel, check_share, masked_mse_loss
 from anomalib_xray.components.collapse_monitor import CollapseMonitor, feature_spread
-from anomalib_xray.components.schedule import with_schedule
 from anomalib_xray.components.training_images import training_images
 from anomalib_xray.errors import XrayError
 from anomalib_xray.scores import foreground
 from anomalib_xray_plugins.deep_svdd.loss import Boundary, enclosing_radius, squared_distance, svdd_loss
 from anomalib_xray_plugins.deep_svdd.networks import BackboneEncoder
-from anomalib_xray_plugins.deep_svdd.phases import pretraining_epochs
 from anomalib_xray_plugins.deep_svdd.torch_model import SCORES, DeepSvddModel
 
 
-class DeepSvdd(RadiographModel, AnomalibModule):
+class DeepSvdd(TrainedModel, AnomalibModule):
     """Deep support vector data description: codes of normal radiographs are drawn into a small sphere.
 
     The score is the squared distance from the sphere's centre; there is no map. Source: Ruff et al. 2018, "Deep
@@ -36,9 +32,6 @@ class DeepSvdd(RadiographModel, AnomalibModule):
     and ``trainer.max_epochs``; before the other epochs the scores mean nothing.
 
     Args:
-        image_size: Side of the square that images are padded and resized to: 64, 128, 256 or 512 pixels.
-        equalize: Whether the foreground's histogram is equalised.
-        augmentation: Augmentation in training: ``default``, ``advanced`` or none.
         width: Channels of the first level; the widest level has 4 times as many.
         code_size: Length of the code.
         backbone: A convolutional network of timm in place of the one that is trained from scratch. It is frozen, and
@@ -55,22 +48,15 @@ class DeepSvdd(RadiographModel, AnomalibModule):
         betas: Coefficients of Adam.
         weight_decay: Weight decay of Adam, in both parts.
         schedule: Learning rates over each part's own epochs: ``constant``, ``linear``, ``cosine`` or ``exponential``.
-        seed: Seed of weights, shuffling and augmentation; none leaves them random.
-        pre_processor: Pre-processor, or whether to use the default one.
-        post_processor: Post-processor, or whether to use the default one.
-        evaluator: Evaluator, or whether to use the default one.
-        visualizer: Visualizer, or whether to use the default one.
 
     Raises:
-        XrayError: An image size, score or backbone that there is not, a share out of range, or pre-training of a
-            backbone.
+        XrayError: A backbone that there is not, a share out of range, or pre-training of a backbone.
     """
+
+    scores = SCORES
 
     def __init__(
         self,
-        image_size: int = 128,
-        equalize: bool = False,
-        augmentation: Literal["default", "advanced"] | None = "default",
         width: int = 32,
         code_size: int = 128,
         backbone: str | None = None,
@@ -85,18 +71,10 @@ class DeepSvdd(RadiographModel, AnomalibModule):
         pretrain_learning_rate: float = 1e-3,
         betas: tuple[float, float] = (0.9, 0.999),
         weight_decay: float = 1e-6,
-        schedule: Schedule = "constant",
-        seed: int | None = 42,
-        pre_processor: nn.Module | bool = True,
-        post_processor: nn.Module | bool = True,
-        evaluator: Evaluator | bool = True,
-        visualizer: Visualizer | bool = True,
+        **settings: Any,
     ) -> None:
-        super().__init__(
-            pre_processor=pre_processor, post_processor=post_processor, evaluator=evaluator, visualizer=visualizer
-        )
-        self.start(SCORES)
-        pretraining_epochs(1, pretrain_share)  # refuses a share out of range before training starts
+        super().__init__(score=score, learning_rate=learning_rate, **settings)
+        check_share("pretrain_share", pretrain_share, "no pre-training", 0.3)
         if not 0 < nu <= 1:
             msg = f"nu is {nu}, but it is a share of the images above 0 and up to 1; take for example 0.1."
             raise XrayError(msg)
@@ -108,10 +86,13 @@ class DeepSvdd(RadiographModel, AnomalibModule):
         if backbone is None and weights is not None:
             msg = f"weights names {weights}, but there is no backbone to take them; set backbone too, or no weights."
             raise XrayError(msg)
+        self.weights, self.boundary, self.nu, self.radius_warmup = weights, boundary, nu, radius_warmup
+        self.pretrain_share, self.pretrain_learning_rate = pretrain_share, pretrain_learning_rate
+        self.betas, self.weight_decay = betas, weight_decay
         # The two parts have an optimiser each, and a step uses one of them.
         self.automatic_optimization = False
         self.model: DeepSvddModel = DeepSvddModel(
-            image_size, width, code_size, pretrain_share > 0, backbone, backbone_layer, score
+            self.image_size, width, code_size, pretrain_share > 0, backbone, backbone_layer, score
         )
         self._distances: list[Tensor] = []
 
@@ -120,38 +101,41 @@ class DeepSvdd(RadiographModel, AnomalibModule):
         advice = "lower learning_rate, or train for fewer epochs"
         return [*super().configure_callbacks(), CollapseMonitor(advice)]
 
-    def configure_optimizers(self) -> Any:  # noqa: ANN401  # Lightning's union of forms
+    def phases(self) -> Phases:
+        """An autoencoder is trained, then codes are drawn together; only the latter where this is not divided."""
+        if self.pretrain_share:
+            self.check_end("pretrain_share", self.pretrain_share, "pretrain_share: 0")
+        return Phases.by_share(self.pretrain_share, self.trainer.max_epochs)
+
+    def configure_optimizers(self) -> Any:
         """Adam for the sphere and, where there is pre-training, for the autoencoder; schedules run over own epochs."""
-        rates, model = self.hparams, self.model
-        parts: list[tuple[nn.Module, float, float]] = [(model.encoder, rates["learning_rate"], 1 - self._share())]
+        model = self.model
+        parts: list[tuple[nn.Module, float, int]] = [(model.encoder, self.learning_rate, 1)]
         if model.decoder is not None:
-            parts.append(
-                (nn.ModuleList([model.encoder, model.decoder]), rates["pretrain_learning_rate"], self._share())
-            )
+            parts.append((nn.ModuleList([model.encoder, model.decoder]), self.pretrain_learning_rate, 0))
         optimizers = []
-        for network, rate, share in parts:
+        for network, rate, part in parts:
             weights = [weight for weight in network.parameters() if weight.requires_grad]
-            betas = tuple(rates["betas"])
-            optimizer = optim.Adam(weights, lr=rate, betas=betas, weight_decay=rates["weight_decay"])
-            optimizers.append(with_schedule(optimizer, rates["schedule"], self._trainer, share))
+            optimizer = optim.Adam(weights, lr=rate, betas=self.betas, weight_decay=self.weight_decay)
+            optimizers.append(self.with_schedule(optimizer, part))
         return optimizers
 
     def on_fit_start(self) -> None:
         """Reads the backbone's weights, unless a checkpoint had them."""
         super().on_fit_start()
         if isinstance(self.model.encoder, BackboneEncoder):
-            self.model.encoder.backbone.prepare(self.hparams["weights"])
+            self.model.encoder.backbone.prepare(self.weights)
 
     def pretrains(self) -> bool:
         """Whether the current epoch trains the autoencoder."""
-        return self.current_epoch < self._pretraining_epochs()
+        return self.phases().of(self.current_epoch) == 0
 
     def on_train_epoch_start(self) -> None:
         """Sets the centre before the first epoch that draws codes together."""
         if not self.pretrains() and not bool(self.model.has_center):
             self.model.set_center(self._training_images)
 
-    def training_step(self, batch: ImageBatch, *_: Any) -> None:  # noqa: ANN401
+    def training_step(self, batch: ImageBatch, *_: Any) -> None:
         """Lowers the distances from the centre, or in pre-training the error of the reconstructions."""
         image = self.grey(batch)
         if self.pretrains():
@@ -167,14 +151,14 @@ class DeepSvdd(RadiographModel, AnomalibModule):
             self._end_epoch()
 
     def _loss(self, codes: Tensor) -> Tensor:
-        settings, model = self.hparams, self.model
+        model = self.model
         distance = squared_distance(codes, model.center)
         self._distances.append(distance.detach())
-        loss = svdd_loss(distance, settings["boundary"], model.radius, settings["nu"])
+        loss = svdd_loss(distance, self.boundary, model.radius, self.nu)
         losses = {"loss": loss, "distance": distance.mean()}
         if len(codes) > 1:
             losses["feature_spread"] = feature_spread(codes)
-        if settings["boundary"] == "soft":
+        if self.boundary == "soft":
             losses["radius"] = model.radius
         self.log_losses(losses, len(codes))
         return loss
@@ -184,23 +168,14 @@ class DeepSvdd(RadiographModel, AnomalibModule):
         schedulers = self._schedulers()
         if schedulers:
             schedulers[1 if self.pretrains() else 0].step()  # type: ignore[call-arg]  # none of ours takes a metric
-        epoch = self.current_epoch - self._pretraining_epochs() + 1
-        if self.hparams["boundary"] == "soft" and self._distances and epoch >= self.hparams["radius_warmup"]:
-            self.model.radius.copy_(enclosing_radius(torch.cat(self._distances), self.hparams["nu"]))
+        epoch = self.current_epoch - (self.phases().first or 0) + 1
+        if self.boundary == "soft" and self._distances and epoch >= self.radius_warmup:
+            self.model.radius.copy_(enclosing_radius(torch.cat(self._distances), self.nu))
         self._distances = []
 
     def _optimizer(self) -> LightningOptimizer:
         """The one of the current epoch's part."""
         return self._optimizers()[1 if self.pretrains() else 0]
-
-    def _pretraining_epochs(self) -> int:
-        return pretraining_epochs(self.trainer.max_epochs, self.hparams["pretrain_share"])
-
-    def _share(self) -> float:
-        """Share of the epochs that are the autoencoder's."""
-        if self._trainer is None or not self.trainer.max_epochs:
-            return float(self.hparams["pretrain_share"])
-        return self._pretraining_epochs() / self.trainer.max_epochs
 
     def _training_images(self) -> Iterator[Tensor]:
         return (images.mean(1, keepdim=True) for images in training_images(self))

@@ -3,34 +3,31 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import Any, Literal
 
 import torch
 from anomalib.data import ImageBatch
-from anomalib.metrics import Evaluator
 from anomalib.models import AnomalibModule
-from anomalib.visualization import Visualizer
 from torch import Tensor, nn, optim
 
-from anomalib_xray.components import RadiographModel, Schedule, evaluating
+from anomalib_xray.components import MapModel, Phases, TrainedModel, evaluating
 from anomalib_xray.components.fc_autoencoder import FcAutoencoder, Kind, fc_autoencoder_loss
 from anomalib_xray.components.memory import Addressing, Memory
 from anomalib_xray.components.sagan import to_tanh_range, to_unit_range
-from anomalib_xray.components.schedule import with_schedule
 from anomalib_xray.errors import XrayError
 from anomalib_xray.scores import foreground
-from anomalib_xray_plugins.dual_distribution.order import in_this_step, shuffled_batches
-from anomalib_xray_plugins.dual_distribution.phases import ensemble_epochs, epoch_shares
 from anomalib_xray_plugins.dual_distribution.refinement import Refinement, focal_loss, paint_anomalies
 from anomalib_xray_plugins.dual_distribution.torch_model import DualDistributionModel, score_names
 from anomalib_xray_plugins.dual_distribution.training_images import TrainingImages
 
 logger = logging.getLogger(__name__)
 
+SEEDS = 2**63
 
-class DualDistribution(RadiographModel, AnomalibModule):
+
+class DualDistribution(MapModel, TrainedModel, AnomalibModule):
     """Two ensembles of autoencoders, one of which also trains on unlabelled images; where they disagree is anomalous.
 
     Module A has K networks that train on normal and unlabelled images, module B K networks that train on normal images
@@ -48,7 +45,6 @@ class DualDistribution(RadiographModel, AnomalibModule):
 
     Args:
         image_size: Side of the square that images are padded and resized to: 64, 128, 256 or 512 pixels.
-        equalize: Whether the foreground's histogram is equalised.
         augmentation: Augmentation in training: ``default``, ``advanced`` or none.
         backbone: Networks: ``ae``, plain; ``mem_ae``, with a memory of codes; ``ae_u``, with a predicted variance.
         members: Number K of networks in each module.
@@ -72,17 +68,11 @@ class DualDistribution(RadiographModel, AnomalibModule):
         memory_limit: Memory that the training images may take, in GiB.
         score: Score that becomes the predicted score: ``inter``, ``intra``, ``rec_ensemble``, ``rec`` (of one network
             of B), with a refinement ``r_dual`` or ``r_intra``; each also with ``_top_k``.
-        top_k: Pixels of the top-k scores: a number, or a fraction of the foreground if below 1.
         map_sigma: Smoothing of the anomaly map, in pixels of the networks' input.
         learning_rate: Learning rate of Adam.
         betas: Coefficients of Adam.
         schedule: Learning rates over the epochs of ensembles and of refinement: ``constant``, ``linear``, ``cosine`` or
             ``exponential``.
-        seed: Seed of the members' own seeds, of shuffling and augmentation; none leaves them random.
-        pre_processor: Pre-processor, or whether to use the default one.
-        post_processor: Post-processor, or whether to use the default one.
-        evaluator: Evaluator, or whether to use the default one.
-        visualizer: Visualizer, or whether to use the default one.
 
     Raises:
         XrayError: An image size or score that the model does not have, no member, or epochs that do not fit together.
@@ -93,7 +83,6 @@ class DualDistribution(RadiographModel, AnomalibModule):
     def __init__(
         self,
         image_size: int = 64,
-        equalize: bool = False,
         augmentation: Literal["default", "advanced"] | None = None,
         backbone: Kind = "ae",
         members: int = 3,
@@ -114,25 +103,27 @@ class DualDistribution(RadiographModel, AnomalibModule):
         refinement_weight_decay: float = 1e-4,
         memory_limit: float = 8.0,
         score: str = "inter",
-        top_k: float = 0.03,
-        map_sigma: float = 1.0,
         learning_rate: float = 5e-4,
         betas: tuple[float, float] = (0.5, 0.999),
-        schedule: Schedule = "constant",
-        seed: int | None = 42,
-        pre_processor: nn.Module | bool = True,
-        post_processor: nn.Module | bool = True,
-        evaluator: Evaluator | bool = True,
-        visualizer: Visualizer | bool = True,
+        **settings: Any,
     ) -> None:
         super().__init__(
-            pre_processor=pre_processor, post_processor=post_processor, evaluator=evaluator, visualizer=visualizer
+            image_size=image_size, augmentation=augmentation, score=score, learning_rate=learning_rate, **settings
         )
-        self.start(score_names(refinement))
         if members < 1:
             msg = f"members is {members}, but each of the two modules has at least 1 network; 3 as published."
             raise XrayError(msg)
-        ensemble_epochs(None, refinement, refinement_epochs)
+        if (refinement == "none") != (refinement_epochs == 0) or refinement_epochs < 0:
+            msg = (
+                f"refinement is {refinement} and refinement_epochs {refinement_epochs}; give a refinement at least 1 "
+                "epoch, and none 0."
+            )
+            raise XrayError(msg)
+        self.members, self.masked, self.drop_last, self.betas = members, masked, drop_last, betas
+        self.entropy_weight, self.memory_limit = entropy_weight, memory_limit
+        self.refinement_epochs, self.refinement_batch_size = refinement_epochs, refinement_batch_size
+        self.refinement_learning_rate = refinement_learning_rate
+        self.refinement_weight_decay = refinement_weight_decay
         self.automatic_optimization = False
         make_memory = partial(Memory, memory_items, latent_size, addressing, memory_shrink)
         self.model = DualDistributionModel(
@@ -149,8 +140,8 @@ class DualDistribution(RadiographModel, AnomalibModule):
             refinement_width,
             masked,
             score,
-            top_k,
-            map_sigma,
+            self.top_k,
+            self.map_sigma,
         )
         self._training: TrainingImages | None = None
         self._batches: dict[str, list[list[Tensor]]] = {}
@@ -161,16 +152,21 @@ class DualDistribution(RadiographModel, AnomalibModule):
         assert self._training is not None  # set when training starts
         return self._training
 
+    @property
+    def scores(self) -> Sequence[str]:
+        """Names of the scores, with those of the refinement."""
+        return score_names(self.hparams["refinement"])
+
     def on_fit_start(self) -> None:
         """Reads the images before the trainer makes its loader, which then opens no file."""
         super().on_fit_start()
-        self.ensemble_epochs()
-        settings, pre_process = self.hparams, self.pre_processor or nn.Identity()
+        self.phases()
+        pre_process = self.pre_processor or nn.Identity()
         seed = int(self.model.member_seeds[0])
-        self._training = TrainingImages(pre_process, settings["image_size"], settings["memory_limit"], seed)
+        self._training = TrainingImages(pre_process, self.image_size, self.memory_limit, seed)
         datamodule = getattr(self.trainer, "datamodule", None)
         if hasattr(datamodule, "train_data"):
-            self._training.take_datamodule(datamodule, settings["augmentation"] is not None)
+            self._training.take_datamodule(datamodule, self.augmentation is not None)
 
     def on_train_start(self) -> None:
         """Takes the images of a loader that came without a datamodule."""
@@ -184,15 +180,14 @@ class DualDistribution(RadiographModel, AnomalibModule):
 
     def on_train_epoch_start(self) -> None:
         """Draws the order in which every network sees its images in this epoch."""
-        data, settings, epoch = self.training_images, self.hparams, self.current_epoch
+        data, epoch = self.training_images, self.current_epoch
         data.read(epoch)
         data.images = data.images.to(self.device)
         seeds = [int(seed) + epoch for seed in self.model.member_seeds]
         if self.refines():
-            size = settings["refinement_batch_size"]
-            self._batches = {"refinement": [shuffled_batches(data.normal, size, seeds[0])]}
+            self._batches = {"refinement": [shuffled_batches(data.normal, self.refinement_batch_size, seeds[0])]}
             return
-        size, drop, members = data.batch_size, settings["drop_last"], settings["members"]
+        size, drop, members = data.batch_size, self.drop_last, self.members
         self._batches = {
             "a": [shuffled_batches(len(data.images), size, seed, drop) for seed in seeds[:members]],
             "b": [shuffled_batches(data.normal, size, seed, drop) for seed in seeds[members:]],
@@ -205,17 +200,28 @@ class DualDistribution(RadiographModel, AnomalibModule):
         self._training = None
         self._batches = {}
 
-    def ensemble_epochs(self) -> int | None:
-        """How many epochs the ensembles train; ``None``: all."""
-        settings = self.hparams
-        return ensemble_epochs(self.trainer.max_epochs, settings["refinement"], settings["refinement_epochs"])
+    def phases(self) -> Phases:
+        """The ensembles are trained, then the refinement; all epochs are the ensembles' without one.
+
+        Raises:
+            XrayError: No epoch is left for the ensembles.
+        """
+        epochs, last = self.trainer.max_epochs, self.refinement_epochs
+        if not last or epochs is None:
+            return Phases(None, epochs)
+        if epochs <= last:
+            msg = (
+                f"Of {epochs} epochs of training {last} are the refinement's, so that none is left for the ensembles; "
+                "raise trainer.max_epochs."
+            )
+            raise XrayError(msg)
+        return Phases(epochs - last, epochs)
 
     def refines(self) -> bool:
         """Whether the current epoch trains the refinement."""
-        epochs = self.ensemble_epochs()
-        return epochs is not None and self.current_epoch >= epochs
+        return self.phases().of(self.current_epoch) == 1
 
-    def training_step(self, batch: ImageBatch, batch_idx: int, *_: Any) -> None:  # noqa: ANN401
+    def training_step(self, batch: ImageBatch, batch_idx: int, *_: Any) -> None:
         """Updates the networks of the phase with their own batches; the trainer's batch only paces them."""
         del batch
         steps = len(self._loader())
@@ -233,7 +239,7 @@ class DualDistribution(RadiographModel, AnomalibModule):
             means = {"loss": torch.stack(list(means.values())).mean(), **means}
         self.log_losses(means, self.training_images.batch_size)
 
-    def _update(self, module: str, optimizer: Any, indices: list[Tensor], number: int) -> Tensor:  # noqa: ANN401  # Lightning's
+    def _update(self, module: str, optimizer: Any, indices: list[Tensor], number: int) -> Tensor:  # Lightning's
         """One step of a module's networks, each with its own images; returns their mean loss."""
         optimizer.zero_grad()
         if module == "refinement":
@@ -251,9 +257,9 @@ class DualDistribution(RadiographModel, AnomalibModule):
     def _member_loss(self, network: nn.Module, chosen: Tensor) -> Tensor:
         """Loss of one network on images of the given numbers."""
         image = self.training_images.images[chosen.to(self.device)]
-        mask = foreground(image) if self.hparams["masked"] else torch.ones_like(image)
+        mask = foreground(image) if self.masked else torch.ones_like(image)
         target = to_tanh_range(image)
-        return fc_autoencoder_loss(network(target), target, mask, self.hparams["entropy_weight"])
+        return fc_autoencoder_loss(network(target), target, mask, self.entropy_weight)
 
     def _refinement_loss(self, chosen: Tensor, number: int) -> Tensor:
         """Loss of the refinement on painted anomalies; the ensembles look on as in evaluation."""
@@ -266,7 +272,7 @@ class DualDistribution(RadiographModel, AnomalibModule):
             maps = self.model.discrepancies(image)
         return focal_loss(self.model.refine(maps), target)
 
-    def _loader(self) -> Any:  # noqa: ANN401  # what the user gave
+    def _loader(self) -> Any:
         """The trainer's loader."""
         return self.trainer.train_dataloader
 
@@ -280,26 +286,52 @@ class DualDistribution(RadiographModel, AnomalibModule):
         single = to_unit_range(self.model.module_b[0](scaled).image).clamp(0, 1)
         return {**self.reconstruction_rows(image, single), "ensembles": torch.cat([means["a"], means["b"]])}
 
-    def configure_optimizers(self) -> Any:  # noqa: ANN401  # Lightning's union of forms
+    def configure_optimizers(self) -> Any:
         """Adam for each module and for the refinement, with the schedule of the settings."""
-        settings, model = self.hparams, self.model
-        rate, betas = settings["learning_rate"], tuple(settings["betas"])
+        model, betas = self.model, self.betas
         optimizers = [
-            optim.Adam(module.parameters(), lr=rate, betas=betas, fused=True)
+            self.with_schedule(optim.Adam(module.parameters(), lr=self.learning_rate, betas=betas, fused=True), 0)
             for module in (model.module_a, model.module_b)
         ]
         if model.refiner is not None:
-            rate, decay = settings["refinement_learning_rate"], settings["refinement_weight_decay"]
-            optimizers.append(optim.Adam(model.refiner.parameters(), lr=rate, betas=betas, weight_decay=decay))
-        epochs = self._trainer.max_epochs if self._trainer is not None else None
-        shares = epoch_shares(epochs, settings["refinement"], settings["refinement_epochs"])
-        return [
-            with_schedule(optimizer, settings["schedule"], self._trainer, share)
-            for optimizer, share in zip(optimizers, shares, strict=False)
-        ]
+            rate, decay = self.refinement_learning_rate, self.refinement_weight_decay
+            optimizer = optim.Adam(model.refiner.parameters(), lr=rate, betas=betas, weight_decay=decay)
+            optimizers.append(self.with_schedule(optimizer, 1))
+        return optimizers
 
     def _step_schedules(self) -> None:
         """Lowers the learning rates of the phase after an epoch's last batch, before its checkpoint is written."""
         schedulers = self._schedulers()
         for scheduler in schedulers[2:] if self.refines() else schedulers[:2]:
             scheduler.step()  # type: ignore[call-arg]  # none of ours takes a metric
+
+
+def shuffled_batches(count: int, batch_size: int, seed: int, drop_last: bool = False) -> list[Tensor]:
+    """One pass through images in an order of chance.
+
+    Args:
+        count: Number of images.
+        batch_size: Images of a batch.
+        seed: Seed of the order.
+        drop_last: Whether a smaller last batch is left out, unless it is the only one.
+
+    Returns:
+        Numbers of the images of each batch.
+    """
+    order = torch.randperm(count, generator=torch.Generator().manual_seed(seed % SEEDS))
+    batches = [order[start : start + batch_size] for start in range(0, count, batch_size)]
+    return batches[:-1] if drop_last and len(batches) > 1 and len(batches[-1]) < batch_size else batches
+
+
+def in_this_step(step: int, steps: int, batches: int) -> range:
+    """Spreads batches evenly over the steps of an epoch, whether there are more or fewer of them.
+
+    Args:
+        step: Number of the trainer's step in the epoch, from 0.
+        steps: Steps of the trainer in an epoch.
+        batches: Batches to spread.
+
+    Returns:
+        Numbers of the batches that belong to the step; over all steps each batch occurs once.
+    """
+    return range(step * batches // steps, (step + 1) * batches // steps)

@@ -27,7 +27,7 @@ class Remembered(Dataset[ImageItem]):
         images: Pre-processed images, ``(N, 1, S, S)`` in [0, 1].
     """
 
-    def __init__(self, source: Any, images: Tensor) -> None:  # noqa: ANN401  # a data set of anomalib or of others
+    def __init__(self, source: Any, images: Tensor) -> None:  # a data set of anomalib or of others
         self.source = source
         self.images = images
 
@@ -43,7 +43,7 @@ class Remembered(Dataset[ImageItem]):
         """Puts a batch together."""
         return ImageBatch(image=images_of(items))
 
-    def __getattr__(self, name: str) -> Any:  # noqa: ANN401  # whatever else the data set has
+    def __getattr__(self, name: str) -> Any:  # whatever else the data set has
         if name.startswith("__") or name == "source":
             raise AttributeError(name)
         return getattr(self.source, name)
@@ -55,7 +55,7 @@ def images_of(items: Sequence[ImageItem]) -> Tensor:
 
 
 def read_images(
-    dataset: Any,  # noqa: ANN401  # a data set of anomalib or of others
+    dataset: Any,  # a data set of anomalib or of others
     pre_process: Callable[[Tensor], Tensor],
     seed: int,
     workers: int = 0,

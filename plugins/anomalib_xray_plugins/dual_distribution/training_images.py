@@ -49,7 +49,7 @@ class TrainingImages:
         """Number of unlabelled images."""
         return len(self.images) - self.normal
 
-    def take_datamodule(self, datamodule: Any, augmented: bool) -> None:  # noqa: ANN401  # anomalib's or any other
+    def take_datamodule(self, datamodule: Any, augmented: bool) -> None:  # anomalib's or any other
         """Reads the train split and, where the datamodule has one, the pool of unlabelled images.
 
         Args:
@@ -104,7 +104,7 @@ class TrainingImages:
         if self._datamodule is not None:
             self._datamodule.train_data = self._train_data()
 
-    def _train_data(self) -> Any:  # noqa: ANN401  # as above
+    def _train_data(self) -> Any:  # as above
         """The train split that reads files, also after a training that broke off."""
         data = self._datamodule.train_data
         return data.source if isinstance(data, Remembered) else data

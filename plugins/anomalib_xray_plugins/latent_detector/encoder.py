@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from anomalib_xray.checkpoint import load_model
 from anomalib_xray.components import FrozenBackbone, HasLatent
 from anomalib_xray.components.random_state import random_state, restore_random_state
 from anomalib_xray.errors import XrayError
+from anomalib_xray.plugins import settings_of
 
 
 class BackboneEncoder(nn.Module):
@@ -106,7 +106,7 @@ class PluginEncoder(nn.Module):
         if name not in plugins.__all__:
             raise XrayError(f"The encoder is that of {name}, which works here no more: install its plugin.")
         plugin = getattr(plugins, name)
-        known = {key: value for key, value in settings.items() if key in signature(plugin).parameters}
+        known = {key: value for key, value in settings.items() if key in settings_of(plugin)}
         state = random_state()
         model = plugin(**known)
         restore_random_state(state)

@@ -7,26 +7,24 @@ from typing import Any, Literal
 
 import torch
 from anomalib.data import ImageBatch
-from anomalib.metrics import Evaluator
 from anomalib.models import AnomalibModule
-from anomalib.visualization import Visualizer
-from torch import Tensor, nn, optim
+from torch import Tensor
 
-from anomalib_xray.components import RadiographModel, ReconstructionLoss, Schedule, masked_reconstruction_loss
+from anomalib_xray.components import ReconstructionLoss, ReconstructionModel, TrainedModel, masked_reconstruction_loss
 from anomalib_xray.components.pictures import PICTURES_IN_A_ROW
 from anomalib_xray.errors import XrayError
-from anomalib_xray.scores import ReconstructionScorer, foreground
-from anomalib_xray_plugins.vae.active_units import ActiveUnits
-from anomalib_xray_plugins.vae.loss import Reduction, divergence_loss, warmed_up
+from anomalib_xray.scores import foreground, kld_score
 from anomalib_xray_plugins.vae.torch_model import SCORES, VaeModel
 
 logger = logging.getLogger(__name__)
+
+Reduction = Literal["pixels", "sum"]
 
 PATIENCE = 5
 """Number of epochs in a row without an active unit after which a collapsed posterior is reported."""
 
 
-class Vae(RadiographModel, AnomalibModule):
+class Vae(ReconstructionModel, TrainedModel, AnomalibModule):
     """Variational autoencoder trained on normal radiographs: reconstruction error plus weighted divergence of the code.
 
     Logged each epoch is ``train_active_units``, the number of units of the code whose mean differs between images; 0
@@ -34,9 +32,6 @@ class Vae(RadiographModel, AnomalibModule):
     (1312.6114); arXiv 2001.10883, section 3.
 
     Args:
-        image_size: Side of the square that images are padded and resized to: 64, 128, 256 or 512 pixels.
-        equalize: Whether the foreground's histogram is equalised.
-        augmentation: Augmentation in training: ``default``, ``advanced`` or none.
         width: Channels of the first level; every level doubles them.
         latent_size: Length of the code.
         reconstruction_loss: Error of the reconstruction: ``mse``, ``l1``, ``smooth_l1``, ``ssim`` (1 - SSIM), or
@@ -48,29 +43,18 @@ class Vae(RadiographModel, AnomalibModule):
         kl_warmup: Epochs over which the weight of the divergence rises to ``beta``; 0 for none.
         score: Score that becomes the predicted score: ``mse``, ``l1``, ``smooth_l1``, ``bce``, ``ssim`` or
             ``gradient``, each also with ``_top_k``, ``kld``, ``l1_kld``, ``mse_kld`` or ``bce_kld``.
-        extra_scores: Errors whose scores are computed besides: ``ssim``, ``gradient``.
-        top_k: Pixels of the top-k scores: a number, or a fraction of the foreground if below 1.
-        map_sigma: Smoothing of the anomaly map, in pixels of the network's input.
         learning_rate: Learning rate of Adam.
         weight_decay: Weight decay of Adam.
-        schedule: Learning rate over the training: ``constant``, ``linear``, ``cosine`` or ``exponential``.
-        seed: Seed of weights, codes, shuffling and augmentation; none leaves them random.
-        pre_processor: Pre-processor, or whether to use the default one.
-        post_processor: Post-processor, or whether to use the default one.
-        evaluator: Evaluator, or whether to use the default one.
-        visualizer: Visualizer, or whether to use the default one.
 
     Raises:
-        XrayError: An image size or score that the model does not have, or a negative ``beta`` or ``kl_warmup``.
+        XrayError: A negative ``beta`` or ``kl_warmup``.
     """
 
     fixed_codes: Tensor
+    scores = SCORES
 
     def __init__(
         self,
-        image_size: int = 128,
-        equalize: bool = False,
-        augmentation: Literal["default", "advanced"] | None = "default",
         width: int = 32,
         latent_size: int = 128,
         reconstruction_loss: ReconstructionLoss = "mse",
@@ -79,44 +63,30 @@ class Vae(RadiographModel, AnomalibModule):
         divergence: Reduction = "pixels",
         kl_warmup: int = 10,
         score: str = "mse_top_k",
-        extra_scores: list[str] | None = None,
-        top_k: float = 0.03,
-        map_sigma: float = 1.0,
         learning_rate: float = 2e-3,
         weight_decay: float = 0.0,
-        schedule: Schedule = "constant",
-        seed: int | None = 42,
-        pre_processor: nn.Module | bool = True,
-        post_processor: nn.Module | bool = True,
-        evaluator: Evaluator | bool = True,
-        visualizer: Visualizer | bool = True,
+        **settings: Any,
     ) -> None:
-        super().__init__(
-            pre_processor=pre_processor, post_processor=post_processor, evaluator=evaluator, visualizer=visualizer
-        )
-        self.start(SCORES)
+        super().__init__(score=score, learning_rate=learning_rate, **settings)
         for name, value in {"beta": beta, "kl_warmup": kl_warmup}.items():
             if value < 0:
                 msg = f"{name} is {value}, but it cannot be negative; 0 leaves it out."
                 raise XrayError(msg)
-        self.learning_rate = learning_rate
-        self.weight_decay = weight_decay
-        self.model: VaeModel = VaeModel(
-            image_size, width, latent_size, ReconstructionScorer(score, top_k, map_sigma, extra_scores)
-        )
+        self.reconstruction_loss, self.masked, self.weight_decay = reconstruction_loss, masked, weight_decay
+        self.beta, self.divergence, self.kl_warmup = beta, divergence, kl_warmup
+        self.model: VaeModel = VaeModel(self.image_size, width, latent_size, self.make_scorer())
         self.register_buffer("fixed_codes", torch.randn(PICTURES_IN_A_ROW, latent_size))
         self.active_units = ActiveUnits()
         self.collapsed_epochs = 0
 
-    def training_step(self, batch: ImageBatch, *_: Any) -> Tensor:  # noqa: ANN401
+    def training_step(self, batch: ImageBatch, *_: Any) -> Tensor:
         """Lowers the error of a reconstruction from a drawn code, and the divergence of the code."""
-        settings = self.hparams
         image = self.grey(batch)
-        mask = foreground(image) if settings["masked"] else torch.ones_like(image)
+        mask = foreground(image) if self.masked else torch.ones_like(image)
         made, mean, deviation = self.model(batch.image)
-        reconstruction = masked_reconstruction_loss(made, image, mask, settings["reconstruction_loss"])
-        divergence = divergence_loss(mean, deviation, mask, settings["divergence"])
-        weight = warmed_up(settings["beta"], self.current_epoch, settings["kl_warmup"])
+        reconstruction = masked_reconstruction_loss(made, image, mask, self.reconstruction_loss)
+        divergence = divergence_loss(mean, deviation, mask, self.divergence)
+        weight = warmed_up(self.beta, self.current_epoch, self.kl_warmup)
         loss = reconstruction + weight * divergence
         self.active_units.update(mean)
         self.log_losses({"loss": loss, "reconstruction_loss": reconstruction, "kld": divergence}, len(image))
@@ -138,9 +108,81 @@ class Vae(RadiographModel, AnomalibModule):
 
     def pictures(self, image: Tensor) -> dict[str, Tensor]:
         """Images above their reconstructions, and samples from fixed codes."""
-        rows = self.reconstruction_rows(image, self.model.reconstruct(image))
-        return {**rows, "samples": self.model.decoder(self.fixed_codes)}
+        return {**super().pictures(image), "samples": self.model.decoder(self.fixed_codes)}
 
-    def configure_optimizers(self) -> Any:  # noqa: ANN401  # Lightning's union of forms
-        """Adam, with the schedule of the settings."""
-        return self.with_schedule(optim.Adam(self.parameters(), lr=self.learning_rate, weight_decay=self.weight_decay))
+
+def divergence_loss(mean: Tensor, deviation: Tensor, mask: Tensor, reduction: Reduction) -> Tensor:
+    """Divergence of a batch's codes from the standard normal distribution, on the scale of a mean pixel or not.
+
+    Source: Kingma and Welling 2014 (1312.6114), section 2.3; its weight Higgins et al. 2017; arXiv 2001.10883's code.
+
+    Args:
+        mean: ``(N, Z)``.
+        deviation: Standard deviation, positive, ``(N, Z)``.
+        mask: 1 where pixels count and 0 elsewhere, ``(N, 1, H, W)``.
+        reduction: ``pixels``: divided by the number of pixels that count, so that with a log-likelihood averaged over
+            the same pixels and weight 1 it makes the negative evidence lower bound a pixel. ``sum``: over batch and
+            code, as published; beside an error of a mean pixel it leaves the code no content.
+
+    Returns:
+        Scalar, in nats.
+    """
+    divergence = kld_score(mean, deviation).sum()
+    return divergence / mask.sum().clamp(min=1) if reduction == "pixels" else divergence
+
+
+def warmed_up(beta: float, epoch: int, epochs: int) -> float:
+    """Weight of the divergence, raised along a line over the first epochs, so that codes get content.
+
+    Source: Bowman et al. 2016 (1511.06349), section 3.1.
+
+    Args:
+        beta: Weight after the warm-up.
+        epoch: Number of the epoch, from 0 on.
+        epochs: Epochs of the warm-up; 0 for none.
+
+    Returns:
+        ``beta / epochs`` in the first epoch, ``beta`` from the last epoch of the warm-up on.
+    """
+    return beta * min(1.0, (epoch + 1) / epochs) if epochs else beta
+
+
+ACTIVE = 0.01
+"""Variance over images from which on the mean of a unit counts as active (Burda et al. 2016, section 4.1)."""
+
+
+class ActiveUnits:
+    """Counts units of a code whose mean differs between images: ``Var_x(E[z | x]) > 0.01``.
+
+    The variance is gathered batch by batch (Chan et al. 1979), so that no codes are kept. Source: Burda et al. 2016,
+    "Importance weighted autoencoders" (1509.00519), section 4.1.
+    """
+
+    def __init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
+        """Forgets all codes."""
+        self.seen = 0
+        self.mean = torch.zeros(())
+        self.squares = torch.zeros(())
+
+    @torch.no_grad()
+    def update(self, means: Tensor) -> None:
+        """Adds the codes of a batch.
+
+        Args:
+            means: Means of the codes, ``(N, Z)``.
+        """
+        means = means.float()
+        count, mean = len(means), means.mean(0)
+        squares = (means - mean).square().sum(0)
+        total = self.seen + count
+        difference = mean - self.mean.to(mean.device)
+        self.squares = self.squares.to(mean.device) + squares + difference.square() * (self.seen * count / total)
+        self.mean = mean - difference * (self.seen / total)
+        self.seen = total
+
+    def count(self) -> int:
+        """Number of active units; 0 before any code."""
+        return int((self.squares / max(self.seen, 1) > ACTIVE).sum())

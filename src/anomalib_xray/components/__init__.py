@@ -12,7 +12,7 @@ from anomalib_xray.components.attention import SelfAttention
 from anomalib_xray.components.autoencoder import AUTOENCODER_SCORES, AutoencoderLoss, AutoencoderModel
 from anomalib_xray.components.average import moving_average
 from anomalib_xray.components.backbone import Backbone
-from anomalib_xray.components.fitted_model import FittedModel
+from anomalib_xray.components.fitted_model import DetectorModel, FittedModel
 from anomalib_xray.components.frozen_backbone import FrozenBackbone
 from anomalib_xray.components.gan import GanModel, evaluating, generator_of
 from anomalib_xray.components.input_noise import NoiseKind, input_noise
@@ -28,7 +28,8 @@ from anomalib_xray.components.losses import (
 from anomalib_xray.components.minibatch_discrimination import MinibatchDiscrimination
 from anomalib_xray.components.perceptual import PerceptualError
 from anomalib_xray.components.radiograph_model import RadiographModel
-from anomalib_xray.components.schedule import Schedule
+from anomalib_xray.components.reconstruction_model import MapModel, ReconstructionModel
+from anomalib_xray.components.trained_model import Phases, Schedule, TrainedModel, check_share
 
 __all__ = [
     "AUTOENCODER_SCORES",
@@ -37,6 +38,7 @@ __all__ = [
     "AutoencoderLoss",
     "AutoencoderModel",
     "Backbone",
+    "DetectorModel",
     "FittedModel",
     "FrozenBackbone",
     "GanModel",
@@ -44,15 +46,20 @@ __all__ = [
     "HasLatent",
     "ImageError",
     "Latent",
+    "MapModel",
     "MinibatchDiscrimination",
     "NoiseKind",
     "NoiseSchedule",
     "PerceptualError",
+    "Phases",
     "RadiographModel",
     "ReconstructionLoss",
+    "ReconstructionModel",
     "Schedule",
     "SelfAttention",
+    "TrainedModel",
     "add_noise",
+    "check_share",
     "check_soft_labels",
     "discriminator_loss",
     "draw",

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import Any, Literal, get_args
 
 from anomalib.data import ImageBatch
-from torch import Tensor, optim
+from torch import Tensor, nn
 
 from anomalib_xray.components.input_noise import NoiseKind, input_noise
 from anomalib_xray.components.losses import masked_reconstruction_loss
 from anomalib_xray.components.perceptual import PerceptualError
-from anomalib_xray.components.radiograph_model import RadiographModel
+from anomalib_xray.components.reconstruction_model import ReconstructionModel
+from anomalib_xray.components.trained_model import TrainedModel
 from anomalib_xray.errors import XrayError
 from anomalib_xray.scores import (
     EXTRA_SCORES,
@@ -21,68 +22,84 @@ from anomalib_xray.scores import (
     foreground,
 )
 
-if TYPE_CHECKING:
-    from anomalib.models import AnomalibModule
-else:
-    AnomalibModule = object
-
 AutoencoderLoss = Literal["mse", "l1", "smooth_l1", "ssim", "perceptual"]
 
 AUTOENCODER_SCORES = (*RECONSTRUCTION_SCORES, *EXTRA_SCORES, *PERCEPTUAL_SCORES)
 """Scores that an autoencoder of images can compute."""
 
 
-class AutoencoderModel(RadiographModel, AnomalibModule):
+class AutoencoderModel(ReconstructionModel, TrainedModel):
     """Mixin of an autoencoder of images: ``class Cae(AutoencoderModel, AnomalibModule)``.
 
-    Besides those of :class:`RadiographModel` the plugin's constructor has the arguments ``reconstruction_loss``,
-    ``perceptual_backbone``, ``perceptual_layers``, ``perceptual_weights``, ``noise``, ``noise_kind``, ``extra_scores``,
-    ``top_k``, ``map_sigma``, ``learning_rate`` and ``weight_decay``. It calls :meth:`start` and gives its torch module
-    the scorer of :meth:`make_scorer`; the module reconstructs in training and has a method ``reconstruct``.
+    The torch module reconstructs in training.
 
     The network of a perceptual loss is no part of the model: it is not trained, not saved and not exported. That of a
     perceptual score is: it is saved in the checkpoint, which needs its file no more.
+
+    Args:
+        reconstruction_loss: Error that training lowers: ``mse``, ``l1``, ``smooth_l1``, ``ssim`` (1 - SSIM), or
+            ``perceptual``, the relative difference of a frozen backbone's features.
+        perceptual_backbone: Network of timm whose features the loss or score ``perceptual`` compares.
+        perceptual_layers: Which of its feature maps, in rising order from 0.
+        perceptual_weights: File with weights of this network, read when training starts; none leaves them random.
+        noise: Standard deviation of the noise on the foreground of what the network sees in training, in units of the
+            image's range; 0 for none. The target stays clean.
+        noise_kind: ``coarse``, drawn on 16 x 16 points and upsampled, or ``pixel``.
+        weight_decay: Weight decay of Adam.
+        augmentation: Augmentation in training: ``default``, ``advanced`` or none.
+        score: Score that becomes the predicted score: ``mse``, ``l1``, ``smooth_l1``, ``ssim``, ``gradient`` or
+            ``perceptual``, each also with ``_top_k``.
+        extra_scores: Errors whose scores are computed besides: ``ssim``, ``gradient``, ``perceptual``.
+
+    Raises:
+        XrayError: A setting that an autoencoder does not have.
     """
+
+    scores = AUTOENCODER_SCORES
 
     _loss_network: tuple[PerceptualError, ...] = ()
     """In a tuple, so that it is not registered as a part of the model."""
 
-    def start(self, scores: Sequence[str] = AUTOENCODER_SCORES) -> None:
-        """As :meth:`RadiographModel.start`, and checks loss and noise.
-
-        Args:
-            scores: Names of the scores that the model computes.
-
-        Raises:
-            XrayError: A setting that an autoencoder does not have.
-        """
-        super().start(scores)
-        for name, choices in {"reconstruction_loss": AutoencoderLoss, "noise_kind": NoiseKind}.items():
-            if self.hparams[name] not in get_args(choices):
-                known = ", ".join(get_args(choices))
-                msg = f"{name} is {self.hparams[name]!r}, but {self.name} knows {known}; choose one of them."
+    def __init__(
+        self,
+        reconstruction_loss: AutoencoderLoss = "mse",
+        perceptual_backbone: str = "resnet18",
+        perceptual_layers: Sequence[int] = (1, 2, 3),
+        perceptual_weights: str | None = None,
+        noise: float = 0.0,
+        noise_kind: NoiseKind = "coarse",
+        weight_decay: float = 0.0,
+        augmentation: Literal["default", "advanced"] | None = "advanced",
+        score: str = "mse_top_k",
+        extra_scores: list[str] | None = None,
+        **settings: Any,
+    ) -> None:
+        super().__init__(augmentation=augmentation, score=score, extra_scores=extra_scores, **settings)
+        for name, value, choices in (
+            ("reconstruction_loss", reconstruction_loss, get_args(AutoencoderLoss)),
+            ("noise_kind", noise_kind, get_args(NoiseKind)),
+        ):
+            if value not in choices:
+                msg = f"{name} is {value!r}, but {self.name} knows {', '.join(choices)}; choose one of them."
                 raise XrayError(msg)
-        if self.hparams["noise"] < 0:
-            msg = f"noise is {self.hparams['noise']}, but a standard deviation is not negative; 0 leaves the noise out."
+        if noise < 0:
+            msg = f"noise is {noise}, but a standard deviation is not negative; 0 leaves the noise out."
             raise XrayError(msg)
+        self.reconstruction_loss, self.weight_decay = reconstruction_loss, weight_decay
+        self.noise, self.noise_kind = noise, noise_kind
+        self.perceptual_backbone, self.perceptual_layers = perceptual_backbone, perceptual_layers
+        self.perceptual_weights = perceptual_weights
+
+    def further_networks(self) -> dict[str, Callable[[], nn.Module]]:
+        """The network of the perceptual error."""
+        return {"perceptual": lambda: PerceptualError(self.perceptual_backbone, self.perceptual_layers)}
 
     def make_scorer(self) -> ReconstructionScorer:
         """Scores and map as the settings want them; the network of a perceptual loss is built as well."""
-        settings = self.hparams
-
-        def make_network() -> PerceptualError:
-            return PerceptualError(settings["perceptual_backbone"], settings["perceptual_layers"])
-
-        scorer = ReconstructionScorer(
-            settings["score"],
-            settings["top_k"],
-            settings["map_sigma"],
-            settings["extra_scores"],
-            {"perceptual": make_network},
-        )
+        scorer = super().make_scorer()
         networks = list(scorer.networks.values())
-        if settings["reconstruction_loss"] == "perceptual":
-            networks = networks or [make_network()]
+        if self.reconstruction_loss == "perceptual":
+            networks = networks or [self.further_networks()["perceptual"]()]
         self._loss_network = tuple(network for network in networks if isinstance(network, PerceptualError))
         return scorer
 
@@ -91,12 +108,12 @@ class AutoencoderModel(RadiographModel, AnomalibModule):
         super().on_fit_start()
         for network in self._loss_network:
             network.to(next(self.model.parameters()))  # its device and precision
-            network.backbone.prepare(self.hparams["perceptual_weights"])
+            network.backbone.prepare(self.perceptual_weights)
 
-    def training_step(self, batch: ImageBatch, *_: Any) -> Tensor:  # noqa: ANN401
+    def training_step(self, batch: ImageBatch, *_: Any) -> Tensor:
         """Lowers the error of the reconstruction of images, or of images with noise."""
         image = self.grey(batch)
-        loss = self.reconstruction_loss(self.model(self.disturbed(batch)), image)
+        loss = self.loss_of(self.model(self.disturbed(batch)), image)
         self.log_losses({"loss": loss}, len(image))
         return loss
 
@@ -104,27 +121,12 @@ class AutoencoderModel(RadiographModel, AnomalibModule):
         """What the network sees in training: a batch's images with noise on their foreground, ``(N, 3, S, S)``."""
         assert batch.image is not None  # anomalib's fields are optional, its loaders fill this one
         images: Tensor = batch.image
-        deviation: float = self.hparams["noise"]
-        if deviation == 0:  # and no random number is drawn
+        if self.noise == 0:  # and no random number is drawn
             return images
-        return images + input_noise(foreground(self.grey(batch)), deviation, self.hparams["noise_kind"])
+        return images + input_noise(foreground(self.grey(batch)), self.noise, self.noise_kind)
 
-    def reconstruction_loss(self, reconstruction: Tensor, image: Tensor) -> Tensor:
+    def loss_of(self, reconstruction: Tensor, image: Tensor) -> Tensor:
         """The loss of the settings over the foreground, a scalar, of ``(N, 1, S, S)`` in [0, 1]."""
-        kind = self.hparams["reconstruction_loss"]
-        if kind == "perceptual":
+        if self.reconstruction_loss == "perceptual":
             return self._loss_network[0].loss(reconstruction, image)
-        return masked_reconstruction_loss(reconstruction, image, foreground(image), kind)
-
-    def pictures(self, image: Tensor) -> dict[str, Tensor]:
-        """Images and their reconstructions, in turn by rows."""
-        reconstruct: Callable[[Tensor], Tensor] = self.model.reconstruct  # type: ignore[assignment]  # a method of it
-        return self.reconstruction_rows(image, reconstruct(image))
-
-    def configure_optimizers(self) -> Any:  # noqa: ANN401  # Lightning's union of forms
-        """Adam on all that is trained, with the schedule of the settings."""
-        trained = [weight for weight in self.parameters() if weight.requires_grad]
-        settings = self.hparams
-        return self.with_schedule(
-            optim.Adam(trained, lr=settings["learning_rate"], weight_decay=settings["weight_decay"])
-        )
+        return masked_reconstruction_loss(reconstruction, image, foreground(image), self.reconstruction_loss)

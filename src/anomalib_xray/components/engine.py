@@ -80,7 +80,7 @@ def _adapted(verb: str, method: Callable[..., Any]) -> Callable[..., Any]:
     signature = inspect.signature(method)
 
     @wraps(method)
-    def run(engine: Engine, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401  # anomalib's own
+    def run(engine: Engine, *args: Any, **kwargs: Any) -> Any:  # anomalib's own
         from anomalib_xray.components.radiograph_model import RadiographModel
 
         given = signature.bind(engine, *args, **kwargs)
@@ -193,7 +193,7 @@ def drop_thresholds(checkpoint: dict[str, Any]) -> None:
         parent[name] = parent[name] | unknown
 
 
-def _plain(value: Any) -> Any:  # noqa: ANN401  # settings are of any type
+def _plain(value: Any) -> Any:  # settings are of any type
     """A setting as a checkpoint and as the command line hold it alike."""
     if isinstance(value, Enum):
         return value.value
@@ -220,7 +220,7 @@ def _read_by_ourselves(model: RadiographModel, given: dict[str, Any]) -> None:
             given[name] = [_reading(one, geometry) if isinstance(one, DataLoader) else one for one in loaders]
 
 
-def _reading(loader: DataLoader[Any], geometry: Any) -> DataLoader[Any]:  # noqa: ANN401  # a transform or nothing
+def _reading(loader: DataLoader[Any], geometry: Any) -> DataLoader[Any]:  # a transform or nothing
     if isinstance(loader.dataset, PredictDataset):
         folder = RadiographFolder.in_place_of(loader.dataset)
         if geometry is not None:  # a batch needs one size

@@ -28,8 +28,10 @@ if TYPE_CHECKING:
     from anomalib.data import AnomalibDataModule
     from anomalib.deploy import CompressionType
     from anomalib.models import AnomalibModule
+    from anomalib.models import AnomalibModule as ModuleMixin
 else:
-    AnomalibModule = object
+    # A mixin is no AnomalibModule of its own, because anomalib lists the direct subclasses of that as models.
+    ModuleMixin = object
 
 logger = logging.getLogger(__name__)
 
@@ -46,20 +48,33 @@ OPSET = 18
 """ONNX operator set; torch exports 18 anyway, and converting down to anomalib's 14 fails with a long warning."""
 
 
-class ExportWithParity(AnomalibModule):
-    """Mixin: ``to_onnx`` and ``to_openvino`` that check the exported model and write ``metadata.json`` beside it."""
+class ExportWithParity(ModuleMixin):
+    """Mixin: ``to_onnx`` and ``to_openvino`` that check the exported model and write ``metadata.json`` beside it.
+
+    Both raise an :class:`XrayError` where :meth:`why_not_exportable` gives a reason.
+    """
 
     _is_intermediate = False
     """Whether the ONNX file being written is only a step on the way to OpenVINO."""
+
+    def why_not_exportable(self) -> str | None:
+        """The sentence that refuses an export of a model of these settings; ``None`` where it can be exported."""
+        return None
+
+    def _check_exportable(self) -> None:
+        reason = self.why_not_exportable()
+        if reason is not None:
+            raise XrayError(reason)
 
     def to_onnx(  # type: ignore[override]  # anomalib's signature, which differs from Lightning's
         self,
         export_root: Path | str,
         model_file_name: str = "model",
         input_size: tuple[int, int] | None = None,
-        **kwargs: Any,  # noqa: ANN401  # anomalib's signature
+        **kwargs: Any,  # anomalib's signature
     ) -> Path:
         """Exports to ONNX (``model.onnx`` and its weights ``model.onnx.data``); arguments as anomalib's."""
+        self._check_exportable()
         kwargs.setdefault("opset_version", OPSET)
         with noticing_full_disk(Path(export_root)):
             path = Path(super().to_onnx(export_root, model_file_name, input_size, **kwargs))
@@ -74,12 +89,13 @@ class ExportWithParity(AnomalibModule):
         input_size: tuple[int, int] | None = None,
         compression_type: CompressionType | None = None,
         datamodule: AnomalibDataModule | None = None,
-        **kwargs: Any,  # noqa: ANN401  # anomalib's signature
+        **kwargs: Any,  # anomalib's signature
     ) -> Path:
         """Exports to OpenVINO (``model.xml``, ``model.bin``); arguments as anomalib's.
 
         Parity is measured on the datamodule's test images if it has some, otherwise on phantoms.
         """
+        self._check_exportable()
         images = _parity_images(datamodule)
         self._is_intermediate = True
         try:

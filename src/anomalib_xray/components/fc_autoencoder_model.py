@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any, Literal
 
 import torch
 from anomalib.data import ImageBatch
-from torch import Tensor, nn, optim
+from torch import Tensor, nn
 
 from anomalib_xray.components.fc_autoencoder import FcAutoencoder, Made, fc_autoencoder_loss, squared_error
-from anomalib_xray.components.radiograph_model import RadiographModel
+from anomalib_xray.components.memory import Memory
+from anomalib_xray.components.reconstruction_model import ReconstructionModel
 from anomalib_xray.components.sagan import to_tanh_range, to_unit_range
-from anomalib_xray.scores import ReconstructionScorer, ScoredBatch, error_scores, foreground
-
-if TYPE_CHECKING:
-    from anomalib.models import AnomalibModule
-else:
-    AnomalibModule = object
+from anomalib_xray.components.trained_model import TrainedModel
+from anomalib_xray.scores import (
+    EXTRA_SCORES,
+    RECONSTRUCTION_SCORES,
+    ReconstructionScorer,
+    ScoredBatch,
+    error_scores,
+    foreground,
+)
 
 WEIGHTED_SCORES = ("rec", "rec_top_k")
 """Scores of the squared error over the predicted variance."""
@@ -72,29 +76,58 @@ class ScoredAutoencoder(nn.Module):
         return scored._replace(anomaly_map=self.scorer.anomaly_map(error, mask))
 
 
-class FcAutoencoderModel(RadiographModel, AnomalibModule):
+class FcAutoencoderModel(ReconstructionModel, TrainedModel):
     """Mixin of a plugin that is one autoencoder: ``class MemAe(FcAutoencoderModel, AnomalibModule)``.
 
-    The plugin's constructor builds ``self.model``, and has the arguments ``masked``, ``learning_rate``, ``betas`` and
-    ``schedule`` besides those of :class:`RadiographModel`.
+    The plugin's constructor calls :meth:`build` at its end.
+
+    Args:
+        image_size: Side of the square that images are padded and resized to: 64, 128, 256 or 512 pixels.
+        augmentation: Augmentation in training: ``default``, ``advanced`` or none.
+        width: Channels of the first level; they double up to four times as many.
+        hidden: Units of the hidden fully connected layers.
+        latent_size: Length of the code.
+        masked: Whether the loss counts the foreground only; not as published.
+        score: Score that becomes the predicted score: ``mse``, ``l1``, ``smooth_l1``, ``ssim`` or ``gradient``, each
+            also with ``_top_k``.
+        learning_rate: Learning rate of Adam.
+        betas: Coefficients of Adam.
     """
 
     model: ScoredAutoencoder
+    scores = (*RECONSTRUCTION_SCORES, *EXTRA_SCORES)
 
-    def training_step(self, batch: ImageBatch, *_: Any) -> Tensor:  # noqa: ANN401
+    entropy_weight = 0.0
+    """Weight of the addressing's entropy in the loss, of a plugin with a memory."""
+
+    def __init__(
+        self,
+        image_size: int = 64,
+        augmentation: Literal["default", "advanced"] | None = None,
+        width: int = 16,
+        hidden: int = 2048,
+        latent_size: int = 16,
+        masked: bool = True,
+        score: str = "mse_top_k",
+        learning_rate: float = 5e-4,
+        betas: tuple[float, float] = (0.5, 0.999),
+        **settings: Any,
+    ) -> None:
+        super().__init__(
+            image_size=image_size, augmentation=augmentation, score=score, learning_rate=learning_rate, **settings
+        )
+        self.width, self.hidden, self.latent_size = width, hidden, latent_size
+        self.masked, self.betas = masked, betas
+
+    def build(self, uncertainty: bool = False, memory: Memory | None = None) -> None:
+        """Builds ``self.model``; arguments as those of :class:`FcAutoencoder`."""
+        network = FcAutoencoder(self.image_size, self.width, self.hidden, self.latent_size, uncertainty, memory)
+        self.model = ScoredAutoencoder(network, self.make_scorer())
+
+    def training_step(self, batch: ImageBatch, *_: Any) -> Tensor:
         """Lowers the loss of the network's kind."""
         image = self.grey(batch)
-        mask = foreground(image) if self.hparams["masked"] else torch.ones_like(image)
-        weight = self.hparams.get("entropy_weight", 0.0)
-        loss = fc_autoencoder_loss(self.model(batch.image), to_tanh_range(image), mask, weight)
+        mask = foreground(image) if self.masked else torch.ones_like(image)
+        loss = fc_autoencoder_loss(self.model(batch.image), to_tanh_range(image), mask, self.entropy_weight)
         self.log_losses({"loss": loss}, len(image))
         return loss
-
-    def pictures(self, image: Tensor) -> dict[str, Tensor]:
-        """Images above their reconstructions."""
-        return self.reconstruction_rows(image, self.model.reconstruct(image).clamp(0, 1))
-
-    def configure_optimizers(self) -> Any:  # noqa: ANN401  # Lightning's union of forms
-        """Adam, with the schedule of the settings."""
-        rate, betas = self.hparams["learning_rate"], tuple(self.hparams["betas"])
-        return self.with_schedule(optim.Adam(self.parameters(), lr=rate, betas=betas))

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any, Literal
 
 import torch
 import torch.distributed as distributed
@@ -12,44 +11,42 @@ from anomalib.data import ImageBatch
 from torch import Tensor
 
 from anomalib_xray.components.radiograph_model import RadiographModel
-from anomalib_xray.detectors import Reservoir
+from anomalib_xray.detectors import DETECTORS, DetectorSettings, Gamma, Reservoir, Subset, check_detectors
 from anomalib_xray.errors import XrayError
-
-if TYPE_CHECKING:
-    from anomalib.models import AnomalibModule
-else:
-    AnomalibModule = object
 
 logger = logging.getLogger(__name__)
 
 
-class FittedModel(RadiographModel, AnomalibModule):
+class FittedModel(RadiographModel):
     """Mixin of a plugin that learns nothing by gradients: ``class Nmf(FittedModel, AnomalibModule)``.
 
     Its ``self.model`` turns images ``(N, 1, S, S)`` into ``vectors(image)``, ``(M, D)``, of which a fair sample of
-    ``references`` is kept, and ``fit(vectors)`` is called before a validation and at the end of the epoch. The
-    constructor has the argument ``references`` besides those of :class:`RadiographModel`. One epoch is enough; another
-    one fits anew.
+    ``references`` is kept, and ``fit(vectors)`` is called before a validation and at the end of the epoch. One epoch is
+    enough; another one fits anew.
 
     Unlike anomalib's ``MemoryBankMixin`` it is not fitted to nothing by Lightning's sanity check.
+
+    Args:
+        augmentation: Augmentation in training: ``default``, ``advanced`` or none.
+        references: Largest number of vectors of training images that the model is fitted to, a random choice.
+
+    Raises:
+        XrayError: No vector is kept.
     """
 
     _seen: Reservoir
     _fitted_to: int
 
-    def start(self, scores: Sequence[str]) -> None:
-        """As :meth:`RadiographModel.start`.
-
-        Args:
-            scores: Names of the scores that the model computes.
-
-        Raises:
-            XrayError: As there, or no image is kept.
-        """
-        super().start(scores)
-        if self.hparams["references"] < 1:
-            msg = f"references is {self.hparams['references']}, but {self.name} is fitted to at least 1 vector."
-            raise XrayError(msg)
+    def __init__(
+        self,
+        references: int = 2048,
+        augmentation: Literal["default", "advanced"] | None = None,
+        **settings: Any,
+    ) -> None:
+        super().__init__(augmentation=augmentation, **settings)
+        if references < 1:
+            raise XrayError(f"references is {references}, but {self.name} is fitted to at least 1 vector.")
+        self.references = references
         self._forget()
 
     def configure_optimizers(self) -> None:
@@ -66,7 +63,7 @@ class FittedModel(RadiographModel, AnomalibModule):
         super().on_train_epoch_start()
         self._forget()
 
-    def training_step(self, batch: ImageBatch, *_: Any) -> Tensor:  # noqa: ANN401
+    def training_step(self, batch: ImageBatch, *_: Any) -> Tensor:
         """Keeps what the model is fitted to; Lightning needs a loss to count the step, and gets one of 0."""
         with torch.no_grad(), torch.autocast(self.device.type, enabled=False):
             vectors: Tensor = self.model.vectors(self.grey(batch))  # type: ignore[operator]  # a method, not a module
@@ -94,8 +91,48 @@ class FittedModel(RadiographModel, AnomalibModule):
             self._fitted_to = self._seen.seen
 
     def _forget(self) -> None:
-        self._seen = Reservoir(self.hparams["references"], self.hparams["seed"] or 0)
+        self._seen = Reservoir(self.references, self.seed or 0)
         self._fitted_to = 0
+
+
+class DetectorModel(FittedModel):
+    """Mixin of a plugin with classical detectors: ``class Nmf(DetectorModel, AnomalibModule)``.
+
+    Args:
+        detectors: Detectors that are fitted, all if left out: ``knn``, ``mahalanobis``, ``one_class_svm``, ``dbscan``.
+        whiten: Whether the components that detectors see are scaled to unit variance.
+        neighbours: Number of nearest vectors of ``knn``.
+        nu: Share of the training images that may lie beyond the boundary of ``one_class_svm``.
+        gamma: Width of its kernel: a number, ``scale`` or ``sweep``.
+        eps: Radius of ``dbscan``; fits the training images if left out.
+        min_samples: Images within this radius that ``dbscan`` calls dense.
+
+    Raises:
+        XrayError: A detector that there is not.
+    """
+
+    def __init__(
+        self,
+        detectors: list[str] | None = None,
+        whiten: bool = False,
+        neighbours: int = 5,
+        nu: float = 0.1,
+        gamma: float | Gamma = "sweep",
+        eps: float | None = None,
+        min_samples: int = 5,
+        **settings: Any,
+    ) -> None:
+        self.detectors = DETECTORS if detectors is None else tuple(detectors)
+        check_detectors(self.detectors)
+        super().__init__(**settings)
+        self._detector_settings = (nu, gamma, eps, min_samples)
+        self.whiten, self.neighbours = whiten, neighbours
+
+    def detector_settings(
+        self, components: float | None, limit: int | None = None, subset: Subset = "random"
+    ) -> DetectorSettings:
+        """All settings of the detectors; arguments as those of :class:`~anomalib_xray.detectors.DetectorSettings`."""
+        return DetectorSettings(components, self.whiten, self.neighbours, limit, subset, *self._detector_settings)
 
 
 def _of_all_processes(rows: Tensor) -> Tensor:

@@ -3,27 +3,24 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from lightning.pytorch import Callback
 from torch import Tensor, nn, optim
 
+from anomalib_xray.components.adversarial import AdversarialLoss, gradient_penalty
 from anomalib_xray.components.attention_maps import attention_maps, has_attention
 from anomalib_xray.components.gan_monitor import GanMonitor
 from anomalib_xray.components.minibatch_discrimination import MinibatchDiscrimination
-from anomalib_xray.components.radiograph_model import RadiographModel
 from anomalib_xray.components.sagan import to_tanh_range, to_unit_range
+from anomalib_xray.components.trained_model import TrainedModel
 from anomalib_xray.errors import XrayError
 
 if TYPE_CHECKING:
-    from anomalib.models import AnomalibModule
     from torch.optim.swa_utils import AveragedModel
-else:
-    AnomalibModule = object
 
 logger = logging.getLogger(__name__)
 
@@ -34,13 +31,12 @@ SAMPLES = 32
 """Number of samples from fixed codes that are shown and watched."""
 
 
-class GanModel(RadiographModel, AnomalibModule):
+class GanModel(TrainedModel):
     """Mixin of a plugin whose networks train against each other: ``class Dcgan(GanModel, AnomalibModule)``.
 
-    The constructor calls :meth:`start` and builds ``self.model``, whose ``generator`` maps codes ``(N, Z)`` to images
-    ``(N, 1, S, S)`` in (-1, 1); its ``average`` is the generator's moving average or ``None``. It has the arguments
-    ``latent_size``, ``betas`` and ``schedule`` besides those of :class:`RadiographModel`. The plugin says who plays
-    (:meth:`players`) and writes the training step from :meth:`turn_of`, :meth:`update` and :meth:`end_of_step`:
+    The plugin builds ``self.model``, whose ``generator`` maps codes ``(N, Z)`` to images ``(N, 1, S, S)`` in (-1, 1);
+    its ``average`` is the generator's moving average or ``None``. It says who plays (:meth:`players`) and writes the
+    training step from :meth:`turn_of`, :meth:`update` and :meth:`end_of_step`:
 
         self.turn_of("generator")
         loss = ...
@@ -50,46 +46,78 @@ class GanModel(RadiographModel, AnomalibModule):
 
     What evaluation compares with features of real images has them stored by :meth:`remember`, for which the training
     step hands its images to :meth:`keep`.
+
+    Args:
+        latent_size: Length of the code.
+        adversarial_loss: ``log`` (as published; called hinge in arXiv 2001.10883), ``hinge`` or ``wgan-gp``.
+        gradient_penalty: Weight of the gradient penalty of ``wgan-gp``.
+        ema_decay: Decay of the moving average of the generator's weights that evaluation uses; 0 for none.
+        learning_rate: Learning rate of the generator.
+        discriminator_learning_rate: Learning rate of the discriminator.
+        betas: Coefficients of Adam.
     """
 
     fixed_codes: Tensor
 
-    def start(self, scores: Sequence[str]) -> None:
-        """As :meth:`RadiographModel.start`; optimisers are then stepped by hand.
-
-        Switches the setting ``minibatch_discrimination`` off where the loss has a gradient penalty.
-
-        Args:
-            scores: Names of the scores that the model computes.
-        """
-        super().start(scores)
-        if self.hparams.get("adversarial_loss") == "wgan-gp" and self.hparams.get("minibatch_discrimination"):
-            logger.warning(
-                "%s trains without minibatch_discrimination: the gradient penalty of wgan-gp looks at each image on "
-                "its own, which a discriminator that compares images does not.",
-                self.name,
-            )
-            self.hparams["minibatch_discrimination"] = False
+    def __init__(
+        self,
+        latent_size: int = 128,
+        adversarial_loss: AdversarialLoss = "hinge",
+        gradient_penalty: float = 10.0,
+        ema_decay: float = 0.0,
+        learning_rate: float = 2e-4,
+        discriminator_learning_rate: float = 2e-4,
+        betas: tuple[float, float] = (0.5, 0.999),
+        **settings: Any,
+    ) -> None:
+        super().__init__(learning_rate=learning_rate, **settings)
+        self.latent_size, self.ema_decay = latent_size, ema_decay
+        self.adversarial_loss, self.gradient_penalty = adversarial_loss, gradient_penalty
+        self.discriminator_learning_rate, self.betas = discriminator_learning_rate, betas
         self.seen: list[Tensor] = []
-        self.automatic_optimization = False
-        self.register_buffer("fixed_codes", torch.randn(SAMPLES, self.hparams["latent_size"]))
+        self.automatic_optimization = False  # optimisers are stepped by hand
+        self.register_buffer("fixed_codes", torch.randn(SAMPLES, latent_size))
+
+    def compares_images(self, minibatch_discrimination: bool) -> bool:
+        """Whether the discriminator has minibatch discrimination: as set, but not where it has a gradient penalty."""
+        if not minibatch_discrimination or self.adversarial_loss != "wgan-gp":
+            return minibatch_discrimination
+        logger.warning(
+            "%s trains without minibatch_discrimination: the gradient penalty of wgan-gp looks at each image on "
+            "its own, which a discriminator that compares images does not.",
+            self.name,
+        )
+        self.hparams["minibatch_discrimination"] = False
+        return False
 
     def players(self) -> dict[str, tuple[Sequence[nn.Module], float]]:
         """Who plays: the networks and the learning rate of each player, by name, in the order of their optimisers."""
         raise NotImplementedError
 
-    def configure_optimizers(self) -> Any:  # noqa: ANN401  # Lightning's union of forms
-        """Adam for each player, with the schedule of the settings."""
-        return [
-            self.with_schedule(
-                optim.Adam(
-                    [weight for network in networks for weight in network.parameters()],
-                    lr=rate,
-                    betas=tuple(self.hparams["betas"]),
-                )
-            )
-            for networks, rate in self.players().values()
-        ]
+    def make_optimizer(self, player: str, weights: list[nn.Parameter], rate: float) -> optim.Optimizer:
+        """The optimiser of a player: Adam, unless a plugin has another."""
+        del player
+        return optim.Adam(weights, lr=rate, betas=self.betas)
+
+    def part_of(self, player: str) -> int | None:
+        """The part of the training's :meth:`phases` in which a player is trained; ``None`` for all of it."""
+        del player
+        return None
+
+    def configure_optimizers(self) -> Any:
+        """An optimiser for each player, with the schedule of the settings."""
+        optimizers = []
+        for name, (networks, rate) in self.players().items():
+            weights = [weight for network in networks for weight in network.parameters()]
+            optimizers.append(self.with_schedule(self.make_optimizer(name, weights, rate), self.part_of(name)))
+        return optimizers
+
+    def penalty(self, judge: Callable[[Tensor], Tensor], real: Tensor, *fakes: Tensor) -> Tensor | float:
+        """The weighted gradient penalty between real inputs and each kind of fakes; 0 for losses without one."""
+        if self.adversarial_loss != "wgan-gp":
+            return 0.0
+        parts = [gradient_penalty(judge, real, fake) for fake in fakes]
+        return self.gradient_penalty * sum(parts[1:], parts[0])
 
     def configure_callbacks(self) -> list[Callback]:
         """Those of every model, and one that reports collapsed generators and dead discriminators."""
@@ -235,32 +263,14 @@ class GanModel(RadiographModel, AnomalibModule):
         with evaluating(network):
             return to_unit_range(network(self.fixed_codes))
 
-    def to_onnx(self, *args: Any, **kwargs: Any) -> Path:  # type: ignore[override]  # noqa: ANN401  # anomalib's signature, which differs from Lightning's
-        """Exports to ONNX; arguments as anomalib's.
-
-        Raises:
-            XrayError: The anomaly map needs a gradient.
-        """
-        self._check_exportable()
-        return Path(super().to_onnx(*args, **kwargs))
-
-    def to_openvino(self, *args: Any, **kwargs: Any) -> Path:  # noqa: ANN401  # as above
-        """Exports to OpenVINO; arguments as anomalib's.
-
-        Raises:
-            XrayError: The anomaly map needs a gradient.
-        """
-        self._check_exportable()
-        return Path(super().to_openvino(*args, **kwargs))
-
-    def _check_exportable(self) -> None:
-        """Refuses to export a map that needs a gradient, before anything is written."""
-        if self.hparams.get("anomaly_map") == "grad_cam":
-            msg = (
-                f"{self.name} with anomaly_map: grad_cam is not exported, because an exported model computes no "
-                "gradient; load its checkpoint with the model's usual anomaly_map and export that (docs/explain.md)."
-            )
-            raise XrayError(msg)
+    def why_not_exportable(self) -> str | None:
+        """The anomaly map needs a gradient."""
+        if self.hparams.get("anomaly_map") != "grad_cam":
+            return super().why_not_exportable()
+        return (
+            f"{self.name} with anomaly_map: grad_cam is not exported, because an exported model computes no gradient; "
+            "load its checkpoint with the model's usual anomaly_map and export that (docs/explain.md)."
+        )
 
     def pictures(self, image: Tensor) -> dict[str, Tensor]:
         """Samples from fixed codes, and the attention maps of each self-attention layer.
@@ -270,7 +280,7 @@ class GanModel(RadiographModel, AnomalibModule):
         """
         maps = attention_maps(self.model, image.expand(-1, 3, -1, -1)).layers if has_attention(self.model) else {}
         rows = {f"attention_{name}": torch.cat([image, *layer]) for name, layer in maps.items()}
-        return {"samples": self.samples(), **rows}
+        return {**super().pictures(image), "samples": self.samples(), **rows}
 
 
 @contextmanager

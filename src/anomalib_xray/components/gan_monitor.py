@@ -67,9 +67,9 @@ class GanMonitor(Callback):
     def on_train_batch_end(
         self,
         trainer: Trainer,
-        pl_module: Any,  # noqa: ANN401  # a GanModel
-        outputs: Any,  # noqa: ANN401
-        batch: Any,  # noqa: ANN401  # an ImageBatch
+        pl_module: Any,  # a GanModel
+        outputs: Any,
+        batch: Any,  # an ImageBatch
         batch_idx: int,
     ) -> None:
         """Keeps the epoch's first real images."""
@@ -87,7 +87,7 @@ class GanMonitor(Callback):
         share = diversity(pl_module.samples(), self.real)  # type: ignore[operator]  # a GanModel
         self.real = None
         pl_module.log_dict({"train_sample_diversity": share, "train_discriminator_margin": real - fake})
-        critic = pl_module.hparams.get("adversarial_loss") == "wgan-gp"
+        critic = pl_module.adversarial_loss == "wgan-gp"
         found = {
             "collapsed": share < ALIKE,
             "overwhelming": not critic and real > SURE and fake < -SURE,

@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any, Literal
 
 import torch
 from anomalib import LearningType
 from anomalib.data import ImageBatch, InferenceBatch
 from anomalib.metrics import AUROC, Evaluator, F1Score
+from anomalib.visualization import Visualizer
 from lightning.pytorch import Callback, seed_everything
-from lightning.pytorch.core.optimizer import LightningOptimizer
-from lightning.pytorch.utilities.types import LRSchedulerPLType
 from torch import Tensor, nn
-from torch.optim import Optimizer
 from torchvision.transforms.v2 import Transform
 
 from anomalib_xray.components.engine import READ_OUT_SETTINGS, adapt_engine, differing_settings, drop_thresholds
 from anomalib_xray.components.export import ExportWithParity
 from anomalib_xray.components.pictures import PICTURE_EPOCHS, PICTURES_IN_A_ROW, log_pictures, takes_pictures
 from anomalib_xray.components.random_state import random_state, restore_random_state
-from anomalib_xray.components.schedule import with_schedule
 from anomalib_xray.components.score_histograms import ScoreHistograms
 from anomalib_xray.components.training_end import TrainingEnd
 from anomalib_xray.components.visualizer import AlignedVisualizer
@@ -28,34 +25,48 @@ from anomalib_xray.data.dataset import read_as_radiographs
 from anomalib_xray.data.splits import SPLITS
 from anomalib_xray.errors import XrayError
 from anomalib_xray.post_processing import XrayPostProcessor
-from anomalib_xray.scores import ScoredBatch, ScoreTable, check_top_k
+from anomalib_xray.scores import ScoredBatch, ScoreTable
 from anomalib_xray.transforms import Augmentation, XrayPreProcessor
 from anomalib_xray.transforms.augmentation import augmentation_of
 
-if TYPE_CHECKING:
-    from anomalib.models import AnomalibModule
-else:
-    AnomalibModule = object
+IMAGE_SIZES = (64, 128, 256, 512)
+"""Sides of images that models work on."""
 
 
-class RadiographModel(ExportWithParity, AnomalibModule):
+class RadiographModel(ExportWithParity):
     """Mixin of a model plugin: ``class Cae(RadiographModel, AnomalibModule)``.
 
-    It brings the pre-processor with the exportable geometry, the post-processor, the score table, pictures aligned with
-    their maps, the steps, and the export with measured parity. A plugin adds its torch module, its losses and its
-    optimisers. It is a mixin because anomalib finds direct subclasses of ``AnomalibModule`` only.
+    It brings the settings that every model has, the pre-processor with the exportable geometry, the post-processor, the
+    score table, pictures aligned with their maps, the steps, and the export with measured parity. A plugin adds its
+    torch module, its losses and its optimisers. It is a mixin because anomalib finds direct subclasses of
+    ``AnomalibModule`` only.
 
-    The plugin's constructor has at least the arguments ``image_size``, ``equalize``, ``augmentation``, ``score`` and
-    ``seed``, and starts with::
+    The plugin's constructor has its own settings, hands the others on and then builds ``self.model``::
 
-        super().__init__(pre_processor=..., post_processor=..., evaluator=..., visualizer=...)
-        self.start(SCORES)
-        self.model = ...
+        scores = ("mse", "l1")
 
-    In its training step it takes :meth:`grey` images and hands its losses to :meth:`log_losses`; :meth:`pictures` are
-    logged while it trains. A model without an optimiser must still return a loss: Lightning saves no checkpoint before
-    the first step. Its torch module takes pre-processed images ``(N, 3, H, W)`` and returns a
-    :class:`~anomalib_xray.scores.ScoredBatch` in evaluation.
+        def __init__(self, width: int = 16, score: str = "mse", **settings: Any) -> None:
+            super().__init__(score=score, **settings)
+            self.model = ...
+
+    A setting of a mixin has another default where the plugin names it. In its training step a plugin takes :meth:`grey`
+    images and hands its losses to :meth:`log_losses`; :meth:`pictures` are logged while it trains. A model without an
+    optimiser must still return a loss: Lightning saves no checkpoint before the first step. Its torch module takes
+    pre-processed images ``(N, 3, H, W)`` and returns a :class:`~anomalib_xray.scores.ScoredBatch` in evaluation.
+
+    Args:
+        image_size: Side of the square that images are padded and resized to: 64, 128, 256 or 512 pixels.
+        equalize: Whether the foreground's histogram is equalised.
+        augmentation: Augmentation in training: ``default``, ``advanced`` or none.
+        score: Score that becomes the predicted score.
+        seed: Seed of weights, shuffling, augmentation and what else is drawn; none leaves them random.
+        pre_processor: Pre-processor, or whether to use the default one.
+        post_processor: Post-processor, or whether to use the default one.
+        evaluator: Evaluator, or whether to use the default one.
+        visualizer: Visualizer, or whether to use the default one.
+
+    Raises:
+        XrayError: An image size or score that the model does not have.
     """
 
     model: nn.Module
@@ -66,30 +77,42 @@ class RadiographModel(ExportWithParity, AnomalibModule):
     training_preparation: dict[str, Any] | None = None
     """How the training data of a checkpoint were prepared, as of the datamodule; ``None`` where nobody knows."""
 
-    def start(self, scores: Sequence[str]) -> None:
-        """Checks the settings that every plugin has and seeds the run before layers are built.
-
-        The seed is set here because anomalib's command parses ``--seed_everything`` without using it.
-
-        Args:
-            scores: Names of the scores that the model computes.
-
-        Raises:
-            XrayError: An image size that is not a power of two from 64 to 512, an unknown score, or a ``top_k`` that
-                counts no pixels.
-        """
-        size = self.hparams["image_size"]
-        if size not in (64, 128, 256, 512):
-            msg = f"image_size is {size}, but {self.name} works on 64, 128, 256 or 512 pixels; choose one of them."
-            raise XrayError(msg)
-        if self.hparams["score"] not in scores:
+    def __init__(
+        self,
+        image_size: int = 128,
+        equalize: bool = False,
+        augmentation: Literal["default", "advanced"] | None = "default",
+        score: str = "mse_top_k",
+        seed: int | None = 42,
+        pre_processor: nn.Module | bool = True,
+        post_processor: nn.Module | bool = True,
+        evaluator: Evaluator | bool = True,
+        visualizer: Visualizer | bool = True,
+    ) -> None:
+        # The parent's constructor makes the pre-processor of these.
+        self.image_size, self.equalize = image_size, equalize
+        super().__init__(
+            pre_processor=pre_processor,  # type: ignore[arg-type]  # any module that transforms images will do
+            post_processor=post_processor,  # type: ignore[arg-type]  # as above
+            evaluator=evaluator,
+            visualizer=visualizer,
+        )
+        self.augmentation, self.score, self.seed = augmentation, score, seed
+        if image_size not in IMAGE_SIZES:
             msg = (
-                f"score is {self.hparams['score']!r}, but {self.name} computes {', '.join(scores)}; choose one of them."
+                f"image_size is {image_size}, but {self.name} works on 64, 128, 256 or 512 pixels; choose one of them."
             )
             raise XrayError(msg)
-        check_top_k(self.hparams.get("top_k", 1))  # not every model has top-k scores
-        if self.hparams["seed"] is not None:
-            seed_everything(self.hparams["seed"], workers=True, verbose=False)
+        if score not in self.scores:
+            msg = f"score is {score!r}, but {self.name} computes {', '.join(self.scores)}; choose one of them."
+            raise XrayError(msg)
+        if seed is not None:  # before layers are built; anomalib's command parses --seed_everything without using it
+            seed_everything(seed, workers=True, verbose=False)
+
+    @property
+    def scores(self) -> Sequence[str]:
+        """Names of the scores that the model computes; those that follow from settings read them in ``hparams``."""
+        raise NotImplementedError
 
     @property
     def learning_type(self) -> LearningType:
@@ -104,15 +127,13 @@ class RadiographModel(ExportWithParity, AnomalibModule):
     @property
     def train_augmentation(self) -> Transform | None:
         """Augmentation that the project's datamodules apply in training unless they are given one of their own."""
-        recipe = self.hparams["augmentation"]
-        return None if recipe is None else Augmentation(recipe)
+        return None if self.augmentation is None else Augmentation(self.augmentation)
 
     def configure_pre_processor(  # type: ignore[override]  # the instance knows its own size; anomalib's is static
         self, image_size: tuple[int, int] | None = None
     ) -> XrayPreProcessor:
         """Pads to a square, resizes, equalises if asked to, and scales to [0, 1]."""
-        size = image_size[0] if image_size else self.hparams["image_size"]
-        return XrayPreProcessor(image_size=size, equalize=self.hparams["equalize"])
+        return XrayPreProcessor(image_size=image_size[0] if image_size else self.image_size, equalize=self.equalize)
 
     def configure_post_processor(self) -> XrayPostProcessor:
         """Thresholds without labels by default."""
@@ -139,7 +160,7 @@ class RadiographModel(ExportWithParity, AnomalibModule):
         assert isinstance(components, Sequence)  # anomalib's own signature also allows a single one
         return [ScoreTable(), ScoreHistograms(), TrainingEnd(), *components]
 
-    def forward(self, batch: Tensor, *_: Any, **__: Any) -> InferenceBatch:  # noqa: ANN401
+    def forward(self, batch: Tensor, *_: Any, **__: Any) -> InferenceBatch:
         """Pre-processes, scores and post-processes raw images; this is what is exported.
 
         Args:
@@ -201,20 +222,6 @@ class RadiographModel(ExportWithParity, AnomalibModule):
         if augmentation is not None and batch.image is not None:
             batch.image = augmentation.vary_brightness(batch.image)
 
-    def with_schedule(self, optimizer: Optimizer) -> Any:  # noqa: ANN401  # Lightning's union of forms
-        """An optimiser with the schedule of the setting ``schedule``, as ``configure_optimizers`` returns it."""
-        return with_schedule(optimizer, self.hparams.get("schedule", "constant"), self._trainer)
-
-    def _optimizers(self) -> list[LightningOptimizer]:
-        """All optimisers; Lightning gives a single one without a list."""
-        optimizers = self.optimizers()
-        return optimizers if isinstance(optimizers, list) else [optimizers]
-
-    def _schedulers(self) -> list[LRSchedulerPLType]:
-        """The schedulers of the optimisers, none for constant rates."""
-        schedulers = self.lr_schedulers() or []
-        return schedulers if isinstance(schedulers, list) else [schedulers]
-
     @staticmethod
     def grey(batch: ImageBatch) -> Tensor:
         """The one channel of a batch of pre-processed images, ``(N, 1, S, S)`` in [0, 1]."""
@@ -233,19 +240,19 @@ class RadiographModel(ExportWithParity, AnomalibModule):
         batch.scores = output.scores  # type: ignore[attr-defined]  # an attribute, as anomalib's fields take no mapping
         return batch
 
-    def validation_step(self, batch: ImageBatch, batch_idx: int, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
+    def validation_step(self, batch: ImageBatch, batch_idx: int, *args: Any, **kwargs: Any) -> Any:
         """Scores a batch in place and returns it; the first batch of every tenth epoch is also logged as pictures."""
         del args, kwargs
         if batch_idx == 0 and self.current_epoch % PICTURE_EPOCHS == 0 and takes_pictures(self):
             log_pictures(self, self.pictures(self.grey(batch)[:PICTURES_IN_A_ROW]))
         return self._score(batch)
 
-    def test_step(self, batch: ImageBatch, batch_idx: int, *args: Any, **kwargs: Any) -> Any:  # type: ignore[override]  # noqa: ANN401  # anomalib's base does the same
+    def test_step(self, batch: ImageBatch, batch_idx: int, *args: Any, **kwargs: Any) -> Any:  # type: ignore[override]  # anomalib's base does the same
         """Scores a batch in place and returns it."""
         del batch_idx, args, kwargs
         return self._score(batch)
 
-    def predict_step(self, batch: ImageBatch, batch_idx: int, dataloader_idx: int = 0) -> Any:  # type: ignore[override]  # noqa: ANN401  # as above
+    def predict_step(self, batch: ImageBatch, batch_idx: int, dataloader_idx: int = 0) -> Any:  # type: ignore[override]  # as above
         """Scores a batch in place and returns it."""
         del batch_idx, dataloader_idx
         return self._score(batch)

@@ -30,7 +30,7 @@ class ScoreHistograms(Callback):
         self._scores: dict[str, list[float]] = defaultdict(list)
         self._labels: list[int] = []
 
-    def on_validation_epoch_start(self, *_: Any) -> None:  # noqa: ANN401
+    def on_validation_epoch_start(self, *_: Any) -> None:
         """Forgets the scores of the last epoch."""
         self._scores.clear()
         self._labels.clear()
@@ -39,8 +39,8 @@ class ScoreHistograms(Callback):
         self,
         trainer: Trainer,
         pl_module: LightningModule,
-        outputs: Any,  # noqa: ANN401  # an ImageBatch
-        *_: Any,  # noqa: ANN401
+        outputs: Any,  # an ImageBatch
+        *_: Any,
     ) -> None:
         """Collects the raw scores of a batch."""
         if not _due(trainer, pl_module):

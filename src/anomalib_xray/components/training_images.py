@@ -54,7 +54,7 @@ def _drawn(paths: list[str], count: int, seed: int | None) -> list[str]:
     return [paths[place] for place in order[:count].tolist()]
 
 
-def _from_batches(model: AnomalibModule, loader: Any) -> Iterator[Tensor]:  # noqa: ANN401  # a loader of batches
+def _from_batches(model: AnomalibModule, loader: Any) -> Iterator[Tensor]:  # a loader of batches
     with torch.random.fork_rng(devices=[]):
         batches = [batch.image for batch in loader]
     for images in batches:

@@ -37,7 +37,7 @@ class AlignedVisualizer(ImageVisualizer):
         _module: LightningModule,
         _outputs: ImageBatch,
         batch: ImageBatch,
-        *_: Any,  # noqa: ANN401
+        *_: Any,
     ) -> None:
         """Draws the images of a batch into ``images/`` of the run."""
         folder = Path(self.output_dir or Path(trainer.default_root_dir) / "images")
@@ -72,7 +72,7 @@ class AlignedVisualizer(ImageVisualizer):
         module: LightningModule,
         outputs: ImageBatch,
         batch: ImageBatch,
-        *_: Any,  # noqa: ANN401
+        *_: Any,
     ) -> None:
         """Draws the images of a batch into ``images/`` of the run."""
         self.on_test_batch_end(trainer, module, outputs, batch)

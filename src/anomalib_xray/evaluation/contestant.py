@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
-from inspect import signature
 from typing import TYPE_CHECKING, Any
 
 from anomalib_xray.evaluation.build import build
 from anomalib_xray.evaluation.plan import Cell
+from anomalib_xray.plugins import settings_of
 
 if TYPE_CHECKING:
     from anomalib.models import AnomalibModule
@@ -37,7 +37,7 @@ def build_model(cell: Cell) -> AnomalibModule:
     class_path: str = cell.model_config["class_path"]
     module, _, name = class_path.rpartition(".")
     model_class = getattr(import_module(module), name)
-    arguments = signature(model_class).parameters
+    arguments = settings_of(model_class)
     changes = {"seed": cell.seed, "equalize": cell.equalize}
     init_args = {**cell.model_config["init_args"], **{key: changes[key] for key in changes if key in arguments}}
     equalizes_itself = "equalize" in arguments

@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import reduce
 from importlib import import_module
-from inspect import Parameter, signature
 from pathlib import Path
 from typing import Any
 
 from anomalib_xray.errors import XrayError, refusal
 from anomalib_xray.evaluation.build import build
 from anomalib_xray.io.text import check_keys, read_yaml
+from anomalib_xray.plugins import settings_of
 from anomalib_xray.tuning.objective import Objective, read_objective
 from anomalib_xray.tuning.space import Range, Space, merged, read_space, with_values
 
@@ -173,9 +173,9 @@ def _check_name(item: Range, config: Mapping[str, Any]) -> None:
     section, *rest = item.name.split(".")
     owner = Trainer if section == "trainer" else _class(str(config[section]["class_path"]))
     name = rest[0] if section == "trainer" else rest[1]
-    parameters = signature(owner).parameters
-    if name not in parameters and not any(one.kind is Parameter.VAR_KEYWORD for one in parameters.values()):
-        raise XrayError(f"The range {item.name} is no setting of {owner.__name__}; there are {', '.join(parameters)}.")
+    settings = settings_of(owner)
+    if name not in settings:
+        raise XrayError(f"The range {item.name} is no setting of {owner.__name__}; there are {', '.join(settings)}.")
 
 
 def _class(path: str) -> type:

@@ -12,6 +12,7 @@ from torch import optim
 from anomalib_xray.components import Latent
 from anomalib_xray.errors import XrayError
 from anomalib_xray_plugins.alpha_gan import AlphaGan
+from anomalib_xray_plugins.alpha_gan.lightning_model import divergence_loss
 
 PLAYERS = ("encoder", "generator", "discriminator", "code_discriminator")
 
@@ -255,3 +256,12 @@ def test_samples_come_from_the_same_codes_each_time() -> None:
     model = small().eval()
     first, second = (model.pictures(torch.rand(1, 1, 64, 64))["samples"] for _ in range(2))
     assert torch.equal(first, second)
+
+
+def test_divergence_is_that_of_the_distribution_whatever_the_sign_of_its_deviation() -> None:
+    mean, deviation = torch.randn(2, 3, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    normal = torch.distributions.Normal(0.0, 1.0)
+    codes = torch.distributions.Normal(mean, deviation.abs())
+    expected = torch.distributions.kl_divergence(codes, normal).sum(1).mean()
+    assert divergence_loss(mean, deviation).item() == pytest.approx(expected.item())
+    assert divergence_loss(mean, deviation * 0).isfinite()

@@ -17,7 +17,7 @@ from anomalib_xray.errors import XrayError
 from anomalib_xray.testing.base import fit, normal_batch
 from anomalib_xray.transforms import Augmentation
 from anomalib_xray_plugins.deep_one_class import DeepOneClass
-from anomalib_xray_plugins.deep_one_class.loss import compactness
+from anomalib_xray_plugins.deep_one_class.lightning_model import compactness
 
 SMALL: dict[str, Any] = {
     "image_size": 64,

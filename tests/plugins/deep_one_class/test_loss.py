@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from anomalib_xray_plugins.deep_one_class.loss import compactness, descriptiveness
+from anomalib_xray_plugins.deep_one_class.lightning_model import compactness, descriptiveness
 
 
 @pytest.mark.parametrize("number", [2, 5])

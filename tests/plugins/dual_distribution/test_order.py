@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from anomalib_xray_plugins.dual_distribution.order import in_this_step, shuffled_batches
+from anomalib_xray_plugins.dual_distribution.lightning_model import in_this_step, shuffled_batches
 
 
 @pytest.mark.parametrize(("count", "sizes"), [(10, [4, 4, 2]), (8, [4, 4]), (3, [3]), (1, [1])])

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from anomalib_xray_plugins.f_ano_gan.loss import encoder_loss
+from anomalib_xray_plugins.f_ano_gan.lightning_model import encoder_loss
 
 RNG = np.random.default_rng(0)
 IMAGE, RECONSTRUCTION = torch.from_numpy(RNG.uniform(-1, 1, (2, 3, 1, 4, 4)))

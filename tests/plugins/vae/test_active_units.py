@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from anomalib_xray_plugins.vae.active_units import ActiveUnits
+from anomalib_xray_plugins.vae.lightning_model import ActiveUnits
 
 
 @pytest.mark.parametrize("offset", [0.0, 1000.0])

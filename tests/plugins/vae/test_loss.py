@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch.distributions import Normal, kl_divergence
 
-from anomalib_xray_plugins.vae.loss import divergence_loss, warmed_up
+from anomalib_xray_plugins.vae.lightning_model import divergence_loss, warmed_up
 
 
 def test_divergence_is_that_of_two_normal_distributions() -> None:

@@ -6,9 +6,7 @@ from typing import Any, Literal
 
 import torch
 from anomalib.data import ImageBatch
-from anomalib.metrics import Evaluator
 from anomalib.models import AnomalibModule
-from anomalib.visualization import Visualizer
 from torch import Tensor, nn
 
 from anomalib_xray.components import RadiographModel, masked_mse_loss
@@ -62,39 +60,22 @@ class MeanImage(RadiographModel, AnomalibModule):
     """Distance to the mean of the training images; one epoch is all that it needs.
 
     Args:
-        image_size: Side of the square that images are padded and resized to: 64, 128, 256 or 512 pixels.
-        equalize: Whether the foreground's histogram is equalised.
         augmentation: Augmentation in training: ``default``, ``advanced`` or none.
         score: Score that becomes the predicted score: ``mse``, ``mse_top_k``, ``l1`` or ``l1_top_k``.
         top_k: Pixels of the top-k scores: a number, or a fraction of the foreground if below 1.
-        seed: Seed of shuffling and augmentation; none leaves them random.
-        pre_processor: Pre-processor, or whether to use the default one.
-        post_processor: Post-processor, or whether to use the default one.
-        evaluator: Evaluator, or whether to use the default one.
-        visualizer: Visualizer, or whether to use the default one.
-
-    Raises:
-        XrayError: An image size or score that the model does not have.
     """
 
-    def __init__(  # settings without a use below are read from self.hparams
+    scores = RECONSTRUCTION_SCORES
+
+    def __init__(
         self,
-        image_size: int = 64,
-        equalize: bool = False,
         augmentation: Literal["default", "advanced"] | None = None,
         score: str = "mse",
         top_k: float = 0.03,
-        seed: int | None = 42,
-        pre_processor: nn.Module | bool = True,
-        post_processor: nn.Module | bool = True,
-        evaluator: Evaluator | bool = True,
-        visualizer: Visualizer | bool = True,
+        **settings: Any,
     ) -> None:
-        super().__init__(
-            pre_processor=pre_processor, post_processor=post_processor, evaluator=evaluator, visualizer=visualizer
-        )
-        self.start(RECONSTRUCTION_SCORES)
-        self.model: MeanImageNetwork = MeanImageNetwork(image_size, score, top_k)
+        super().__init__(augmentation=augmentation, score=score, **settings)
+        self.model: MeanImageNetwork = MeanImageNetwork(self.image_size, score, top_k)
 
     def training_step(self, batch: ImageBatch, *_: Any) -> Tensor:  # lightning passes the batch's index
         """Logs the distance to the mean so far, then adds the images to it."""
