@@ -14,7 +14,7 @@ from anomalib.data import ImageBatch, InferenceBatch
 from anomalib.post_processing import PostProcessor
 from torch import nn
 
-from anomalib_xray.edge.runtime import unnormalise
+from anomalib_xray.edge.graph import unnormalise
 from anomalib_xray.errors import XrayError
 from anomalib_xray.post_processing import PIXELS_PER_IMAGE, XrayPostProcessor
 

@@ -14,8 +14,7 @@ from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from anomalib_xray import __version__
-from anomalib_xray.edge.bundle import NOTICE
+from anomalib_xray import NOTICE, __version__
 from anomalib_xray.errors import XrayError, refusal
 from anomalib_xray.io.progress import reported
 
@@ -35,7 +34,7 @@ VERBS = {
     "predict": "anomalib_xray.edge.command:predict",
     "prepare": "anomalib_xray.preparation.command:prepare",
     "progress-gif": "anomalib_xray.progress.command:progress_gif",
-    "serving": "anomalib_xray.edge.serving_command:serving",
+    "serving": "anomalib_xray.edge.serving:serving",
     "train-foreground": "anomalib_xray.preparation_models.foreground_command:train_foreground",
     "train-localizer": "anomalib_xray.preparation_models.localizer_command:train_localizer",
     "tune": "anomalib_xray.tuning.command:tune",

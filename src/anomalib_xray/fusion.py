@@ -6,13 +6,14 @@ give. Labels of anomalies are not used.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from anomalib_xray.edge.result import RankScale
 from anomalib_xray.errors import XrayError
 
 Method = Literal["rank", "z_score", "robust_z_score"]
@@ -40,33 +41,6 @@ class LinearScale:
         return (scores - self.centre) / self.spread
 
 
-@dataclass(frozen=True)
-class RankScale:
-    """Share of normal images with a lower score, ties counted half, in (0, 1).
-
-    Between two normal scores the share is interpolated, so that scores between them do not tie. Beyond the lowest and
-    the highest one, where a plain share would be 0 and 1 for every image, it goes on towards 0 and 1 without reaching
-    them: the rest of the way times ``t / (1 + t)``, with ``t`` the distance in units of the normal scores' range. This
-    breaks ties between images that are all worse than any normal one, but leaves them close to each other: a rank tells
-    that an image is unlike the normal ones better than how much.
-
-    Attributes:
-        values: Distinct scores of normal images, rising.
-        ranks: Share of each.
-    """
-
-    values: Sequence[float]
-    ranks: Sequence[float]
-
-    def __call__(self, scores: Scores) -> Scores:
-        """Scales scores ``(N,)``."""
-        lowest, highest = self.values[0], self.values[-1]
-        beyond = (np.maximum(scores - highest, 0) + np.maximum(lowest - scores, 0)) / (highest - lowest)
-        rest = beyond / (1 + beyond)
-        inside: Scores = np.interp(scores, self.values, self.ranks)
-        return inside + np.where(scores > highest, rest * (1 - self.ranks[-1]), -rest * self.ranks[0])
-
-
 Scale = LinearScale | RankScale
 
 
@@ -74,9 +48,9 @@ class ScoreFusion:
     """Mean of several named scores on a common scale.
 
     Args:
-        method: ``rank``: see :class:`RankScale`. ``z_score``: less the normal images' mean, in units of their standard
-            deviation. ``robust_z_score``: the same from median and median absolute deviation, which a few odd normal
-            images do not move.
+        method: ``rank``: see :class:`~anomalib_xray.edge.result.RankScale`. ``z_score``: less the normal images' mean,
+            in units of their standard deviation. ``robust_z_score``: the same from median and median absolute
+            deviation, which a few odd normal images do not move.
 
     Raises:
         XrayError: The method is unknown.
@@ -162,10 +136,8 @@ class ScoreFusion:
         if len(normal) < 2:
             raise XrayError(f"The score {name} has {len(normal)} normal images, but a scale needs 2; validate on more.")
         if self.method == "rank":
-            values, first, counts = np.unique(np.sort(normal), return_index=True, return_counts=True)
-            ranks = (first + counts / 2) / len(normal)
-            scale: Scale = RankScale(values.tolist(), ranks.tolist())
-            spread = float(values[-1] - values[0])
+            scale: Scale = RankScale.of_scores(normal)
+            spread = float(normal.max() - normal.min())
         elif self.method == "z_score":
             spread = float(normal.std()) if np.ptp(normal) > 0 else 0.0  # equal numbers may differ from their mean
             scale = LinearScale(float(normal.mean()), spread)

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from anomalib_xray.app.models import ServedModel, open_models
+from anomalib_xray.app.answer import open_models
+from anomalib_xray.edge.ensemble import Ensemble
 
 from .running import PREPARATION, TESTS, Viewer, module_from
 
@@ -36,12 +37,12 @@ def bundles(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 
 @pytest.fixture(scope="session")
-def models(bundles: list[Path]) -> list[ServedModel]:
+def models(bundles: list[Path]) -> Ensemble:
     return open_models(bundles, precision=None, device="CPU", threads=1)
 
 
 @pytest.fixture(scope="session")
-def viewer(models: list[ServedModel]) -> Iterator[Viewer]:
+def viewer(models: Ensemble) -> Iterator[Viewer]:
     with Viewer(models) as running:
         yield running
 

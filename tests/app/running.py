@@ -21,10 +21,11 @@ import uvicorn
 from numpy.typing import NDArray
 from starlette.types import ASGIApp
 
-from anomalib_xray.app.answer import jobs_of
+from anomalib_xray.app.answer import descriptions, jobs_of
 from anomalib_xray.app.listen import TimedProtocol
-from anomalib_xray.app.models import ServedModel
 from anomalib_xray.app.server import Limits, create_app
+from anomalib_xray.edge.ensemble import Ensemble
+from anomalib_xray.edge.predictor import Predictor
 from anomalib_xray.edge.result import Result
 from anomalib_xray.io.radiograph import Radiograph
 from anomalib_xray.preparation.pipeline import Prepared
@@ -82,10 +83,10 @@ class Opened:
 class Stand:
     """Stands in for a model's predictor; tests change what it does."""
 
-    def __init__(self, model: ServedModel) -> None:
-        self.predictor = model.predictor
-        self.bundle = model.predictor.bundle
-        self.preparation = model.predictor.preparation
+    def __init__(self, predictor: Predictor) -> None:
+        self.predictor = predictor
+        self.bundle, self.preparation = predictor.bundle, predictor.preparation
+        self.precision, self.score = predictor.precision, predictor.score
 
     def prepare(self, image: Radiograph) -> list[Prepared]:
         return self.predictor.prepare(image)
@@ -102,16 +103,16 @@ class Stand:
         return self.predictor.predict(image, threshold=threshold, stages=stages, tags=tags, prepared=prepared)
 
 
-def app_of(models: Sequence[ServedModel], limits: Limits | None = None) -> ASGIApp:
+def app_of(models: Ensemble, limits: Limits | None = None) -> ASGIApp:
     """The application, which has its work done in its own process."""
     jobs = jobs_of(models)
-    return create_app(lambda job, body: jobs[job](body), [model.description() for model in models], limits=limits)
+    return create_app(lambda job, body: jobs[job](body), descriptions(models), limits=limits)
 
 
 class Viewer:
     """A viewer on a free port of this machine, with a real server in a thread."""
 
-    def __init__(self, models: list[ServedModel], limits: Limits | None = None, app: ASGIApp | None = None) -> None:
+    def __init__(self, models: Ensemble, limits: Limits | None = None, app: ASGIApp | None = None) -> None:
         self.socket = socket.create_server(("127.0.0.1", 0))
         self.address = f"http://127.0.0.1:{self.socket.getsockname()[1]}"
         config = uvicorn.Config(

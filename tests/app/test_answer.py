@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from anomalib_xray.app import answer
-from anomalib_xray.app.answer import analyse
-from anomalib_xray.app.models import ServedModel, open_models
+from anomalib_xray.app.answer import analyse, open_models
 from anomalib_xray.edge.bundle import NOTICE
+from anomalib_xray.edge.ensemble import Ensemble
 from anomalib_xray.errors import XrayError
 from anomalib_xray.io.radiograph import Radiograph
 from anomalib_xray.io.read import decode_radiograph
@@ -19,17 +19,17 @@ from anomalib_xray.preparation.pipeline import Prepared
 from .running import TESTS, Opened, Stand, jpeg, module_from, picture, png
 
 
-def test_a_radiograph_and_what_every_model_says_of_it(models: list[ServedModel]) -> None:
+def test_a_radiograph_and_what_every_model_says_of_it(models: Ensemble) -> None:
     image = picture(bright=0.45)
     opened = Opened.of(analyse(models, png(image), stages=True))
     header = opened.header
     assert header["notice"] == NOTICE
     assert (header["format"], header["height"], header["width"], header["bits"]) == ("PNG", 50, 40, 8)
     np.testing.assert_array_equal(opened.plane(header["picture"]), image)
-    for model, told in zip(models, header["results"], strict=True):
-        expected = model.predictor.predict(image)
+    for (label, predictor), told in zip(models.predictors.items(), header["results"], strict=True):
+        expected = predictor.predict(image)
         assert told["error"] is None
-        assert told["label"] == model.label
+        assert told["label"] == label
         assert told["scores"] == expected.scores
         assert told["percentiles"] == expected.percentiles
         assert (told["score"], told["value"]) == ("brightest", expected.value)
@@ -42,7 +42,7 @@ def test_a_radiograph_and_what_every_model_says_of_it(models: list[ServedModel])
     assert header["results"][1]["percentiles"]["brightest"] is None
 
 
-def test_stages_come_only_when_asked_for(models: list[ServedModel]) -> None:
+def test_stages_come_only_when_asked_for(models: Ensemble) -> None:
     for stages, names in ((True, ["inversion", "resize"]), (False, [])):
         opened = Opened.of(analyse(models, png(picture()), stages=stages))
         first, second = (result["views"][0] for result in opened.header["results"])
@@ -54,7 +54,7 @@ def test_stages_come_only_when_asked_for(models: list[ServedModel]) -> None:
             assert max(opened.plane(first["stages"][1]["picture"]).shape) == 40
 
 
-def test_every_format_is_known_by_its_content(models: list[ServedModel], make_dicom: Callable[..., bytes]) -> None:
+def test_every_format_is_known_by_its_content(models: Ensemble, make_dicom: Callable[..., bytes]) -> None:
     deep = picture().astype(np.uint16) * 16
     for content, name, bits in (
         (png(picture()), "PNG", 8),
@@ -68,7 +68,7 @@ def test_every_format_is_known_by_its_content(models: list[ServedModel], make_di
     assert "Doe" not in str(header)
 
 
-def test_the_first_window_of_a_deep_picture_spans_its_foreground(models: list[ServedModel]) -> None:
+def test_the_first_window_of_a_deep_picture_spans_its_foreground(models: Ensemble) -> None:
     deep = np.zeros((40, 50), np.uint16)
     deep[10:30, 10:40] = np.linspace(1000, 3000, 600).astype(np.uint16).reshape(20, 30)
     low, high = Opened.of(analyse(models, png(deep), stages=False)).header["windows"][0]
@@ -79,7 +79,7 @@ def test_the_first_window_of_a_deep_picture_spans_its_foreground(models: list[Se
     assert Opened.of(analyse(models, png(picture()), stages=False)).header["windows"] == [[0, 255]]
 
 
-def test_large_pictures_are_reduced_by_means(models: list[ServedModel], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_large_pictures_are_reduced_by_means(models: Ensemble, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(answer, "_LONGEST_PICTURE", 20)
     monkeypatch.setattr(answer, "_LONGEST_MAP", 10)
     image = cv2.resize(picture(), (40, 60))
@@ -91,19 +91,20 @@ def test_large_pictures_are_reduced_by_means(models: list[ServedModel], monkeypa
     assert max(opened.plane(opened.header["results"][1]["heat_map"]).shape) == 10
 
 
-def test_a_model_that_fails_does_not_take_the_others_down(models: list[ServedModel]) -> None:
+def test_a_model_that_fails_does_not_take_the_others_down(models: Ensemble) -> None:
     class Failing(Stand):
         def prepare(self, image: Radiograph) -> list[Prepared]:
             del image
             raise XrayError("The hand cannot be found.")
 
-    asked = [ServedModel("Broken", Failing(models[0]), "fp32"), models[1]]
+    cae, gan = models.predictors.values()
+    asked = Ensemble([Failing(cae), gan], ["Broken", "AlphaGan"])
     header = Opened.of(analyse(asked, png(picture()), stages=True)).header
     assert header["results"][0] == {"label": "Broken", "error": "The hand cannot be found."}
     assert header["results"][1]["error"] is None
 
 
-def test_models_of_one_preparation_share_it(models: list[ServedModel]) -> None:
+def test_models_of_one_preparation_share_it(models: Ensemble) -> None:
     class Counting(Stand):
         prepared = 0
 
@@ -111,11 +112,11 @@ def test_models_of_one_preparation_share_it(models: list[ServedModel]) -> None:
             self.prepared += 1
             return super().prepare(image)
 
-    first, second, other = Counting(models[0]), Counting(models[0]), Counting(models[1])
-    asked = [ServedModel(str(number), each, "fp32") for number, each in enumerate((first, second, other))]
-    header = Opened.of(analyse(asked, png(picture()), stages=True)).header
+    cae, gan = models.predictors.values()
+    first, second, other = Counting(cae), Counting(cae), Counting(gan)
+    header = Opened.of(analyse(Ensemble([first, second, other], ["0", "1", "2"]), png(picture()), stages=True)).header
     assert (first.prepared, second.prepared, other.prepared) == (1, 0, 1)
-    alone = Opened.of(analyse([models[0], models[1]], png(picture()), stages=True)).header
+    alone = Opened.of(analyse(models, png(picture()), stages=True)).header
     for number, same in ((0, 0), (1, 0), (2, 1)):
         assert header["results"][number]["scores"] == alone["results"][same]["scores"]
     assert [stage["name"] for stage in header["results"][1]["views"][0]["stages"]] == ["inversion", "resize"]
@@ -132,14 +133,14 @@ def test_models_of_one_preparation_share_it(models: list[ServedModel]) -> None:
         ),
     ],
 )
-def test_what_is_no_radiograph_is_one_sentence(models: list[ServedModel], content: bytes, sentence: str) -> None:
+def test_what_is_no_radiograph_is_one_sentence(models: Ensemble, content: bytes, sentence: str) -> None:
     with pytest.raises(XrayError, match=sentence):
         analyse(models, content, stages=False)
 
 
 @pytest.mark.parametrize("interpretation", ["MONOCHROME2", "MONOCHROME1"])
 def test_the_window_of_a_dicom_file_is_the_first_view(
-    models: list[ServedModel], make_dicom: Callable[..., bytes], interpretation: str
+    models: Ensemble, make_dicom: Callable[..., bytes], interpretation: str
 ) -> None:
     stored = np.linspace(100, 4000, 2000).astype(np.uint16).reshape(40, 50)
     elements = {"RescaleSlope": 1, "RescaleIntercept": -50, "WindowCenter": [2000, 1500], "WindowWidth": [3500, 800]}
@@ -167,7 +168,7 @@ def test_the_window_of_a_dicom_file_is_the_first_view(
     ],
 )
 def test_without_a_window_that_shows_anything_a_dicom_file_is_shown_like_other_pictures(
-    models: list[ServedModel], make_dicom: Callable[..., bytes], elements: dict[str, int | None]
+    models: Ensemble, make_dicom: Callable[..., bytes], elements: dict[str, int | None]
 ) -> None:
     stored = np.linspace(1000, 3000, 2000).astype(np.uint16).reshape(40, 50)
     content = make_dicom(stored, bits=12, **{key: value for key, value in elements.items() if value is not None})
@@ -191,7 +192,7 @@ def test_what_was_not_looked_at_lies_outside_of_the_frame(bundles: list[Path], t
     np.testing.assert_allclose(frame, [[50, 100], [250, 100], [250, 350], [50, 350]], atol=12)
 
 
-def test_patients_are_told_apart_and_not_named(models: list[ServedModel], make_dicom: Callable[..., bytes]) -> None:
+def test_patients_are_told_apart_and_not_named(models: Ensemble, make_dicom: Callable[..., bytes]) -> None:
     def owner(secret: bytes = b"secret", **elements: str | None) -> tuple[str | None, str | None]:
         content = make_dicom(picture(), **elements)
         message = analyse(models, content, stages=False, secret=secret)
@@ -212,9 +213,9 @@ def test_patients_are_told_apart_and_not_named(models: list[ServedModel], make_d
     assert Opened.of(analyse(models, png(picture()), stages=False)).header["patient"] is None
 
 
-def test_the_file_and_the_bundles_are_named(models: list[ServedModel], make_dicom: Callable[..., bytes]) -> None:
+def test_the_file_and_the_bundles_are_named(models: Ensemble, make_dicom: Callable[..., bytes]) -> None:
     header = Opened.of(analyse(models, make_dicom(picture()), stages=False)).header
     assert header["sop_instance_uid"] == "1.2.3.4"
     assert [result["bundle_digest"] for result in header["results"]] == [
-        model.predictor.bundle.digest for model in models
+        predictor.bundle.digest for predictor in models.predictors.values()
     ]

@@ -13,8 +13,9 @@ import cv2
 import numpy as np
 import pytest
 
-from anomalib_xray.app.models import ServedModel, open_models
+from anomalib_xray.app.answer import open_models
 from anomalib_xray.edge.bundle import NOTICE
+from anomalib_xray.edge.ensemble import Ensemble
 from anomalib_xray.io.read import read_radiograph
 
 from .browsing import IN_A_BROWSER, Page, add, expect
@@ -72,10 +73,10 @@ def test_a_name_is_text_and_nothing_else(page: Page) -> None:
     expect(page.locator("img[src=x]")).to_have_count(0)
 
 
-def test_two_bundles_side_by_side(page: Page, models: list[ServedModel]) -> None:
+def test_two_bundles_side_by_side(page: Page, models: Ensemble) -> None:
     image = picture(bright=0.5)
     add(page, bright_png=png(image))
-    expected = models[0].predictor.predict(image)
+    expected = models.predictors["Cae"].predict(image)
     share = math.floor(10 * (expected.percentile or 0)) / 10
     expect(page.locator(".pane figcaption strong")).to_have_text(["Cae", "AlphaGan"])
     expect(verdict(page, 0)).to_contain_text("anomalous")
@@ -95,10 +96,10 @@ def test_two_bundles_side_by_side(page: Page, models: list[ServedModel]) -> None
     expect(page.locator(".thumb .dot").nth(0)).to_have_text("–")
 
 
-def test_models_that_know_their_normal_images_are_fused(browser: Any, models: list[ServedModel]) -> None:
-    same = [models[0], ServedModel("Again", models[0].predictor, "fp32")]
+def test_models_that_know_their_normal_images_are_fused(browser: Any, models: Ensemble) -> None:
+    same = Ensemble([models.predictors["Cae"]] * 2, ["Cae", "Again"])
     image = picture(bright=0.5)
-    percentile = models[0].predictor.predict(image).percentiles["brightest"]
+    percentile = models.predictors["Cae"].predict(image).percentiles["brightest"]
     assert percentile is not None
     with Viewer(same) as viewer:
         page = browser.new_page()
@@ -110,9 +111,9 @@ def test_models_that_know_their_normal_images_are_fused(browser: Any, models: li
         page.close()
 
 
-def test_thresholds_and_opacity_work_in_the_browser(page: Page, models: list[ServedModel]) -> None:
+def test_thresholds_and_opacity_work_in_the_browser(page: Page, models: Ensemble) -> None:
     add(page, spot_png=png(picture()))
-    value = models[0].predictor.predict(picture()).value
+    value = models.predictors["Cae"].predict(picture()).value
     asked = len(page.asked)
     expect(verdict(page, 0)).to_contain_text("not anomalous")
     page.get_by_label("Decision threshold, exact value").nth(0).fill(repr(value))
@@ -186,9 +187,9 @@ def test_the_keyboard(page: Page) -> None:
     expect(page.locator(".thumb")).to_have_count(2)
 
 
-def test_a_study(page: Page, models: list[ServedModel]) -> None:
+def test_a_study(page: Page, models: Ensemble) -> None:
     images = picture(bright=0.34), picture(bright=0.51)
-    low, high = (models[0].predictor.predict(image).value for image in images)
+    low, high = (models.predictors["Cae"].predict(image).value for image in images)
     assert low < 0.4 < (low + high) / 2 < high
     add(page, a_png=png(images[0]), b_png=png(images[1]), bad_txt=b"nothing")
     page.get_by_role("button", name="Study").click()
@@ -214,7 +215,7 @@ def test_a_study(page: Page, models: list[ServedModel]) -> None:
     expect(page.locator("#picture-name")).to_have_text("b.png")
 
 
-def test_downloads(page: Page, make_dicom: Callable[..., bytes], tmp_path: Path, models: list[ServedModel]) -> None:
+def test_downloads(page: Page, make_dicom: Callable[..., bytes], tmp_path: Path, models: Ensemble) -> None:
     image = picture(bright=0.5)
     add(page, a_dcm=make_dicom(image, BodyPartExamined="HAND"))
     paths = {}
@@ -234,7 +235,7 @@ def test_downloads(page: Page, make_dicom: Callable[..., bytes], tmp_path: Path,
     assert spot[2] > spot[0] + 40  # the spot is coloured
     report = json.loads(paths["json"].read_text())
     assert report["notice"] == NOTICE
-    told, expected = report["image"]["models"][0], models[0].predictor.predict(image)
+    told, expected = report["image"]["models"][0], models.predictors["Cae"].predict(image)
     assert told["scores"] == pytest.approx(expected.scores)
     assert (told["is_anomalous"], told["threshold"], told["value"]) == (True, 0.4, pytest.approx(expected.value))
     assert read_radiograph(paths["dcm"]).shape == (height, width // 2)

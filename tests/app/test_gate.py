@@ -6,7 +6,7 @@ import threading
 import pytest
 
 from anomalib_xray.app.gate import Gate
-from anomalib_xray.app.refusal import RequestError
+from anomalib_xray.app.guard import RequestError
 
 
 async def never() -> None:

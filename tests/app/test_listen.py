@@ -8,8 +8,8 @@ import httpx
 import pytest
 
 from anomalib_xray.app.listen import TimedProtocol
-from anomalib_xray.app.models import ServedModel
 from anomalib_xray.app.server import create_app
+from anomalib_xray.edge.ensemble import Ensemble
 
 from .running import Viewer
 
@@ -17,7 +17,7 @@ HEAD = b"GET /health HTTP/1.1\r\nhost: 127.0.0.1\r\n"
 SOON = 0.05
 
 
-def test_a_request_whose_head_never_ends_is_closed(models: list[ServedModel], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_request_whose_head_never_ends_is_closed(models: Ensemble, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(TimedProtocol, "seconds", SOON)
     with Viewer(models) as viewer:
         for sent in (b"", b"POST /api/ana", HEAD, HEAD + b"\r\n" + HEAD):
@@ -29,7 +29,7 @@ def test_a_request_whose_head_never_ends_is_closed(models: list[ServedModel], mo
 
 
 def test_of_too_many_connections_the_one_that_is_silent_longest_is_closed(
-    models: list[ServedModel], monkeypatch: pytest.MonkeyPatch
+    models: Ensemble, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(TimedProtocol, "connections_at_once", 3)
     monkeypatch.setattr(TimedProtocol, "seconds", 3600)
@@ -41,7 +41,7 @@ def test_of_too_many_connections_the_one_that_is_silent_longest_is_closed(
         assert silent[1].recv(1) == b""
 
 
-def test_an_answer_that_nobody_takes_is_dropped(models: list[ServedModel], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_answer_that_nobody_takes_is_dropped(models: Ensemble, monkeypatch: pytest.MonkeyPatch) -> None:
     size = 50_000_000
     lost = threading.Event()
     parent = TimedProtocol.connection_lost

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from anomalib_xray.app.models import ServedModel
 from anomalib_xray.app.server import Limits
+from anomalib_xray.edge.ensemble import Ensemble
 from anomalib_xray.io.read import read_radiograph
 
 from .browsing import IN_A_BROWSER, Page, add, expect
@@ -24,10 +24,10 @@ NAMES = "figcaption strong"
 
 
 @contextmanager
-def opened(browser: Any, models: list[ServedModel], count: int, limits: Limits | None = None) -> Iterator[Page]:
+def opened(browser: Any, models: Ensemble, count: int, limits: Limits | None = None) -> Iterator[Page]:
     """A page with that many models, every second of which knows its normal images."""
-    served = [ServedModel(label, models[place % 2].predictor, "fp32") for place, label in enumerate(LABELS[:count])]
-    with Viewer(served, limits) as viewer:
+    predictors = [*models.predictors.values()] * len(LABELS)
+    with Viewer(Ensemble(predictors[:count], LABELS[:count]), limits) as viewer:
         page = browser.new_page()
         page.goto(viewer.address)
         expect(page.locator("#open[data-ready]")).to_be_visible()
@@ -36,7 +36,7 @@ def opened(browser: Any, models: list[ServedModel], count: int, limits: Limits |
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 8])
-def test_nothing_is_cut_off_and_pictures_are_large(browser: Any, models: list[ServedModel], count: int) -> None:
+def test_nothing_is_cut_off_and_pictures_are_large(browser: Any, models: Ensemble, count: int) -> None:
     with opened(browser, models, count) as page:
         add(page, a_hand_with_a_long_name=png(picture(640, 512, 0.5)), b_png=png(picture(640, 512, 0.3)))
         for width in (390, 1024, 1600):
@@ -56,7 +56,7 @@ def test_nothing_is_cut_off_and_pictures_are_large(browser: Any, models: list[Se
         assert page.evaluate(UNNAMED) == []
 
 
-def test_the_keyboard_chooses_which_two_are_compared(browser: Any, models: list[ServedModel]) -> None:
+def test_the_keyboard_chooses_which_two_are_compared(browser: Any, models: Ensemble) -> None:
     with opened(browser, models, 5) as page:
         expect(page.locator("#choice")).to_be_hidden()
         add(page, a_png=png(picture()))
@@ -79,7 +79,7 @@ def test_the_keyboard_chooses_which_two_are_compared(browser: Any, models: list[
         expect(page.locator(NAMES)).to_have_text([LABELS[1]])
 
 
-def test_all_models_are_saved_one_after_the_other(browser: Any, models: list[ServedModel], tmp_path: Path) -> None:
+def test_all_models_are_saved_one_after_the_other(browser: Any, models: Ensemble, tmp_path: Path) -> None:
     pytest.importorskip("pydicom")
     # All eight together would have 14 megabytes.
     with opened(browser, models, 8, Limits(body=100_000, capture=3_000_000)) as page:

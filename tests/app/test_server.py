@@ -14,10 +14,12 @@ import pytest
 from fastapi.testclient import TestClient
 from starlette.types import Message
 
+from anomalib_xray.app.answer import descriptions
 from anomalib_xray.app.envelope import Planes
-from anomalib_xray.app.models import ServedModel
 from anomalib_xray.app.server import Limits
 from anomalib_xray.edge.bundle import NOTICE
+from anomalib_xray.edge.ensemble import Ensemble
+from anomalib_xray.edge.predictor import Predictor
 from anomalib_xray.io.radiograph import Radiograph
 from anomalib_xray.preparation.pipeline import Prepared
 
@@ -28,7 +30,7 @@ POST = {"content-type": "application/octet-stream"}
 
 
 @pytest.fixture
-def client(models: list[ServedModel]) -> Iterator[TestClient]:
+def client(models: Ensemble) -> Iterator[TestClient]:
     with TestClient(app_of(models, limits=Limits(body=100_000)), base_url=HERE, headers=POST) as opened:
         yield opened
 
@@ -36,8 +38,8 @@ def client(models: list[ServedModel]) -> Iterator[TestClient]:
 class Held(Stand):
     """A model that answers when it is allowed to."""
 
-    def __init__(self, model: ServedModel) -> None:
-        super().__init__(model)
+    def __init__(self, predictor: Predictor) -> None:
+        super().__init__(predictor)
         self.started, self.released = threading.Semaphore(0), threading.Event()
         self.at_once = self.most_at_once = 0
         self._lock = threading.Lock()
@@ -53,12 +55,16 @@ class Held(Stand):
         return super().prepare(image)
 
 
+def one_of(models: Ensemble) -> Ensemble:
+    return Ensemble([models.predictors["Cae"]])
+
+
 def send(viewer: Viewer) -> httpx.Response:
     return httpx.post(f"{viewer.address}/api/analyse", content=png(picture()), headers=POST, timeout=30)
 
 
 def posted(
-    models: list[ServedModel], limits: Limits, receive: Callable[[], Awaitable[Message]], declared: str
+    models: Ensemble, limits: Limits, receive: Callable[[], Awaitable[Message]], declared: str
 ) -> tuple[int, bytes]:
     """Status and body of the answer to a radiograph whose body comes from ``receive``."""
     sent: list[Message] = []
@@ -130,11 +136,11 @@ def test_health(client: TestClient) -> None:
     }
 
 
-def test_the_models_are_described(client: TestClient, models: list[ServedModel]) -> None:
+def test_the_models_are_described(client: TestClient, models: Ensemble) -> None:
     told = client.get("/api/models").json()
     assert told["notice"] == NOTICE
     assert told["limits"] == {"bytes": 100_000, "pixels": 40_000_000}
-    assert told["models"] == [model.description() for model in models]
+    assert told["models"] == descriptions(models)
 
 
 def test_a_radiograph_is_answered(client: TestClient) -> None:
@@ -168,7 +174,7 @@ def test_an_empty_body_is_refused(client: TestClient) -> None:
 
 
 @pytest.mark.parametrize("declared", ["100001", "9" * 30, "-1", "1e9"])
-def test_a_body_that_is_declared_too_large_is_not_read(models: list[ServedModel], declared: str) -> None:
+def test_a_body_that_is_declared_too_large_is_not_read(models: Ensemble, declared: str) -> None:
     async def receive() -> Message:
         pytest.fail("the body was read")
 
@@ -188,9 +194,9 @@ def test_other_methods_do_nothing(client: TestClient) -> None:
     assert client.put("/api/analyse", content=b"x").status_code == 405
 
 
-def test_who_finds_no_place_is_sent_away_and_places_come_back(models: list[ServedModel]) -> None:
-    held = Held(models[0])
-    with Viewer([ServedModel("Held", held, "fp32")], Limits(places=1)) as viewer, ThreadPoolExecutor(1) as pool:
+def test_who_finds_no_place_is_sent_away_and_places_come_back(models: Ensemble) -> None:
+    held = Held(models.predictors["Cae"])
+    with Viewer(Ensemble([held], ["Held"]), Limits(places=1)) as viewer, ThreadPoolExecutor(1) as pool:
         first = pool.submit(send, viewer)
         assert held.started.acquire(timeout=30)
         refused = send(viewer)
@@ -202,9 +208,9 @@ def test_who_finds_no_place_is_sent_away_and_places_come_back(models: list[Serve
         assert send(viewer).status_code == 200
 
 
-def test_one_is_worked_on_at_once_and_the_page_answers_meanwhile(models: list[ServedModel]) -> None:
-    held = Held(models[0])
-    with Viewer([ServedModel("Held", held, "fp32")]) as viewer, ThreadPoolExecutor(4) as pool:
+def test_one_is_worked_on_at_once_and_the_page_answers_meanwhile(models: Ensemble) -> None:
+    held = Held(models.predictors["Cae"])
+    with Viewer(Ensemble([held], ["Held"])) as viewer, ThreadPoolExecutor(4) as pool:
         four = [pool.submit(send, viewer) for _ in range(4)]
         assert held.started.acquire(timeout=30)
         for path in ("/health", "/", "/assets/main.js", "/api/models"):
@@ -214,10 +220,10 @@ def test_one_is_worked_on_at_once_and_the_page_answers_meanwhile(models: list[Se
         assert held.most_at_once == 1
 
 
-def test_who_waits_too_long_is_sent_away(models: list[ServedModel]) -> None:
-    held = Held(models[0])
+def test_who_waits_too_long_is_sent_away(models: Ensemble) -> None:
+    held = Held(models.predictors["Cae"])
     with (
-        Viewer([ServedModel("Held", held, "fp32")], Limits(wait_seconds=0.05)) as viewer,
+        Viewer(Ensemble([held], ["Held"]), Limits(wait_seconds=0.05)) as viewer,
         ThreadPoolExecutor(1) as pool,
     ):
         first = pool.submit(send, viewer)
@@ -227,7 +233,7 @@ def test_who_waits_too_long_is_sent_away(models: list[ServedModel]) -> None:
         assert first.result().status_code == 200  # work that has begun is not dropped
 
 
-def test_bodies_together_have_a_limit_too(models: list[ServedModel]) -> None:
+def test_bodies_together_have_a_limit_too(models: Ensemble) -> None:
     content = png(picture())
     with TestClient(app_of(models, limits=Limits(bodies=len(content) - 1)), base_url=HERE, headers=POST) as client:
         assert client.post("/api/analyse", content=content).status_code == 503
@@ -237,23 +243,23 @@ def test_bodies_together_have_a_limit_too(models: list[ServedModel]) -> None:
 
 
 @pytest.mark.parametrize("what", ["a place to arrive", "the room of all bodies"])
-def test_who_sends_slowly_keeps_nobody_out(models: list[ServedModel], what: str) -> None:
+def test_who_sends_slowly_keeps_nobody_out(models: Ensemble, what: str) -> None:
     content = png(picture())
     limits = Limits(arrivals=1, grace=0) if what == "a place to arrive" else Limits(bodies=len(content), grace=0)
-    with Viewer([models[0]], limits) as viewer, slow_sender(viewer, content) as slow:
+    with Viewer(one_of(models), limits) as viewer, slow_sender(viewer, content) as slow:
         assert send(viewer).status_code == 200
         assert slow.recv(12) == b"HTTP/1.1 408"
 
 
-def test_files_that_have_just_begun_to_arrive_are_not_pushed_out(models: list[ServedModel]) -> None:
+def test_files_that_have_just_begun_to_arrive_are_not_pushed_out(models: Ensemble) -> None:
     content = png(picture())
-    with Viewer([models[0]], Limits(arrivals=1, grace=3600)) as viewer, slow_sender(viewer, content) as slow:
+    with Viewer(one_of(models), Limits(arrivals=1, grace=3600)) as viewer, slow_sender(viewer, content) as slow:
         assert send(viewer).status_code == 503
         slow.sendall(content[1:])
         assert slow.recv(12) == b"HTTP/1.1 200"
 
 
-def test_a_file_that_never_arrives_is_given_up(models: list[ServedModel]) -> None:
+def test_a_file_that_never_arrives_is_given_up(models: Ensemble) -> None:
     pieces = iter([b"\x89PNG"])
 
     async def receive() -> Message:
@@ -267,7 +273,7 @@ def test_a_file_that_never_arrives_is_given_up(models: list[ServedModel]) -> Non
     assert b"arrived too slowly" in body
 
 
-def test_a_browser_that_goes_away_is_no_failure(models: list[ServedModel], capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_browser_that_goes_away_is_no_failure(models: Ensemble, capsys: pytest.CaptureFixture[str]) -> None:
     async def receive() -> Message:
         return {"type": "http.disconnect"}
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from anomalib_xray.app.models import ServedModel
+from anomalib_xray.edge.ensemble import Ensemble
 
 from .browsing import IN_A_BROWSER, Page, add, expect
 from .running import picture, png
@@ -26,11 +26,11 @@ def report(page: Page, button: str) -> dict[str, Any]:
 
 
 def test_images_of_several_patients_are_several_studies(
-    page: Page, make_dicom: Callable[..., bytes], models: list[ServedModel]
+    page: Page, make_dicom: Callable[..., bytes], models: Ensemble
 ) -> None:
     bright = [0.3, 0.5, 0.45, 0.35]
     images = [picture(bright=each) for each in bright]
-    scores = [models[0].predictor.predict(image).value for image in images]
+    scores = [models.predictors["Cae"].predict(image).value for image in images]
     add(
         page,
         a_dcm=make_dicom(images[0], PatientID="1"),
@@ -88,10 +88,10 @@ def test_the_leave_to_copy_the_patient_is_given_for_one_radiograph(
 
 
 def test_the_record_names_the_bundles_and_the_file(
-    page: Page, make_dicom: Callable[..., bytes], models: list[ServedModel]
+    page: Page, make_dicom: Callable[..., bytes], models: Ensemble
 ) -> None:
     add(page, a_dcm=make_dicom(picture()))
-    digests = [model.predictor.bundle.digest for model in models]
+    digests = [predictor.bundle.digest for predictor in models.predictors.values()]
     image = report(page, "Results JSON")["image"]
     assert image["sop_instance_uid"] == "1.2.3.4"
     assert [model["bundle_digest"] for model in image["models"]] == digests

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from anomalib_xray.app.refusal import RequestError
+from anomalib_xray.app.guard import RequestError
 from anomalib_xray.app.worker import Jobs, Worker
 from anomalib_xray.errors import XrayError
 

@@ -12,8 +12,7 @@ from anomalib_xray.bench.backends import Backend, backends_of, resident_bytes
 from anomalib_xray.bench.run import _originals, rows_of
 from anomalib_xray.bench.turns import Measured, measure
 from anomalib_xray.cli import main
-from anomalib_xray.edge.bundle import NOTICE
-from anomalib_xray.edge.device_bundle import DeviceBundle
+from anomalib_xray.edge.bundle import NOTICE, Bundle
 from anomalib_xray.errors import XrayError
 from anomalib_xray.io.write import write_png
 
@@ -91,9 +90,7 @@ def test_the_figures_are_those_of_the_times() -> None:
 
 
 def test_rows_say_what_is_missing(bundle: Path, tmp_path: Path) -> None:
-    rows = {
-        row.name: row for row in backends_of(DeviceBundle.open(bundle), tmp_path / "a.ckpt", tmp_path / "m.onnx", None)
-    }
+    rows = {row.name: row for row in backends_of(Bundle.open(bundle), tmp_path / "a.ckpt", tmp_path / "m.onnx", None)}
     assert rows["torch, eager"].missing == ""
     assert rows["OpenVINO fp16"].missing == ""
     assert rows["preparation and model, int8"].missing

@@ -9,9 +9,9 @@ import pytest
 import torch
 from anomalib.models import AnomalibModule
 
-from anomalib_xray.bundling.answers import open_graph
+from anomalib_xray.bundling.forms import in_half_precision, weights_of
 from anomalib_xray.bundling.graph import ScoreGraph, export_onnx, to_openvino
-from anomalib_xray.bundling.layers import in_half_precision, weights_of
+from anomalib_xray.edge.graph import Graph
 from anomalib_xray.errors import XrayError
 from anomalib_xray.models import AlphaGan, Cae
 
@@ -40,7 +40,7 @@ def exported(bundling_cae: Callable[..., Cae], tmp_path_factory: pytest.TempPath
 
 def check_answers(exported: Exported) -> None:
     model, names, graph = exported
-    run = open_graph(graph)
+    run = Graph(graph)
     for picture in pictures():
         batch = torch.from_numpy(picture)[None, None].repeat(1, 3, 1, 1)
         expected = model.model(model.pre_processor(batch))
@@ -83,6 +83,6 @@ def test_only_the_weights_of_layers_are_halved(exported: Exported) -> None:
     assert halved_numbers(half) == sum(layer.weight.numel() for layer in layers)
     assert halved_numbers(graph) == 0, "the graph that it was made of is as it was"
     for picture in pictures():
-        scores, _ = open_graph(graph)(picture)
-        np.testing.assert_allclose(open_graph(half)(picture)[0], scores, rtol=5e-3)
+        scores, _ = Graph(graph)(picture)
+        np.testing.assert_allclose(Graph(half)(picture)[0], scores, rtol=5e-3)
     assert len(names) == len(scores)

@@ -10,10 +10,10 @@ from anomalib_xray.bundling.images import (
     given_samples,
     has_both_labels,
     merged,
+    prepare_pictures,
     validation_samples,
     validation_table,
 )
-from anomalib_xray.bundling.pictures import prepare_pictures
 from anomalib_xray.errors import XrayError
 from anomalib_xray.io.write import write_png
 from anomalib_xray.preparation.pipeline import Pipeline

@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from anomalib_xray.bundling.answers import Answer, NormalValues, score_all
-from anomalib_xray.bundling.parity import map_difference, measure_parity, score_differences
-from anomalib_xray.bundling.pictures import Pictures
-from anomalib_xray.bundling.quantisation import gate
+from anomalib_xray.bundling.forms import gate
+from anomalib_xray.bundling.images import Pictures
+from anomalib_xray.bundling.normal import NormalValues, score_all
+from anomalib_xray.components.export import map_difference, measure_parity, score_differences
 from anomalib_xray.errors import XrayError
 from anomalib_xray.io.write import write_png
 
@@ -25,7 +25,7 @@ def radiographs(tmp_path: Path) -> list[Pictures]:
     ]
 
 
-def run(picture: np.ndarray) -> Answer:
+def run(picture: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
     level = float(picture.max()) * 255
     anomaly_map = np.zeros((2, 2), np.float32)
     anomaly_map[0, 0] = level
@@ -67,7 +67,7 @@ def test_every_picture_counts_with_as_many_pixels() -> None:
 
 
 def test_what_is_not_finite_is_refused(radiographs: list[Pictures]) -> None:
-    def broken(picture: np.ndarray) -> Answer:
+    def broken(picture: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
         return picture.reshape(-1)[:1] * np.nan, None
 
     with pytest.raises(XrayError, match=r"no finite score or map for .*a\.png"):
@@ -85,17 +85,17 @@ def test_differences_are_relative() -> None:
 
 
 def test_parity_names_the_score_that_differs(radiographs: list[Pictures]) -> None:
-    def other(picture: np.ndarray) -> Answer:
+    def other(picture: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
         scores, anomaly_map = run(picture)
         return scores * [1, 1.01], anomaly_map
 
-    parity = measure_parity(run, {"same": run, "other": other}, radiographs, ["first", "second"])
-    assert parity["same"]["images"] == 4
-    assert parity["same"]["passed"]
-    assert parity["same"]["map"] == 0
-    assert parity["other"]["scores"]["first"] == 0
-    assert parity["other"]["score"] == parity["other"]["scores"]["second"] == pytest.approx(0.01)
-    assert not parity["other"]["passed"]
+    pictures = [picture for radiograph in radiographs for picture in radiograph.read()]
+    parity = measure_parity(run, {"same": run, "other": other}, pictures, ["first", "second"])
+    same, different = parity["same"], parity["other"]
+    assert (same.images, same.passed, same.map) == (4, True, 0)
+    assert different.scores["first"] == 0
+    assert different.score == different.scores["second"] == pytest.approx(0.01)
+    assert not different.passed
 
 
 @pytest.mark.parametrize(

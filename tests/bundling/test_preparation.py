@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -7,15 +8,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 from anomalib.models import AnomalibModule
 
 from anomalib_xray.bundling import writer
-from anomalib_xray.bundling.answers import NormalValues
 from anomalib_xray.bundling.graph import ScoreGraph
-from anomalib_xray.bundling.images import Sample
-from anomalib_xray.bundling.meaning import meaning_of, threshold_origin
-from anomalib_xray.bundling.pictures import prepare_pictures
-from anomalib_xray.bundling.preparation import choose_preparation
+from anomalib_xray.bundling.images import Sample, prepare_pictures
+from anomalib_xray.bundling.normal import NormalValues, meaning_of, threshold_origin
+from anomalib_xray.bundling.preparation import choose_preparation, copy_pipeline
 from anomalib_xray.bundling.writer import Request
 from anomalib_xray.checkpoint import load_model
 from anomalib_xray.cli import main
@@ -24,8 +24,10 @@ from anomalib_xray.edge.scope import Scope
 from anomalib_xray.errors import XrayError
 from anomalib_xray.io.write import write_png
 from anomalib_xray.models import Cae
+from anomalib_xray.phantom import render_phantom
 from anomalib_xray.preparation.pipeline import Pipeline
 from anomalib_xray.preparation.runner import run
+from anomalib_xray.preparation.segmentation.network import SHIPPED_MODEL
 from anomalib_xray.preparation.sources import find_sources
 
 CHECKPOINT = Path("model.ckpt")
@@ -151,9 +153,9 @@ def test_the_command_takes_it_and_says_what_it_was_made_for(
 ) -> None:
     requests: list[Request] = []
 
-    def note(_: object, request: Request, __: Path) -> dict[str, Any]:
+    def note(_: object, request: Request, __: Path) -> SimpleNamespace:
         requests.append(request)
-        return {"precisions": {}}
+        return SimpleNamespace(precisions={})
 
     monkeypatch.setattr(writer, "write_bundle", note)
     common = ["bundle", "--checkpoint", str(remembering), "--out", str(tmp_path / "b")]
@@ -180,7 +182,7 @@ def test_numbers_taken_anew_follow_the_models_own_quantiles(bundling_cae: Callab
     meaning = meaning_of(model, names, values, recompute=recompute)
     assert meaning["thresholds"] == pytest.approx({"mse_top_k": 2.0 if recompute else 0.25, "mse": 20.0})
     assert meaning["pixel_threshold"] == pytest.approx(5.5 if recompute else 0.125)
-    assert meaning["map_limits"] == [0, 11]
+    assert meaning["map_limits"] == (0, 11)
     anew = "25 % of the normal images lie below"
     origin = threshold_origin(model, names, recompute=recompute)
     assert origin == {"mse_top_k": anew if recompute else "the checkpoint's validation", "mse": anew}
@@ -209,3 +211,32 @@ def test_the_foreground_of_a_map_is_where_the_pre_processed_image_shows_somethin
     expected = np.zeros((64, 64), bool)
     expected[16:48, 24:40] = True  # the image is padded to a square on both sides
     np.testing.assert_array_equal(ScoreGraph(bundling_cae()).foreground(image, (64, 64)), expected)
+
+
+def test_a_model_of_a_step_comes_along_and_the_pixels_are_the_same(tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    (source / "models").mkdir(parents=True)
+    for ending in (".xml", ".bin"):
+        shutil.copyfile(SHIPPED_MODEL.with_suffix(ending), (source / "models" / "mine").with_suffix(ending))
+    (source / "pipeline.yaml").write_text(
+        "steps:\n  - foreground: {method: network, model: models/mine.xml}\n  - resize: {longest_side: 128}\n"
+    )
+    pipeline = Pipeline.load(source / "pipeline.yaml")
+    image = render_phantom(np.random.default_rng(1)).image
+    expected = pipeline.prepare(image)[0].image
+
+    path = copy_pipeline(pipeline, tmp_path / "bundle")
+    shutil.rmtree(source)
+    steps = yaml.safe_load(path.read_text())["steps"]
+    assert steps[0]["foreground"]["model"] == "1_foreground/mine.xml"
+    assert (tmp_path / "bundle" / "1_foreground" / "mine.bin").is_file()
+    # Defaults stand there too, so that a later version prepares alike.
+    assert {"method", "model_output"} <= steps[0]["foreground"].keys()
+    np.testing.assert_array_equal(Pipeline.load(path).prepare(image)[0].image, expected)
+
+
+def test_masks_of_known_images_are_refused(tmp_path: Path) -> None:
+    write_png(tmp_path / "masks" / "a.png", np.ones((4, 4), np.uint8))
+    pipeline = Pipeline([{"foreground": {"method": "masks", "masks": str(tmp_path / "masks")}}])
+    with pytest.raises(XrayError, match="belongs to known images"):
+        copy_pipeline(pipeline, tmp_path / "bundle")

@@ -55,7 +55,7 @@ def test_train_test_predict_export_and_score_without_torch(tmp_path: Path, run: 
     export = ["--ckpt_path", checkpoint, "--export_type", "openvino", "--export_root", tmp_path / "exported"]
     run(tmp_path, ["anomalib", "export", *options, *export])
     bundle = tmp_path / "exported" / "weights" / "openvino"
-    parity = json.loads((bundle / "metadata.json").read_text())["parity"]
+    (parity,) = json.loads((bundle / "bundle.json").read_text())["precisions"]["fp32"]["parity"].values()
     assert parity["passed"], parity
     assert parity["images"] > 10
 

@@ -10,25 +10,23 @@ import openvino  # type: ignore[import-untyped]  # openvino ships no types
 import pytest
 from openvino import opset13 as ops
 
-SIDE = 16
-"""Side of the square map of the tiny model."""
+from .tiny_bundle import MANIFEST, SIDE, checksums, seal
 
-METADATA: dict[str, Any] = {
+OLD: dict[str, Any] = {
     "format": 1,
     "notice": "Research use only. Not a medical device.",
     "model": "Tiny",
     "settings": {"image_size": SIDE},
     "score": "brightest",
-    "threshold": {"image": None, "pixel": None},
-    "normalization": {"image": None, "pixel": None},
     "parity": {"passed": True},
     "versions": {"openvino": "0"},
 }
+"""Description of a stock export of an earlier version, less what a graph normalises by."""
 
 
 @pytest.fixture
 def make_bundle(tmp_path: Path) -> Callable[..., Path]:
-    """Writes a bundle whose map is the picture itself, and whose score is the picture's largest value."""
+    """Writes a stock export whose map is the picture itself, and whose score is the picture's largest value."""
 
     def make(
         name: str = "bundle",
@@ -36,17 +34,32 @@ def make_bundle(tmp_path: Path) -> Callable[..., Path]:
         image: tuple[float, float, float] | None = None,
         pixel: tuple[float, float, float] | None = None,
         with_map: bool = True,
+        old: bool = False,
+        **changes: Any,
     ) -> Path:
         """``image`` and ``pixel`` are (threshold, minimum, maximum) of the normalisation, ``None`` for raw outputs."""
         folder = tmp_path / name
         folder.mkdir(parents=True)
         openvino.save_model(_model(image, pixel, with_map), folder / "model.xml", compress_to_fp16=False)
-        metadata = METADATA | {
-            "threshold": {"image": image and image[0], "pixel": pixel and pixel[0]},
-            "normalization": {"image": image and image[1:], "pixel": pixel and pixel[1:]},
+        limits = {"image": image and image[1:], "pixel": pixel and pixel[1:]}
+        if old:
+            thresholds = {"image": image and image[0], "pixel": pixel and pixel[0]}
+            metadata = OLD | {"threshold": thresholds, "normalization": limits} | changes
+            (folder / "metadata.json").write_text(json.dumps(metadata))
+            return folder
+        description = MANIFEST | {
+            "scores": ["brightest"],
+            "thresholds": {"brightest": image and image[0]},
+            "pixel_threshold": pixel and pixel[0],
+            "normalization": limits,
+            "distribution": {},
+            "map_limits": pixel and pixel[1:],
+            "precisions": {"fp32": {"model": "model.xml"}},
+            "files": checksums(folder),
+            "data": {},
         }
-        (folder / "metadata.json").write_text(json.dumps(metadata))
-        return folder
+        (folder / "bundle.json").write_text(json.dumps(description | changes))
+        return seal(folder)
 
     return make
 

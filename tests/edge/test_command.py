@@ -20,7 +20,7 @@ from anomalib_xray.edge.bundle import NOTICE
 from anomalib_xray.edge.command import predict
 from anomalib_xray.edge.ensemble import Ensemble
 from anomalib_xray.edge.inputs import Input
-from anomalib_xray.edge.table import COLUMNS, Line
+from anomalib_xray.edge.table import COLUMNS
 from anomalib_xray.errors import XrayError
 from anomalib_xray.io.dicom_write import write_secondary_capture
 from anomalib_xray.io.write import write_png
@@ -104,7 +104,7 @@ def test_an_interruption_keeps_what_was_written(
     images, out = write_images(tmp_path / "in", a=51, b=52, c=53), tmp_path / "out"
     predict_one = batch._predict_one
 
-    def interrupted_at_b(ensemble: Ensemble, image: Input, *rest: Any, **settings: Any) -> Line:
+    def interrupted_at_b(ensemble: Ensemble, image: Input, *rest: Any, **settings: Any) -> Any:
         if image.path.name == "b.png":
             raise KeyboardInterrupt
         return predict_one(ensemble, image, *rest, **settings)

@@ -25,23 +25,24 @@ def opened(tmp_path: Path, name: str, **changes: object) -> Predictor:
 
 def test_percentiles_are_averaged(tmp_path: Path) -> None:
     predictors = [opened(tmp_path, "a", model="Cae"), opened(tmp_path, "b", model="Vae", distribution=LOWER)]
-    reading = Ensemble(predictors).predict(grey(76))
+    ensemble = Ensemble(predictors)
+    results = ensemble.predict(grey(76))
     level = 76 / 255  # of normal images on [.2, .6] and on [0, .4]
     expected = {"Cae": 100 * (level - 0.2) / 0.4, "Vae": 100 * level / 0.4}
-    assert {label: result.percentile for label, result in reading.results.items()} == pytest.approx(expected, abs=1e-3)
-    assert reading.fused == pytest.approx(sum(expected.values()) / 2, abs=1e-3)
+    assert {label: result.percentile for label, result in results.items()} == pytest.approx(expected, abs=1e-3)
+    assert ensemble.fused(results) == pytest.approx(sum(expected.values()) / 2, abs=1e-3)
 
 
 def test_a_single_bundle_is_not_fused(tmp_path: Path) -> None:
     ensemble = Ensemble([opened(tmp_path, "a")])
     assert not ensemble.fuses
-    assert ensemble.predict(grey(76)).fused is None
+    assert ensemble.fused(ensemble.predict(grey(76))) is None
 
 
 def test_a_bundle_without_normal_images_prevents_the_fusion(tmp_path: Path, make_bundle: Callable[..., Path]) -> None:
     ensemble = Ensemble([opened(tmp_path, "a"), open_predictor(make_bundle("old"))])
     assert ensemble.without_distribution == ["old"]
-    assert ensemble.predict(grey(76)).fused is None
+    assert ensemble.fused(ensemble.predict(grey(76))) is None
 
 
 @pytest.mark.parametrize(

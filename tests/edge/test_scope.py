@@ -169,5 +169,6 @@ def test_what_is_not_comparable_is_not_fused(tmp_path: Path) -> None:
     scope: dict[str, Any] = {"body_parts": ["HAND"], "views": [], "sides": None}
     folders = [write_bundle(tmp_path / "a"), write_bundle(tmp_path / "b", scope=scope)]
     ensemble = Ensemble([open_predictor(folder, threads=1) for folder in folders])
-    assert ensemble.predict(grey(102), tags={BODY_PART: "HAND"}).fused == pytest.approx(50, abs=1e-2)
-    assert ensemble.predict(grey(102), tags={BODY_PART: "CHEST"}).fused is None
+    hand, chest = (ensemble.predict(grey(102), tags={BODY_PART: part}) for part in ("HAND", "CHEST"))
+    assert ensemble.fused(hand) == pytest.approx(50, abs=1e-2)
+    assert ensemble.fused(chest) is None

@@ -1,9 +1,11 @@
-"""What the page is sent of a radiograph: its pixels, and what every model says of it."""
+"""The jobs of the viewer: what the page is sent of a radiograph and of its models, and captures of what it drew."""
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Sequence
 from functools import partial
 from hashlib import blake2b
 from pathlib import Path
@@ -13,21 +15,21 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from anomalib_xray.app.capture import secondary_capture
-from anomalib_xray.app.envelope import Planes
-from anomalib_xray.app.models import ServedModel, open_models
+from anomalib_xray import NOTICE
+from anomalib_xray.app.envelope import Planes, opened
 from anomalib_xray.app.worker import Jobs
-from anomalib_xray.edge.bundle import NOTICE
+from anomalib_xray.edge.ensemble import Ensemble
 from anomalib_xray.edge.overlay import left_out
+from anomalib_xray.edge.predictor import open_predictor
 from anomalib_xray.edge.result import Result, View
 from anomalib_xray.errors import XrayError
 from anomalib_xray.io.dicom import decode_unwindowed
 from anomalib_xray.io.dicom_tags import read_owner, read_sop_instance_uid, read_tags
+from anomalib_xray.io.dicom_write import encode_secondary_capture, map_description
 from anomalib_xray.io.formats import is_dicom
 from anomalib_xray.io.png import PNG_SIGNATURE
 from anomalib_xray.io.radiograph import Radiograph
 from anomalib_xray.io.read import decode_radiograph
-from anomalib_xray.preparation.pipeline import Prepared
 from anomalib_xray.preparation.view import small_view
 
 MAX_PIXELS = 40_000_000
@@ -40,6 +42,11 @@ _LONGEST_MAP = 768
 _LONGEST_STAGE = 512
 _TAILS = (0.1, 99.9)
 """Percentiles of the foreground that a picture of 16 bits is first shown between."""
+_MOST_BUNDLES = 8
+"""More pictures side by side could not be compared."""
+_LARGEST_SCALE = 1000
+_DAMAGED = "The request is damaged: send it from the viewer's own page."
+_DESCRIPTION = "Anomaly map, research use only"
 
 
 def begin(
@@ -48,7 +55,7 @@ def begin(
     """Loads the models; what a :class:`~anomalib_xray.app.worker.Worker` begins with.
 
     Args:
-        bundles: As of :func:`~anomalib_xray.app.models.open_models`.
+        bundles: As of :func:`open_models`.
         precision: See there.
         device: See there.
         threads: See there.
@@ -60,24 +67,86 @@ def begin(
     Raises:
         XrayError: A bundle cannot be used.
     """
-    models = open_models(bundles, precision=precision, device=device, threads=threads)
-    return [model.description() for model in models], jobs_of(models, secret)
+    ensemble = open_models(bundles, precision=precision, device=device, threads=threads)
+    return descriptions(ensemble), jobs_of(ensemble, secret)
 
 
-def jobs_of(models: Sequence[ServedModel], secret: bytes = b"") -> Jobs:
+def open_models(paths: Sequence[Path], *, precision: str | None, device: str, threads: int | None) -> Ensemble:
+    """Loads bundles under labels for the page.
+
+    Args:
+        paths: Their folders, or as :func:`anomalib_xray.edge.predictor.open_predictor` takes them.
+        precision: Of all of them; ``None`` for the one that each bundle names.
+        device: OpenVINO device.
+        threads: CPU threads of a model; ``None`` leaves it to OpenVINO.
+
+    Returns:
+        The models, in the order given.
+
+    Raises:
+        XrayError: There is none or too many, or one cannot be used.
+    """
+    if not 1 <= len(paths) <= _MOST_BUNDLES:
+        raise XrayError(f"{len(paths)} bundles cannot be shown: give 1 to {_MOST_BUNDLES} with --bundle.")
+    predictors = [open_predictor(path, precision=precision, device=device, threads=threads) for path in paths]
+    models = [predictor.bundle.model for predictor in predictors]
+    return Ensemble(predictors, distinct_labels(models, [path.name for path in paths]))
+
+
+def distinct_labels(models: Sequence[str], folders: Sequence[str]) -> list[str]:
+    """Names for models, the folder added where two are the same, and a number where that does not help.
+
+    Args:
+        models: Names of the models.
+        folders: Names of their folders.
+
+    Returns:
+        A name for each, no two the same.
+    """
+    times = Counter(models)
+    labels = [
+        model if times[model] == 1 or not folder else f"{model} ({folder})"
+        for model, folder in zip(models, folders, strict=True)
+    ]
+    again = Counter(labels)
+    return [f"{label} {number}" if again[label] > 1 else label for number, label in enumerate(labels, 1)]
+
+
+def descriptions(ensemble: Ensemble) -> list[dict[str, Any]]:
+    """What the page needs to know of each model, as JSON values."""
+    return [
+        {
+            "label": label,
+            "model": (bundle := predictor.bundle).model,
+            "precision": predictor.precision,
+            "score": bundle.score,
+            "scores": list(bundle.scores),
+            "thresholds": {name: bundle.thresholds.get(name) for name in bundle.scores},
+            "pixel_threshold": bundle.pixel_threshold,
+            "map_limits": None if bundle.map_limits is None else list(bundle.map_limits),
+            "distribution": bundle.distribution,
+            "normal_images": bundle.data.normal,
+            "bundle_digest": bundle.digest,
+            "prepares": bundle.preparation is not None,
+        }
+        for label, predictor in ensemble.predictors.items()
+    ]
+
+
+def jobs_of(ensemble: Ensemble, secret: bytes = b"") -> Jobs:
     """What the page can ask for, by name."""
     return {
-        "analyse": partial(analyse, models, stages=False, secret=secret),
-        "analyse with stages": partial(analyse, models, stages=True, secret=secret),
+        "analyse": partial(analyse, ensemble, stages=False, secret=secret),
+        "analyse with stages": partial(analyse, ensemble, stages=True, secret=secret),
         "secondary capture": secondary_capture,
     }
 
 
-def analyse(models: Sequence[ServedModel], content: bytes, *, stages: bool, secret: bytes = b"") -> bytes:
+def analyse(ensemble: Ensemble, content: bytes, *, stages: bool, secret: bytes = b"") -> bytes:
     """Decodes a radiograph and asks every model.
 
     Args:
-        models: The models; one that fails is reported in its place, and the others go on.
+        ensemble: The models; one that fails is reported in its place, and the others go on.
         content: The file, PNG, JPEG or DICOM.
         stages: Whether to send the pictures of the preparation too.
         secret: Key of the tokens that stand for patient and study, so that nobody can guess behind them.
@@ -93,9 +162,7 @@ def analyse(models: Sequence[ServedModel], content: bytes, *, stages: bool, secr
     planes = Planes()
     tags = read_tags(content)
     patient, study = (_token(text, secret) for text in read_owner(content))
-    # Preparing takes longer than scoring, and bundles of one project mostly share it.
-    prepared: dict[tuple[str, ...], list[Prepared]] = {}
-    header = {
+    header: dict[str, Any] = {
         "notice": NOTICE,
         "format": _format(content),
         "tags": tags,
@@ -106,8 +173,16 @@ def analyse(models: Sequence[ServedModel], content: bytes, *, stages: bool, secr
         "width": image.shape[1],
         "bits": 8 * image.dtype.itemsize,
         **_shown(image, content, planes),
-        "results": [_asked(model, image, tags, prepared, planes, notes, stages=stages) for model in models],
+        "results": [],
     }
+    started = time.perf_counter()
+    for label, result in ensemble.each(image, stages=stages, tags=tags, flags=notes):
+        seconds = time.perf_counter() - started
+        told: dict[str, Any] = {"label": label, "error": str(result)}
+        if isinstance(result, Result):
+            told |= _told(result, image.shape, planes) | {"error": None, "seconds": round(seconds, 3)}
+        header["results"].append(told)
+        started = time.perf_counter()
     return planes.message(header)
 
 
@@ -138,36 +213,10 @@ def _shown(image: Radiograph, content: bytes, planes: Planes) -> dict[str, Any]:
     }
 
 
-def _asked(
-    model: ServedModel,
-    image: Radiograph,
-    tags: Mapping[str, str],
-    prepared: dict[tuple[str, ...], list[Prepared]],
-    planes: Planes,
-    notes: Sequence[str],
-    *,
-    stages: bool,
-) -> dict[str, Any]:
-    started = time.perf_counter()
-    predictor = model.predictor
-    key = predictor.preparation
-    try:
-        if key not in prepared:
-            prepared[key] = predictor.prepare(image)
-        result = predictor.predict(image, stages=stages, tags=tags, prepared=prepared[key])
-    except XrayError as error:
-        return {"label": model.label, "error": str(error)}
-    return _told(model, result, image.shape, planes, notes) | {"seconds": round(time.perf_counter() - started, 3)}
-
-
-def _told(
-    model: ServedModel, result: Result, shape: tuple[int, ...], planes: Planes, notes: Sequence[str]
-) -> dict[str, Any]:
+def _told(result: Result, shape: tuple[int, ...], planes: Planes) -> dict[str, Any]:
     """A result on a radiograph (H, W) as JSON values, its pictures among the planes."""
     heat_map = None if result.heat_map is None else _reduced(result.heat_map, _LONGEST_MAP)
     return {
-        "label": model.label,
-        "error": None,
         "score": result.score,
         "scores": result.scores,
         "percentiles": result.percentiles,
@@ -179,7 +228,7 @@ def _told(
         "pixel_threshold": result.pixel_threshold,
         "heat_map": None if heat_map is None else planes.add(heat_map),
         "largest": None if result.heat_map is None else float(result.heat_map.max()),
-        "flags": list(dict.fromkeys([*notes, *result.flags])),
+        "flags": result.flags,
         "views": [_view(view, planes) for view in result.views],
         "frames": [frame.round(1).tolist() for frame in left_out(result, shape)],
     }
@@ -220,3 +269,48 @@ def _reduced(plane: NDArray[Any], longest_side: int) -> NDArray[Any]:
         return plane
     size = (max(round(plane.shape[1] * scale), 1), max(round(plane.shape[0] * scale), 1))
     return cast("NDArray[Any]", cv2.resize(plane, size, interpolation=cv2.INTER_AREA))
+
+
+def secondary_capture(message: bytes) -> bytes:
+    """Encodes a picture that the page drew.
+
+    Args:
+        message: As of :mod:`anomalib_xray.app.envelope`. Its header has ``height`` and ``width`` of the picture, and
+            ``keep_patient``: whether to copy the patient and the study from the source; it may have ``model``, the name
+            of the model that it shows, ``digest``, that of its bundle, and ``scale``, its pixels to one of the
+            radiograph. Behind it are the picture's pixels, three bytes each (red, green, blue), then the content of the
+            source's file, which may be empty.
+
+    Returns:
+        The DICOM file.
+
+    Raises:
+        XrayError: The message is damaged, the source is not DICOM where it must be, or pydicom is missing.
+    """
+    header, payload = opened(message)
+    height, width, keep_patient = _side(header, "height"), _side(header, "width"), header.get("keep_patient")
+    size = height * width * 3
+    if not isinstance(keep_patient, bool) or height * width > MAX_PIXELS or len(payload) < size:
+        raise XrayError(_DAMAGED)
+    model, digest, scale = header.get("model", ""), header.get("digest", ""), header.get("scale")
+    if not isinstance(model, str) or not isinstance(digest, str) or isinstance(scale, bool):
+        raise XrayError(_DAMAGED)
+    if not isinstance(scale, int | float | None):
+        raise XrayError(_DAMAGED)
+    picture = np.frombuffer(payload[:size], np.uint8).reshape(height, width, 3)[:, :, ::-1]
+    return encode_secondary_capture(
+        np.ascontiguousarray(picture),
+        source=bytes(payload[size:]),
+        description=map_description(model) if model else _DESCRIPTION,
+        keep_patient=keep_patient,
+        series=digest,
+        scale=scale if scale is not None and 0 < scale < _LARGEST_SCALE else None,
+        source_name="the radiograph",
+    )
+
+
+def _side(header: dict[str, Any], key: str) -> int:
+    value = header.get(key)
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 < value < 2**16:
+        return math.isqrt(MAX_PIXELS) * MAX_PIXELS  # no picture has such a side, and no message its pixels
+    return value

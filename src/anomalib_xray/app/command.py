@@ -8,7 +8,7 @@ from pathlib import Path
 from secrets import token_bytes
 from typing import Literal
 
-from anomalib_xray.edge.bundle import NOTICE
+from anomalib_xray import NOTICE
 from anomalib_xray.errors import XrayError
 from anomalib_xray.io.progress import status
 

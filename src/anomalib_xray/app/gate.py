@@ -9,7 +9,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
 from typing import Any
 
-from anomalib_xray.app.refusal import RequestError
+from anomalib_xray.app.guard import RequestError
 
 
 class Gate:

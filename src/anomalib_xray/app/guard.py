@@ -1,4 +1,4 @@
-"""What stands between a browser and the viewer: who may ask, what every answer carries, and what is never shown."""
+"""The guard between a browser and the viewer: who may ask, what every answer carries, and what is never shown."""
 
 from __future__ import annotations
 
@@ -9,9 +9,8 @@ import traceback
 from collections.abc import Iterable
 from pathlib import Path
 
+from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
-
-from anomalib_xray.app.refusal import RequestError
 
 HEADERS: dict[str, str] = {
     "content-security-policy": (
@@ -35,6 +34,32 @@ LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 _ANY_ADDRESS = frozenset({"0.0.0.0", "::"})  # noqa: S104 RUF100  # compared with, not bound to
 _BODY_TYPE = "application/octet-stream"
 """No form of a foreign page can send it without asking first."""
+_BUSY = 503
+_UNREAD = (408, 413)
+"""Answers that are given before the body has been read to its end."""
+
+
+class RequestError(Exception):
+    """A request that is answered with an error.
+
+    Args:
+        status: HTTP status, 400 to 599.
+        sentence: What is wrong and the way out; nothing of the request's content.
+    """
+
+    def __init__(self, status: int, sentence: str) -> None:
+        super().__init__(sentence)
+        self.status = status
+        self.sentence = sentence
+
+    def response(self) -> Response:
+        """The answer: ``{"error": "<one sentence>"}``."""
+        headers = {}
+        if self.status == _BUSY:
+            headers["retry-after"] = "1"
+        if self.status in _UNREAD:
+            headers["connection"] = "close"
+        return JSONResponse({"error": self.sentence}, self.status, headers)
 
 
 class Guard:

@@ -16,12 +16,10 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp
 
-from anomalib_xray import __version__
+from anomalib_xray import NOTICE, __version__
 from anomalib_xray.app.answer import MAX_PIXELS
 from anomalib_xray.app.gate import Gate, Place
-from anomalib_xray.app.guard import Guard
-from anomalib_xray.app.refusal import RequestError
-from anomalib_xray.edge.bundle import NOTICE
+from anomalib_xray.app.guard import Guard, RequestError
 from anomalib_xray.errors import XrayError
 
 _TYPES = {

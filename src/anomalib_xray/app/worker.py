@@ -8,8 +8,7 @@ from collections.abc import Callable, Mapping
 from multiprocessing.connection import Connection
 from typing import Any, TypeAlias
 
-from anomalib_xray.app.guard import report
-from anomalib_xray.app.refusal import RequestError
+from anomalib_xray.app.guard import RequestError, report
 from anomalib_xray.errors import XrayError
 
 Jobs: TypeAlias = Mapping[str, Callable[[bytes], bytes]]

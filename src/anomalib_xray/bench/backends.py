@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from anomalib_xray.edge.device_bundle import DeviceBundle
+from anomalib_xray.edge.bundle import Bundle
 from anomalib_xray.errors import XrayError
 from anomalib_xray.io.radiograph import Radiograph
 from anomalib_xray.io.read import read_radiograph, to_unit_interval
@@ -47,7 +47,7 @@ class Backend:
         return self.kind == "predictor"
 
 
-def backends_of(bundle: DeviceBundle, checkpoint: Path | None, onnx: Path, model: str | None) -> list[Backend]:
+def backends_of(bundle: Bundle, checkpoint: Path | None, onnx: Path, model: str | None) -> list[Backend]:
     """All rows of a bundle.
 
     Args:
@@ -167,6 +167,6 @@ def _why_no_torch(checkpoint: Path | None) -> str:
     return "" if find_spec("torch") and find_spec("anomalib") else "torch or anomalib is not installed"
 
 
-def _why_absent(bundle: DeviceBundle, precision: str) -> str:
-    entry = bundle.about.get("precisions", {}).get(precision, {})
-    return str(entry.get("reason", "")).split(":")[0] or "not in the bundle"
+def _why_absent(bundle: Bundle, precision: str) -> str:
+    reasons = {name: entry.reason for name, entry in bundle.precisions.items()}
+    return (reasons.get(precision) or "not in the bundle").split(":")[0]

@@ -19,8 +19,7 @@ from rich.text import Text
 
 from anomalib_xray.bench.backends import backends_of, export_graph
 from anomalib_xray.bench.turns import Measured, measure
-from anomalib_xray.edge.bundle import NOTICE
-from anomalib_xray.edge.device_bundle import DeviceBundle
+from anomalib_xray.edge.bundle import NOTICE, Bundle
 from anomalib_xray.edge.inputs import images_of
 from anomalib_xray.edge.predictor import Predictor
 from anomalib_xray.errors import XrayError
@@ -59,7 +58,7 @@ def run_bench(
     """
     console = Console()
     threads = threads or _usable_threads()
-    opened = DeviceBundle.open(bundle)
+    opened = Bundle.open(bundle)
     with TemporaryDirectory(prefix="bench-") as name:
         folder = Path(name)
         with status("Preparing the pictures"):
@@ -185,7 +184,7 @@ def _cells(row: dict[str, Any]) -> list[str]:
     ]
 
 
-def as_json(rows: Sequence[dict[str, Any]], bundle: DeviceBundle, runs: int, threads: int, note: str) -> dict[str, Any]:
+def as_json(rows: Sequence[dict[str, Any]], bundle: Bundle, runs: int, threads: int, note: str) -> dict[str, Any]:
     """Everything about a measurement that can stand in JSON."""
     return {
         "model": bundle.model,

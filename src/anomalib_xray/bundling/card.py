@@ -3,52 +3,52 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
-from anomalib_xray.edge.bundle import NOTICE
+from anomalib_xray import NOTICE
+from anomalib_xray.edge.description import Data, Description, Precision
+from anomalib_xray.edge.scope import Scope
 
 _COLUMNS = ("form", "pictures", "largest difference of a score", "of the map", "within 1e-4")
 
 
-def model_card(manifest: Mapping[str, Any]) -> str:
+def model_card(about: Description) -> str:
     """Writes the card.
 
     Args:
-        manifest: Content of ``bundle.json``, its checksums aside.
+        about: The bundle's description, its checksums aside.
 
     Returns:
         Markdown text.
     """
     sections = [
-        f"# {manifest['model']}\n\n**{NOTICE}**\n\n{_what(manifest)}",
-        f"## Data\n\n{_data(manifest['data'])}\n{_scope(manifest['scope'])}",
-        f"## Scores\n\n{_scores(manifest)}",
-        f"## Agreement with torch\n\n{_parity(manifest['precisions'])}",
-        f"## 8-bit model\n\n{_int8(manifest['precisions'])}",
+        f"# {about.model}\n\n**{NOTICE}**\n\n{_what(about)}",
+        f"## Data\n\n{_data(about.data)}\n{_scope(about.scope)}",
+        f"## Scores\n\n{_scores(about)}",
+        f"## Agreement with torch\n\n{_parity(about.precisions)}",
+        f"## 8-bit model\n\n{_int8(about.precisions)}",
         f"## Limits\n\n{_LIMITS}",
-        f"## Versions\n\n{_versions(manifest['versions'])}",
+        f"## Versions\n\n{_versions(about.versions)}",
     ]
     return "\n\n".join(sections) + "\n"
 
 
-def figures(manifest: Mapping[str, Any]) -> list[str]:
+def figures(about: Description) -> list[str]:
     """The figures that somebody who made a bundle should see at once.
 
     Args:
-        manifest: Content of ``bundle.json``.
+        about: The bundle's description.
 
     Returns:
         Lines of text.
     """
     lines = []
-    for precision in manifest["precisions"].values():
-        for form, parity in precision["parity"].items():
-            shown = "none" if parity["map"] is None else f"{parity['map']:.1e}"
+    for precision in about.precisions.values():
+        for form, parity in precision.parity.items():
             lines.append(
-                f"{form}: differs from torch by {parity['score']:.1e} (scores) and {shown} (map) "
-                f"over {parity['images']} pictures."
+                f"{form}: differs from torch by {_digits(parity.score)} (scores) and {_digits(parity.map)} (map) "
+                f"over {parity.images} pictures."
             )
-    lines.append(f"8 bits: {_int8(manifest['precisions'])}")
+    lines.append(f"8 bits: {_int8(about.precisions)}")
     return lines
 
 
@@ -63,72 +63,70 @@ _LIMITS = """\
 - Nothing here was tested in a clinic."""
 
 
-def _what(manifest: Mapping[str, Any]) -> str:
-    preparation = manifest["preparation"]
+def _what(about: Description) -> str:
+    preparation = about.preparation
     shown = f"prepared by `{preparation}`" if preparation else "shown as they are"
-    settings = ", ".join(f"{name} {value}" for name, value in manifest["settings"].items() if value is not None)
+    settings = ", ".join(f"{name} {value}" for name, value in about.settings.items() if value is not None)
     return (
-        f"An anomaly detector for radiographs, made on {manifest['created']} for the runtime of anomalib-xray. "
-        f"Radiographs are {shown}. By default `{manifest['score']}` decides, in the precision "
-        f"`{manifest['precision']}`.\n\nSettings: {settings}."
+        f"An anomaly detector for radiographs, made on {about.created} for the runtime of anomalib-xray. "
+        f"Radiographs are {shown}. By default `{about.score}` decides, in the precision "
+        f"`{about.precision}`.\n\nSettings: {settings}."
     )
 
 
-def _data(data: Mapping[str, Any]) -> str:
+def _data(data: Data) -> str:
     return "\n".join([
-        f"- Source: {data['note']}",
-        f"- Licence: {data['licence']}",
-        f"- The model was trained on {data['trained_on']}.",
-        *([f"- **{data['warning']}**"] if data["warning"] else []),
-        f"- Images measured on: {data['images']} ({data['normal']} normal or not labelled, {data['abnormal']} "
-        f"abnormal), shown as {data['pictures']} pictures",
+        f"- Source: {data.note}",
+        f"- Licence: {data.licence}",
+        f"- The model was trained on {data.trained_on}.",
+        *([f"- **{data.warning}**"] if data.warning else []),
+        f"- Images measured on: {data.images} ({data.normal} normal or not labelled, {data.abnormal} "
+        f"abnormal), shown as {data.pictures} pictures",
     ])  # fmt: skip
 
 
-def _scope(scope: Mapping[str, Any]) -> str:
-    low, high = scope["sides"]
+def _scope(scope: Scope) -> str:
+    low, high = scope.sides or ("unknown", "unknown")
     return "\n".join([
-        f"- Body parts: {', '.join(scope['body_parts']) or 'not known'}",
-        f"- Views: {', '.join(scope['views']) or 'not known'}",
+        f"- Body parts: {', '.join(scope.body_parts) or 'not known'}",
+        f"- Views: {', '.join(scope.views) or 'not known'}",
         f"- Sides: {low} to {high} pixels",
     ])  # fmt: skip
 
 
-def _scores(manifest: Mapping[str, Any]) -> str:
+def _scores(about: Description) -> str:
     """A table of thresholds and of what normal images score."""
     rows = ["| score | threshold | origin | normal: median | 95 % | largest |", "|---|---|---|---|---|---|"]
-    for name in manifest["scores"]:
-        threshold, quantiles = manifest["thresholds"][name], manifest["distribution"][name]
+    for name in about.scores:
+        threshold, quantiles = about.thresholds[name], about.distribution[name]
         rows.append(
-            f"| {name} | {_number(threshold)} | {manifest['data']['threshold_origin'][name]} | "
+            f"| {name} | {_number(threshold)} | {about.data.threshold_origin[name]} | "
             f"{_number(quantiles[50])} | {_number(quantiles[95])} | {_number(quantiles[100])} |"
         )
-    rows.append(f"\nPixels of the map: threshold {_number(manifest['pixel_threshold'])}.")
+    rows.append(f"\nPixels of the map: threshold {_number(about.pixel_threshold)}.")
     return "\n".join(rows)
 
 
-def _parity(precisions: Mapping[str, Any]) -> str:
+def _parity(precisions: Mapping[str, Precision]) -> str:
     rows = [f"| {' | '.join(_COLUMNS)} |", "|---|---|---|---|---|"]
     for precision in precisions.values():
-        for form, parity in precision.get("parity", {}).items():
+        for form, parity in precision.parity.items():
             rows.append(
-                f"| {form} | {parity['images']} | {parity['score']:.1e} | {_number(parity['map'])} | "
-                f"{'yes' if parity['passed'] else 'no'} |"
+                f"| {form} | {parity.images} | {_digits(parity.score)} | {_number(parity.map)} | "
+                f"{'yes' if parity.passed else 'no'} |"
             )
     return "Relative to torch, over all scores; see `parity` in bundle.json.\n\n" + "\n".join(rows)
 
 
-def _int8(precisions: Mapping[str, Any]) -> str:
+def _int8(precisions: Mapping[str, Precision]) -> str:
     if "int8" not in precisions:
         return "None was made."
     entry = precisions["int8"]
     figures = ", ".join(
-        f"{name} {precisions[name]['auroc']:.4f}"
-        for name in ("fp32", "fp16", "int8")
-        if precisions.get(name, {}).get("auroc") is not None
+        f"{name} {precision.auroc:.4f}" for name, precision in precisions.items() if precision.auroc is not None
     )
     measured = f" AUROC on the validation images: {figures}." if figures else ""
-    return (f"Accepted.{measured}" if entry["accepted"] else f"Not accepted. {entry['reason']}{measured}").strip()
+    return (f"Accepted.{measured}" if entry.accepted else f"Not accepted. {entry.reason}{measured}").strip()
 
 
 def _versions(versions: Mapping[str, str]) -> str:
@@ -137,3 +135,7 @@ def _versions(versions: Mapping[str, str]) -> str:
 
 def _number(value: float | None) -> str:
     return "none" if value is None else f"{value:.3g}"
+
+
+def _digits(value: float | None) -> str:
+    return "none" if value is None else f"{value:.1e}"

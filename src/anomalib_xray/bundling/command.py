@@ -6,8 +6,13 @@ import sys
 import warnings
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from anomalib_xray import NOTICE
 from anomalib_xray.errors import XrayError
+
+if TYPE_CHECKING:
+    from anomalib_xray.edge.description import Description
 
 
 def bundle(
@@ -55,11 +60,11 @@ def bundle(
     Raises:
         XrayError: An argument cannot be used, or the model cannot be exported.
     """
-    from anomalib_xray.bundling.folders import check_free
     from anomalib_xray.bundling.images import given_samples, merged, validation_samples, validation_table
     from anomalib_xray.bundling.preparation import choose_preparation
     from anomalib_xray.checkpoint import check_exists
     from anomalib_xray.edge.scope import BODY_PART, VIEW
+    from anomalib_xray.io.write import check_free
 
     if find_spec("torch") is None or find_spec("anomalib") is None:
         raise XrayError("Making a bundle needs torch and anomalib: pip install 'anomalib-xray[train]'.")
@@ -94,8 +99,7 @@ def bundle(
         recompute,
         *words,
     )
-    manifest = write_bundle(loaded, request, out)
-    _report(manifest, out)
+    _report(write_bundle(loaded, request, out), out)
     return 0
 
 
@@ -109,12 +113,11 @@ def _words(given: list[str] | None, keyword: str, what: str) -> tuple[str, ...]:
     return tuple(sorted(set(words.values())))
 
 
-def _report(manifest: dict[str, object], out: Path) -> None:
+def _report(about: Description, out: Path) -> None:
     """Prints what came of it."""
     from anomalib_xray.bundling.card import figures
-    from anomalib_xray.edge.bundle import NOTICE
 
     print(NOTICE)
-    for line in figures(manifest):
+    for line in figures(about):
         print(line)
     print(f"The bundle is in {out}; its README.md is the model card.")

@@ -16,15 +16,13 @@ from openvino.passes import ConstantFolding, Manager  # type: ignore[import-unty
 from torch import Tensor, nn
 
 from anomalib_xray.components.export import OPSET
+from anomalib_xray.edge.graph import INPUT, MAP, SCORES
 from anomalib_xray.errors import XrayError
 from anomalib_xray.post_processing import foreground_of
 from anomalib_xray.scores import ScoredBatch
 
 if TYPE_CHECKING:
     from anomalib.models import AnomalibModule
-
-INPUT, SCORES, MAP = "image", "scores", "anomaly_map"
-"""Names of the graph's input and outputs."""
 
 _EXAMPLE_SHAPE = (1, 3, 200, 152)  # of any size; both sides are free in the graph
 

@@ -2,31 +2,24 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from importlib.metadata import distribution
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from anomalib_xray.bundling.answers import score_all
 from anomalib_xray.bundling.card import model_card
-from anomalib_xray.bundling.folders import completed, scratch
-from anomalib_xray.bundling.forms import Forms, measure_precisions
-from anomalib_xray.bundling.images import ABNORMAL, Sample
-from anomalib_xray.bundling.meaning import meaning_of, threshold_origin, versions
-from anomalib_xray.bundling.pictures import Pictures, prepare_pictures
-from anomalib_xray.bundling.pipeline_copy import copy_pipeline
-from anomalib_xray.bundling.preparation import UNKNOWN_DATA
-from anomalib_xray.bundling.quantisation import MAX_AUROC_LOSS, quantise
-from anomalib_xray.components.export import settings_of
-from anomalib_xray.edge.bundle import NOTICE, checksums_of, sha256
-from anomalib_xray.edge.manifest import DIGEST_NAME, MANIFEST_FORMAT, MANIFEST_NAME
+from anomalib_xray.bundling.forms import MAX_AUROC_LOSS, Forms, measure_precisions, quantise
+from anomalib_xray.bundling.images import ABNORMAL, Pictures, Sample, prepare_pictures
+from anomalib_xray.bundling.normal import meaning_of, score_all, threshold_origin
+from anomalib_xray.bundling.preparation import UNKNOWN_DATA, copy_pipeline
+from anomalib_xray.components.export import description_of
+from anomalib_xray.edge.bundle import seal
+from anomalib_xray.edge.description import Data, Description
 from anomalib_xray.edge.scope import Scope
 from anomalib_xray.errors import XrayError
 from anomalib_xray.io.progress import status
-from anomalib_xray.io.write import write_atomically
+from anomalib_xray.io.write import completed, scratch, write_atomically
 from anomalib_xray.preparation.pipeline import Pipeline
 
 if TYPE_CHECKING:
@@ -64,8 +57,8 @@ class Request:
     max_auroc_loss: float = MAX_AUROC_LOSS
 
 
-def write_bundle(model: AnomalibModule, request: Request, out: Path) -> dict[str, Any]:
-    """Makes a bundle of format 3.
+def write_bundle(model: AnomalibModule, request: Request, out: Path) -> Description:
+    """Makes a bundle.
 
     Args:
         model: A model of this project, in evaluation, on the CPU.
@@ -73,7 +66,7 @@ def write_bundle(model: AnomalibModule, request: Request, out: Path) -> dict[str
         out: Folder to write; must not exist or be empty.
 
     Returns:
-        Content of its ``bundle.json``.
+        Its description.
 
     Raises:
         XrayError: ``out`` holds something, an image cannot be used, or the model cannot be exported.
@@ -91,43 +84,37 @@ def write_bundle(model: AnomalibModule, request: Request, out: Path) -> dict[str
                 forms.add("int8", quantise(forms.graph, normal), folder)
         preparation = copy_pipeline(pipeline, folder / "preparation") if pipeline else None
         scores, values = score_all(forms.run("fp32"), pictures, "fp32", forms.foreground)
-        manifest = {
-            "format": MANIFEST_FORMAT,
-            "model": model.name,
-            "settings": settings_of(model),
-            "created": datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
-            "notice": NOTICE,
-            "scores": forms.names,
-            "score": model.hparams["score"],
+        description = description_of(
+            model,
+            scores=tuple(forms.names),
             **meaning_of(model, forms.names, values, recompute=request.recompute),
-            "precisions": measure_precisions(
+            normalization=None,
+            precisions=measure_precisions(
                 forms, model.hparams["score"], scores, pictures, folder, request.max_auroc_loss
             ),
-            "precision": "fp32",
-            "preparation": preparation.relative_to(folder).as_posix() if preparation else None,
-            "scope": _scope(request, pictures).as_json(),
-            "versions": versions(),
-            "data": _about_data(request, pictures)
-            | {"threshold_origin": threshold_origin(model, forms.names, recompute=request.recompute)},
-        }
-        write_atomically(folder / "README.md", model_card(manifest))
+            preparation=preparation.relative_to(folder).as_posix() if preparation else None,
+            scope=_scope(request, pictures),
+            data=_data(request, pictures, threshold_origin(model, forms.names, recompute=request.recompute)),
+        )
+        write_atomically(folder / "README.md", model_card(description))
         write_atomically(folder / "LICENSE", _licence())
-        return _seal(manifest, folder)
+        return seal(description, folder, sorted(path for path in folder.rglob("*") if path.is_file()))
 
 
-def _about_data(request: Request, pictures: Sequence[Pictures]) -> dict[str, Any]:
+def _data(request: Request, pictures: Sequence[Pictures], threshold_origin: dict[str, str]) -> Data:
     """What the bundle was measured on."""
     abnormal = sum(radiograph.label == ABNORMAL for radiograph in pictures)
-    return {
-        "images": len(pictures),
-        "normal": len(pictures) - abnormal,
-        "abnormal": abnormal,
-        "pictures": sum(len(radiograph.views) for radiograph in pictures),
-        "note": request.note,
-        "licence": request.licence,
-        "trained_on": request.trained_on,
-        "warning": request.warning,
-    }
+    return Data(
+        images=len(pictures),
+        normal=len(pictures) - abnormal,
+        abnormal=abnormal,
+        pictures=sum(len(radiograph.views) for radiograph in pictures),
+        note=request.note,
+        licence=request.licence,
+        trained_on=request.trained_on,
+        warning=request.warning,
+        threshold_origin=threshold_origin,
+    )
 
 
 def _scope(request: Request, pictures: Sequence[Pictures]) -> Scope:
@@ -140,12 +127,3 @@ def _licence() -> str:
     """Text of the project's licence, as it is installed with the package."""
     text = distribution("anomalib-xray").read_text("licenses/LICENSE")
     return text or "Apache License 2.0; the text is missing from this installation of anomalib-xray.\n"
-
-
-def _seal(manifest: Mapping[str, Any], folder: Path) -> dict[str, Any]:
-    """Writes the manifest with the checksums of all files, and its own beside it, the last of them."""
-    files = {path.relative_to(folder).as_posix(): sha256(path) for path in sorted(folder.rglob("*")) if path.is_file()}
-    sealed = {**manifest, "files": files}
-    write_atomically(folder / MANIFEST_NAME, json.dumps(sealed, indent=1, allow_nan=False) + "\n")
-    write_atomically(folder / DIGEST_NAME, checksums_of([folder / MANIFEST_NAME]))
-    return sealed

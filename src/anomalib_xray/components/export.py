@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
-import json
 import logging
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 from glob import escape
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from anomalib_xray import __version__
-from anomalib_xray.edge.bundle import BUNDLE_FORMAT, CHECKSUMS_NAME, METADATA_NAME, NOTICE, checksums_of
-from anomalib_xray.edge.runtime import compile_model, unnormalise
+from anomalib_xray import NOTICE
+from anomalib_xray.edge.bundle import DESCRIPTION_NAME, DIGEST_NAME, seal
+from anomalib_xray.edge.description import FORMAT, Data, Description, Normalization, Parity, Precision
+from anomalib_xray.edge.graph import Graph, raw_values
+from anomalib_xray.edge.scope import Scope
 from anomalib_xray.errors import XrayError
 from anomalib_xray.io.read import read_radiograph, to_unit_interval
-from anomalib_xray.io.write import noticing_full_disk, write_atomically
+from anomalib_xray.io.write import noticing_full_disk
 from anomalib_xray.post_processing import XrayPostProcessor
 from anomalib_xray.transforms.pre_processor import padding_of
 
@@ -34,6 +39,9 @@ else:
     ModuleMixin = object
 
 logger = logging.getLogger(__name__)
+
+Run = Callable[[NDArray[np.float32]], tuple[NDArray[np.float64], NDArray[np.float32] | None]]
+"""Some form of a model: raw scores ``(K,)`` and raw map ``(S, S)`` of a picture ``(H, W)`` in [0, 1]."""
 
 PARITY_TOLERANCE = 1e-4
 """Relative difference of scores and maps up to which torch and an exported model count as the same."""
@@ -49,7 +57,7 @@ OPSET = 18
 
 
 class ExportWithParity(ModuleMixin):
-    """Mixin: ``to_onnx`` and ``to_openvino`` that check the exported model and write ``metadata.json`` beside it.
+    """Mixin: ``to_onnx`` and ``to_openvino`` that check the exported model and write ``bundle.json`` beside it.
 
     Both raise an :class:`XrayError` where :meth:`why_not_exportable` gives a reason.
     """
@@ -79,7 +87,7 @@ class ExportWithParity(ModuleMixin):
         with noticing_full_disk(Path(export_root)):
             path = Path(super().to_onnx(export_root, model_file_name, input_size, **kwargs))
         if not self._is_intermediate:
-            write_metadata(self, path, phantom_images())
+            describe_export(self, path, phantom_images())
         return path
 
     def to_openvino(  # type: ignore[override]  # anomalib's remaining arguments are handed on by name
@@ -105,7 +113,7 @@ class ExportWithParity(ModuleMixin):
                 )
         finally:
             self._is_intermediate = False
-        write_metadata(self, Path(path), images)
+        describe_export(self, Path(path), images)
         return Path(path)
 
 
@@ -135,106 +143,185 @@ def test_images(datamodule: AnomalibDataModule) -> Iterator[np.ndarray]:
         yield to_unit_interval(read_radiograph(Path(path)))
 
 
-def write_metadata(model: AnomalibModule, path: Path, images: Iterator[np.ndarray]) -> None:
-    """Measures the parity of an exported model and writes ``metadata.json`` beside it.
+def describe_export(model: AnomalibModule, path: Path, pictures: Iterable[np.ndarray]) -> Description:
+    """Measures the parity of an exported model and writes ``bundle.json`` beside it.
 
     Args:
         model: The model that was exported.
         path: Exported ``.xml`` or ``.onnx`` file.
-        images: Images to compare on, each ``(H, W)`` in [0, 1].
-    """
-    parity = measure_parity(model, path, images)
-    if not parity["passed"]:
-        logger.warning(
-            "%s differs from torch by %.1e (score) and %.1e (map) relative, more than %.0e; see %s.",
-            path, parity["score"], parity["map"], PARITY_TOLERANCE, METADATA_NAME,
-        )  # fmt: skip
-    metadata = {
-        "format": BUNDLE_FORMAT,
-        "notice": NOTICE,
-        "model": model.name,
-        "settings": settings_of(model),
-        "score": model.hparams["score"],
-        **_post_processing(model),
-        "parity": parity,
-        "versions": {"anomalib-xray": __version__}
-        | {name: version(name) for name in ("anomalib", "torch", "openvino", "onnx")},
-    }
-    write_atomically(path.parent / METADATA_NAME, json.dumps(metadata, indent=2) + "\n")
-    files = (file for file in sorted(path.parent.glob(f"{escape(path.stem)}.*")) if file.is_file())
-    write_atomically(path.parent / CHECKSUMS_NAME, checksums_of([path.parent / METADATA_NAME, *files]))
-
-
-@torch.no_grad()
-def measure_parity(model: AnomalibModule, path: Path, images: Iterator[np.ndarray]) -> dict[str, Any]:
-    """Compares raw score and map of torch and of the exported model, opened in OpenVINO with the f32 hint.
-
-    Args:
-        model: The model that was exported.
-        path: Exported ``.xml`` or ``.onnx`` file.
-        images: Images to compare on, each ``(H, W)`` in [0, 1].
+        pictures: What to compare on, each ``(H, W)`` in [0, 1].
 
     Returns:
-        ``images`` (how many), ``score`` (largest ``|a - b| / |a|``), ``map`` (largest ``max|a - b| / max|a|``),
-        ``tolerance`` and ``passed``.
+        What was written.
 
     Raises:
-        XrayError: There are no images.
+        XrayError: There is no picture, or the model normalises in a way that a device cannot take back.
     """
-    compiled = compile_model(path)
-    model = model.eval()
-    scores: list[float] = []
-    maps = [0.0]
-    for image in images:
-        batch = torch.from_numpy(image).expand(1, 3, *image.shape).contiguous()
-        expected = model(batch.to(model.device))
-        outputs = compiled(batch.numpy())
-        scores.append(_difference(model, expected.pred_score, outputs["pred_score"], "image"))
-        if expected.anomaly_map is not None:
-            maps.append(_difference(model, expected.anomaly_map, outputs["anomaly_map"], "pixel"))
-    if not scores:
-        raise XrayError(f"{path} was compared on no image: the data set's test split is empty.")
-    # numpy's maximum, because Python's forgets what is not a number.
-    score, pixel = float(np.max(scores)), float(np.max(maps))
+    score, (threshold, pixel_threshold) = model.hparams["score"], fitted_thresholds(model)
+    normalization = _normalization(model)
+    if normalization is None:
+        normalization, threshold, pixel_threshold = Normalization(image=None, pixel=None), None, None
+    description = description_of(
+        model,
+        scores=(score,),
+        thresholds={score: threshold},
+        pixel_threshold=pixel_threshold,
+        normalization=normalization,
+        distribution={},
+        map_limits=normalization.pixel,
+        precisions={},
+        preparation=None,
+        scope=Scope(),
+        data=Data(),
+    )
+    graph, form = Graph(path), "onnx" if path.suffix == ".onnx" else "openvino_f32"
+    exported: Run = lambda picture: raw_values(description, *graph(picture))  # noqa: E731
+    parity = measure_parity(_raw_in_torch(model), {form: exported}, pictures, [score])
+    _warn_of(parity[form], path)
+    files = sorted(path.parent.glob(f"{escape(path.stem)}.*"))
+    precisions = {"fp32": Precision(model=path.name, parity=parity)}
+    return seal(
+        msgspec.structs.replace(description, precisions=precisions),
+        path.parent,
+        [file for file in files if file.is_file() and file.name not in (DESCRIPTION_NAME, DIGEST_NAME)],
+    )
+
+
+def description_of(model: AnomalibModule, **rest: Any) -> Description:  # keys of the description
+    """The description of a model's bundle, with what every bundle says of its model."""
+    return Description(
+        format=FORMAT,
+        model=model.name,
+        settings=settings_of(model),
+        created=datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
+        notice=NOTICE,
+        score=model.hparams["score"],
+        precision="fp32",
+        versions=versions(),
+        **rest,
+    )
+
+
+def measure_parity(
+    reference: Run, others: Mapping[str, Run], pictures: Iterable[NDArray[np.float32]], names: Sequence[str]
+) -> dict[str, Parity]:
+    """Compares raw scores and maps that several forms of a model give for the same pictures.
+
+    The difference of a score is ``|a - b|`` relative to ``|a|`` or, where that is larger, to the median of ``|a|`` over
+    the pictures, because scores that change their sign pass 0. The difference of a map is ``max|a - b| / max|a|``.
+
+    Args:
+        reference: Torch.
+        others: The other forms by name.
+        pictures: What to compare on.
+        names: Names of the scores, in order.
+
+    Returns:
+        The agreement of each form.
+
+    Raises:
+        XrayError: There is no picture.
+    """
+    expected: list[NDArray[np.float64]] = []
+    found: dict[str, list[NDArray[np.float64]]] = {name: [] for name in others}
+    maps: dict[str, list[float]] = {name: [] for name in others}
+    for picture in pictures:
+        scores, anomaly_map = reference(picture)
+        expected.append(scores)
+        for name, run in others.items():
+            other_scores, other_map = run(picture)
+            found[name].append(other_scores)
+            if anomaly_map is not None and other_map is not None:
+                maps[name].append(map_difference(anomaly_map, other_map))
+    if not expected:
+        raise XrayError("The exported model was compared on no picture: the data set's test split is empty.")
     return {
-        "images": len(scores),
-        "score": score,
-        "map": pixel,
-        "tolerance": PARITY_TOLERANCE,
-        "passed": score <= PARITY_TOLERANCE and pixel <= PARITY_TOLERANCE,
+        name: _parity(score_differences(np.stack(expected), np.stack(found[name])), maps[name], names, len(expected))
+        for name in others
     }
 
 
-def _difference(model: AnomalibModule, expected: Tensor, found: np.ndarray, kind: str) -> float:
-    """Largest absolute difference of raw values relative to the largest expected magnitude."""
-    reference = _raw(model, expected, kind)
-    scale = max(float(np.abs(reference).max()), float(np.finfo(np.float32).tiny))
-    return float(np.abs(reference - _raw(model, found, kind)).max()) / scale
+def score_differences(expected: NDArray[np.float64], found: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Largest relative difference of each score.
+
+    Args:
+        expected: ``(N, K)``.
+        found: The same of another form.
+
+    Returns:
+        ``(K,)``.
+    """
+    size = np.abs(expected)
+    scale = np.maximum(size, np.median(size, axis=0)).clip(min=np.finfo(np.float32).tiny)
+    return np.asarray((np.abs(expected - found) / scale).max(axis=0))
 
 
-def _raw(model: AnomalibModule, values: Tensor | np.ndarray, kind: str) -> np.ndarray:
-    """Undoes the normalisation, which would make differences look smaller than they are."""
-    values = np.asarray(values, dtype=np.float64)
-    settings = _post_processing(model)
-    threshold, limits = settings["threshold"][kind], settings["normalization"][kind]
-    return values if limits is None else unnormalise(values, threshold, *limits)
+def map_difference(expected: NDArray[np.float32], found: NDArray[np.float32]) -> float:
+    """Largest difference of two maps ``(S, S)`` relative to the largest magnitude of the first."""
+    scale = max(float(np.abs(expected).max()), float(np.finfo(np.float32).tiny))
+    return float(np.abs(expected.astype(np.float64) - found).max()) / scale
 
 
-def _post_processing(model: AnomalibModule) -> dict[str, dict[str, Any]]:
-    """Thresholds and limits of the scores, ``None`` where the graph returns raw values."""
+def _parity(differences: NDArray[np.float64], maps: Sequence[float], names: Sequence[str], images: int) -> Parity:
+    # numpy's maximum, because Python's forgets what is not a number.
+    largest, largest_map = float(differences.max()), float(np.max(maps)) if maps else 0.0
+    return Parity(
+        images=images,
+        score=_finite(largest),
+        map=_finite(largest_map) if maps else None,
+        scores=dict(zip(names, map(_finite, differences.tolist()), strict=True)),
+        tolerance=PARITY_TOLERANCE,
+        passed=largest <= PARITY_TOLERANCE and largest_map <= PARITY_TOLERANCE,
+    )
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def _warn_of(parity: Parity, path: Path) -> None:
+    if not parity.passed:
+        differences = ["none" if value is None else f"{value:.1e}" for value in (parity.score, parity.map)]
+        logger.warning(
+            "%s differs from torch by %s (score) and %s (map) relative, more than %.0e; see %s.",
+            path, *differences, PARITY_TOLERANCE, DESCRIPTION_NAME,
+        )  # fmt: skip
+
+
+def _raw_in_torch(model: AnomalibModule) -> Run:
+    """The model in torch, without its post-processing."""
+    model = model.eval()
+
+    @torch.no_grad()
+    def run(picture: NDArray[np.float32]) -> tuple[NDArray[np.float64], NDArray[np.float32] | None]:
+        batch = torch.from_numpy(picture).expand(1, 3, *picture.shape).contiguous().to(model.device)
+        scored = model.model(model.pre_processor(batch) if model.pre_processor else batch)
+        anomaly_map = scored.anomaly_map
+        raw_map = None if anomaly_map is None else anomaly_map.reshape(anomaly_map.shape[-2:]).cpu().numpy()
+        return np.array([float(scored.pred_score)]), raw_map
+
+    return run
+
+
+def fitted_thresholds(model: AnomalibModule) -> tuple[float | None, float | None]:
+    """Raw thresholds of images and pixels that validation set; ``None`` where it set none."""
+    processor = model.post_processor
+    if not isinstance(processor, XrayPostProcessor):
+        return None, None
+    return _number(processor.image_threshold), _number(processor.pixel_threshold)
+
+
+def _normalization(model: AnomalibModule) -> Normalization | None:
+    """Limits by which the graph normalises; ``None`` where it returns raw values."""
     processor = model.post_processor
     if not isinstance(processor, XrayPostProcessor) or not processor.enable_normalization:
-        return {"threshold": dict.fromkeys(("image", "pixel")), "normalization": dict.fromkeys(("image", "pixel"))}
+        return None
     if {processor.image_sensitivity, processor.pixel_sensitivity} != {NEUTRAL_SENSITIVITY}:
         msg = "A bundle decides at its threshold: export with sensitivities of 0.5 and predict with another threshold."
         raise XrayError(msg)
-    return {
-        "threshold": {"image": _number(processor.image_threshold), "pixel": _number(processor.pixel_threshold)},
-        "normalization": {
-            "image": _numbers([processor.image_min, processor.image_max]),
-            "pixel": _numbers([processor.pixel_min, processor.pixel_max]),
-        },
-    }
+    return Normalization(
+        image=_limits(processor.image_min, processor.image_max), pixel=_limits(processor.pixel_min, processor.pixel_max)
+    )
 
 
 def _number(value: Tensor) -> float | None:
@@ -242,10 +329,20 @@ def _number(value: Tensor) -> float | None:
     return None if bool(torch.isnan(value)) else float(value)
 
 
-def _numbers(values: Sequence[Tensor]) -> list[float] | None:
-    """Plain numbers, ``None`` where validation never set them."""
-    numbers = [_number(value) for value in values]
-    return None if None in numbers else [number for number in numbers if number is not None]
+def _limits(lowest: Tensor, highest: Tensor) -> tuple[float, float] | None:
+    low, high = _number(lowest), _number(highest)
+    return None if low is None or high is None else (low, high)
+
+
+def versions() -> dict[str, str]:
+    """Versions of the packages that take part, those that are installed."""
+    found = {}
+    for name in ("anomalib-xray", "anomalib", "torch", "openvino", "onnx", "nncf", "numpy", "opencv-python-headless"):
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
 
 
 def settings_of(model: AnomalibModule) -> dict[str, Any]:
@@ -255,4 +352,6 @@ def settings_of(model: AnomalibModule) -> dict[str, Any]:
 
 
 def _is_plain(value: object) -> bool:
-    return value is None or isinstance(value, bool | int | float | str | list | dict)
+    if isinstance(value, float):
+        return math.isfinite(value)
+    return value is None or isinstance(value, bool | int | str | list | dict)

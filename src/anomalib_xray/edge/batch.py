@@ -1,27 +1,33 @@
-"""Predict many radiographs: overlays for each, and their scores as a table and as JSON."""
+"""Predict many radiographs: overlays and tables of scores, or a line of JSON for each at once."""
 
 from __future__ import annotations
 
+import json
+import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import cv2
 
+from anomalib_xray import NOTICE
 from anomalib_xray.edge.ensemble import Ensemble
-from anomalib_xray.edge.inputs import Input
+from anomalib_xray.edge.inputs import Input, images_of, with_list
 from anomalib_xray.edge.overlay import Picture, draw_overlay, enlargement
 from anomalib_xray.edge.result import Result
 from anomalib_xray.edge.scope import tags_of
-from anomalib_xray.edge.table import Line, as_csv, as_json, entry_of, printable, row_of, sentence_of
+from anomalib_xray.edge.table import as_csv, as_json, entry_of, printable, row_of, sentence_of
 from anomalib_xray.errors import XrayError
 from anomalib_xray.io.dicom_tags import read_sop_instance_uid
 from anomalib_xray.io.formats import is_dicom
 from anomalib_xray.io.paths import absolute
 from anomalib_xray.io.progress import track
+from anomalib_xray.io.radiograph import Radiograph
 from anomalib_xray.io.read import decode_radiograph, read_bytes
 from anomalib_xray.io.write import write_atomically
+
+logger = logging.getLogger(__name__)
 
 __all__ = ["JSON_SCORES", "SCORES", "predict_all", "printable"]
 
@@ -63,25 +69,75 @@ def predict_all(
     _check_spared(inputs, out, labels)
     rows: list[dict[str, str]] = []
     entries: list[dict[str, Any]] = []
-    interrupted = False
+    failed, interrupted = 0, False
     try:
         for image in track(inputs, "Predicting"):
-            line = _predict_one(ensemble, image, out, threshold, dicom_sc=dicom_sc, keep_patient=keep_patient)
-            # Not the line itself: it holds the heat maps.
-            rows.append(row_of(line))
-            entries.append(entry_of(line))
-            print(sentence_of(line), file=sys.stderr if line.error else sys.stdout)
+            overlays = dict(zip(labels, overlays_of(image, out, labels), strict=True))
+            below = {label: overlay.relative_to(out) for label, overlay in overlays.items()}
+            try:
+                results, uid = _predict_one(
+                    ensemble, image, overlays, threshold, dicom_sc=dicom_sc, keep_patient=keep_patient
+                )
+            except XrayError as error:
+                path, said = printable(image.path), printable(error)
+                failed += 1
+                rows.append({"path": path, "error": said})
+                entries.append(entry_of(image.path, error=said))
+                print(f"error: {said if path in said else f'{path}: {said}'}", file=sys.stderr)
+                continue
+            fused = ensemble.fused(results)
+            rows.append(row_of(image.path, results, fused, below))
+            entries.append(entry_of(image.path, results, fused, below, uid=uid))
+            print(sentence_of(image.path, results, fused))
     except KeyboardInterrupt:
         interrupted = True
     finally:
         write_atomically(out / SCORES, as_csv(ensemble, rows))
         write_atomically(out / JSON_SCORES, as_json(ensemble, entries))
-    failed = sum(bool(row["error"]) for row in rows)
     if interrupted:
         print(f"Stopped after {len(rows)} of {len(inputs)} images; their overlays and {SCORES} are in {out}.")
         return 130
     print(f"{len(rows) - failed} of {len(rows)} images predicted; overlays and {SCORES} are in {out}.")
     return 1 if failed else 0
+
+
+def predict_stream(ensemble: Ensemble, given: Iterable[Path], threshold: float | None) -> int:
+    """Predicts image after image and prints a line of JSON for each as soon as it is known; writes no file.
+
+    Args:
+        ensemble: The bundles.
+        given: Files, folders, and ``-`` for the files that standard input names, however slowly and however many.
+        threshold: Raw threshold to decide by instead of the bundle's own.
+
+    Returns:
+        Exit status: 0, 1 if an image could not be used, 130 if interrupted.
+    """
+    failed = False
+    try:
+        for path in track(_streamed(given), "Predicting"):
+            try:
+                results, uid, *_ = _scored(ensemble, path, threshold)
+                entry = entry_of(path, results, ensemble.fused(results), uid=uid)
+            except XrayError as error:
+                failed = True
+                entry = entry_of(path, error=printable(error))
+            print(json.dumps({**entry, "notice": NOTICE}, allow_nan=False), flush=True)
+    except KeyboardInterrupt:
+        return 130
+    return 1 if failed else 0
+
+
+def _streamed(given: Iterable[Path]) -> Iterator[Path]:
+    """The images of arguments; a folder without any stands for itself, as one that cannot be read."""
+    for argument in given:
+        if argument == Path("-"):
+            yield from with_list([argument])
+            continue
+        try:
+            yield from images_of(argument)
+        except XrayError as error:
+            logger.warning("%s", error)
+            yield argument
 
 
 def overlays_of(image: Input, out: Path, labels: Sequence[str]) -> list[Path]:
@@ -101,33 +157,39 @@ def _check_spared(inputs: Sequence[Input], out: Path, labels: Sequence[str]) -> 
                     raise XrayError(f"{path} is an image and would be replaced: choose another folder than {out}.")
 
 
+def _scored(
+    ensemble: Ensemble, path: Path, threshold: float | None, *, keep_content: bool = False
+) -> tuple[dict[str, Result], str | None, Radiograph, bytes]:
+    """What the bundles say of a file, its identifier in DICOM, the radiograph, and the file's content if it is kept."""
+    content, notes = read_bytes(path), list[str]()
+    image = decode_radiograph(content, name=str(path), notes=notes)
+    tags, uid = tags_of(content, path), read_sop_instance_uid(content)
+    if not keep_content:
+        content = b""  # of a detector's picture, 20 MB that nobody needs any more
+    return ensemble.predict(image, threshold=threshold, tags=tags, flags=notes), uid, image, content
+
+
 def _predict_one(
-    ensemble: Ensemble, image: Input, out: Path, threshold: float | None, *, dicom_sc: bool, keep_patient: bool
-) -> Line:
-    """Predicts one image and draws its overlays."""
-    labels = list(ensemble.predictors)
-    overlays = overlays_of(image, out, labels)
-    try:
-        content = read_bytes(image.path)
-        notes: list[str] = []
-        radiograph = decode_radiograph(content, name=str(image.path), notes=notes)
-        tags, uid = tags_of(content, image.path), read_sop_instance_uid(content)
-        if not dicom_sc:
-            content = b""  # of a detector's picture, 20 MB that nobody needs any more
-        reading = ensemble.predict(radiograph, threshold=threshold, tags=tags, flags=notes)
-        for overlay, (label, result) in zip(overlays, reading.results.items(), strict=True):
-            picture = draw_overlay(radiograph, result, printable(image.name))
-            write_atomically(overlay, cv2.imencode(".png", picture)[1].tobytes())
-            if dicom_sc:
-                scale = enlargement(radiograph)
-                if not keep_patient:  # a file's name may be a patient's
-                    picture = draw_overlay(radiograph, result, "")
-                capture = _captured(picture, label, result, image, content, scale=scale, keep_patient=keep_patient)
-                write_atomically(overlay.with_suffix(_CAPTURE), capture)
-    except XrayError as error:
-        return Line(image.path, None, printable(error))
-    below = [overlay.relative_to(out) for overlay in overlays]
-    return Line(image.path, reading, overlays=dict(zip(labels, below, strict=True)), sop_instance_uid=uid)
+    ensemble: Ensemble,
+    image: Input,
+    overlays: Mapping[str, Path],
+    threshold: float | None,
+    *,
+    dicom_sc: bool,
+    keep_patient: bool,
+) -> tuple[dict[str, Result], str | None]:
+    """Predicts one image and draws its overlays; returns what the bundles say, and its identifier in DICOM."""
+    results, uid, radiograph, content = _scored(ensemble, image.path, threshold, keep_content=dicom_sc)
+    for label, result in results.items():
+        picture = draw_overlay(radiograph, result, printable(image.name))
+        write_atomically(overlays[label], cv2.imencode(".png", picture)[1].tobytes())
+        if dicom_sc:
+            scale = enlargement(radiograph)
+            if not keep_patient:  # a file's name may be a patient's
+                picture = draw_overlay(radiograph, result, "")
+            capture = _captured(picture, label, result, image, content, scale=scale, keep_patient=keep_patient)
+            write_atomically(overlays[label].with_suffix(_CAPTURE), capture)
+    return results, uid
 
 
 def _captured(

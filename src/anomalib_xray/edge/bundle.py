@@ -1,158 +1,193 @@
-"""Bundles: an exported model, its weights, and the ``metadata.json`` that says what its numbers mean."""
+"""Bundles: exported models with a ``bundle.json`` that says what their numbers mean."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import math
 import mmap
 import re
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+import msgspec
+from msgspec import Struct
+
+from anomalib_xray import NOTICE as NOTICE
+from anomalib_xray.edge.description import (
+    AGAIN,
+    Data,
+    Description,
+    Normalization,
+    Precision,
+    decoded,
+    is_inner_path,
+    read_description,
+    read_limited,
+    refuse_contradictions,
+)
+from anomalib_xray.edge.scope import Scope
 from anomalib_xray.errors import XrayError
+from anomalib_xray.io.paths import leads_out
+from anomalib_xray.io.write import write_atomically
 
-BUNDLE_FORMAT = 1
-"""Version of the layout of ``metadata.json``; a runtime reads its own and older ones."""
+DESCRIPTION_NAME = "bundle.json"
+"""File of a bundle that describes it and all its other files."""
 
-METADATA_NAME = "metadata.json"
-"""File beside the model that describes it."""
+DIGEST_NAME = "bundle.sha256"
+"""File beside it with its checksum, as ``sha256sum`` writes and checks it."""
 
-CHECKSUMS_NAME = "metadata.sha256"
-"""File beside it with the checksums of it and of the model's files, as ``sha256sum`` writes and checks them."""
-
-NOTICE = "Research use only. Not a medical device."
-"""Stands wherever a score is shown."""
-
-_MODEL_NAMES = ("model.xml", "model.onnx")
+_OLD_NAME, _OLD_CHECKSUMS = "metadata.json", "metadata.sha256"
 _FOLDERS = (".", "weights/openvino", "weights/onnx")  # a bundle itself, or the run folder that anomalib exports into
+_MODEL_NAMES = ("model.xml", "model.onnx")
+_MAX_BYTES = 4_000_000_000
+"""Of all files together; the largest model of this project has less than a tenth."""
 # protobuf's StringStringEntryProto: key (field 1) "location", value (field 2) of a length in base 128
 _EXTERNAL_DATA = re.compile(rb"\x0a\x08location\x12([\x80-\xff]*[\x00-\x7f])")
 
 
-@dataclass(frozen=True)
-class Scale:
-    """What the values of one level (image or pixel) mean.
+class Bundle(Description, frozen=True, kw_only=True):
+    """A bundle whose files are complete and unchanged, and whose description is valid.
 
     Attributes:
-        threshold: Raw value from which on an image or pixel is anomalous; ``None`` if there is none.
-        limits: Smallest and largest raw value of the validation set, with which the graph normalises; ``None`` if the
-            graph returns raw values.
+        folder: Where it lies.
+        digest: SHA-256 of its description, in hexadecimal digits.
     """
 
-    threshold: float | None
-    limits: tuple[float, float] | None
+    folder: Path
+    digest: str
 
+    @property
+    def models(self) -> dict[str, Path]:
+        """Model file of each precision that was accepted."""
+        return {name: self.folder / model for name, model in self.accepted.items()}
 
-@dataclass(frozen=True)
-class Bundle:
-    """An exported model whose files are complete and whose metadata are valid.
-
-    Attributes:
-        path: Model file, ``.xml`` (OpenVINO) or ``.onnx``.
-        model: Name of the model, e.g. ``Cae``.
-        settings: Settings that the model was built with.
-        score: Name of the score that it returns, e.g. ``mse_top_k``.
-        image: Scale of the score.
-        pixel: Scale of the anomaly map.
-        parity: Difference from torch as measured by the export.
-        versions: Versions of the packages that exported it.
-    """
-
-    path: Path
-    model: str
-    settings: dict[str, Any]
-    score: str
-    image: Scale
-    pixel: Scale
-    parity: dict[str, Any]
-    versions: dict[str, Any]
+    @property
+    def pipeline(self) -> Path | None:
+        """File of the preparation; ``None`` without one."""
+        return None if self.preparation is None else self.folder / self.preparation
 
     @classmethod
     def open(cls, path: str | Path) -> Bundle:
-        """Checks the files of a bundle and reads its metadata; the model itself is not loaded.
+        """Reads a bundle's description and checks every file against its checksum; no model is loaded.
 
         Args:
-            path: Folder of a bundle, folder of a run (``weights/openvino`` goes before ``weights/onnx``), or the
-                ``.xml`` or ``.onnx`` file itself.
+            path: Folder with a ``bundle.json``, or that file; or what a stock export wrote: its folder, the folder of
+                its run (``weights/openvino`` goes before ``weights/onnx``), or the ``.xml`` or ``.onnx`` file itself.
 
         Returns:
             The bundle.
 
         Raises:
-            XrayError: A file is missing or changed, or the metadata are broken, incomplete or of a newer format.
+            XrayError: A file is missing, changed or outside of the folder, or the description is broken, incomplete or
+                of a newer format.
         """
-        model = _find_model(Path(path))
-        _check_weights(model)
-        _check_unchanged(model.parent)
-        metadata = _read_metadata(model.parent / METADATA_NAME)
-        return cls(
-            path=model,
-            model=metadata["model"],
-            settings=metadata["settings"],
-            score=metadata["score"],
-            image=_scale(metadata, "image", model.parent / METADATA_NAME),
-            pixel=_scale(metadata, "pixel", model.parent / METADATA_NAME),
-            parity=metadata["parity"],
-            versions=metadata["versions"],
-        )
+        given = Path(path)
+        file = _find(given)
+        if file.name == _OLD_NAME:
+            description, digest = _read_old(file, given), sha256(file)
+        else:
+            # What was changed may be of a wrong form too, and a bundle without a checksum of an earlier format.
+            digest = _check_digest(file) if file.with_name(DIGEST_NAME).is_file() else ""
+            description = read_description(file)
+            digest = digest or _check_digest(file)
+        _check_files(file.parent, description)
+        bundle = cls(**msgspec.structs.asdict(description), folder=file.parent, digest=digest)
+        if given.suffix in (".xml", ".onnx") and given not in bundle.models.values():
+            raise XrayError(f"{file} describes another model than {given}: {AGAIN}.")
+        return bundle
 
 
-def checksums_of(files: Iterable[Path]) -> str:
-    """Text of the file of checksums."""
-    return "".join(f"{sha256(file)}  {file.name}\n" for file in files)
+def seal(description: Description, folder: Path, files: Iterable[Path]) -> Description:
+    """Writes the description of a bundle with the checksums of its files, and its own beside it, the last of them.
+
+    Args:
+        description: What it says.
+        folder: The bundle's.
+        files: Files below it.
+
+    Returns:
+        The description with the checksums.
+
+    Raises:
+        XrayError: It cannot be written.
+    """
+    checksums = {file.relative_to(folder).as_posix(): sha256(file) for file in files}
+    sealed = msgspec.structs.replace(description, files=checksums)
+    text = json.dumps(msgspec.to_builtins(sealed), indent=1, allow_nan=False) + "\n"
+    write_atomically(folder / DESCRIPTION_NAME, text)
+    write_atomically(folder / DIGEST_NAME, f"{hashlib.sha256(text.encode()).hexdigest()}  {DESCRIPTION_NAME}\n")
+    return sealed
 
 
 def sha256(path: Path) -> str:
     """SHA-256 of a file, in hexadecimal digits.
 
     Raises:
-        OSError: The file cannot be read.
+        XrayError: The file cannot be read.
     """
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _check_unchanged(folder: Path) -> None:
-    """Refuses an export whose files are not what they were; one of an earlier version has no checksums."""
-    path = folder / CHECKSUMS_NAME
-    if not path.is_file():
-        return
     try:
-        for line in path.read_text(encoding="utf-8").splitlines():
-            expected, _, name = line.partition("  ")
-            if Path(name).name != name or "\\" in name or not (folder / name).is_file():
-                raise XrayError(f"{path} lists {name!r}, which does not lie beside it: copy all files of the export.")
-            if sha256(folder / name) != expected:
-                raise XrayError(f"{folder / name} is not what it was when it was exported: copy or export it again.")
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
-        raise XrayError(f"{error.filename or path} cannot be read: {error.strerror}.") from error
-    except UnicodeDecodeError as error:
-        raise XrayError(f"{path} holds no checksums: copy or export the model again.") from error
+        raise XrayError(f"{path} cannot be read: {error.strerror}.") from error
 
 
-def _find_model(path: Path) -> Path:
-    """The model file that a path given by the user means."""
+def _find(path: Path) -> Path:
+    """The description that a path given by the user means."""
     if not path.exists():
         raise XrayError(f"There is no bundle {path}: give the folder or the file that an export wrote.")
-    if path.is_file():
-        if path.suffix not in (".xml", ".onnx"):
-            raise XrayError(f"{path} is not a model: give an .xml or .onnx file, or its folder.")
+    if path.is_file() and path.name in (DESCRIPTION_NAME, _OLD_NAME):
         return path
-    for folder in _FOLDERS:
-        for name in _MODEL_NAMES:
-            if (path / folder / name).is_file():
-                return path / folder / name
+    if path.is_file() and path.suffix not in (".xml", ".onnx"):
+        raise XrayError(f"{path} is not a model: give an .xml or .onnx file, or its folder.")
+    folders = [path.parent] if path.is_file() else [path / folder for folder in _FOLDERS]
+    for folder in folders:
+        for name in (DESCRIPTION_NAME, _OLD_NAME):
+            if (folder / name).is_file():
+                return folder / name
+    if path.is_file() or any((folder / name).is_file() for folder in folders for name in _MODEL_NAMES):
+        raise XrayError(f"{path} has no {DESCRIPTION_NAME}: export it again with a model of anomalib-xray.")
     raise XrayError(
-        f"{path} holds no model ({' or '.join(_MODEL_NAMES)}, in it or in weights/openvino or weights/onnx below): "
+        f"{path} holds no model with its {DESCRIPTION_NAME}, in it or in weights/openvino or weights/onnx below: "
         "export one into it, or give the model file itself."
     )
 
 
+def _check_digest(path: Path) -> str:
+    """SHA-256 of a description, which must be that beside it."""
+    beside = path.with_name(DIGEST_NAME)
+    if not beside.is_file():
+        raise XrayError(f"The bundle {path.parent} is incomplete: it lacks {DIGEST_NAME}; copy the whole folder.")
+    found = sha256(path)
+    if not read_limited(beside).startswith(found.encode()):
+        raise XrayError(
+            f"{path} is not what it was when the bundle was made: copy or make the bundle again; another threshold is "
+            "given to a command with --threshold."
+        )
+    return found
+
+
+def _check_files(folder: Path, about: Description) -> None:
+    """Refuses a bundle of which a file is missing, elsewhere, or not what it was."""
+    total = 0
+    for name, expected in sorted(about.files.items()):
+        path = folder / name
+        if not path.is_file():
+            raise XrayError(f"The bundle {folder} is incomplete: it lacks {name}; copy the whole folder.")
+        if leads_out(path, folder):
+            raise XrayError(f"The bundle {folder} is not whole: {name} lies outside of it; copy the files themselves.")
+        total += path.stat().st_size
+        if total > _MAX_BYTES:
+            raise XrayError(f"The bundle {folder} has more than {_MAX_BYTES} bytes, which no bundle needs.")
+        if sha256(path) != expected:
+            raise XrayError(f"{path} is not what it was when the bundle was made: copy or make the bundle again.")
+    for model in about.accepted.values():
+        _check_weights(folder / model)
+
+
 def _check_weights(model: Path) -> None:
-    """Refuses a model whose weights, kept in a second file, are missing or lie outside of the bundle."""
+    """Refuses a model whose weights, kept in a second file, are missing or lie outside of its folder."""
     names = {model.with_suffix(".bin").name} if model.suffix == ".xml" else _external_data(model)
     for name in sorted(names):
         if Path(name).name != name or "\\" in name:
@@ -176,71 +211,62 @@ def _external_data(model: Path) -> set[str]:
         return names
 
 
-def _read_metadata(path: Path) -> dict[str, Any]:
-    """Reads metadata whose keys are all there and of the right type."""
-    try:
-        metadata = json.loads(path.read_bytes())
-    except FileNotFoundError as error:
-        raise XrayError(
-            f"{path.parent} holds a model but no {METADATA_NAME}: export it again with a model of anomalib-xray."
-        ) from error
-    except OSError as error:
-        raise XrayError(f"{path} cannot be read: {error.strerror}.") from error
-    except (ValueError, RecursionError) as error:
-        raise XrayError(f"{path} is not valid JSON: export the model again.") from error
-    if not isinstance(metadata, dict):
-        raise XrayError(f"{path} holds no JSON object: export the model again.")
-    version: Any = metadata.get("format")
-    if _is_number(version) and version > BUNDLE_FORMAT:
-        raise XrayError(
-            f"{path} is of format {version}, and this version reads up to {BUNDLE_FORMAT}: upgrade anomalib-xray."
-        )
-    for key, (is_valid, wanted) in _KEYS.items():
-        if key not in metadata:
-            raise XrayError(f"{path} lacks the key {key!r}: export the model again.")
-        if not is_valid(metadata[key]):
-            raise XrayError(f"{key!r} in {path} must be {wanted}: export the model again.")
-    return metadata
+class _Levels(Struct):
+    image: float | None
+    pixel: float | None
 
 
-def _scale(metadata: dict[str, Any], level: str, path: Path) -> Scale:
-    """The scale of one level, whose values are numbers in order."""
-    for key in ("threshold", "normalization"):
-        if level not in metadata[key]:
-            raise XrayError(f"{path} lacks the key '{key}.{level}': export the model again.")
-    threshold, limits = metadata["threshold"][level], metadata["normalization"][level]
-    if threshold is not None and not _is_number(threshold):
-        raise XrayError(f"'threshold.{level}' in {path} must be a finite number or null: export the model again.")
-    if limits is None:
-        return Scale(threshold, None)
-    if not (isinstance(limits, list) and len(limits) == 2 and all(map(_is_number, limits)) and limits[0] < limits[1]):
-        raise XrayError(
-            f"'normalization.{level}' in {path} must be [smallest, largest] of different validation scores, or null: "
-            "validate on more images and export the model again."
-        )
-    return Scale(threshold, (limits[0], limits[1]))
+class _OldDescription(Struct):
+    """``metadata.json`` of a stock export of an earlier version."""
+
+    format: Literal[1]
+    model: str
+    settings: dict[str, Any]
+    score: str
+    threshold: _Levels
+    normalization: Normalization
+    versions: dict[str, Any]
 
 
-def _is_number(value: object) -> bool:
-    """Whether a JSON value is a finite number; Python's own reader accepts NaN and counts true as 1."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+def _read_old(path: Path, given: Path) -> Description:
+    """The description of a stock export of an earlier version, with the checksums that it may have."""
+    old = decoded(read_limited(path), _OldDescription, path)
+    names = [given.name] if given.suffix in (".xml", ".onnx") else _MODEL_NAMES
+    model = next((name for name in names if (path.parent / name).is_file()), None)
+    if model is None:
+        raise XrayError(f"{path.parent} holds no model: export one into it, or give the model file itself.")
+    description = Description(
+        format=1,
+        model=old.model,
+        settings=old.settings,
+        created="",
+        notice=NOTICE,
+        scores=(old.score,),
+        score=old.score,
+        thresholds={old.score: old.threshold.image},
+        pixel_threshold=old.threshold.pixel,
+        normalization=old.normalization,
+        distribution={},
+        map_limits=old.normalization.pixel,
+        precisions={"fp32": Precision(model=model)},
+        precision="fp32",
+        preparation=None,
+        scope=Scope(),
+        versions=old.versions,
+        data=Data(),
+        files=_old_checksums(path.with_name(_OLD_CHECKSUMS)),
+    )
+    refuse_contradictions(description, path)
+    return description
 
 
-def _is_text(value: object) -> bool:
-    return isinstance(value, str)
-
-
-def _is_object(value: object) -> bool:
-    return isinstance(value, dict)
-
-
-_KEYS: dict[str, tuple[Callable[[Any], bool], str]] = {
-    "format": (lambda value: _is_number(value) and value >= 1, f"a number from 1 to {BUNDLE_FORMAT}"),
-    "model": (_is_text, "a text"),
-    "settings": (_is_object, "an object"),
-    "score": (_is_text, "a text"),
-    "threshold": (_is_object, "an object with 'image' and 'pixel'"),
-    "normalization": (_is_object, "an object with 'image' and 'pixel'"),
-    "parity": (_is_object, "an object"),
-    "versions": (_is_object, "an object"),
-}
+def _old_checksums(path: Path) -> dict[str, str]:
+    if not path.is_file():
+        return {}
+    checksums = {}
+    for line in read_limited(path).decode(errors="replace").splitlines():
+        expected, _, name = line.partition("  ")
+        if Path(name).name != name or not is_inner_path(name):
+            raise XrayError(f"{path} lists {name!r}, which does not lie beside it: copy all files of the export.")
+        checksums[name] = expected
+    return checksums

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Literal
 
-from anomalib_xray.edge.bundle import NOTICE
+from anomalib_xray import NOTICE
 from anomalib_xray.edge.inputs import find_inputs, with_list
 from anomalib_xray.errors import XrayError
 from anomalib_xray.io.progress import status
@@ -63,10 +63,9 @@ def predict(
     _check_settings(bundle, threshold, dicom_sc=dicom_sc, keep_patient=keep_patient, stream=stream)
     inputs = [] if stream else find_inputs(list(with_list(images)), out)
 
-    from anomalib_xray.edge.batch import predict_all
+    from anomalib_xray.edge.batch import predict_all, predict_stream
     from anomalib_xray.edge.ensemble import Ensemble
     from anomalib_xray.edge.predictor import open_predictor
-    from anomalib_xray.edge.stream import predict_stream
 
     with status("Loading the bundles"):
         ensemble = Ensemble([

@@ -3,30 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from anomalib_xray.edge.predictor import Predictor
 from anomalib_xray.edge.result import Result
+from anomalib_xray.errors import XrayError
 from anomalib_xray.io.radiograph import Radiograph
 from anomalib_xray.preparation.pipeline import Prepared
 
 _UNSAFE = re.compile(r"[^\w.-]+")
-
-
-@dataclass(frozen=True, eq=False)
-class Reading:
-    """What several bundles say of one radiograph.
-
-    Attributes:
-        results: What each says, by its label.
-        fused: Mean over the bundles of the percentile among the normal images of each, 0 to 100; ``None`` for a single
-            bundle, where a bundle does not know its percentiles, and where the radiograph is not comparable.
-    """
-
-    results: dict[str, Result]
-    fused: float | None
 
 
 class Ensemble:
@@ -34,14 +21,15 @@ class Ensemble:
 
     Args:
         predictors: One a bundle; at least one.
+        labels: What they are called; by default the model's name; the folder's name where models are the same; numbered
+            where that is the same too. These labels are safe as names of files.
 
     Attributes:
-        predictors: The same, by label: the model's name; the folder's name where models are the same; numbered where
-            that is the same too. Labels are safe as names of files.
+        predictors: The predictors by label.
     """
 
-    def __init__(self, predictors: Sequence[Predictor]) -> None:
-        self.predictors = dict(zip(_labels(predictors), predictors, strict=True))
+    def __init__(self, predictors: Sequence[Predictor], labels: Sequence[str] | None = None) -> None:
+        self.predictors = dict(zip(labels or _labels(predictors), predictors, strict=True))
 
     @property
     def fuses(self) -> bool:
@@ -64,7 +52,7 @@ class Ensemble:
         threshold: float | None = None,
         tags: Mapping[str, str] | None = None,
         flags: Sequence[str] = (),
-    ) -> Reading:
+    ) -> dict[str, Result]:
         """Lets every bundle score one radiograph.
 
         Args:
@@ -74,23 +62,66 @@ class Ensemble:
             flags: What reading the file noted; it stands before what the preparation noticed.
 
         Returns:
-            The reading.
+            What each says, by its label.
 
         Raises:
             XrayError: A bundle cannot use the radiograph.
         """
-        prepared: dict[tuple[str, ...], list[Prepared]] = {}
         results = {}
+        for label, result in self.each(image, threshold=threshold, tags=tags, flags=flags):
+            if isinstance(result, XrayError):
+                raise result
+            results[label] = result
+        return results
+
+    def each(
+        self,
+        image: Radiograph,
+        *,
+        threshold: float | None = None,
+        stages: bool = False,
+        tags: Mapping[str, str] | None = None,
+        flags: Sequence[str] = (),
+    ) -> Iterator[tuple[str, Result | XrayError]]:
+        """Lets one bundle after the other score a radiograph; one that cannot takes none of the others down.
+
+        Args:
+            image: As of :meth:`predict`.
+            threshold: As of :meth:`predict`.
+            stages: As of :meth:`Predictor.predict`.
+            tags: As of :meth:`predict`.
+            flags: As of :meth:`predict`.
+
+        Yields:
+            A bundle's label, and what it says or why it cannot.
+        """
+        prepared: dict[tuple[str, ...], list[Prepared]] = {}
         for label, predictor in self.predictors.items():
             # Preparing takes longer than scoring, and bundles of one project mostly share it.
             key = predictor.preparation
-            if key not in prepared:
-                prepared[key] = predictor.prepare(image)
-            result = predictor.predict(image, threshold=threshold, tags=tags, prepared=prepared[key])
-            results[label] = replace(result, flags=list(dict.fromkeys([*flags, *result.flags])))
+            try:
+                if key not in prepared:
+                    prepared[key] = predictor.prepare(image)
+                result = predictor.predict(image, threshold=threshold, stages=stages, tags=tags, prepared=prepared[key])
+            except XrayError as error:
+                yield label, error
+            else:
+                yield label, replace(result, flags=list(dict.fromkeys([*flags, *result.flags])))
+
+    def fused(self, results: Mapping[str, Result]) -> float | None:
+        """One number out of what the bundles say of one radiograph.
+
+        Args:
+            results: As of :meth:`predict`.
+
+        Returns:
+            Mean over the bundles of the percentile among the normal images of each, 0 to 100; ``None`` for a single
+            bundle, where a bundle does not know its percentiles, and where the radiograph is not comparable.
+        """
         percentiles = [result.percentile for result in results.values() if result.percentile is not None]
-        fuses = self.fuses and not any(result.not_comparable for result in results.values())
-        return Reading(results, sum(percentiles) / len(percentiles) if fuses else None)
+        if not percentiles or not self.fuses or any(result.not_comparable for result in results.values()):
+            return None
+        return sum(percentiles) / len(percentiles)
 
 
 def _labels(predictors: Sequence[Predictor]) -> list[str]:

@@ -1,127 +1,189 @@
-"""Models of bundles, loaded and ready: a picture in, raw scores and a raw map on its own pixels out."""
+"""Compiled models: a picture in, scores and a map out."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
+import cv2
 import numpy as np
-from numpy.typing import NDArray
+import openvino  # type: ignore[import-untyped]  # openvino ships no types
+from numpy.typing import ArrayLike, NDArray
 
-from anomalib_xray.edge.bundle import Bundle
-from anomalib_xray.edge.runtime import CENTRED, Runtime, compile_model, to_picture
+from anomalib_xray.edge.description import Description
 from anomalib_xray.errors import XrayError
-from anomalib_xray.io.read import Radiograph, to_unit_interval
+
+INPUT, SCORES, MAP = "image", "scores", "anomaly_map"
+"""Names of the input and the outputs of a bundle's model."""
+
+STOCK_SCORE = "pred_score"
+"""Name of the one score of a stock export."""
+
+CENTRED = "centred"
+"""Padding with the picture in the centre of its square, as a bundle has it that does not say otherwise."""
+
+_LARGEST_CENTRED = 0.5 - 2.0**-24
+"""Largest distance from 1/2 that a float32 below 1 can have."""
 
 
-@dataclass(frozen=True, eq=False)
-class Answer:
-    """What a model says of one picture.
-
-    Attributes:
-        scores: Raw scores by name, higher = more anomalous; finite.
-        heat_map: Raw anomaly map on the picture's own pixels, (H, W) float32, finite; ``None`` if there is none.
-        normalised: The deciding score as a stock export returns it; ``None`` if that is raw.
-    """
-
-    scores: dict[str, float]
-    heat_map: NDArray[np.float32] | None
-    normalised: float | None = None
-
-
-class Graph(Protocol):
-    """A loaded model. May be used by several threads at once."""
-
-    def __call__(self, image: Radiograph) -> Answer:
-        """Scores a picture (H, W), uint8 or uint16.
-
-        Raises:
-            XrayError: The model cannot process it, or what comes out is not finite.
-        """
-
-
-class RawGraph:
-    """A model of format 2, whose outputs are ``scores`` (1, K) and, if it has a map, ``anomaly_map`` (1, 1, S, S).
+class Graph:
+    """A model of a bundle, or a stock export, loaded and ready. May be used by several threads at once.
 
     Args:
-        path: The ``.xml`` file.
-        scores: Names of the K scores, in order.
+        model: The ``.xml`` or ``.onnx`` file, or the graph itself.
         device: OpenVINO device, e.g. ``CPU`` or ``GPU``.
         threads: Number of CPU threads; ``None`` leaves it to OpenVINO.
-        arithmetic: OpenVINO's hint of the precision to compute in.
-        padding: Where a picture lies in the square of the map; see :func:`~anomalib_xray.edge.runtime.to_picture`.
-
-    Raises:
-        XrayError: The device does not exist, or the model cannot be loaded or has other outputs.
-    """
-
-    def __init__(
-        self,
-        path: Path,
-        scores: Sequence[str],
-        *,
-        device: str,
-        threads: int | None,
-        arithmetic: str,
-        padding: str = CENTRED,
-    ) -> None:
-        self._path = path
-        self._padding = padding
-        self._names = tuple(scores)
-        self._compiled = compile_model(path, device=device, threads=threads, arithmetic=arithmetic)
-        outputs = {name for output in self._compiled.outputs for name in output.names}
-        if "scores" not in outputs:
-            raise XrayError(f"{path} has no output 'scores': make the bundle again.")
-        self._has_map = "anomaly_map" in outputs
-
-    def __call__(self, image: Radiograph) -> Answer:
-        """As :meth:`Graph.__call__`."""
-        outputs = self._infer(image)
-        values = np.asarray(outputs["scores"], np.float64).reshape(-1)
-        if len(values) != len(self._names):
-            raise XrayError(f"{self._path} gives {len(values)} scores instead of {len(self._names)}: make it again.")
-        anomaly_map = np.asarray(outputs["anomaly_map"], np.float32) if self._has_map else None
-        if not np.isfinite(values).all() or (anomaly_map is not None and not np.isfinite(anomaly_map).all()):
-            raise XrayError(f"{self._path} gives no finite score or map for a picture of {_size(image)} pixels.")
-        return Answer(
-            scores=dict(zip(self._names, values.tolist(), strict=True)),
-            heat_map=None
-            if anomaly_map is None
-            else to_picture(anomaly_map.reshape(anomaly_map.shape[-2:]), image.shape[0], image.shape[1], self._padding),
-        )
-
-    def _infer(self, image: Radiograph) -> Any:  # noqa: ANN401  # openvino's mapping of outputs is untyped
-        batch = np.repeat(to_unit_interval(image)[np.newaxis, np.newaxis], 3, axis=1)
-        try:
-            # A request of its own: the one inside the compiled model refuses a second thread.
-            return self._compiled.create_infer_request().infer(batch)
-        except RuntimeError as error:
-            raise XrayError(f"{self._path} cannot process a picture of {_size(image)} pixels.") from error
-
-
-class StockGraph:
-    """A model of format 1: a stock export, whose graph normalises.
-
-    Args:
-        bundle: The export.
-        device: OpenVINO device, e.g. ``CPU`` or ``GPU``.
-        threads: Number of CPU threads; ``None`` leaves it to OpenVINO.
-        arithmetic: OpenVINO's hint of the precision to compute in.
+        arithmetic: OpenVINO's hint of the precision to compute in: ``f32`` answers as torch does, ``bf16`` is faster
+            where the device has it; ``None`` leaves it to OpenVINO.
 
     Raises:
         XrayError: The device does not exist, or the model cannot be loaded or does not score pictures.
     """
 
-    def __init__(self, bundle: Bundle, *, device: str, threads: int | None, arithmetic: str) -> None:
-        self._runtime = Runtime(bundle, device=device, threads=threads, arithmetic=arithmetic)
+    def __init__(
+        self,
+        model: openvino.Model | Path,
+        *,
+        device: str = "CPU",
+        threads: int | None = None,
+        arithmetic: str | None = "f32",
+    ) -> None:
+        self._name = model if isinstance(model, Path) else "The graph"
+        self._compiled = compile_model(model, device=device, threads=threads, arithmetic=arithmetic)
+        outputs = {name for output in self._compiled.outputs for name in output.names}
+        if not outputs & {SCORES, STOCK_SCORE}:
+            raise XrayError(f"{self._name} has no output {SCORES!r} or {STOCK_SCORE!r}: make the bundle again.")
+        self._scores = SCORES if SCORES in outputs else STOCK_SCORE
+        self._has_map = MAP in outputs
 
-    def __call__(self, image: Radiograph) -> Answer:
-        """As :meth:`Graph.__call__`."""
-        prediction = self._runtime.predict(image)
-        return Answer({self._runtime.bundle.score: prediction.score}, prediction.heat_map, prediction.normalised)
+    def __call__(self, picture: NDArray[np.float32]) -> tuple[NDArray[np.float64], NDArray[np.float32] | None]:
+        """Scores a picture.
+
+        Args:
+            picture: (H, W) in [0, 1]; the graph pads and resizes by itself.
+
+        Returns:
+            Scores (K,), and the map (S, S) of the padded square, ``None`` where the model has none; both as the graph
+            returns them.
+
+        Raises:
+            XrayError: The model cannot process it.
+        """
+        batch = np.repeat(picture[np.newaxis, np.newaxis], 3, axis=1)
+        try:
+            # A request of its own: the one inside the compiled model refuses a second thread.
+            outputs: Any = self._compiled.create_infer_request().infer(batch)
+        except RuntimeError as error:
+            size = f"{picture.shape[1]} x {picture.shape[0]}"
+            raise XrayError(f"{self._name} cannot process a picture of {size} pixels.") from error
+        scores = np.asarray(outputs[self._scores], np.float64).reshape(-1)
+        if not self._has_map:
+            return scores, None
+        anomaly_map = np.asarray(outputs[MAP], np.float32)
+        return scores, anomaly_map.reshape(anomaly_map.shape[-2:])
 
 
-def _size(image: Radiograph) -> str:
-    return f"{image.shape[1]} x {image.shape[0]}"
+def compile_model(
+    model: openvino.Model | str | Path,
+    *,
+    device: str = "CPU",
+    threads: int | None = None,
+    arithmetic: str | None = "f32",
+) -> openvino.CompiledModel:
+    """Loads a model, by default with float32 arithmetic, so that it answers as torch does.
+
+    Args:
+        model: ``.xml`` or ``.onnx`` file, or the graph itself.
+        device: OpenVINO device, e.g. ``CPU`` or ``GPU``.
+        threads: Number of CPU threads; ``None`` leaves it to OpenVINO.
+        arithmetic: Precision to compute in, as OpenVINO calls it: ``f32``, or ``bf16`` where the device has it;
+            ``None`` leaves it to OpenVINO.
+
+    Returns:
+        The model; it keeps no cache on disk.
+
+    Raises:
+        XrayError: The device does not exist or lacks the arithmetic, or the file cannot be loaded.
+    """
+    core = openvino.Core()
+    settings: dict[str, Any] = {} if arithmetic is None else {"INFERENCE_PRECISION_HINT": arithmetic}
+    if threads is not None:
+        if threads < 1:
+            raise XrayError(f"{threads} threads cannot compute anything: give 1 or more.")
+        settings["INFERENCE_NUM_THREADS"] = threads
+    if device.split(".")[0] not in {name.split(".")[0] for name in core.available_devices}:
+        raise XrayError(f"There is no device {device}; choose one of {', '.join(core.available_devices)}.")
+    if arithmetic not in (None, "f32") and str(arithmetic).upper() not in core.get_property(
+        device, "OPTIMIZATION_CAPABILITIES"
+    ):
+        raise XrayError(f"The device {device} cannot compute in {arithmetic}; choose the precision fp32.")
+    try:
+        loaded = core.read_model(Path(model)) if isinstance(model, str | Path) else model
+        return core.compile_model(loaded, device, settings)
+    except RuntimeError as error:
+        raise XrayError(f"{model} cannot be loaded on {device}: it is damaged or of an unknown format.") from error
+
+
+def unnormalise(values: ArrayLike, threshold: float | None, minimum: float, maximum: float) -> NDArray[np.float64]:
+    """Takes back the normalisation 1/2 + x / (1 + 2 |x|) with x = (raw - threshold) / (maximum - minimum).
+
+    With y = value - 1/2 that is x = y / (1 - 2 |y|) and raw = threshold + x (maximum - minimum).
+
+    Args:
+        values: Normalised values, inside (0, 1), of any shape. Float32 reaches 0 and 1 for raw values millions of
+            ranges away; these come back as the farthest value that it can tell apart.
+        threshold: Raw value that became 1/2; ``None`` for the middle of ``minimum`` and ``maximum``, which the
+            normalisation takes where there is no threshold.
+        minimum: Smallest raw value of the validation set.
+        maximum: Largest raw value of the validation set.
+
+    Returns:
+        Raw values of the same shape.
+    """
+    centre = (minimum + maximum) / 2 if threshold is None else threshold
+    centred = np.clip(np.asarray(values, dtype=np.float64) - 0.5, -_LARGEST_CENTRED, _LARGEST_CENTRED)
+    return np.asarray(centre + centred / (1 - 2 * np.abs(centred)) * (maximum - minimum))
+
+
+def raw_values(
+    about: Description, scores: NDArray[np.float64], anomaly_map: NDArray[np.float32] | None
+) -> tuple[NDArray[np.float64], NDArray[np.float32] | None]:
+    """Takes back the normalisation of a stock export.
+
+    Args:
+        about: The description of its bundle.
+        scores: As the graph returns them.
+        anomaly_map: The same; ``None`` without one.
+
+    Returns:
+        Raw scores and raw map; the same where the graph does not normalise.
+    """
+    limits = about.normalization
+    if limits is not None and limits.image is not None:
+        scores = unnormalise(scores, about.thresholds.get(about.score), *limits.image)
+    if limits is not None and limits.pixel is not None and anomaly_map is not None:
+        anomaly_map = unnormalise(anomaly_map, about.pixel_threshold, *limits.pixel).astype(np.float32)
+    return scores, anomaly_map
+
+
+def to_picture(
+    anomaly_map: NDArray[np.float32], height: int, width: int, padding: str = CENTRED
+) -> NDArray[np.float32]:
+    """Lays a map of the padded square back onto the picture.
+
+    The graph pads a picture to a square and resizes it; this resizes the map to that square and cuts the padding off.
+
+    Args:
+        anomaly_map: (S, S).
+        height: Height H of the picture in pixels.
+        width: Width W of the picture in pixels.
+        padding: ``centred``, an odd remainder at the bottom or right, or ``uniform``, all of it there.
+
+    Returns:
+        (H, W).
+    """
+    side = max(height, width)
+    shrinks = side < max(anomaly_map.shape)
+    square = cv2.resize(anomaly_map, (side, side), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+    top, left = ((side - height) // 2, (side - width) // 2) if padding == CENTRED else (0, 0)
+    return np.ascontiguousarray(square[top : top + height, left : left + width], dtype=np.float32)

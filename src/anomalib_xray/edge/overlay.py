@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from anomalib_xray.edge.bundle import NOTICE
+from anomalib_xray import NOTICE
 from anomalib_xray.edge.result import NOT_COMPARABLE, Result
 from anomalib_xray.io.read import Radiograph, to_unit_interval
 

@@ -9,21 +9,26 @@ Example:
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path, PurePosixPath
 from threading import Lock
+from typing import Any, get_args, get_type_hints
 
+import cv2
 import numpy as np
+from numpy.typing import NDArray
 
-from anomalib_xray.edge.device_bundle import DeviceBundle
-from anomalib_xray.edge.graph import Answer, Graph, RawGraph, StockGraph
-from anomalib_xray.edge.heat_map import on_original, outline_of
-from anomalib_xray.edge.inner_files import check_inner_files
-from anomalib_xray.edge.result import Result, View
-from anomalib_xray.edge.runtime import CENTRED
+from anomalib_xray.edge.bundle import DESCRIPTION_NAME, Bundle
+from anomalib_xray.edge.description import is_inner_path
+from anomalib_xray.edge.graph import CENTRED, Graph, raw_values, to_picture
+from anomalib_xray.edge.result import RankScale, Result, View
 from anomalib_xray.errors import XrayError
 from anomalib_xray.io.radiograph import Radiograph
+from anomalib_xray.io.read import to_unit_interval
+from anomalib_xray.preparation.mapping import to_original
 from anomalib_xray.preparation.pipeline import Pipeline, Prepared
+from anomalib_xray.preparation.settings import read_settings, step_class
+from anomalib_xray.preparation.step import Mask, Matrix
 
 _BF16 = "bf16"
 """Precision that is no model of its own: the fp32 model, computed in 16 bits with the exponents of 32."""
@@ -57,7 +62,7 @@ class Predictor:
 
     def __init__(
         self,
-        bundle: DeviceBundle,
+        bundle: Bundle,
         *,
         precision: str | None = None,
         device: str = "CPU",
@@ -67,8 +72,13 @@ class Predictor:
         self.bundle = bundle
         self.precision = _chosen(precision or bundle.precision, [*bundle.models, _BF16], "precision", bundle)
         self.score = _chosen(score or bundle.score, bundle.scores, "score", bundle)
-        self._pipeline = _pipeline(bundle)
-        self._graph = _graph(bundle, self.precision, device, threads)
+        _check_inner_files(bundle)
+        self._pipeline = None if bundle.pipeline is None else Pipeline.load(bundle.pipeline)
+        model = "fp32" if self.precision == _BF16 else self.precision
+        if model not in bundle.models:
+            raise XrayError(f"The bundle {bundle.folder} has no fp32 model, which {self.precision} computes with.")
+        arithmetic = _BF16 if self.precision == _BF16 else "f32"
+        self._graph = Graph(bundle.models[model], device=device, threads=threads, arithmetic=arithmetic)
 
     @property
     def preparation(self) -> tuple[str, ...]:
@@ -120,10 +130,14 @@ class Predictor:
         if threshold is not None and not math.isfinite(threshold):
             raise XrayError(f"The threshold {threshold} decides nothing: give a finite raw score.")
         prepared = prepared or self.prepare(image)
-        answers = [self._graph(part.image) for part in prepared]
-        scores = {name: max(answer.scores[name] for answer in answers) for name in self.bundle.scores}
+        views, normalised = [], None
+        for number, part in enumerate(prepared, 1):
+            view, normalised = self._view(f"view {number}", image, part, stages=stages)
+            views.append(view)
+        shape = image.shape[0], image.shape[1]
+        scores = {name: max(view.scores[name] for view in views) for name in self.bundle.scores}
         flags = list(dict.fromkeys(flag for part in prepared for flag in part.flags))
-        reasons = self._reasons(scores[self.score], flags, tags or {}, (image.shape[0], image.shape[1]))
+        reasons = self._reasons(scores[self.score], flags, tags or {}, shape)
         limit = self.bundle.thresholds.get(self.score) if threshold is None else threshold
         return Result(
             model=self.bundle.model,
@@ -133,15 +147,40 @@ class Predictor:
             value=scores[self.score],
             threshold=limit,
             is_anomalous=None if limit is None or reasons else scores[self.score] >= limit,
-            heat_map=on_original([answer.heat_map for answer in answers], prepared, (image.shape[0], image.shape[1])),
+            heat_map=on_original([view.heat_map for view in views], prepared, shape),
             pixel_threshold=self.bundle.pixel_threshold,
             map_limits=self.bundle.map_limits,
-            views=self._views(image, prepared, answers, stages=stages),
+            views=views,
             flags=flags,
-            normalised=answers[0].normalised,
+            normalised=normalised,
             not_comparable=reasons,
             bundle_digest=self.bundle.digest,
         )
+
+    def _view(self, name: str, image: Radiograph, part: Prepared, *, stages: bool) -> tuple[View, float | None]:
+        """Scores one picture; with the score as a stock export normalises it."""
+        bundle, picture = self.bundle, part.image
+        values, anomaly_map = self._graph(to_unit_interval(picture))
+        if len(values) != len(bundle.scores):
+            raise XrayError(
+                f"{bundle.folder} gives {len(values)} scores instead of {len(bundle.scores)}: make the bundle again."
+            )
+        if not np.isfinite(values).all() or (anomaly_map is not None and not np.isfinite(anomaly_map).all()):
+            size = f"{picture.shape[1]} x {picture.shape[0]}"
+            raise XrayError(f"{bundle.folder} gives no finite score or map for a picture of {size} pixels.")
+        normalised = None if bundle.normalization is None or bundle.normalization.image is None else float(values[0])
+        scores, raw_map = raw_values(bundle, values, anomaly_map)
+        padding = bundle.settings.get("padding", CENTRED)
+        view = View(
+            name=name,
+            image=picture,
+            scores=dict(zip(bundle.scores, scores.tolist(), strict=True)),
+            heat_map=None if raw_map is None else to_picture(raw_map, picture.shape[0], picture.shape[1], padding),
+            stages=self._stages(image, part) if stages else [],
+            flags=part.flags,
+            outline=None if self._pipeline is None else outline_of(part),
+        )
+        return view, normalised
 
     def _reasons(
         self, value: float, flags: Sequence[str], tags: Mapping[str, str], shape: tuple[int, int]
@@ -153,29 +192,13 @@ class Predictor:
             reasons.append(f"the preparation failed ({', '.join(failed)})")
         quantiles = self.bundle.distribution.get(self.score)
         if quantiles is not None and value < quantiles[0] - _ROUNDING * (quantiles[-1] - quantiles[0]):
-            count = self.bundle.normal_images
+            count = self.bundle.data.normal
             reasons.append(f"its score is below those of all {'' if count is None else f'{count} '}normal images")
         return tuple(reasons)
 
     def _percentile(self, name: str, value: float) -> float | None:
         quantiles = self.bundle.distribution.get(name)
-        return None if quantiles is None else percentile_of(value, quantiles)
-
-    def _views(
-        self, image: Radiograph, prepared: Sequence[Prepared], answers: Sequence[Answer], *, stages: bool
-    ) -> list[View]:
-        return [
-            View(
-                name=f"view {number}",
-                image=part.image,
-                scores=answer.scores,
-                heat_map=answer.heat_map,
-                stages=self._stages(image, part) if stages else [],
-                flags=part.flags,
-                outline=None if self._pipeline is None else outline_of(part),
-            )
-            for number, (part, answer) in enumerate(zip(prepared, answers, strict=True), 1)
-        ]
+        return None if quantiles is None else RankScale.of_quantiles(quantiles).percentile(value)
 
     def _stages(self, image: Radiograph, part: Prepared) -> list[tuple[str, Radiograph]]:
         """The picture after each step, by the step's name."""
@@ -209,50 +232,108 @@ def open_predictor(
     Raises:
         XrayError: The bundle is incomplete, changed or broken, or does not have what is asked for.
     """
-    return Predictor(DeviceBundle.open(path), precision=precision, device=device, threads=threads, score=score)
+    return Predictor(Bundle.open(path), precision=precision, device=device, threads=threads, score=score)
 
 
-def percentile_of(value: float, quantiles: Sequence[float]) -> float:
-    """Share of normal images with a lower score, in per cent.
-
-    Interpolated between the quantiles; where several of them are equal, their middle.
+def on_original(
+    heat_maps: Sequence[NDArray[np.float32] | None], views: Sequence[Prepared], shape: tuple[int, int]
+) -> NDArray[np.float32] | None:
+    """Moves the heat maps of all views to where their pixels came from.
 
     Args:
-        value: A score.
-        quantiles: Of the normal images at equal steps from 0 to 100 %, rising; at least two.
+        heat_maps: One a view, of the size of its picture; any finite values.
+        views: The pictures, with the matrices that led to them; at least one.
+        shape: Height and width of the original.
 
     Returns:
-        0 below the first quantile, 100 above the last one.
+        (H, W): 0 where no view lies, the largest value where several do; ``None`` if a map is missing.
     """
-    shares = np.linspace(0, 100, len(quantiles))
-    values, place = np.unique(quantiles, return_inverse=True)
-    middles = np.bincount(place, weights=shares) / np.bincount(place)
-    return float(np.interp(value, values, middles, left=0, right=100))
+    joined: NDArray[np.float32] | None = None
+    covered = np.zeros(shape, np.bool_)
+    for heat_map, view in zip(heat_maps, views, strict=True):
+        if heat_map is None:
+            return None
+        moved = _moved(heat_map, view.matrix, shape)
+        inside = _inside(view, shape) if len(views) > 1 else covered
+        if joined is None:
+            joined = moved
+        else:
+            # Maps may be negative, and the 0 outside of a view is no value of its map.
+            highest = np.where(covered, np.maximum(joined, moved), moved)
+            joined = np.where(inside, highest, joined)
+        covered |= inside
+    return joined
 
 
-def _chosen(name: str, known: Sequence[str], kind: str, bundle: DeviceBundle) -> str:
+def outline_of(view: Prepared) -> NDArray[np.float64]:
+    """Corners of a view on the original.
+
+    Args:
+        view: The prepared picture.
+
+    Returns:
+        (4, 2), x and y of the outer corners in pixels of the original, whose pixel centres have whole coordinates; in
+        the order top left, top right, bottom right, bottom left of the view.
+    """
+    height, width = view.image.shape
+    corners = np.array([[0, 0], [width, 0], [width, height], [0, height]], np.float64) - 0.5
+    return np.asarray(cv2.perspectiveTransform(corners[np.newaxis], np.linalg.inv(view.matrix))[0], np.float64)
+
+
+def _moved(heat_map: NDArray[np.float32], matrix: Matrix, shape: tuple[int, int]) -> NDArray[np.float32]:
+    """The map on the original; without any arithmetic where it lies there already."""
+    if heat_map.shape == shape and np.array_equal(matrix, np.eye(3)):
+        return heat_map
+    return to_original(heat_map, matrix, shape)
+
+
+def _inside(view: Prepared, shape: tuple[int, int]) -> Mask:
+    """Where a view lies on the original, (H, W)."""
+    everything = np.ones(view.image.shape, np.uint8)
+    size, flags = (shape[1], shape[0]), cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP
+    return np.asarray(cv2.warpPerspective(everything, view.matrix, size, flags=flags) > 0)
+
+
+def _chosen(name: str, known: Sequence[str], kind: str, bundle: Bundle) -> str:
     if name not in known:
-        left_out = bundle.about.get("precisions", {}).get(name, {}) if kind == "precision" else {}
-        reason = f" ({str(left_out['reason']).rstrip('.')})" if "reason" in left_out else ""
+        left_out = {key: entry.reason for key, entry in bundle.precisions.items()}.get(name)
+        reason = f" ({left_out.rstrip('.')})" if kind == "precision" and left_out else ""
         raise XrayError(f"The bundle {bundle.folder} has no {kind} {name!r}{reason}; choose one of {', '.join(known)}.")
     return name
 
 
-def _pipeline(bundle: DeviceBundle) -> Pipeline | None:
-    if bundle.preparation is None:
-        return None
-    check_inner_files(bundle)
-    return Pipeline.load(bundle.preparation)
+def _check_inner_files(bundle: Bundle) -> None:
+    """Refuses a preparation that names files which are not the bundle's own, checked ones.
+
+    A bundle uses its own files only, so that it prepares alike on every machine.
+    """
+    if bundle.pipeline is None:
+        return
+    folder = PurePosixPath(bundle.preparation or "").parent
+    for path in bundle.pipeline.parent.rglob("*"):  # a model's weights are found by its name alone
+        name = path.relative_to(bundle.folder).as_posix()
+        if path.is_file() and name not in (*bundle.files, DESCRIPTION_NAME):
+            raise XrayError(f"The bundle {bundle.folder} holds {name}, which it does not know: copy the bundle again.")
+    for entry in read_settings(bundle.pipeline):
+        for step, settings in entry.items():
+            for value in _paths(step, settings, bundle):
+                if not is_inner_path(str(value)) or (folder / str(value)).as_posix() not in bundle.files:
+                    raise XrayError(
+                        f"{bundle.pipeline}, step {step}, names {value}, which is no file of the bundle: make the "
+                        "bundle again, with the files that its preparation uses."
+                    )
 
 
-def _graph(bundle: DeviceBundle, precision: str, device: str, threads: int | None) -> Graph:
-    arithmetic = "bf16" if precision == _BF16 else "f32"
-    if bundle.source is not None:
-        return StockGraph(bundle.source, device=device, threads=threads, arithmetic=arithmetic)
-    model = "fp32" if precision == _BF16 else precision
-    if model not in bundle.models:
-        raise XrayError(f"The bundle {bundle.folder} has no fp32 model, which {precision} computes with.")
-    padding = bundle.settings.get("padding", CENTRED)
-    return RawGraph(
-        bundle.models[model], bundle.scores, device=device, threads=threads, arithmetic=arithmetic, padding=padding
-    )
+def _paths(step: str, settings: dict[str, Any], bundle: Bundle) -> Iterator[Any]:
+    """Values of the settings that are paths by the types of the step's constructor."""
+    try:
+        hints = get_type_hints(step_class(step).__init__)
+    except XrayError as error:
+        raise XrayError(f"{bundle.pipeline}: {str(error).rstrip('.')}.") from error
+    for name, value in settings.items():
+        if value is not None and _holds_path(hints.get(name)):
+            yield from value if isinstance(value, list) else [value]
+
+
+def _holds_path(hint: object) -> bool:
+    return hint is Path or any(map(_holds_path, get_args(hint)))

@@ -1,7 +1,8 @@
-"""What a bundle says of a radiograph."""
+"""The result of a bundle for a radiograph."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -14,6 +15,55 @@ VERDICTS = {True: "anomalous", False: "not anomalous", None: "no threshold"}
 
 NOT_COMPARABLE = "not comparable"
 """How it is called where the radiograph must not be compared with those that the model knows."""
+
+
+@dataclass(frozen=True)
+class RankScale:
+    """Share of normal images with a lower score, ties counted half.
+
+    Between two normal scores the share is interpolated, so that scores between them do not tie. Beyond the lowest and
+    the highest one, where a plain share would be 0 and 1 for every image, a call goes on towards 0 and 1 without
+    reaching them: the rest of the way times ``t / (1 + t)``, with ``t`` the distance in units of the normal scores'
+    range. This breaks ties between images that are all worse than any normal one, but leaves them close to each other:
+    a rank tells that an image is unlike the normal ones better than how much. A percentile stays at 0 and 100 there.
+
+    Attributes:
+        values: Distinct scores of normal images, rising.
+        ranks: Share of each.
+
+    Example:
+        >>> scale = RankScale.of_quantiles([0.0, 1.0, 2.0])
+        >>> scale.percentile(0.5), scale.percentile(7.0)
+        (25.0, 100.0)
+    """
+
+    values: Sequence[float]
+    ranks: Sequence[float]
+
+    @classmethod
+    def of_scores(cls, normal: NDArray[np.float64]) -> RankScale:
+        """The scale of normal images ``(N,)``."""
+        values, first, counts = np.unique(np.sort(normal), return_index=True, return_counts=True)
+        return cls(values.tolist(), ((first + counts / 2) / len(normal)).tolist())
+
+    @classmethod
+    def of_quantiles(cls, quantiles: Sequence[float]) -> RankScale:
+        """The scale of rising quantiles at equal steps from 0 to 100 %; of several equal ones the middle counts."""
+        values, place = np.unique(quantiles, return_inverse=True)
+        ranks = np.bincount(place, weights=np.linspace(0, 1, len(quantiles))) / np.bincount(place)
+        return cls(values.tolist(), ranks.tolist())
+
+    def percentile(self, score: float) -> float:
+        """Per cent of normal images with a lower score: 0 below all of them, 100 above all of them."""
+        return 100 * float(np.interp(score, self.values, self.ranks, left=0, right=1))
+
+    def __call__(self, scores: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Scales scores ``(N,)`` to shares in (0, 1)."""
+        lowest, highest = self.values[0], self.values[-1]
+        beyond = (np.maximum(scores - highest, 0) + np.maximum(lowest - scores, 0)) / (highest - lowest)
+        rest = beyond / (1 + beyond)
+        inside: NDArray[np.float64] = np.interp(scores, self.values, self.ranks)
+        return inside + np.where(scores > highest, rest * (1 - self.ranks[-1]), -rest * self.ranks[0])
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,7 +112,7 @@ class Result:
         map_limits: Smallest and largest value of the maps of normal validation images; ``None`` if unknown.
         views: The pictures that the model was shown; at least one.
         flags: What reading the file and the preparation noticed in any view, each word once.
-        normalised: The score as a bundle of format 1 returns it, 1/2 at its own threshold; ``None`` otherwise.
+        normalised: The score as a stock export returns it, 1/2 at its own threshold; ``None`` otherwise.
         not_comparable: Why the radiograph must not be compared with those that the model was made for, in plain words;
             empty where nothing speaks against it.
         bundle_digest: SHA-256 of the bundle's description, in hexadecimal digits.

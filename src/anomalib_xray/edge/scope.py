@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated
+
+from msgspec import Meta, Struct
 
 from anomalib_xray.io.dicom_tags import known_word, read_tags
 from anomalib_xray.io.formats import is_dicom
@@ -43,8 +44,11 @@ _EXTREMITIES = frozenset(
 """What the word EXTREMITY, with which many devices call any of them, does not contradict."""
 
 
-@dataclass(frozen=True)
-class Scope:
+_Words = tuple[Annotated[str, Meta(min_length=1, max_length=100)], ...]
+_Side = Annotated[int, Meta(gt=0)]
+
+
+class Scope(Struct, frozen=True, forbid_unknown_fields=True):
     """What a model was made for.
 
     Attributes:
@@ -53,9 +57,9 @@ class Scope:
         sides: Shortest and longest side in pixels among the known images; ``None`` where unknown.
     """
 
-    body_parts: tuple[str, ...] = ()
-    views: tuple[str, ...] = ()
-    sides: tuple[int, int] | None = None
+    body_parts: _Words = ()
+    views: _Words = ()
+    sides: tuple[_Side, _Side] | None = None
 
     @classmethod
     def of(cls, tags: Iterable[Mapping[str, str]], shapes: Iterable[tuple[int, int]]) -> Scope:
@@ -94,11 +98,6 @@ class Scope:
                     f"it has {shape[1]} x {shape[0]} pixels, and the model was made for sides of {low} to {high}"
                 )
         return reasons
-
-    def as_json(self) -> dict[str, Any]:
-        """The scope as ``bundle.json`` holds it."""
-        sides = None if self.sides is None else list(self.sides)
-        return {"body_parts": list(self.body_parts), "views": list(self.views), "sides": sides}
 
 
 def tags_of(content: bytes, path: Path) -> dict[str, str]:

@@ -1,16 +1,19 @@
-"""A bundle's model in the layout of OpenVINO Model Server: ``NAME/1/model.xml`` and ``config.json``."""
+"""Bundles in the layout of OpenVINO Model Server: ``NAME/1/model.xml`` and ``config.json``."""
 
 from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from anomalib_xray.edge.device_bundle import DeviceBundle
+from anomalib_xray import NOTICE
 from anomalib_xray.errors import XrayError
 from anomalib_xray.io.read import read_bytes
 from anomalib_xray.io.text import read_json, write_json
 from anomalib_xray.io.write import write_atomically
+
+if TYPE_CHECKING:
+    from anomalib_xray.edge.bundle import Bundle
 
 CONFIG = "config.json"
 """File that lists the models that a server offers."""
@@ -20,7 +23,38 @@ _MOUNT = "/models"  # where the server's container has its models by convention
 _MAX_MODEL_BYTES = 4_000_000_000
 
 
-def write_serving(bundle: DeviceBundle, out: Path, name: str, precision: str) -> Path:
+def serving(bundle: Path, out: Path = Path("models"), name: str | None = None, precision: str | None = None) -> int:
+    """Lays the model of a bundle out for OpenVINO Model Server.
+
+    Writes OUT/NAME/1/model.xml and model.bin and adds the model to OUT/config.json; a model of the same name gets the
+    next version. The server answers with raw scores and the raw map. Preparation, thresholds and percentiles stay in
+    the bundle, with the caller.
+
+    Args:
+        bundle: Folder of the bundle.
+        out: Folder of the server's models.
+        name: What the server calls the model; by default the model's own name in lower case.
+        precision: fp32, fp16 or int8; by default the bundle's own.
+
+    Returns:
+        Exit status: 0.
+
+    Raises:
+        XrayError: The bundle, the name or the precision cannot be used, or ``out`` cannot be written.
+    """
+    from anomalib_xray.edge.bundle import Bundle
+
+    opened = Bundle.open(bundle)
+    if opened.normalization is not None:
+        raise XrayError(f"{bundle} is a stock export, whose scores are normalised: make a bundle of its checkpoint.")
+    version = write_serving(opened, out, name or opened.model.lower(), precision or opened.precision)
+    print(NOTICE)
+    print(f"{version} holds {opened.model}, whose scores are {', '.join(opened.scores)}.")
+    print(f"Serve it: the folder {out} mounted as /models, --config_path /models/{CONFIG}.")
+    return 0
+
+
+def write_serving(bundle: Bundle, out: Path, name: str, precision: str) -> Path:
     """Adds a bundle's model to a repository of OpenVINO Model Server.
 
     Other models of the repository stay; a model of the same name gets a new version, which the server loads without

@@ -1,15 +1,14 @@
-"""What a prediction says, as rows of a table and as JSON."""
+"""Predictions as rows of a table, as JSON and as sentences."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from anomalib_xray.edge.bundle import NOTICE
-from anomalib_xray.edge.ensemble import Ensemble, Reading
+from anomalib_xray import NOTICE
+from anomalib_xray.edge.ensemble import Ensemble
 from anomalib_xray.edge.result import Result, View
 from anomalib_xray.io.text import csv_text
 
@@ -19,25 +18,6 @@ flags, the overlay's path below the table's folder, and every score by its name 
 
 FUSED_COLUMNS = ("path", "fused", "error")
 """First columns of the table of several bundles; those of each bundle follow, under its label."""
-
-
-@dataclass(frozen=True, eq=False)
-class Line:
-    """What came of one image.
-
-    Attributes:
-        path: The file, as the user's argument leads to it.
-        reading: What the bundles say; ``None`` where the image could not be used.
-        error: Why not; empty otherwise.
-        sop_instance_uid: Unique identifier of a DICOM file; ``None`` for others.
-        overlays: Each bundle's overlay by its label, as a path below the folder of the table; none in a stream.
-    """
-
-    path: Path
-    reading: Reading | None
-    error: str = ""
-    sop_instance_uid: str | None = None
-    overlays: Mapping[str, Path] = field(default_factory=dict)
 
 
 def printable(value: object) -> str:
@@ -64,19 +44,25 @@ def as_csv(ensemble: Ensemble, rows: Sequence[Mapping[str, str]]) -> str:
     return csv_text(_columns(ensemble), rows)
 
 
-def row_of(line: Line) -> dict[str, str]:
-    """The row of an image: raw scores, empty cells for what is unknown."""
-    row = {"path": printable(line.path), "error": line.error}
-    if line.reading is None:
-        return row
-    several = len(line.reading.results) > 1
+def row_of(
+    path: Path, results: Mapping[str, Result], fused: float | None, overlays: Mapping[str, Path]
+) -> dict[str, str]:
+    """The row of an image: raw scores, empty cells for what is unknown.
+
+    Args:
+        path: The file, as the user's argument leads to it.
+        results: What each bundle says, by its label.
+        fused: As of :meth:`Ensemble.fused`.
+        overlays: Each bundle's overlay by its label, as a path below the folder of the table.
+    """
+    row = {"path": printable(path)}
+    several = len(results) > 1
     if several:
-        row["fused"] = _cell(line.reading.fused)
-    for label, result in line.reading.results.items():
+        row["fused"] = _cell(fused)
+    for label, result in results.items():
         prefix = f"{label} " if several else ""
         row |= {f"{prefix}{name}": value for name, value in _cells(result).items()}
-        if label in line.overlays:
-            row[f"{prefix}overlay"] = printable(line.overlays[label].as_posix())
+        row[f"{prefix}overlay"] = printable(overlays[label].as_posix())
         row |= {f"{label}/{name}": _cell(value) for name, value in result.scores.items()}
     return row
 
@@ -107,32 +93,42 @@ def as_json(ensemble: Ensemble, entries: Sequence[Mapping[str, Any]]) -> str:
     return json.dumps(content, indent=1, allow_nan=False) + "\n"
 
 
-def entry_of(line: Line) -> dict[str, Any]:
-    """What is said of an image, with JSON's types; the path is exact, with escapes where it is not printable."""
-    entry: dict[str, Any] = {
-        "path": str(line.path),
-        "error": line.error or None,
-        "sop_instance_uid": line.sop_instance_uid,
-    }
-    if line.reading is not None:
-        if len(line.reading.results) > 1:
-            entry["fused"] = line.reading.fused
-        entry["bundles"] = {label: _about(result) for label, result in line.reading.results.items()}
-        for label, overlay in line.overlays.items():
+def entry_of(
+    path: Path,
+    results: Mapping[str, Result] | None = None,
+    fused: float | None = None,
+    overlays: Mapping[str, Path] | None = None,
+    *,
+    uid: str | None = None,
+    error: str | None = None,
+) -> dict[str, Any]:
+    """What is said of an image, with JSON's types; the path is exact, with escapes where it is not printable.
+
+    Args:
+        path: The file, as the user's argument leads to it.
+        results: What each bundle says, by its label; ``None`` where the image could not be used.
+        fused: As of :meth:`Ensemble.fused`.
+        overlays: Each bundle's overlay by its label; none in a stream.
+        uid: Unique identifier of a DICOM file; ``None`` for others.
+        error: Why the image could not be used.
+    """
+    entry: dict[str, Any] = {"path": str(path), "error": error, "sop_instance_uid": uid}
+    if results is not None:
+        if len(results) > 1:
+            entry["fused"] = fused
+        entry["bundles"] = {label: _about(result) for label, result in results.items()}
+        for label, overlay in (overlays or {}).items():
             entry["bundles"][label]["overlay"] = overlay.as_posix()
     return entry
 
 
-def sentence_of(line: Line) -> str:
+def sentence_of(path: Path, results: Mapping[str, Result], fused: float | None) -> str:
     """What is said of an image, for a terminal."""
-    path = printable(line.path)
-    if line.reading is None:
-        return f"error: {line.error if path in line.error else f'{path}: {line.error}'}"
-    said = {label: _sentence(result) for label, result in line.reading.results.items()}
+    said = {label: _sentence(result) for label, result in results.items()}
     if len(said) == 1:
-        return f"{path}: {next(iter(said.values()))}"
-    fused = "" if line.reading.fused is None else f"fused percentile {line.reading.fused:.4g}; "
-    return f"{path}: {fused}{'; '.join(f'{label} {text}' for label, text in said.items())}"
+        return f"{printable(path)}: {next(iter(said.values()))}"
+    beginning = "" if fused is None else f"fused percentile {fused:.4g}; "
+    return f"{printable(path)}: {beginning}{'; '.join(f'{label} {text}' for label, text in said.items())}"
 
 
 def _columns(ensemble: Ensemble) -> list[str]:

@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from anomalib_xray.components.attention_maps import AttentionMap, Query, attention_maps, has_attention
 from anomalib_xray.edge.batch import printable
 from anomalib_xray.edge.bundle import NOTICE
+from anomalib_xray.edge.graph import CENTRED, to_picture
 from anomalib_xray.edge.inputs import Input
 from anomalib_xray.edge.overlay import Picture, blend
-from anomalib_xray.edge.runtime import CENTRED, to_picture
 from anomalib_xray.errors import XrayError
 from anomalib_xray.explain.pictures import LARGEST, enlarged, side_by_side
 from anomalib_xray.io.progress import track
@@ -95,7 +95,7 @@ def draw_attention(
         layer: The maps of this image alone, ``(1, 1, S, S)`` each.
         position: Row and column of the radiograph's pixel that is marked.
         title: What the footer calls it.
-        padding: Where the radiograph lies in the square; see :func:`~anomalib_xray.edge.runtime.to_picture`.
+        padding: Where the radiograph lies in the square; see :func:`~anomalib_xray.edge.graph.to_picture`.
 
     Returns:
         (H', W', 3) uint8 in OpenCV's order BGR.

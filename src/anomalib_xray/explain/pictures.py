@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from anomalib_xray.edge.bundle import NOTICE
+from anomalib_xray.edge.graph import CENTRED, to_picture
 from anomalib_xray.edge.overlay import Picture, blend, shortened, write_text
-from anomalib_xray.edge.runtime import CENTRED, to_picture
 from anomalib_xray.io.read import Radiograph, to_unit_interval
 
 SIDE = 560
@@ -37,7 +37,7 @@ def draw_explanation(
         mask: Where the anomaly is, (H, W), drawn as a line; none if not known.
         title: What the footer calls the image.
         below: What the footer says of the heat map.
-        padding: Where the radiograph lies in the square; see :func:`~anomalib_xray.edge.runtime.to_picture`.
+        padding: Where the radiograph lies in the square; see :func:`~anomalib_xray.edge.graph.to_picture`.
 
     Returns:
         (H', W', 3) uint8 in OpenCV's order BGR.

@@ -15,8 +15,8 @@ from torch import Tensor
 
 from anomalib_xray.edge.batch import printable
 from anomalib_xray.edge.bundle import NOTICE
+from anomalib_xray.edge.graph import to_picture
 from anomalib_xray.edge.inputs import Input
-from anomalib_xray.edge.runtime import to_picture
 from anomalib_xray.errors import XrayError
 from anomalib_xray.explain.explainers import Explainer, Explanation
 from anomalib_xray.explain.localisation import Localisation, localisation

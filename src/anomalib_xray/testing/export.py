@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
 import torch
 
-from anomalib_xray.edge.bundle import METADATA_NAME, Bundle
-from anomalib_xray.edge.runtime import Runtime
+from anomalib_xray.edge.bundle import Bundle
+from anomalib_xray.edge.predictor import Predictor
 from anomalib_xray.errors import XrayError
 from anomalib_xray.testing.base import TOLERANCE, ContractBase, Training, as_input, pre_process, radiographs, score
 
@@ -19,7 +18,7 @@ class ExportContract(ContractBase):
 
     @pytest.mark.parametrize("export", ["to_onnx", "to_openvino"])
     def test_exported_model_agrees(self, trained: Training, tmp_path: Path, export: str) -> None:
-        """Score, decision and map agree on images of several sizes, as the metadata beside the export say.
+        """Score, decision and map agree on images of several sizes, as the description beside the export says.
 
         A model that is not ``exportable`` refuses instead, before anything is written.
         """
@@ -29,20 +28,20 @@ class ExportContract(ContractBase):
             assert list(tmp_path.iterdir()) == []
             return
         path = Path(getattr(trained.model, export)(tmp_path))
-        parity = json.loads((path.parent / METADATA_NAME).read_text())["parity"]
-        assert parity["images"] > 0
-        assert parity["score"] <= TOLERANCE, f"scores of the exported model differ: {parity}"
-        assert parity["map"] <= TOLERANCE, f"maps of the exported model differ: {parity}"
-
         bundle = Bundle.open(path)
         assert bundle.model == self.model.__name__
         assert bundle.score == trained.model.hparams["score"]
-        runtime = Runtime(bundle)
+        (parity,) = bundle.precisions["fp32"].parity.values()
+        assert parity.images > 0
+        assert parity.score is not None, "the exported model gives scores that are not finite"
+        assert parity.score <= TOLERANCE, f"scores of the exported model differ: {parity}"
+        assert (parity.map or 0) <= TOLERANCE, f"maps of the exported model differ: {parity}"
+        predictor = Predictor(bundle)
         assert len({radiograph.shape for radiograph in radiographs()}) > 1
         for radiograph in radiographs():
-            prediction = runtime.predict(radiograph)
+            prediction = predictor.predict(radiograph)
             expected = score(trained.model, pre_process(trained.model, as_input(radiograph)))
-            assert prediction.score == pytest.approx(float(expected.pred_score), rel=TOLERANCE)
+            assert prediction.value == pytest.approx(float(expected.pred_score), rel=TOLERANCE)
             with torch.no_grad():
                 decided = trained.model(as_input(radiograph))
             assert prediction.is_anomalous == bool(decided.pred_label)

@@ -1,35 +1,26 @@
-"""What a compiled graph answers: the scores of radiographs, and what their normal ones say of thresholds."""
+"""Scores of radiographs, and what their normal ones say of thresholds and percentiles."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import openvino  # type: ignore[import-untyped]  # openvino ships no types
 from numpy.typing import NDArray
 
-from anomalib_xray.bundling.graph import INPUT, MAP, SCORES
-from anomalib_xray.bundling.images import ABNORMAL
-from anomalib_xray.bundling.pictures import Pictures
-from anomalib_xray.edge.manifest import QUANTILES
+from anomalib_xray.bundling.images import ABNORMAL, Pictures
+from anomalib_xray.components.export import Run, fitted_thresholds
+from anomalib_xray.edge.description import QUANTILES
 from anomalib_xray.errors import XrayError
 from anomalib_xray.io.progress import track
-from anomalib_xray.post_processing import PIXELS_PER_IMAGE
+from anomalib_xray.post_processing import IMAGE_QUANTILE, PIXEL_QUANTILE, PIXELS_PER_IMAGE, XrayPostProcessor
 
-Answer = tuple[NDArray[np.float64], NDArray[np.float32] | None]
-"""Raw scores ``(K,)`` and raw map ``(S, S)`` of one picture ``(H, W)``."""
-
-Run = Callable[[NDArray[np.float32]], Answer]
-"""Something that answers for a picture."""
+if TYPE_CHECKING:
+    from anomalib.models import AnomalibModule
 
 Foreground = Callable[[NDArray[np.float32], tuple[int, int]], NDArray[np.bool_]]
-"""Something that tells where a picture shows something, at the size of its map."""
-
-F32: Mapping[str, str] = {"INFERENCE_PRECISION_HINT": "f32"}
-"""OpenVINO's settings for the arithmetic that agrees with torch; by default it takes bfloat16 where there is."""
+"""Tells where a picture shows something, at the size of its map."""
 
 
 @dataclass
@@ -69,32 +60,6 @@ class NormalValues:
         return float(np.quantile(pixels, quantile)) if len(pixels) else None
 
 
-def open_graph(model: openvino.Model | Path, settings: Mapping[str, str] = F32) -> Run:
-    """Compiles a graph.
-
-    Args:
-        model: The graph or its file.
-        settings: Of OpenVINO; :data:`F32`, or none for what OpenVINO takes by itself.
-
-    Returns:
-        What answers for a picture.
-    """
-    core = openvino.Core()
-    compiled = core.compile_model(core.read_model(model) if isinstance(model, Path) else model, "CPU", dict(settings))
-    has_map = any(MAP in output.names for output in compiled.outputs)
-
-    def run(picture: NDArray[np.float32]) -> Answer:
-        outputs: Any = compiled({INPUT: graph_input(picture)})
-        return outputs[SCORES][0].astype(np.float64), outputs[MAP][0, 0].copy() if has_map else None
-
-    return run
-
-
-def graph_input(picture: NDArray[np.float32]) -> NDArray[np.float32]:
-    """A picture ``(H, W)`` as the graph takes it, ``(1, 3, H, W)``."""
-    return np.repeat(picture[np.newaxis, np.newaxis], 3, axis=1)
-
-
 def score_all(
     run: Run, pictures: Sequence[Pictures], what: str, foreground: Foreground | None = None
 ) -> tuple[NDArray[np.float64], NormalValues]:
@@ -132,3 +97,44 @@ def score_all(
                 for view, anomaly_map in maps:
                     normal.add_map(anomaly_map, foreground(view, (anomaly_map.shape[0], anomaly_map.shape[1])))
     return np.stack(scores), normal
+
+
+def meaning_of(model: AnomalibModule, names: Sequence[str], values: NormalValues, *, recompute: bool) -> dict[str, Any]:
+    """Thresholds, distribution and limits.
+
+    Args:
+        model: The model.
+        names: Names of its scores, in order.
+        values: What normal images are like.
+        recompute: Whether the thresholds of the model's own validation are left out.
+
+    Returns:
+        The keys ``thresholds``, ``pixel_threshold``, ``distribution`` and ``map_limits`` of ``bundle.json``.
+    """
+    chosen, pixel = (None, None) if recompute else fitted_thresholds(model)
+    image_quantile, pixel_quantile = quantiles_of(model)
+    thresholds = dict(zip(names, values.threshold(image_quantile).tolist(), strict=True))
+    if chosen is not None:
+        thresholds[model.hparams["score"]] = chosen
+    return {
+        "thresholds": thresholds,
+        "pixel_threshold": values.pixel_threshold(pixel_quantile) if pixel is None else pixel,
+        "distribution": dict(zip(names, values.quantiles().tolist(), strict=True)),
+        "map_limits": values.limits,
+    }
+
+
+def quantiles_of(model: AnomalibModule) -> tuple[float, float]:
+    """Shares of normal images and of their pixels below the model's thresholds."""
+    processor = model.post_processor
+    if not isinstance(processor, XrayPostProcessor):
+        return IMAGE_QUANTILE, PIXEL_QUANTILE
+    return processor.image_quantile, processor.pixel_quantile
+
+
+def threshold_origin(model: AnomalibModule, names: Sequence[str], *, recompute: bool) -> dict[str, str]:
+    """Where the threshold of each score comes from, in words."""
+    origin = dict.fromkeys(names, f"{100 * quantiles_of(model)[0]:g} % of the normal images lie below")
+    if not recompute and fitted_thresholds(model)[0] is not None:
+        origin[model.hparams["score"]] = "the checkpoint's validation"
+    return origin

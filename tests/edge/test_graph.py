@@ -10,9 +10,11 @@ import openvino  # type: ignore[import-untyped]  # openvino ships no types
 import pytest
 from openvino import opset13 as ops
 
-from anomalib_xray.edge.bundle import Bundle
-from anomalib_xray.edge.runtime import Prediction, Runtime, compile_model, to_picture, unnormalise
+from anomalib_xray.edge.graph import Graph, compile_model, to_picture, unnormalise
+from anomalib_xray.edge.predictor import Predictor, open_predictor
 from anomalib_xray.errors import XrayError
+
+from .tiny_bundle import checksums, seal
 
 MakeBundle = Callable[..., Path]
 SCALE = (0.4, 0.1, 0.9)
@@ -20,6 +22,13 @@ SCALE = (0.4, 0.1, 0.9)
 
 def grey(level: int, shape: tuple[int, int] = (16, 16)) -> np.ndarray:
     return np.full(shape, level, np.uint8)
+
+
+def replaced(folder: Path) -> Predictor:
+    """A predictor of an export whose model was replaced."""
+    path = folder / "bundle.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"files": checksums(folder)}))
+    return open_predictor(seal(folder))
 
 
 def normalised(raw: float, threshold: float, minimum: float, maximum: float) -> float:
@@ -43,8 +52,8 @@ def test_saturated_values_stay_finite_and_in_order() -> None:
 
 
 def test_score_and_map_are_raw(make_bundle: MakeBundle) -> None:
-    prediction = Runtime(Bundle.open(make_bundle(image=SCALE, pixel=(0.2, 0.0, 1.0)))).predict(grey(204))
-    assert prediction.score == pytest.approx(0.8, rel=1e-5)
+    prediction = open_predictor(make_bundle(image=SCALE, pixel=(0.2, 0.0, 1.0))).predict(grey(204))
+    assert prediction.value == pytest.approx(0.8, rel=1e-5)
     assert prediction.normalised == pytest.approx(normalised(0.8, *SCALE), rel=1e-5)
     assert (prediction.threshold, prediction.pixel_threshold) == (0.4, 0.2)
     assert prediction.heat_map is not None
@@ -53,30 +62,25 @@ def test_score_and_map_are_raw(make_bundle: MakeBundle) -> None:
 
 
 def test_a_graph_of_raw_values_is_taken_as_it_is(make_bundle: MakeBundle) -> None:
-    prediction = Runtime(Bundle.open(make_bundle())).predict(grey(51))
-    assert prediction.score == pytest.approx(0.2, rel=1e-6)
+    prediction = open_predictor(make_bundle()).predict(grey(51))
+    assert prediction.value == pytest.approx(0.2, rel=1e-6)
     assert prediction.normalised is None
     assert prediction.is_anomalous is None
 
 
 def test_a_model_without_map_gives_a_score(make_bundle: MakeBundle) -> None:
-    prediction = Runtime(Bundle.open(make_bundle(with_map=False))).predict(grey(51))
+    prediction = open_predictor(make_bundle(with_map=False)).predict(grey(51))
     assert prediction.heat_map is None
-    assert prediction.score == pytest.approx(0.2, rel=1e-6)
+    assert prediction.value == pytest.approx(0.2, rel=1e-6)
 
 
 def test_sixteen_bits_are_scaled_by_the_largest_value(make_bundle: MakeBundle) -> None:
     image = np.full((16, 16), 1000, np.uint16)
-    assert Runtime(Bundle.open(make_bundle())).predict(image).score == pytest.approx(1.0)
-
-
-@pytest.mark.parametrize(("score", "verdict"), [(0.39, False), (0.4, True), (0.41, True)])
-def test_reaching_the_threshold_is_anomalous(score: float, verdict: bool) -> None:
-    assert Prediction(score, None, 0.4, None, None).is_anomalous is verdict
+    assert open_predictor(make_bundle()).predict(image).value == pytest.approx(1.0)
 
 
 def test_the_callers_threshold_decides(make_bundle: MakeBundle) -> None:
-    runtime = Runtime(Bundle.open(make_bundle(image=SCALE)), threads=1)
+    runtime = open_predictor(make_bundle(image=SCALE), threads=1)
     assert runtime.predict(grey(204)).is_anomalous is True
     strict = runtime.predict(grey(204), threshold=0.9)
     assert (strict.threshold, strict.is_anomalous) == (0.9, False)
@@ -93,7 +97,7 @@ def test_a_bright_spot_comes_back_where_it_was(make_bundle: MakeBundle, shape: t
     radius = max(1, max(shape) // 16)
     row, column = round(height * 0.7), round(width * 0.2)
     image[row - radius : row + radius + 1, max(column - radius, 0) : column + radius + 1] = 255
-    heat_map = Runtime(Bundle.open(make_bundle())).predict(image).heat_map
+    heat_map = open_predictor(make_bundle()).predict(image).heat_map
     assert heat_map is not None
     assert heat_map.shape == shape
     rows, columns = np.indices(shape)
@@ -111,13 +115,9 @@ def test_padding_is_cut_off_symmetrically_with_the_odd_remainder_at_the_end() ->
 
 
 def test_the_map_of_a_stock_export_is_cut_where_its_settings_say(make_bundle: Callable[..., Path]) -> None:
-    folder = make_bundle()
     image = np.random.default_rng(0).integers(1, 255, (8, 16), np.uint8)
-    centred = Runtime(Bundle.open(folder)).predict(image).heat_map
-    metadata = json.loads((folder / "metadata.json").read_text())
-    metadata["settings"]["padding"] = "uniform"
-    (folder / "metadata.json").write_text(json.dumps(metadata))
-    uniform = Runtime(Bundle.open(folder)).predict(image).heat_map
+    centred = open_predictor(make_bundle()).predict(image).heat_map
+    uniform = open_predictor(make_bundle("uniform", settings={"padding": "uniform"})).predict(image).heat_map
     assert centred is not None
     assert uniform is not None
     assert not uniform[:4].any()
@@ -125,21 +125,21 @@ def test_the_map_of_a_stock_export_is_cut_where_its_settings_say(make_bundle: Ca
 
 
 def test_one_runtime_serves_several_threads(make_bundle: MakeBundle) -> None:
-    runtime = Runtime(Bundle.open(make_bundle(image=SCALE)))
+    runtime = open_predictor(make_bundle(image=SCALE))
     levels = list(range(10, 250, 5))
     with ThreadPoolExecutor(4) as pool:
-        scores = [prediction.score for prediction in pool.map(runtime.predict, map(grey, levels))]
+        scores = [prediction.value for prediction in pool.map(runtime.predict, map(grey, levels))]
     np.testing.assert_allclose(scores, np.array(levels) / 255, rtol=1e-4)
 
 
 def test_an_unknown_device_is_named(make_bundle: MakeBundle) -> None:
     with pytest.raises(XrayError, match=r"no device TOASTER; choose one of .*CPU"):
-        Runtime(Bundle.open(make_bundle()), device="TOASTER")
+        open_predictor(make_bundle(), device="TOASTER")
 
 
 def test_no_threads_are_refused(make_bundle: MakeBundle) -> None:
     with pytest.raises(XrayError, match="0 threads"):
-        Runtime(Bundle.open(make_bundle()), threads=0)
+        open_predictor(make_bundle(), threads=0)
 
 
 def test_a_damaged_model_is_named(make_bundle: MakeBundle) -> None:
@@ -153,8 +153,8 @@ def test_a_model_without_score_is_refused(make_bundle: MakeBundle) -> None:
     folder = make_bundle()
     picture = ops.parameter([-1, 3, -1, -1], np.float32, name="input")
     openvino.save_model(openvino.Model([ops.result(ops.relu(picture))], [picture], "bare"), folder / "model.xml")
-    with pytest.raises(XrayError, match="no output 'pred_score'"):
-        Runtime(Bundle.open(folder))
+    with pytest.raises(XrayError, match="no output 'scores' or 'pred_score'"):
+        Graph(folder / "model.xml")
 
 
 def test_a_score_that_is_no_number_is_refused(make_bundle: MakeBundle) -> None:
@@ -164,7 +164,7 @@ def test_a_score_that_is_no_number_is_refused(make_bundle: MakeBundle) -> None:
     result.output(0).tensor.set_names({"pred_score"})
     openvino.save_model(openvino.Model([result], [picture], "log"), folder / "model.xml")
     with pytest.raises(XrayError, match="no finite score"):
-        Runtime(Bundle.open(folder)).predict(grey(0, (5, 7)))
+        replaced(folder).predict(grey(0, (5, 7)))
 
 
 def test_a_picture_that_the_graph_cannot_take_is_refused(make_bundle: MakeBundle) -> None:
@@ -174,7 +174,7 @@ def test_a_picture_that_the_graph_cannot_take_is_refused(make_bundle: MakeBundle
     result.output(0).tensor.set_names({"pred_score"})
     openvino.save_model(openvino.Model([result], [picture], "fixed"), folder / "model.xml")
     with pytest.raises(XrayError, match="cannot process a picture of 7 x 5"):
-        Runtime(Bundle.open(folder)).predict(grey(9, (5, 7)))
+        replaced(folder).predict(grey(9, (5, 7)))
 
 
 def test_nothing_is_written_into_the_working_folder(
@@ -182,5 +182,5 @@ def test_nothing_is_written_into_the_working_folder(
 ) -> None:
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
-    Runtime(Bundle.open(make_bundle())).predict(grey(9))
+    open_predictor(make_bundle()).predict(grey(9))
     assert list(Path().iterdir()) == []

@@ -5,11 +5,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-from anomalib_xray.bundling.folders import completed, scratch
+from anomalib_xray.io.write import completed, scratch
 
 KILLED = """
 import os, pathlib, signal, sys
-from anomalib_xray.bundling.folders import scratch
+from anomalib_xray.io.write import scratch
 with scratch(pathlib.Path(sys.argv[1])) as folder:
     (folder / "large").write_text("half")
     os.kill(os.getpid(), signal.SIGKILL)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from anomalib_xray.edge import stream
+from anomalib_xray.edge import batch
 from anomalib_xray.edge.bundle import NOTICE
 from anomalib_xray.edge.command import predict
 from anomalib_xray.edge.inputs import with_list
@@ -70,7 +70,7 @@ def test_an_image_is_answered_before_the_next_is_named(tmp_path: Path, capsys: p
             assert answered[-1].endswith(name)
 
     ensemble = Ensemble([open_predictor(write_bundle(tmp_path / "bundle"))])
-    assert stream.predict_stream(ensemble, named(), None) == 0
+    assert batch.predict_stream(ensemble, named(), None) == 0
     assert len(answered) == 2
 
 
@@ -78,7 +78,7 @@ def test_an_interruption_ends_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(stream, "_predict_one", interrupted)
+    monkeypatch.setattr(batch, "_scored", interrupted)
     images = write_images(tmp_path / "in", a=51)
     assert predict([images], [write_bundle(tmp_path / "bundle")], stream=True) == 130
 

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from anomalib_xray.app.models import ServedModel, distinct_labels, open_models
+from anomalib_xray.app.answer import descriptions, distinct_labels, open_models
+from anomalib_xray.edge.ensemble import Ensemble
 from anomalib_xray.errors import XrayError
 
 
@@ -21,8 +22,8 @@ def test_no_two_models_are_called_the_same(models: list[str], folders: list[str]
     assert distinct_labels(models, folders) == labels
 
 
-def test_a_model_says_what_its_numbers_mean(models: list[ServedModel]) -> None:
-    first, second = (model.description() for model in models)
+def test_a_model_says_what_its_numbers_mean(models: Ensemble) -> None:
+    first, second = descriptions(models)
     assert first["label"] == "Cae"
     assert first["precision"] == "fp32"
     assert first["scores"] == ["brightest", "mean"]
