@@ -48,16 +48,13 @@ class Backend:
 
 
 def backends_of(bundle: Bundle, checkpoint: Path | None, onnx: Path, model: str | None) -> list[Backend]:
-    """All rows of a bundle.
+    """All rows of a bundle, those that cannot be measured with their reasons.
 
     Args:
         bundle: The bundle.
         checkpoint: What it was made of; ``None`` leaves torch and ONNX out.
         onnx: Where the graph lies, or will lie, as ONNX.
         model: Name of the checkpoint's model, if the checkpoint does not hold it.
-
-    Returns:
-        The rows, those that cannot be measured with their reasons.
     """
     reason = _why_no_torch(checkpoint)
     rows = [
@@ -78,11 +75,10 @@ def backends_of(bundle: Bundle, checkpoint: Path | None, onnx: Path, model: str 
 
 
 def serve(task: Task) -> None:
-    """Holds one backend: answers when it has scored the first picture, and then each time that it is told to score one.
+    """Holds one backend: answers when it has scored the first picture, and then each time it is told to score one.
 
-    Args:
-        task: ``backend``, ``threads`` and ``pictures``, the paths; orders are numbers of pictures. Answers are the
-            ``memory`` of the process and, of an order, the ``seconds`` that it took.
+    Arguments of the task are ``backend``, ``threads`` and ``pictures``, paths; orders are numbers of pictures. Answers
+    are the ``memory`` of the process and, to an order, the ``seconds`` that it took.
     """
     run = open_backend(Backend(**task.arguments["backend"]), task.arguments["threads"])
     paths = task.arguments["pictures"]
@@ -107,14 +103,7 @@ def resident_bytes() -> int | None:
 
 
 def open_backend(backend: Backend, threads: int) -> Callable[[Radiograph], object]:
-    """Loads a backend.
-
-    Args:
-        backend: The backend.
-        threads: Number of CPU threads.
-
-    Returns:
-        Something that answers for a picture ``(H, W)``, uint8 or uint16.
+    """Loads a backend; what it returns answers for a picture ``(H, W)``, uint8 or uint16.
 
     Raises:
         XrayError: It cannot be loaded.

@@ -129,10 +129,7 @@ def _export(task: Task) -> None:
 
 
 def rows_of(results: Sequence[Measured]) -> list[dict[str, Any]]:
-    """Figures of every backend.
-
-    Args:
-        results: What was measured; the first one is what the others are compared with.
+    """Figures of every backend, compared with the first one.
 
     Returns:
         For each: ``backend``, and either ``problem`` or ``fastest_ms``, ``median_ms``, ``p95_ms``,

@@ -40,7 +40,7 @@ class Measured:
 def measure(
     backends: Sequence[Backend], prepared: Sequence[Path], raw: Sequence[Path], runs: int, threads: int
 ) -> list[Measured]:
-    """Starts one backend after the other and then lets them take turns.
+    """Starts one backend after the other and then lets them take turns, with this number of threads each.
 
     Args:
         backends: The rows.

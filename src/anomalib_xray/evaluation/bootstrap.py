@@ -29,13 +29,7 @@ METRICS: dict[str, Metric] = {
 
 
 class Estimate(NamedTuple):
-    """A figure with its interval.
-
-    Attributes:
-        value: Of the units as they are.
-        low: Lower end of the interval.
-        high: Upper end.
-    """
+    """A figure of the units as they are, with the ends of its interval."""
 
     value: float
     low: float
@@ -60,49 +54,6 @@ def patient_weights(patients: pd.Series[str], replicates: int = REPLICATES, seed
     times = np.zeros((replicates, count))
     np.add.at(times, (np.arange(replicates)[:, None], drawn), 1)
     return times[:, codes]
-
-
-def estimate(units: pd.DataFrame, score: str, metric: str, weights: Values, level: float = 0.95) -> Estimate:
-    """A metric of one score with its percentile interval.
-
-    Args:
-        units: One row a unit, with the columns ``label`` and the score.
-        score: Name of the score.
-        metric: Name of the metric, see :data:`METRICS`.
-        weights: What :func:`patient_weights` draws of the units.
-        level: Share of the draws that the interval holds.
-
-    Returns:
-        The estimate.
-
-    Raises:
-        XrayError: A score has no rank for some unit, or no draw has both classes.
-    """
-    ranking = Ranking(units["label"], units[score])
-    return interval(METRICS[metric](ranking, None)[0], METRICS[metric](ranking, weights), level)
-
-
-def difference(
-    units: pd.DataFrame, scores: tuple[str, str], metric: str, weights: Values, level: float = 0.95
-) -> Estimate:
-    """How much better the first of two scores is, on the same units and the same draws.
-
-    Args:
-        units: One row a unit, with the columns ``label`` and both scores.
-        scores: Names of the scores.
-        metric: Name of the metric.
-        weights: What :func:`patient_weights` draws of the units.
-        level: Share of the draws that the interval holds.
-
-    Returns:
-        The difference, with the interval that it has if it is the only one looked at.
-
-    Raises:
-        XrayError: As in :func:`estimate`.
-    """
-    first, second = (Ranking(units["label"], units[score]) for score in scores)
-    of = METRICS[metric]
-    return interval(of(first, None)[0] - of(second, None)[0], of(first, weights) - of(second, weights), level)
 
 
 def over_seeds(values: Mapping[int, float]) -> tuple[float, float]:

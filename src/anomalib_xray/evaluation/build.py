@@ -18,14 +18,7 @@ if TYPE_CHECKING:
 
 
 def build(base: type, settings: Mapping[str, Any]) -> Any:  # noqa: ANN401  # an instance of base
-    """Builds what a configuration describes, as the stock command does.
-
-    Args:
-        base: What it is an instance of.
-        settings: ``class_path`` and ``init_args``.
-
-    Returns:
-        The object.
+    """Builds an instance of ``base`` from ``class_path`` and ``init_args``, as the stock command does.
 
     Raises:
         XrayError: Its constructor refuses a setting; jsonargparse's own error would bury the sentence.
@@ -44,14 +37,7 @@ def build(base: type, settings: Mapping[str, Any]) -> Any:  # noqa: ANN401  # an
 
 
 def build_data(settings: Mapping[str, Any]) -> AnomalibDataModule:
-    """Builds a datamodule and lets it make its splits.
-
-    Args:
-        settings: ``class_path`` and ``init_args``.
-
-    Returns:
-        The datamodule.
-    """
+    """Builds a datamodule and lets it make its splits."""
     from anomalib.data import AnomalibDataModule
     from lightning.pytorch.trainer.states import TrainerFn
 
@@ -63,17 +49,13 @@ def build_data(settings: Mapping[str, Any]) -> AnomalibDataModule:
 
 
 def engine_for(model: AnomalibModule, trainer: Mapping[str, Any], folder: Path, *callbacks: Callback) -> Engine:
-    """Makes an engine that leaves behind what the callbacks write, and otherwise only a score table.
+    """An engine whose run leaves a score table and what its callbacks write; the rest is removed with the task.
 
     Args:
         model: The model that it is to train.
-        trainer: Arguments of the trainer, callbacks as the stock command takes them; loggers and checkpoints are not
-            kept.
+        trainer: Arguments of the trainer from a configuration; loggers and checkpoints are left out.
         folder: Folder of the task.
-        *callbacks: Further callbacks.
-
-    Returns:
-        The engine.
+        *callbacks: Further callbacks, which come first.
     """
     from anomalib.engine import Engine
     from lightning.pytorch.callbacks import ModelCheckpoint
@@ -93,14 +75,7 @@ def engine_for(model: AnomalibModule, trainer: Mapping[str, Any], folder: Path, 
 
 
 def trainer_arguments(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Arguments of a trainer from a configuration.
-
-    Args:
-        settings: Arguments by name.
-
-    Returns:
-        The same ones without loggers; ``callbacks`` are objects.
-    """
+    """Arguments of a trainer as the stock command builds them: without loggers, ``callbacks`` as objects."""
     from jsonargparse import ArgumentParser
     from lightning.pytorch import Trainer
 

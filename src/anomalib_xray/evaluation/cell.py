@@ -21,30 +21,20 @@ from anomalib_xray.jobs import SCRATCH, Task
 if TYPE_CHECKING:
     import pandas as pd
 
-SCORES = "scores.csv"
+SCORES, TOP_K, CASES = "scores.csv", "top_k.csv", "cases"
+"""Scores of each image; scores for several k; folder of the most telling pictures. All lie in the cell's folder."""
 
 PACKAGES = ("anomalib", "torch", "anomalib-xray")
 
 
 def run_cell(task: Task) -> dict[str, Any]:
-    """Runs a cell.
-
-    Args:
-        task: The settings of a :class:`~anomalib_xray.evaluation.plan.Cell`.
-
-    Returns:
-        What was measured besides the scores.
-    """
+    """Runs a cell, whose settings are the arguments of the task; returns what was measured besides the scores."""
     cell = Cell(**task.arguments)
     return (_measure if cell.model == SHORTCUTS else _train_and_test)(cell, task.folder)
 
 
 def make_data(task: Task) -> None:
-    """Lets a data set that is generated be made, so that it can be prepared.
-
-    Args:
-        task: The settings of a cell.
-    """
+    """Has the data set of a cell made that is generated, so that it can be prepared."""
     build_data(Cell(**task.arguments).data_config)
 
 
@@ -85,13 +75,6 @@ def _train_and_test(cell: Cell, folder: Path) -> dict[str, Any]:
 
 def fewer(samples: pd.DataFrame, size: int) -> pd.DataFrame:
     """Draws training images; a larger draw holds the smaller ones, so that a curve over sizes is not one over draws.
-
-    Args:
-        samples: The table of the training images.
-        size: Number of images.
-
-    Returns:
-        A new table, in the order of ``samples``.
 
     Raises:
         XrayError: There are not so many.

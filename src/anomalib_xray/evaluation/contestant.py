@@ -64,12 +64,7 @@ def _equalize_first(pre_processor: PreProcessor) -> None:
 
 @contextmanager
 def local_weights(path: str | None) -> Iterator[None]:
-    """Lets models that ask timm for trained weights have those of a file, where they would be downloaded.
-
-    anomalib's models name a backbone and have timm fetch its weights; there is no argument for a file.
-
-    Args:
-        path: The file; nothing leaves everything as it is.
+    """Lets models that ask timm for trained weights have those of a file, if any; there is no argument for one.
 
     Raises:
         XrayError: The file is missing, cannot be read, or holds another network.

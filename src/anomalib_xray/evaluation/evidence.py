@@ -10,17 +10,11 @@ import pandas as pd
 from lightning.pytorch import Callback
 from numpy.typing import NDArray
 
+from anomalib_xray.evaluation.cell import CASES, TOP_K
 from anomalib_xray.io.write import write_atomically, write_png
 
 if TYPE_CHECKING:
-    from lightning.pytorch import LightningModule, Trainer
     from torch import Tensor
-
-TOP_K = "top_k.csv"
-"""Score of each image for several k: the mean of the k largest values of its anomaly map."""
-
-CASES = "cases"
-"""Folder with the most telling pictures and their maps, and a table of them."""
 
 COUNTS = (10, 50, 200, 1000)
 """Numbers k of pixels; 200 is the published one."""
@@ -58,16 +52,9 @@ class Evidence(Callback):
         self._overlap: Any = None
         self._pixels = 0
 
-    def on_test_batch_end(
-        self,
-        trainer: Trainer,  # noqa: ARG002  # Lightning gives it by name
-        pl_module: LightningModule,  # noqa: ARG002
-        outputs: Any,  # noqa: ANN401, ARG002
-        batch: Any,  # noqa: ANN401
-        batch_idx: int,  # noqa: ARG002
-        dataloader_idx: int = 0,  # noqa: ARG002
-    ) -> None:
-        """Looks at a batch of scored images."""
+    def on_test_batch_end(self, *arguments: Any) -> None:  # noqa: ANN401
+        """Looks at a batch of scored images, the fourth argument."""
+        batch = arguments[3]
         image = batch.image.detach().cpu().float()
         maps = None if batch.anomaly_map is None else batch.anomaly_map.detach().cpu().float()
         if maps is not None:
@@ -93,12 +80,9 @@ class Evidence(Callback):
     def write(self, folder: Path) -> dict[str, float]:
         """Writes the pictures and the scores by k.
 
-        Args:
-            folder: Folder of the cell.
-
         Returns:
-            ``AUROC``, ``AUPRO`` (up to a false-positive rate of 0.3) and ``Dice`` (at its best threshold) of the
-            pixels; nothing without maps and masks.
+            ``AUROC``, ``AUPRO`` (up to a false-positive rate of 0.3) and best ``Dice`` of the pixels; nothing without
+            maps and masks.
         """
         if self._by_k:
             write_atomically(folder / TOP_K, pd.DataFrame(self._by_k).to_csv(index=False))
@@ -127,15 +111,9 @@ class Evidence(Callback):
 
 
 def foreground_of(image: Tensor) -> Tensor:
-    """What is not background: the pixels above the smallest value of their image.
+    """Pixels ``(N, H, W)`` above the smallest value of their image ``(N, C, H, W)``; all where it has one value only.
 
     Models normalise in different ways, which leave the background the smallest value.
-
-    Args:
-        image: ``(N, C, H, W)``.
-
-    Returns:
-        ``(N, H, W)`` bool; everything where an image has one value only.
     """
     brightest = image.amax(1)
     above: Tensor = brightest > brightest.amin((1, 2), keepdim=True)
@@ -143,14 +121,7 @@ def foreground_of(image: Tensor) -> Tensor:
 
 
 def means_by_k(values: NDArray[np.float32]) -> dict[str, float]:
-    """Means of the k largest values.
-
-    Args:
-        values: ``(P,)`` the map's values in the foreground.
-
-    Returns:
-        The mean for each of :data:`COUNTS`, ``k=200``, and of :data:`SHARES`, ``k=0.01``.
-    """
+    """Means of the k largest of the values ``(P,)``, for :data:`COUNTS`, ``k=200``, and :data:`SHARES`, ``k=0.01``."""
     sums = np.cumsum(np.sort(values)[::-1], dtype=np.float64)
     counts = {f"k={count}": count for count in COUNTS}
     counts |= {f"k={share:g}": round(share * len(values)) for share in SHARES if share < 1} | {"k=1.0": len(values)}
@@ -159,15 +130,7 @@ def means_by_k(values: NDArray[np.float32]) -> dict[str, float]:
 
 
 def pixel_metrics(values: NDArray[np.float32], truth: NDArray[np.bool_]) -> dict[str, float]:
-    """How well a map finds the pixels of a mask.
-
-    Args:
-        values: ``(P,)`` raw values of the map.
-        truth: ``(P,)`` whether a pixel belongs to an anomaly.
-
-    Returns:
-        ``AUROC`` and ``Dice``, the best over all thresholds.
-    """
+    """``AUROC`` and best ``Dice`` of the values ``(P,)`` of a map against the truth ``(P,)`` of a mask."""
     from sklearn.metrics import precision_recall_curve, roc_auc_score
 
     precision, recall, _ = precision_recall_curve(truth, values)

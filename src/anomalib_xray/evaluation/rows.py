@@ -60,15 +60,7 @@ class Row:
     notes: list[str] = field(default_factory=list)
 
     def side(self, name: str, of: float = 0.0) -> int:
-        """On which side of a value a joint interval lies.
-
-        Args:
-            name: Name of the interval, see ``joint``.
-            of: The value: 0.5 for an AUROC, 0 for a difference.
-
-        Returns:
-            1 if all of it lies above, -1 if below, 0 if it holds the value or there is none.
-        """
+        """On which side of a value a joint interval lies: 1 above, -1 below, 0 if it holds it or there is none."""
         found = self.joint.get(name)
         return 0 if found is None else int(found.low > of) - int(found.high < of)
 

@@ -61,12 +61,7 @@ def folder_of(out: Path, cell: Cell) -> Path:
 
 
 def write_cell(cell: Cell, grid: Grid, out: Path) -> Path:
-    """Writes the task of a cell, whose pictures are prepared first where they are not yet.
-
-    Args:
-        cell: The cell.
-        grid: Its benchmark.
-        out: Folder of the benchmark.
+    """Writes the task of a cell, whose pictures are made and prepared first where they are not yet.
 
     Returns:
         The folder of the task.

@@ -61,13 +61,8 @@ def shortcut_numbers(image: Radiograph) -> dict[str, float]:
 
 
 def direction_of(labels: ArrayLike, numbers: ArrayLike) -> int:
-    """In which direction a number tells abnormal from normal.
+    """In which direction a number tells abnormal (1) from normal (0): 1 upwards or not at all, -1 downwards.
 
-    Args:
-        labels: 1 abnormal, 0 normal, both present, ``(N,)``; of validation images, so that the test decides nothing.
-        numbers: One of the numbers of each image, ``(N,)``.
-
-    Returns:
-        1 if large ones are abnormal or nothing tells, -1 if small ones are.
+    It is asked of validation images, so that the test decides nothing.
     """
     return 1 if Ranking(labels, numbers).auroc()[0] >= 0.5 else -1

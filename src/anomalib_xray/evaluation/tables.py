@@ -32,10 +32,6 @@ Group = tuple[str, str, bool]
 def read_rows(grid: Grid, out: Path) -> list[Row]:
     """Evaluates what is done.
 
-    Args:
-        grid: The benchmark.
-        out: Its folder.
-
     Returns:
         Rows in the order of the grid; those without any finished cell have no figures.
 
@@ -102,12 +98,7 @@ def _in_direction(row: Row, units: pd.DataFrame, directions: Mapping[str, int]) 
 
 
 def read_units(path: Path, score: str, level: str) -> pd.DataFrame:
-    """Reads a score of the units of evaluation.
-
-    Args:
-        path: The score table.
-        score: Name of the score.
-        level: ``image``, ``study`` or ``patient``.
+    """Reads a score of the units of evaluation (images, studies or patients).
 
     Returns:
         Columns ``id``, ``patient``, ``label`` (0 or 1) and ``score``, in the order of the ids.

@@ -27,16 +27,7 @@ RULES = (
 
 
 def write_tables(rows: Sequence[Row], grid: Grid, out: Path) -> list[Path]:
-    """Writes the table in three forms.
-
-    Args:
-        rows: Its rows.
-        grid: The benchmark.
-        out: Folder to write to.
-
-    Returns:
-        The files.
-    """
+    """Writes the table in three forms and returns the files."""
     frame = as_frame(rows, grid)
     contents = {
         "results.csv": frame.to_csv(index=False),
@@ -70,12 +61,8 @@ def _markdown(frame: pd.DataFrame, grid: Grid) -> str:
 def by_preparation(frame: pd.DataFrame) -> pd.DataFrame:
     """The AUROCs of one data set as the paper's Table 1 shows them (arXiv 2001.10883).
 
-    Args:
-        frame: Rows of one data set, see :data:`anomalib_xray.evaluation.tables.COLUMNS`.
-
     Returns:
-        A row for each model and score, a column for each preparation without and with equalisation; texts, an en dash
-        where nothing ran.
+        A row per model and score, a column per preparation without and with equalisation; an en dash where nothing ran.
     """
     columns = frame["preparation"] + frame["equalize"].map({True: ", equalised", False: ""})
     texts = [

@@ -22,26 +22,18 @@ FASTEST = 50.0
 
 
 class Frame(NamedTuple):
-    """A logged picture.
-
-    Attributes:
-        step: Step of the training at which it was logged.
-        picture: The picture, RGB.
-    """
+    """A picture, RGB, and the step of the training at which it was logged."""
 
     step: int
     picture: Image.Image
 
 
 def read_frames(logs: Path, name: str) -> list[Frame]:
-    """Reads all pictures of one name that a run logged, sorted by step.
+    """Reads all pictures of one name that a run logged, at least one, sorted by step.
 
     Args:
         logs: Folder of TensorBoard files, or one that holds ``<name>/<step>.png`` at any depth, as MLflow keeps them.
         name: Name of the pictures.
-
-    Returns:
-        At least one frame.
 
     Raises:
         XrayError: The folder does not exist, holds several runs, or holds no picture of this name.
@@ -89,15 +81,10 @@ def _open(source: Path | io.BytesIO) -> Image.Image:
 
 
 def write_gif(path: Path, frames: list[Frame], frames_per_second: float) -> None:
-    """Writes frames as a GIF that repeats, each with its step below it.
-
-    Args:
-        path: The file to write.
-        frames: The frames; all are given the size of the largest one.
-        frames_per_second: Speed, more than 0 and at most 50.
+    """Writes frames as a GIF that repeats, each with its step below it, all of the size of the largest one.
 
     Raises:
-        XrayError: The speed is impossible, or the file cannot be written.
+        XrayError: The speed is not more than 0 and at most 50 frames a second, or the file cannot be written.
     """
     if not 0 < frames_per_second <= FASTEST:
         raise XrayError(f"frames_per_second is {frames_per_second:g}, but it is more than 0 and at most {FASTEST:g}.")

@@ -47,7 +47,7 @@ def tune(config: Path, out: Path = Path("tuning"), trials: int = 20, dry_run: bo
         run_search,
         status_of,
         write_results,
-    )  # fmt: skip
+    )
     from anomalib_xray.tuning.trial import run_trial
 
     search = read_search(config)

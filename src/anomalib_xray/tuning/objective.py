@@ -73,9 +73,6 @@ def read_objective(content: Any, names: Iterable[str], where: str) -> Objective:
         names: Dotted names of the settings that are searched.
         where: What messages call the place.
 
-    Returns:
-        The objective.
-
     Raises:
         XrayError: The rule is not stated, or does not fit the measure, the level or the ranges.
     """

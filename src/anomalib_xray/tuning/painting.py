@@ -27,19 +27,10 @@ ATTEMPTS = 200
 
 
 def for_selection(data: AnomalibDataModule, objective: Objective, painted: Path) -> AnomalibDataModule:
-    """Takes from a datamodule what the rule of selection forbids.
+    """Takes from a datamodule what the rule of selection forbids, and returns it.
 
     The test split is emptied. A label-free rule also loses the abnormal validation images; where it measures painted
-    faults, a painted copy of each normal one takes their place.
-
-    Args:
-        data: A datamodule with its splits, as :func:`anomalib_xray.evaluation.build.build_data` makes it; it is
-            changed.
-        objective: The rule.
-        painted: Folder of the painted copies, which are made at first use.
-
-    Returns:
-        The datamodule.
+    faults, a painted copy of each normal one takes their place, which is made in ``painted`` at first use.
 
     Raises:
         XrayError: Validation shares images with test, or has no image that the measure needs.
@@ -81,14 +72,10 @@ def _keep(dataset: AnomalibDataset, samples: pd.DataFrame) -> None:
 
 
 def painted_copies(normal: pd.DataFrame, folder: Path) -> pd.DataFrame:
-    """Paints a fault into a copy of each image; copies that are there already are not made again.
-
-    Args:
-        normal: Samples table of normal images.
-        folder: Folder of the copies, and of the masks of what was painted.
+    """Paints a fault into a copy of each normal image; copies that are in the folder already are not made again.
 
     Returns:
-        The table of the copies, which are abnormal.
+        The table of the copies, which are abnormal and have masks.
 
     Raises:
         XrayError: An image cannot be read or painted.
@@ -121,13 +108,9 @@ def paint_fault(image: Radiograph, seed: int) -> tuple[Radiograph, NDArray[np.bo
 
     Source of the noise: Zavrtanik et al. 2021 (DRAEM, 2108.07610), section 3.1.
 
-    Args:
-        image: ``(H, W)``, uint8 or uint16; background 0.
-        seed: Seed of the fault.
-
     Returns:
-        The picture ``(H, W)`` in the depth of the image, background as it was, foreground at least 1 of 255, and where
-        it was painted ``(H, W)``; nothing where no fault of fitting size was drawn.
+        The picture in the depth of the image, background as it was, foreground at least 1 of 255, and where it was
+        painted, ``(H, W)`` both; nothing where no fault of fitting size was drawn.
     """
     from anomalib.data.utils.generators.perlin import PerlinAnomalyGenerator
 

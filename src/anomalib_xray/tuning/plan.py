@@ -24,9 +24,7 @@ _KEYS = {"base", "ranges", "objective", "seed", "pruning", *_CHANGED}
 class Pruning:
     """When a trial is given up: where its measure is worse than the median of the others at the same epoch.
 
-    Attributes:
-        startup_trials: Finished trials before any is given up.
-        warmup_epochs: Epochs before a trial is given up.
+    Neither the first finished trials nor the first epochs count.
     """
 
     startup_trials: int = 5
@@ -129,9 +127,6 @@ def _whole(value: Any, key: str, where: str) -> int:  # noqa: ANN401  # as above
 
 def check_search(search: Search) -> None:
     """Checks the names and the ends of all ranges, and builds the model once.
-
-    Args:
-        search: The search.
 
     Raises:
         XrayError: A class does not exist or does not take a setting, a setting does not take a value, or the model

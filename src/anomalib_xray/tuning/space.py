@@ -25,8 +25,7 @@ class Range:
 
     Attributes:
         name: Dotted name in the configuration, such as ``model.init_args.learning_rate``.
-        kind: ``log_uniform`` and ``uniform`` between two numbers, ``int`` between two whole ones, both included, or
-            ``choice`` of a list.
+        kind: ``log_uniform``, ``uniform`` or ``int`` between two numbers, both included, or ``choice`` of a list.
         values: The two ends, or the list.
     """
 
@@ -55,11 +54,7 @@ class Range:
 
 @dataclass(frozen=True)
 class Space:
-    """All ranges of a search.
-
-    Attributes:
-        ranges: The ranges, in the order in which values are proposed.
-    """
+    """All ranges of a search, in the order in which values are proposed."""
 
     ranges: tuple[Range, ...]
 
@@ -73,14 +68,7 @@ class Space:
 
 
 def read_space(content: Any, where: str) -> Space:  # noqa: ANN401  # what YAML may hold
-    """Reads ranges.
-
-    Args:
-        content: Mapping of a dotted name to a mapping of one kind to its values.
-        where: What messages call the place.
-
-    Returns:
-        The ranges.
+    """Reads ranges: a mapping of a dotted name to a mapping of one kind to its values.
 
     Raises:
         XrayError: There is no range, or one is of another form.
@@ -127,14 +115,7 @@ _NUMBERS = {"log_uniform": "numbers above 0", "uniform": "numbers", "int": "whol
 
 
 def with_values(config: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
-    """A configuration with some settings changed.
-
-    Args:
-        config: The configuration; it stays as it is.
-        values: Values by dotted name.
-
-    Returns:
-        The changed copy.
+    """A copy of a configuration with some settings changed, given by dotted name.
 
     Raises:
         XrayError: A name leads through something that the configuration does not have.
@@ -157,12 +138,7 @@ def with_values(config: Mapping[str, Any], values: Mapping[str, Any]) -> dict[st
 def merged(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     """Lays settings over others, as several ``--config`` of the stock command.
 
-    Args:
-        under: Settings.
-        over: Settings that win; another ``class_path`` brings its own ``init_args``.
-
-    Returns:
-        All settings.
+    Another ``class_path`` brings its own ``init_args``.
     """
     if "class_path" in over and over["class_path"] != under.get("class_path"):
         return deepcopy(dict(over))

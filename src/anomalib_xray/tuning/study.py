@@ -47,14 +47,7 @@ def require_packages() -> None:
 
 
 def open_study(search: Search, out: Path) -> Study:
-    """Opens the study of a search, or begins it.
-
-    Args:
-        search: The search.
-        out: Its folder.
-
-    Returns:
-        The study.
+    """Opens the study of a search in its folder, or begins it.
 
     Raises:
         XrayError: The folder cannot be used, or holds another search.
@@ -173,16 +166,7 @@ def best(study: Study) -> FrozenTrial | None:
 
 
 def write_results(search: Search, study: Study, out: Path) -> list[Path]:
-    """Writes ``trials.csv``, and ``best.yaml`` for ``anomalib train --config`` once a trial is done.
-
-    Args:
-        search: The search.
-        study: Its journal.
-        out: Folder to write to.
-
-    Returns:
-        The files.
-    """
+    """Writes ``trials.csv``, and ``best.yaml`` for ``anomalib train --config`` once a trial is done; returns them."""
     names = [item.name for item in search.space.ranges]
     columns = ["trial", "status", "value", "epochs", "seconds", *names, "reason"]
     write_csv(out / TABLE, columns, [_row(search, trial) for trial in study.get_trials(deepcopy=False)])

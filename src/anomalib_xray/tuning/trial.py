@@ -26,13 +26,9 @@ TRIALS, PAINTED = "trials", "painted"
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a trial ended.
+    """How a trial ended: ``done``, ``pruned`` or ``failed``.
 
-    Attributes:
-        status: ``done``, ``pruned`` or ``failed``.
-        value: What was measured, if it is done.
-        reason: Why it failed.
-        seconds: How long it took.
+    Done ones have the value that was measured, failed ones a reason.
     """
 
     status: str
@@ -49,9 +45,6 @@ def run_trial(search: Search, out: Path, trial: Trial, values: Mapping[str, Any]
         out: Its folder; a trial's task, result and log stay in ``trials/``, what it trained does not.
         trial: Takes the measure of each epoch, and says when it is given up.
         values: Values by dotted name.
-
-    Returns:
-        How it went.
     """
     arguments = {
         "config": with_values(search.config, values),
@@ -73,13 +66,7 @@ def run_trial(search: Search, out: Path, trial: Trial, values: Mapping[str, Any]
 
 
 def train_and_validate(task: Task) -> dict[str, Any]:
-    """Trains on the train split and measures on validation; answers ``[epoch, value]`` after each epoch.
-
-    Args:
-        task: See :func:`run_trial`.
-
-    Returns:
-        ``value``, that of the last weights.
+    """Trains on the train split; answers ``[epoch, value]`` after each validation, returns that of the last weights.
 
     Raises:
         XrayError: The data or the model cannot be used, or the measure is not logged or not finite.
@@ -110,14 +97,7 @@ def train_and_validate(task: Task) -> dict[str, Any]:
 
 
 def measured(metrics: Mapping[str, Any], name: str) -> float:
-    """Finds a measure among what was logged.
-
-    Args:
-        metrics: Logged values by name.
-        name: Name of the measure; where the model's own metrics have it, the score table's ends in ``_raw``.
-
-    Returns:
-        The value.
+    """Finds a measure among what was logged; where the model's own metrics have it, the score table's ends in ``_raw``.
 
     Raises:
         XrayError: It was not logged.

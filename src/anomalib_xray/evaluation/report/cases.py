@@ -14,15 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from anomalib_xray.edge.overlay import Picture, blend
+from anomalib_xray.evaluation.cell import CASES
 from anomalib_xray.io.frames import read_frame
 from anomalib_xray.io.read import read_radiograph
 from anomalib_xray.io.text import read_text
 
 if TYPE_CHECKING:
     import pandas as pd
-
-CASES = "cases"
-"""Folder of a cell with ``cases.csv`` and the pictures that it names."""
 
 KINDS = {
     "most anomalous abnormal": "found",
@@ -48,7 +46,7 @@ class Case:
         kind: What it stands for, such as ``most anomalous normal``.
         name: Name of the image.
         score: Its score.
-        uri: The picture as a data URI: as the model saw it, and beside it with its heat map; empty if it is missing.
+        uri: The picture as the model saw it, and beside it with its heat map; empty if it is missing.
         width: Width of the picture in pixels.
         height: Its height.
         has_map: Whether there is a heat map.
@@ -66,16 +64,10 @@ class Case:
 
 
 def read_cases(folder: Path) -> list[Case]:
-    """Reads and draws the cases of a cell.
+    """Reads and draws the cases of a cell, none where it has none.
 
     The colours of all its pictures mean the same: they begin at a quarter of the range of the maps' values and end at
     its end, which one value in 500 exceeds.
-
-    Args:
-        folder: Folder of the cell.
-
-    Returns:
-        The cases, none where the cell has none.
 
     Raises:
         XrayError: The list is not one of cases.
@@ -97,14 +89,7 @@ def read_cases(folder: Path) -> list[Case]:
 
 
 def short_names(paths: Sequence[str]) -> list[str]:
-    """What tells paths apart: what follows the folders that they share.
-
-    Args:
-        paths: The paths.
-
-    Returns:
-        Their ends, with at most three folders.
-    """
+    """What tells paths apart: what follows the folders that they share, with at most three folders."""
     parts = [path.replace("\\", "/").split("/") for path in paths]
     folders = [path[:-1] for path in parts]
     shared = sum(1 for _ in takewhile(lambda names: len(set(names)) == 1, zip(*folders, strict=False)))

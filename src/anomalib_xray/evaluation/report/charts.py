@@ -15,6 +15,7 @@ from anomalib_xray.evaluation.rows import Row
 
 BINS = 24
 
+LARGE = (380, 290)
 SMALL = (190, 150)
 """Size of the charts that stand many in a row."""
 
@@ -22,30 +23,16 @@ _KINDS = {0: "normal", 1: "abnormal"}
 
 
 def runs_of(row: Row, part: Part, material: Material) -> list[pd.DataFrame]:
-    """Units of each finished seed of a row.
-
-    Args:
-        row: A row of the part.
-        part: The part.
-        material: What the cells left.
-
-    Returns:
-        One table a seed, see :meth:`Material.units`; none where a class has no unit.
-    """
+    """Units of each finished seed of a row, see :meth:`Material.units`; none where a class has no unit."""
     runs = [material.units(cell, row.score) for cell in material.done(part.cells.get(row.model, []))]
     return runs if has_both_classes(runs) else []
 
 
 def draw_curves(part: Part, material: Material) -> tuple[list[Figure], list[Figure]]:
-    """Draws ROC and precision-recall curves.
-
-    Args:
-        part: The part.
-        material: What the cells left.
+    """Draws ROC and precision-recall curves; none where no model has both classes.
 
     Returns:
         Two large charts with the models that have a colour and the best shortcut; and two small ones for each model.
-        None of either where no model has both classes.
     """
     curves = {}
     for row in part.models:
@@ -55,7 +42,7 @@ def draw_curves(part: Part, material: Material) -> tuple[list[Figure], list[Figu
     if not curves:
         return [], []
     prevalence = next(iter(curves.values()))[0].prevalence
-    roc, pr = _roc_chart(part.title), _pr_chart(part.title, prevalence)
+    roc, pr = _roc_and_pr(part.title, prevalence)
     keys: dict[str, list[Key]] = {"AUROC": [], "AP": []}
     shown = [(part.label(row), *curves[part.label(row)]) for row in part.highlighted() if part.label(row) in curves]
     for place, (label, row, *pair) in enumerate(reversed(shown)):
@@ -93,27 +80,22 @@ def _draw_shortcut(part: Part, material: Material, roc: Chart, pr: Chart) -> Row
 
 
 def _small_curves(label: str, row: Row, roc: Curve, pr: Curve) -> list[Figure]:
-    charts = _roc_chart(label, SMALL), _pr_chart(label, row.prevalence, SMALL)
+    charts = _roc_and_pr(label, row.prevalence, SMALL)
     for chart, curve in zip(charts, (roc, pr), strict=True):
         _draw_curve(chart, curve, "s1", label, band=True)
     figures = (f"AUROC {_figure(row)}", f"AP {_figure(row, 'AP')}")
     return [Figure(chart.svg(), label, note=note) for chart, note in zip(charts, figures, strict=True)]
 
 
-def _roc_chart(name: str, size: tuple[int, int] = (380, 290)) -> Chart:
-    sparse = size == SMALL
-    x, y = (Axis(label, 0, 1, sparse=sparse) for label in ("1 - specificity", "sensitivity"))
-    chart = Chart(x, y, f"ROC curves, {name}", size)
-    chart.line([0, 1], [0, 1], "chance", "chance")
-    return chart
-
-
-def _pr_chart(name: str, prevalence: float, size: tuple[int, int] = (380, 290)) -> Chart:
-    sparse = size == SMALL
-    x, y = (Axis(label, 0, 1, sparse=sparse) for label in ("sensitivity (recall)", "precision"))
-    chart = Chart(x, y, f"Precision-recall curves, {name}", size)
-    chart.across(prevalence, "chance", f"prevalence {prevalence:.1%}")
-    return chart
+def _roc_and_pr(name: str, prevalence: float, size: tuple[int, int] = LARGE) -> tuple[Chart, Chart]:
+    """Empty charts of both curves, with chance."""
+    labels = (("1 - specificity", "sensitivity"), ("sensitivity (recall)", "precision"))
+    axes = [[Axis(label, 0, 1, sparse=size == SMALL) for label in pair] for pair in labels]
+    titles = (f"ROC curves, {name}", f"Precision-recall curves, {name}")
+    roc, pr = (Chart(x, y, title, size) for (x, y), title in zip(axes, titles, strict=True))
+    roc.line([0, 1], [0, 1], "chance", "chance")
+    pr.across(prevalence, "chance", f"prevalence {prevalence:.1%}")
+    return roc, pr
 
 
 def _draw_curve(chart: Chart, curve: Curve, style: str, label: str, *, band: bool) -> None:
@@ -125,12 +107,7 @@ def _draw_curve(chart: Chart, curve: Curve, style: str, label: str, *, band: boo
 def draw_histograms(part: Part, material: Material) -> list[Figure]:
     """Draws how scores of normal and of abnormal units are spread, a small chart a model.
 
-    Args:
-        part: The part.
-        material: What the cells left.
-
-    Returns:
-        The charts, of the first finished seed: scores of different trainings have different units.
+    They are of the first finished seed: scores of different trainings have different units.
     """
     figures = []
     for row in part.models:
@@ -161,14 +138,7 @@ def _histogram(units: pd.DataFrame, name: str) -> Markup:
 
 
 def draw_costs(part: Part) -> Figure | None:
-    """Draws AUROC against the multiplications and additions of scoring one image.
-
-    Args:
-        part: The part.
-
-    Returns:
-        The chart, nothing where no model's are known.
-    """
+    """Draws AUROC against the multiplications and additions of scoring one image, where any are known."""
     rows = [row for row in part.leaders if row.costs.get("gflop", 0) > 0]
     if not rows:
         return None
@@ -195,14 +165,7 @@ def draw_costs(part: Part) -> Figure | None:
 
 
 def efficient(rows: Sequence[Row]) -> list[Row]:
-    """Rows that are better than every cheaper one.
-
-    Args:
-        rows: Rows with an AUROC and ``gflop``.
-
-    Returns:
-        These, the cheapest first.
-    """
+    """Rows whose AUROC is higher than that of every row of fewer ``gflop``, the cheapest first."""
     found: list[Row] = []
     for row in sorted(rows, key=lambda row: (row.costs["gflop"], -row.estimates["AUROC"].value)):
         if not found or row.estimates["AUROC"].value > found[-1].estimates["AUROC"].value:
@@ -211,14 +174,7 @@ def efficient(rows: Sequence[Row]) -> list[Row]:
 
 
 def auroc_axis(ends: Sequence[tuple[float, float]]) -> Axis:
-    """An axis that holds all figures and chance.
-
-    Args:
-        ends: Smallest and largest of each.
-
-    Returns:
-        The axis.
-    """
+    """An axis that holds chance and all figures, given as their smallest and largest values."""
     low, high = min(low for low, _ in ends), max(high for _, high in ends)
     return Axis("AUROC", max(0.0, min(low, 0.5) - 0.03), min(1.0, max(high, 0.5) + 0.03))
 

@@ -24,14 +24,7 @@ _Metric = Callable[[Ranking, Values | None, Values], Values]
 
 
 class Curve(NamedTuple):
-    """A curve with its 95 % band.
-
-    Attributes:
-        x: Where it is evaluated, ``(N,)``.
-        y: Mean over the seeds, ``(N,)``.
-        low: Lower edge of the band at each place, ``(N,)``.
-        high: Upper edge.
-    """
+    """Mean ``y`` over the seeds at places ``x``, and its 95 % band from ``low`` to ``high``, ``(N,)`` each."""
 
     x: Values
     y: Values
@@ -44,34 +37,17 @@ def roc_curve(runs: Sequence[pd.DataFrame]) -> Curve:
 
     Args:
         runs: Units of each seed, with the columns ``patient``, ``label`` (both classes) and ``score``.
-
-    Returns:
-        The curve; where scores tie, a straight line joins what lies around them.
     """
     return _curve(runs, GRID, _sensitivities)
 
 
 def pr_curve(runs: Sequence[pd.DataFrame]) -> Curve:
-    """Precision at each sensitivity (recall), of the highest threshold that reaches it, without interpolation.
-
-    Args:
-        runs: As in :func:`roc_curve`.
-
-    Returns:
-        The curve.
-    """
+    """Precision at each sensitivity (recall), of the highest threshold that reaches it, without interpolation."""
     return _curve(runs, GRID[1:], _precisions)
 
 
 def aurocs(runs: Sequence[pd.DataFrame]) -> tuple[float, float, float]:
-    """AUROC as mean over seeds, with its 95 % interval.
-
-    Args:
-        runs: As in :func:`roc_curve`.
-
-    Returns:
-        The figure and the ends of its interval.
-    """
+    """AUROC as mean over seeds, and the ends of its 95 % interval."""
     rankings = [Ranking(run["label"], run["score"]) for run in runs]
     value = float(np.mean([ranking.auroc()[0] for ranking in rankings]))
     drawn = np.mean(

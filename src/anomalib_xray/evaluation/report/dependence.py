@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from anomalib_xray.errors import XrayError
-from anomalib_xray.evaluation.cell import SCORES
+from anomalib_xray.evaluation.cell import SCORES, TOP_K
 from anomalib_xray.evaluation.plan import Cell
 from anomalib_xray.evaluation.ranking import Ranking
 from anomalib_xray.evaluation.report.charts import auroc_axis, runs_of
@@ -17,21 +17,11 @@ from anomalib_xray.evaluation.report.material import HIGHLIGHTS, Material, Part
 from anomalib_xray.evaluation.report.svg import Axis, Chart, Figure, Key
 from anomalib_xray.scores.levels import ID_COLUMNS, read_scores, units_of
 
-TOP_K = "top_k.csv"
-"""Table of a cell: ``image_path``, ``label`` and a column ``k=...`` for each number or share of pixels."""
-
 _UNITS = {False: "k, pixels", True: "k, share of the foreground"}
 
 
 def draw_top_k(part: Part, material: Material) -> list[Figure]:
-    """Draws AUROC against the number of pixels whose mean is an image's score.
-
-    Args:
-        part: The part.
-        material: What the cells left.
-
-    Returns:
-        A chart for absolute numbers and one for shares, as far as cells have them.
+    """Draws AUROC against the number of pixels whose mean is an image's score, absolute and as a share.
 
     Raises:
         XrayError: A table of a cell does not belong to its score table.
@@ -49,14 +39,7 @@ def draw_top_k(part: Part, material: Material) -> list[Figure]:
 
 
 def aurocs_by_k(cell: Cell, material: Material) -> dict[str, float]:
-    """AUROC of a cell for each number or share of pixels whose mean is the score.
-
-    Args:
-        cell: A finished cell with such a table.
-        material: What the cells left.
-
-    Returns:
-        AUROC by column, such as ``k=200``; none where the test has one class only.
+    """AUROC of a finished cell by column, such as ``k=200``; none where the test has one class only.
 
     Raises:
         XrayError: The table does not belong to the cell's score table.
@@ -82,15 +65,7 @@ def _means(runs: Sequence[Mapping[str, float]]) -> dict[str, float]:
 
 
 def draw_training_size(part: Part, material: Material) -> Figure | None:
-    """Draws AUROC against the number of training images.
-
-    Args:
-        part: The part.
-        material: What the cells left.
-
-    Returns:
-        The chart, nothing where no model was trained with several sizes.
-    """
+    """Draws AUROC against the number of training images, where a model was trained with several."""
     lines: dict[str, list[tuple[float, float]]] = {}
     bands: dict[str, list[tuple[float, float, float]]] = {}
     for row in part.leaders:

@@ -17,26 +17,14 @@ from anomalib_xray.evaluation.tables import UNVALIDATED
 
 
 class Sentence(NamedTuple):
-    """A finding.
-
-    Attributes:
-        text: The sentence.
-        tone: ``plain``, or ``warning`` for what a reader must not miss.
-    """
+    """A finding; its tone is ``plain``, or ``warning`` for what a reader must not miss."""
 
     text: str
     tone: str = "plain"
 
 
 def findings_of(part: Part) -> list[Sentence]:
-    """Says what was found on one part.
-
-    Args:
-        part: The part.
-
-    Returns:
-        Sentences, the most important first.
-    """
+    """Says what was found on one part, the most important first."""
     if not part.models:
         return [Sentence("No model has figures yet.", "warning"), *_failures(part)]
     best = part.models[0]
@@ -166,27 +154,12 @@ def _full(part: Part, row: Row) -> str:
 
 
 def range_of(estimate: Estimate, sign: str = "") -> str:
-    """An interval as it is written.
-
-    Args:
-        estimate: The figure with its interval.
-        sign: ``+`` for a sign before numbers above 0 too.
-
-    Returns:
-        Such as "0.701 to 0.812".
-    """
+    """An interval such as "0.701 to 0.812"; ``sign`` is ``+`` for a sign before numbers above 0 too."""
     return f"{estimate.low:{sign}.3f} to {estimate.high:{sign}.3f}"
 
 
 def listed(names: Sequence[str]) -> str:
-    """Names in a sentence.
-
-    Args:
-        names: At least one.
-
-    Returns:
-        Such as "A, B and C".
-    """
+    """Names in a sentence, such as "A, B and C"."""
     *most, last = names
     return f"{', '.join(most)} and {last}" if most else last
 

@@ -23,13 +23,7 @@ _PIXEL_NAMES = {"AUROC": "pixel AUROC", "Dice": "best Dice"}
 
 
 class Cell(NamedTuple):
-    """A cell of a table.
-
-    Attributes:
-        text: What stands there.
-        order: Number by which rows are sorted; not a number for text.
-        style: Style class.
-    """
+    """A cell of a table: its text, the number by which rows are sorted (none for text), and its style class."""
 
     text: str | Markup
     order: float = nan
@@ -43,14 +37,7 @@ class Cell(NamedTuple):
 
 @dataclass
 class Table:
-    """A table.
-
-    Attributes:
-        title: What it shows.
-        header: Heading of each column; the first column names the rows.
-        lines: Its rows.
-        notes: What stands below it.
-    """
+    """A table: its title, its heading, whose first column names the rows, its rows, and the notes below it."""
 
     title: str
     header: list[str]
@@ -59,15 +46,7 @@ class Table:
 
 
 def main_table(part: Part, selection: dict[str, str]) -> Table:
-    """The figures of a part: models from the highest AUROC down, then those without, then shortcuts.
-
-    Args:
-        part: The part.
-        selection: What each model's settings were chosen by.
-
-    Returns:
-        The table.
-    """
+    """The figures of a part: models from the highest AUROC down, then those without, then shortcuts."""
     against = [] if part.baseline is None else [f"AUROC - {part.baseline}"]
     header = ["model", "score", "AUROC", "0 to 1", "95 % interval", *against, "AP", "sens. at 90 % spec.", "chosen by"]
     waiting = [row for row in part.rows if row.model != SHORTCUTS and not row.estimates]
@@ -117,14 +96,7 @@ def _with_spread(value: float, seeds: Sequence[float]) -> str:
 
 
 def overview(parts: Sequence[Part]) -> Table | None:
-    """AUROC of every model on every part, where there are several.
-
-    Args:
-        parts: The parts.
-
-    Returns:
-        The table; the highest of each column is marked.
-    """
+    """AUROC of every model on every part, where there are several; the highest of each column is marked."""
     if len(parts) < 2:
         return None
     names = {(row.model, row.score): part.score(row) for part in parts for row in part.rows if row.model != SHORTCUTS}
@@ -144,14 +116,7 @@ def overview(parts: Sequence[Part]) -> Table | None:
 
 
 def published_tables(parts: Sequence[Part]) -> list[Table]:
-    """Our figures beside published ones, and below them what else was published on the same data sets.
-
-    Args:
-        parts: The parts.
-
-    Returns:
-        The tables; none where nothing was published on any of the data sets.
-    """
+    """Our figures beside published ones, and below them what else was published on the same data sets."""
     lines, families, shown = [], list[Published](), set[Published]()
     for part in parts:
         for row in part.rows:
@@ -208,14 +173,7 @@ def _other_line(figure: Published) -> list[Cell]:
 
 
 def cost_table(part: Part) -> Table:
-    """Time, memory and size of each model, and what its accuracy costs.
-
-    Args:
-        part: The part.
-
-    Returns:
-        The table.
-    """
+    """Time, memory and size of each model, and what its accuracy costs."""
     header = [
         "model", "AUROC", "training s", "ms an image", "peak memory GiB", "parameters", "GFLOP an image",
         "points above chance a GFLOP",
@@ -240,14 +198,7 @@ def cost_table(part: Part) -> Table:
 
 
 def pixel_table(part: Part) -> Table | None:
-    """How well maps show where anomalies are, where the test images have masks.
-
-    Args:
-        part: The part.
-
-    Returns:
-        The table of means over seeds, nothing where no cell has such figures.
-    """
+    """How well maps show where anomalies are, as means over seeds, where a cell has such figures."""
     rows = [row for row in part.leaders if row.pixel]
     names = [name for name in PIXEL if any(name in row.pixel for row in rows)]
     if not names:

@@ -104,24 +104,14 @@ class Part:
 def score_name(row: Row, cell: Cell) -> str:
     """Name of a row's score, also where the tables only say that it is the one that the model chose.
 
-    Args:
-        row: Row of a model.
-        cell: One of its cells.
-
-    Returns:
-        Such as ``mse_top_k``; ``own`` for a model that has one score without a name.
+    Such as ``mse_top_k``; ``own`` for a model that has one score without a name.
     """
     chosen = str(cell.model_config.get("init_args", {}).get("score", "own"))
     return chosen if row.score == "pred_score" else row.score
 
 
 class Material:
-    """Reads results and scores of cells, each once.
-
-    Args:
-        grid: The benchmark.
-        out: Its folder.
-    """
+    """Results and scores of the cells of a benchmark, each read once."""
 
     def __init__(self, grid: Grid, out: Path) -> None:
         self.grid, self.out = grid, out
@@ -141,18 +131,7 @@ class Material:
         return folder_of(self.out, cell)
 
     def units(self, cell: Cell, score: str) -> pd.DataFrame:
-        """Units of evaluation of a finished cell.
-
-        Args:
-            cell: The cell.
-            score: Name of the score.
-
-        Returns:
-            Columns ``id``, ``patient``, ``label`` (0 or 1) and ``score``, in the order of the ids.
-
-        Raises:
-            XrayError: The table has no such score.
-        """
+        """Units of evaluation of a finished cell, see :func:`anomalib_xray.evaluation.tables.read_units`."""
         return self._read(self.folder(cell) / SCORES, score)
 
     def _units(self, path: Path, score: str) -> pd.DataFrame:
@@ -160,15 +139,7 @@ class Material:
 
 
 def parts_of(rows: Sequence[Row], grid: Grid) -> list[Part]:
-    """Sorts rows and cells into parts.
-
-    Args:
-        rows: What :func:`anomalib_xray.evaluation.tables.read_rows` found.
-        grid: The benchmark.
-
-    Returns:
-        The parts, in the order of the rows.
-    """
+    """Sorts rows and cells into parts, in the order of the rows."""
     by_part: dict[tuple[str, str, bool], list[Row]] = {}
     for row in rows:
         by_part.setdefault((row.data, row.preparation, row.equalize), []).append(row)

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any, NamedTuple
 
+import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from anomalib_xray.edge.bundle import NOTICE
-from anomalib_xray.evaluation.plan import SHORTCUTS, Grid
+from anomalib_xray.evaluation.plan import SHORTCUTS, Cell, Grid
 from anomalib_xray.evaluation.report.cases import KINDS, Case, read_cases
 from anomalib_xray.evaluation.report.charts import draw_costs, draw_curves, draw_histograms
 from anomalib_xray.evaluation.report.dependence import draw_top_k, draw_training_size
-from anomalib_xray.evaluation.report.facts import config_of, facts_of, failures_of
 from anomalib_xray.evaluation.report.findings import Sentence, caution, findings_of
 from anomalib_xray.evaluation.report.lines import (
     Table,
@@ -30,6 +32,7 @@ from anomalib_xray.evaluation.report.svg import Figure
 from anomalib_xray.evaluation.rows import Row
 from anomalib_xray.io.progress import status
 from anomalib_xray.io.write import write_atomically
+from anomalib_xray.jobs import RESULT
 
 REPORT = "report.html"
 
@@ -41,23 +44,7 @@ MODELS_WITH_CASES = 3
 
 @dataclass
 class PartView:
-    """What the report shows of one part.
-
-    Attributes:
-        title: Its name.
-        summary: What was tested, such as "225 images of 80 patients, 42 % abnormal".
-        findings: What was found.
-        main: The figures.
-        curves: ROC and precision-recall curves, large.
-        small_curves: The same of each model, small.
-        histograms: Spread of the scores of each model.
-        top_k: AUROC against the number of pixels.
-        training_size: AUROC against the number of training images.
-        pixel: Figures of the maps.
-        cases: Pictures of each of the best models.
-        cost_figure: AUROC against GFLOP.
-        costs: Time, memory and size.
-    """
+    """What the report shows of one part; the template names it."""
 
     title: str
     summary: str
@@ -78,14 +65,6 @@ def write_report(rows: Sequence[Row], grid: Grid, out: Path) -> Path:
     """Writes OUT/report.html: one file with all figures, curves and pictures, which loads nothing.
 
     The same results make the same file.
-
-    Args:
-        rows: What :func:`anomalib_xray.evaluation.tables.read_rows` found.
-        grid: The benchmark.
-        out: Its folder.
-
-    Returns:
-        The file.
 
     Raises:
         XrayError: What a cell left cannot be read, or the file cannot be written.
@@ -114,7 +93,7 @@ def write_report(rows: Sequence[Row], grid: Grid, out: Path) -> Path:
         config=config_of(grid),
         left_out=left_out,
         kinds=KINDS,
-        absent=[sentence for is_there, sentence in _SECTIONS.values() if not any(map(is_there, views))],
+        absent=[sentence for name, sentence in _ABSENT.items() if not any(getattr(view, name) for view in views)],
         script=script,
         script_hash=_hash(script),
         seeds=len({cell.seed for cell in grid.cells if cell.model != SHORTCUTS}),
@@ -123,24 +102,15 @@ def write_report(rows: Sequence[Row], grid: Grid, out: Path) -> Path:
     return out / REPORT
 
 
-_SECTIONS: dict[str, tuple[Callable[[PartView], bool], str]] = {
-    "curves": (
-        lambda view: bool(view.curves),
-        "ROC and precision-recall curves: no model has both classes in its test.",
-    ),
-    "top_k": (
-        lambda view: bool(view.top_k),
-        "AUROC against k: no cell left a table of the largest values of its maps.",
-    ),
-    "training_size": (
-        lambda view: view.training_size is not None,
-        "AUROC against training size: the grid trains no model on a part of the images.",
-    ),
-    "pixel": (lambda view: view.pixel is not None, "Pixel figures: no cell measured maps against masks."),
-    "cases": (lambda view: bool(view.cases), "Best and worst cases: no cell left pictures."),
-    "costs": (lambda view: view.cost_figure is not None, "AUROC against GFLOP: no cell counted them."),
+_ABSENT = {
+    "curves": "ROC and precision-recall curves: no model has both classes in its test.",
+    "top_k": "AUROC against k: no cell left a table of the largest values of its maps.",
+    "training_size": "AUROC against training size: the grid trains no model on a part of the images.",
+    "pixel": "Pixel figures: no cell measured maps against masks.",
+    "cases": "Best and worst cases: no cell left pictures.",
+    "cost_figure": "AUROC against GFLOP: no cell counted them.",
 }
-"""Whether a part has something to show of a section, and what stands in its place if none has."""
+"""What stands in the place of something that no part has."""
 
 
 def _view(part: Part, material: Material) -> PartView:
@@ -221,3 +191,120 @@ def _selections(grid: Grid) -> dict[str, list[str]]:
 def _hash(script: str) -> str:
     """What the page's security policy calls the only script that may run."""
     return "sha256-" + base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")
+
+
+class Failure(NamedTuple):
+    """A cell without figures: data set, preparation and model, its seed, and why."""
+
+    where: str
+    seed: int
+    reason: str
+
+
+def failures_of(material: Material) -> list[Failure]:
+    """Cells that failed, in the order of the grid."""
+    cells = material.grid.all_cells
+    results = [(cell, material.result(cell)) for cell in cells]
+    return [
+        Failure(_where(cell), cell.seed, str(result.get("reason", "no reason given")))
+        for cell, result in results
+        if result and result["status"] != "done"
+    ]
+
+
+def _where(cell: Cell) -> str:
+    parts = [cell.data, cell.preparation, *(["equalised"] if cell.equalize else []), cell.model]
+    return ", ".join([*parts, *([] if cell.training_size is None else [f"{cell.training_size} training images"])])
+
+
+def facts_of(material: Material) -> dict[str, str]:
+    """Facts about the run by name. Dates are those of the results: the same results make the same report."""
+    grid = material.grid
+    cells = grid.all_cells
+    results = [result for result in map(material.result, cells) if result]
+    done = sum(result["status"] == "done" for result in results)
+    failed = len(results) - done
+    seeds = sorted({cell.seed for cell in grid.cells if cell.model != SHORTCUTS})
+    hours = sum(float(result.get("training_s", 0)) for result in results) / 3600
+    facts = {
+        "Cells": f"{done} of {len(cells)} done, {failed} failed, {len(cells) - len(results)} not run",
+        "Seeds of the models": _joined(seeds),
+        "Unit of evaluation": grid.level,
+        "Baseline": grid.baseline or "none",
+        "Results from": _dates(material, cells),
+        "Training, all cells": f"{hours:.1f} hours" if hours >= 1 else f"{60 * hours:.1f} minutes",
+        "Machine": _joined(sorted({result["machine"] for result in results if result.get("machine")}))
+        or "not recorded",
+        "Threads a cell": _joined(sorted({result["threads"] for result in results if "threads" in result}))
+        or "not recorded",
+    }
+    return facts | _versions(result.get("versions", {}) for result in results)
+
+
+def _versions(recorded: Iterable[Mapping[str, str]]) -> dict[str, str]:
+    """Versions of packages; all of them where cells differ."""
+    found: dict[str, set[str]] = {}
+    for versions in recorded:
+        for name, version in versions.items():
+            found.setdefault(name, set()).add(version)
+    return {name: _joined(sorted(versions)) for name, versions in found.items()}
+
+
+def _dates(material: Material, cells: Iterable[Cell]) -> str:
+    paths = [material.folder(cell) / RESULT for cell in cells]
+    times = [path.stat().st_mtime for path in paths if path.is_file()]
+    if not times:
+        return "none yet"
+    days = [datetime.fromtimestamp(time, UTC).strftime("%Y-%m-%d") for time in (min(times), max(times))]
+    return days[0] if days[0] == days[1] else f"{days[0]} to {days[1]}"
+
+
+def _joined(values: Iterable[object]) -> str:
+    return ", ".join(map(str, values))
+
+
+def config_of(grid: Grid) -> str:
+    """The grid as YAML: every setting of every model and data set, files that it names resolved."""
+    models: dict[str, Any] = {}
+    data: dict[str, Any] = {}
+    for cell in grid.cells:
+        data.setdefault(cell.data, cell.data_config)
+        if cell.model != SHORTCUTS:
+            models.setdefault(cell.model, _entry(cell, grid, data[cell.data]))
+    content: dict[str, Any] = {
+        "title": grid.title,
+        "level": grid.level,
+        "baseline": grid.baseline,
+        "seeds": sorted({cell.seed for cell in grid.cells if cell.model != SHORTCUTS}),
+        "preparations": {name: None if path is None else str(path) for name, path in grid.preparations.items()},
+        "equalize": sorted({cell.equalize for cell in grid.cells if cell.model != SHORTCUTS}),
+        "training_sizes": sorted({cell.training_size for cell in grid.curve_cells if cell.training_size}),
+        "data": data,
+        "models": models,
+    }
+    # Aliases, which YAML writes for settings that models share, help a machine and not a reader.
+    return yaml.dump(content, Dumper=_Plain, sort_keys=False, allow_unicode=True, width=110)
+
+
+def _entry(cell: Cell, grid: Grid, data: Mapping[str, Any]) -> dict[str, Any]:
+    common = data.get("init_args", {})
+    own = {
+        name: value
+        for name, value in cell.data_config.get("init_args", {}).items()
+        if name not in common or common[name] != value
+    }
+    entry = {
+        **cell.model_config,
+        "data": own,
+        "trainer": cell.trainer,
+        "scores": grid.scores.get(cell.model),
+        "selection": grid.selection.get(cell.model),
+        "image_size": cell.image_size,
+        "weights": cell.weights,
+    }
+    return {name: value for name, value in entry.items() if value not in (None, {})}
+
+
+class _Plain(yaml.SafeDumper):
+    def ignore_aliases(self, data: Any) -> bool:  # noqa: ANN401, ARG002  # the signature is the parent's
+        return True

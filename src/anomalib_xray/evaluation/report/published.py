@@ -96,14 +96,7 @@ def published_figures() -> list[Published]:
 
 
 def family_of(cell: Cell) -> list[Published]:
-    """Published figures of a cell's data set, whatever the model.
-
-    Args:
-        cell: Any cell of the data set.
-
-    Returns:
-        The figures; none for data sets that nothing was published on.
-    """
+    """Published figures of a cell's data set, whatever the model; none where nothing was published."""
     name = str(cell.data_config.get("class_path", "")).rpartition(".")[2]
     known = published_figures()
     if name in _FAMILIES:
@@ -118,13 +111,7 @@ def family_of(cell: Cell) -> list[Published]:
 def published_for(row: Row, cell: Cell, *, is_first: bool = True) -> list[Published]:
     """Published figures that stand beside a row: of its data set, model and score, prepared and equalised alike.
 
-    Args:
-        row: Row of a model.
-        cell: One of its cells.
-        is_first: Whether figures of an unnamed score count; they would stand beside each score of a model otherwise.
-
-    Returns:
-        The figures; what a source does not state counts as alike.
+    What a source does not state counts as alike. Figures of an unnamed score stand beside a model's first score only.
     """
     score = score_name(row, cell)
     names = _names(cell, score)

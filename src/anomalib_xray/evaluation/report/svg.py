@@ -50,13 +50,7 @@ class Axis(NamedTuple):
 
 
 class Key(NamedTuple):
-    """An entry of a legend.
-
-    Attributes:
-        style: Style class of the line, colour or dot.
-        name: What it stands for.
-        note: A figure that belongs to it.
-    """
+    """An entry of a legend: style class, what it stands for, and a figure that belongs to it."""
 
     style: str
     name: str
@@ -65,14 +59,7 @@ class Key(NamedTuple):
 
 @dataclass
 class Figure:
-    """A chart with what stands around it.
-
-    Attributes:
-        svg: The chart.
-        title: What stands above it.
-        keys: Its legend.
-        note: A sentence below it.
-    """
+    """A chart with its title, its legend and a sentence below it."""
 
     svg: Markup
     title: str = ""
@@ -205,18 +192,7 @@ def _overlap(first: tuple[float, float, float, float], second: tuple[float, floa
 
 
 def interval_mark(value: float, low: float, high: float, seeds: Iterable[float], description: str) -> Markup:
-    """Draws a figure with its interval on a scale from 0 to 1, for a cell of a table.
-
-    Args:
-        value: The figure, 0 to 1.
-        low: Lower end of its interval.
-        high: Upper end.
-        seeds: The figure of each seed.
-        description: What a reader hears who does not see it.
-
-    Returns:
-        The drawing, with a line at 0.5.
-    """
+    """Draws a figure with its interval and seeds on a scale from 0 to 1, with a line at 0.5, for a cell of a table."""
     width = 120
     dots = Markup().join(
         Markup('<circle class="seed" cx="{:.1f}" cy="8" r="1.6"/>').format(width * seed) for seed in seeds
