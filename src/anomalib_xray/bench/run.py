@@ -75,7 +75,16 @@ def run_bench(
                 export = {"checkpoint": checkpoint, "model": model, "onnx": onnx}
                 run_task(write_task(folder / "export", _export, export))
         rows = rows_of(measure(backends, prepared, raw, runs, threads))
-    content = as_json(rows, opened, runs, threads, note)
+    content = {
+        "model": opened.model,
+        "settings": opened.settings,
+        "runs": runs,
+        "threads": threads,
+        "pictures": note,
+        "machine": f"{platform.system()} {platform.machine()}, {processor()}",
+        "versions": _versions(),
+        "rows": rows,
+    }
     title = f"{opened.model}, {threads} threads, {runs} runs, {content['machine']}"
     console.print(NOTICE)
     console.print(as_table(rows, title))
@@ -171,28 +180,11 @@ def as_table(rows: Sequence[dict[str, Any]], title: str) -> Table:
 def _cells(row: dict[str, Any]) -> list[str]:
     speed_up, memory = row["speed_up"], row["memory_mb"]
     return [
-        f"{row['fastest_ms']:.1f}",
-        f"{row['median_ms']:.1f}",
-        f"{row['p95_ms']:.1f}",
-        f"{row['images_per_second']:.1f}",
+        *(f"{row[name]:.1f}" for name in ("fastest_ms", "median_ms", "p95_ms", "images_per_second")),
         "" if speed_up is None else f"{speed_up:.1f}",
         "unknown" if memory is None else f"{memory:.0f}",
         f"{row['start_s']:.1f}",
     ]
-
-
-def as_json(rows: Sequence[dict[str, Any]], bundle: Bundle, runs: int, threads: int, note: str) -> dict[str, Any]:
-    """Everything about a measurement that can stand in JSON."""
-    return {
-        "model": bundle.model,
-        "settings": bundle.settings,
-        "runs": runs,
-        "threads": threads,
-        "pictures": note,
-        "machine": f"{platform.system()} {platform.machine()}, {processor()}",
-        "versions": _versions(),
-        "rows": list(rows),
-    }
 
 
 def processor() -> str:

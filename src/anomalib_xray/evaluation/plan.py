@@ -31,15 +31,8 @@ _ENTRY_KEYS = {
 }
 
 _TRAINING_DATA = {
-    *(
-        "train_batch_size",
-        "eval_batch_size",
-        "num_workers",
-        "train_augmentations",
-        "image_size",
-        "drop_flagged",
-        "pool",
-    ),
+    *("train_batch_size", "eval_batch_size", "num_workers", "train_augmentations"),
+    *("image_size", "drop_flagged", "pool"),
 }
 """Settings of the data that a model may have of its own: none of them changes which pictures test it."""
 
@@ -145,24 +138,13 @@ def read_grid(path: Path) -> Grid:
         if preparation not in _preparations_of(data_entry, preparations, f"{data_name} in {path}"):
             continue
         cells.append(Cell(SHORTCUTS, data_name, preparation, False, 0, {}, _settings(data_entry)))
-        for equalize, seed in product(content.get("equalize", [False]), content.get("seeds", [42])):
-            for name, entry in models.items():
-                _check_reserve(data_entry, entry, f"{name} on {data_name} in {path}")
-                trainer = {**content.get("trainer", {}), **entry.get("trainer", {})}
-                cells.append(
-                    Cell(
-                        name,
-                        data_name,
-                        preparation,
-                        bool(equalize),
-                        int(seed),
-                        _settings(entry),
-                        _settings(data_entry, entry.get("data")),
-                        trainer,
-                        image_size=entry.get("image_size"),
-                        weights=entry.get("weights"),
-                    )
-                )
+        treatments = product(content.get("equalize", [False]), content.get("seeds", [42]), models.items())
+        for equalize, seed, (name, entry) in treatments:
+            _check_reserve(data_entry, entry, f"{name} on {data_name} in {path}")
+            trainer = {**content.get("trainer", {}), **entry.get("trainer", {})}
+            settings = _settings(entry), _settings(data_entry, entry.get("data")), trainer
+            of_others = entry.get("image_size"), entry.get("weights")
+            cells.append(Cell(name, data_name, preparation, bool(equalize), int(seed), *settings, *of_others))
     baseline = content.get("baseline")
     if baseline is not None and baseline not in models:
         raise XrayError(f"{path} compares with {baseline}, which is none of its models: {', '.join(models)}.")

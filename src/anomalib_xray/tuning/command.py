@@ -37,7 +37,7 @@ def tune(config: Path, out: Path = Path("tuning"), trials: int = 20, dry_run: bo
     if trials < 1:
         raise XrayError("--trials is a number of trials: give 1 or more.")
 
-    from anomalib_xray.tuning.plan import read_search
+    from anomalib_xray.tuning.plan import check_search, read_search
     from anomalib_xray.tuning.study import (
         JOURNAL,
         SECONDS,
@@ -52,14 +52,15 @@ def tune(config: Path, out: Path = Path("tuning"), trials: int = 20, dry_run: bo
 
     search = read_search(config)
     require_packages()
-    if dry_run:
-        done = finished(open_study(search, out)) if (out / JOURNAL).is_file() else []
-        _check(search)
+    is_new = dry_run and not (out / JOURNAL).is_file()
+    study = None if is_new else open_study(search, out)
+    done = [] if study is None else finished(study)
+    if dry_run or len(done) < trials:
+        with status("Checking the ranges"):  # which takes anomalib's start
+            check_search(search)
+    if dry_run or study is None:
         _print_plan(search, trials, [trial.user_attrs[SECONDS] for trial in done])
         return 0
-    study = open_study(search, out)
-    if len(finished(study)) < trials:
-        _check(search)
     stopped = False
     try:
         run_search(search, study, out, trials, partial(run_trial, search, out))
@@ -72,14 +73,6 @@ def tune(config: Path, out: Path = Path("tuning"), trials: int = 20, dry_run: bo
         print(f"Stopped. What is done is in {out}; the same command goes on.")
         return 130
     return int(any(status_of(trial) == "failed" for trial in finished(study)))
-
-
-def _check(search: Search) -> None:
-    """Checks the search against the classes that take its settings, which takes anomalib's start."""
-    from anomalib_xray.tuning.plan import check_search
-
-    with status("Checking the ranges"):
-        check_search(search)
 
 
 def _print_plan(search: Search, trials: int, seconds: list[float]) -> None:
