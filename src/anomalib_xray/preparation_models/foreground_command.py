@@ -32,7 +32,7 @@ def train_foreground(
     from anomalib_xray.errors import XrayError
 
     try:
-        from anomalib_xray.preparation_models.foreground_training import MODEL, Settings, train
+        from anomalib_xray.preparation_models.foreground import MODEL, Settings, train
     except ModuleNotFoundError as error:
         raise XrayError("Training needs torch: pip install 'anomalib-xray[train]'.") from error
     settings = Settings(steps=steps, seed=seed, images=images, batch_size=batch_size, learning_rate=learning_rate)

@@ -36,16 +36,7 @@ class Scene:
 
 
 def render_scenes(indices: range, seed: int, longest_side: int = _STORED_SIDE) -> Iterator[Scene]:
-    """Renders phantoms with carriers, markers and second hands.
-
-    Args:
-        indices: Which of the seed's endless series of phantoms.
-        seed: Seed of everything random.
-        longest_side: In pixels.
-
-    Yields:
-        The scenes.
-    """
+    """Renders phantoms with carriers, markers and second hands: those at some indices of a seed's endless series."""
     for index in indices:
         phantom = render_phantom(np.random.default_rng([seed, index]), SCENES)
         scale = longest_side / max(phantom.image.shape)
@@ -72,10 +63,6 @@ def cropped(scene: Scene) -> Scene:
 
 def draw_example(scene: Scene, rng: np.random.Generator) -> tuple[Plane, Plane]:
     """Shows a scene in a new way: turned, cut, framed, dimmed, on uneven ground, noisy.
-
-    Args:
-        scene: The scene.
-        rng: Source of randomness.
 
     Returns:
         The picture in [0, 1] and its foreground, 0 or 1; each (:data:`SIDE`, :data:`SIDE`), with 0 around the picture.

@@ -45,7 +45,7 @@ def train_localizer(
     from anomalib_xray.errors import XrayError
 
     try:
-        from anomalib_xray.preparation_models.localizer_training import MODEL, Settings, train
+        from anomalib_xray.preparation_models.localizer import MODEL, Settings, train
     except ModuleNotFoundError as error:
         raise XrayError("Training needs torch and torchvision: pip install 'anomalib-xray[train]'.") from error
     settings = Settings(

@@ -1,25 +1,27 @@
-"""Trains the U-Net that tells hands from background, on phantoms alone, and exports it."""
+"""The network that tells hands from background: a small U-Net, trained on phantoms alone and exported."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
+from torch import nn
 from torch.nn import functional as F  # noqa: N812  # the name that torch's own documentation uses
 
 from anomalib_xray.errors import XrayError
 from anomalib_xray.io.progress import track
 from anomalib_xray.preparation.segmentation.network import Network, fit, to_mask
 from anomalib_xray.preparation.step import Mask
-from anomalib_xray.preparation_models.checkpoint import resume, save_checkpoint
 from anomalib_xray.preparation_models.foreground_scenes import SIDE, Scene, cropped, draw_example, render_scenes
-from anomalib_xray.preparation_models.unet import UNet
+from anomalib_xray.preparation_models.training import CHECKPOINT, LossAt, train_network
 
 MODEL = "foreground_unet.xml"
-_CHECKPOINT = "checkpoint.pt"
+_CHANNELS = (12, 24, 40, 48, 48)
 _HELD_OUT = 40
 _STEPS_A_CHECKPOINT = 100
 
@@ -50,15 +52,49 @@ class Settings:
 
 @dataclass(frozen=True)
 class Agreement:
-    """Mean intersection over union with the truth of held-out phantoms.
-
-    Attributes:
-        torch: The trained network's.
-        openvino: The exported model's.
-    """
+    """Mean intersection over union with the truth of held-out phantoms, of the network and of the exported model."""
 
     torch: float
     openvino: float
+
+
+class UNet(nn.Module):
+    """U-Net (arXiv 1505.04597) with a quarter of a million parameters.
+
+    The picture is standardised first, so that dim and bright films look alike.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.standardise = nn.InstanceNorm2d(1)
+        self.encoder = nn.ModuleList(_block(*channels) for channels in pairwise((1, *_CHANNELS)))
+        self.decoder = nn.ModuleList(
+            _block(below + beside, beside) for beside, below in reversed(list(pairwise(_CHANNELS)))
+        )
+        self.head = nn.Conv2d(_CHANNELS[0], 1, kernel_size=1)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Gives each pixel's logit of being foreground, (N, 1, H, W), of images in [0, 1] with sides of 16 n pixels."""
+        features = self.standardise(images)
+        beside: list[torch.Tensor] = []
+        for level, block in enumerate(self.encoder):
+            features = block(features if level == 0 else F.max_pool2d(features, 2))
+            beside.append(features)
+        for block, skipped in zip(self.decoder, reversed(beside[:-1]), strict=True):
+            features = F.interpolate(features, scale_factor=2.0, mode="nearest")
+            features = block(torch.cat([features, skipped], dim=1))
+        return cast("torch.Tensor", self.head(features))
+
+
+def _block(channels: int, width: int) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(channels, width, kernel_size=3, padding=1, bias=False),
+        nn.BatchNorm2d(width),
+        nn.ReLU(inplace=True),
+        nn.Conv2d(width, width, kernel_size=3, padding=1, bias=False),
+        nn.BatchNorm2d(width),
+        nn.ReLU(inplace=True),
+    )
 
 
 def train(out: Path, settings: Settings) -> Agreement:
@@ -75,7 +111,7 @@ def train(out: Path, settings: Settings) -> Agreement:
     Raises:
         XrayError: ``out`` holds a checkpoint of other settings or a damaged one, or cannot be written.
     """
-    network = train_network(out / _CHECKPOINT, settings)
+    network = train_unet(out / CHECKPOINT, settings)
     export(network, out / MODEL)
     held_out = [cropped(scene) for scene in render_scenes(range(_HELD_OUT), settings.seed, longest_side=512)]
     exported = Network(out / MODEL)
@@ -85,36 +121,38 @@ def train(out: Path, settings: Settings) -> Agreement:
     )
 
 
-def train_network(checkpoint: Path, settings: Settings) -> UNet:
-    """Trains the network, or goes on where an earlier run stopped.
-
-    Args:
-        checkpoint: The file that an earlier run left, and that this one writes every now and then.
-        settings: What the training depends on.
-
-    Returns:
-        The network, in eval mode.
-
-    Raises:
-        XrayError: The checkpoint is of other settings or damaged, or cannot be written.
-    """
+def train_unet(checkpoint: Path, settings: Settings) -> UNet:
+    """Trains the network, or goes on where the run that left the checkpoint stopped; in eval mode."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
         network = UNet()
     optimizer = torch.optim.AdamW(network.parameters(), lr=settings.learning_rate, weight_decay=1e-4)
-    done = resume(checkpoint, asdict(settings), {"network": network, "optimizer": optimizer})
-    if done < settings.steps:
-        _optimise(network, optimizer, settings, done, checkpoint)
-    return network.eval()
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _warmth(step / settings.steps))
+
+    def losses() -> LossAt:
+        indices = range(_HELD_OUT, _HELD_OUT + settings.images)
+        scenes = list(track(render_scenes(indices, settings.seed), "Drawing phantoms", settings.images))
+
+        def loss_at(step: int) -> torch.Tensor:
+            images, foreground = _batch(scenes, np.random.default_rng([settings.seed, step]), settings.batch_size)
+            return segmentation_loss(network(images), foreground)
+
+        return loss_at
+
+    train_network(
+        network,
+        losses,
+        schedule,
+        steps=settings.steps,
+        checkpoint=checkpoint,
+        every=_STEPS_A_CHECKPOINT,
+        settings=asdict(settings),
+    )
+    return network
 
 
 def export(network: UNet, path: Path) -> None:
-    """Writes the network, with a sigmoid behind it, as OpenVINO IR in half precision.
-
-    Args:
-        network: In eval mode.
-        path: The ``.xml`` file; the ``.bin`` file is written beside it.
-    """
+    """Writes the network, in eval mode and with a sigmoid behind it, as OpenVINO IR in half precision."""
     import openvino  # type: ignore[import-untyped]  # openvino ships no types
 
     shape = (1, 1, SIDE, SIDE)
@@ -124,33 +162,8 @@ def export(network: UNet, path: Path) -> None:
     openvino.save_model(model, path, compress_to_fp16=True)
 
 
-def _optimise(network: UNet, optimizer: torch.optim.Optimizer, settings: Settings, done: int, checkpoint: Path) -> None:
-    indices = range(_HELD_OUT, _HELD_OUT + settings.images)
-    scenes = list(track(render_scenes(indices, settings.seed), "Drawing phantoms", settings.images))
-    network.train()
-    for step in track(range(done, settings.steps), "Training", settings.steps, done=done):
-        images, foreground = _batch(scenes, np.random.default_rng([settings.seed, step]), settings.batch_size)
-        for group in optimizer.param_groups:
-            group["lr"] = settings.learning_rate * _warmth(step / settings.steps)
-        optimizer.zero_grad()
-        loss = segmentation_loss(network(images), foreground)
-        loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
-        optimizer.step()
-        if (step + 1) % _STEPS_A_CHECKPOINT == 0 or step + 1 == settings.steps:
-            print(f"step {step + 1} of {settings.steps}: loss {loss.item():.4f}", flush=True)
-            save_checkpoint(checkpoint, asdict(settings), step + 1, {"network": network, "optimizer": optimizer})
-
-
 def segmentation_loss(logits: torch.Tensor, foreground: torch.Tensor) -> torch.Tensor:
-    """Binary cross-entropy plus soft Dice loss (V-Net, arXiv 1606.04797), averaged over the batch.
-
-    Args:
-        logits: (N, 1, H, W).
-        foreground: (N, 1, H, W), 0 or 1.
-
-    Returns:
-        A scalar, at least 0.
-    """
+    """Binary cross-entropy plus soft Dice loss (V-Net, arXiv 1606.04797), averaged over the batch (N, 1, H, W)."""
     probability = torch.sigmoid(logits)
     overlap = (probability * foreground).sum(dim=(1, 2, 3))
     total = probability.sum(dim=(1, 2, 3)) + foreground.sum(dim=(1, 2, 3))

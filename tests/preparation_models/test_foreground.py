@@ -3,7 +3,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -11,25 +10,25 @@ import torch
 
 from anomalib_xray.errors import XrayError
 from anomalib_xray.preparation.segmentation.network import Network, fit
-from anomalib_xray.preparation_models import foreground_training
-from anomalib_xray.preparation_models.foreground_scenes import SIDE
-from anomalib_xray.preparation_models.foreground_training import (
+from anomalib_xray.preparation_models import foreground, training
+from anomalib_xray.preparation_models.foreground import (
     MODEL,
     Settings,
+    UNet,
     export,
     segmentation_loss,
     train,
-    train_network,
+    train_unet,
 )
-from anomalib_xray.preparation_models.unet import UNet
+from anomalib_xray.preparation_models.foreground_scenes import SIDE
 
 SHORT = Settings(steps=2, seed=3, images=1, batch_size=1, learning_rate=1e-3)
 
 
 @pytest.fixture(autouse=True)
 def few_phantoms(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(foreground_training, "_HELD_OUT", 2)
-    monkeypatch.setattr(foreground_training, "_STEPS_A_CHECKPOINT", 1)
+    monkeypatch.setattr(foreground, "_HELD_OUT", 2)
+    monkeypatch.setattr(foreground, "_STEPS_A_CHECKPOINT", 1)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -52,25 +51,23 @@ def test_training_repeats_with_its_seed_and_leaves_the_global_one_alone(tmp_path
     torch.manual_seed(11)
     expected = torch.rand(1)
     torch.manual_seed(11)
-    network = train_network(tmp_path / "a.pt", SHORT)
+    network = train_unet(tmp_path / "a.pt", SHORT)
     assert torch.equal(torch.rand(1), expected)
-    assert same_weights(network, train_network(tmp_path / "b.pt", SHORT))
-    assert not same_weights(network, train_network(tmp_path / "c.pt", replace(SHORT, seed=4)))
+    assert same_weights(network, train_unet(tmp_path / "b.pt", SHORT))
+    assert not same_weights(network, train_unet(tmp_path / "c.pt", replace(SHORT, seed=4)))
 
 
 def test_a_stopped_training_goes_on_as_if_it_had_not_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    save = foreground_training.save_checkpoint
-
-    def save_and_stop(*arguments: Any) -> None:
-        save(*arguments)
+    def write_and_stop(path: Path, content: bytes) -> None:
+        path.write_bytes(content)
         raise KeyboardInterrupt
 
     with monkeypatch.context() as stopping:
-        stopping.setattr(foreground_training, "save_checkpoint", save_and_stop)
+        stopping.setattr(training, "write_atomically", write_and_stop)
         with pytest.raises(KeyboardInterrupt):
-            train_network(tmp_path / "stopped.pt", SHORT)
+            train_unet(tmp_path / "stopped.pt", SHORT)
     assert torch.load(tmp_path / "stopped.pt", weights_only=True)["step"] == 1
-    assert same_weights(train_network(tmp_path / "stopped.pt", SHORT), train_network(tmp_path / "whole.pt", SHORT))
+    assert same_weights(train_unet(tmp_path / "stopped.pt", SHORT), train_unet(tmp_path / "whole.pt", SHORT))
 
 
 @pytest.mark.slow
@@ -114,3 +111,23 @@ def test_a_negative_seed_is_refused() -> None:
     with pytest.raises(XrayError, match="seed -1"):
         replace(SHORT, seed=-1)
     assert replace(SHORT, seed=0).seed == 0
+
+
+def test_it_has_at_most_300_000_parameters() -> None:
+    assert sum(parameter.numel() for parameter in UNet().parameters()) <= 300_000
+
+
+@pytest.mark.parametrize(("height", "width"), [(32, 32), (48, 80)])
+def test_every_pixel_gets_a_logit(height: int, width: int) -> None:
+    assert UNet()(torch.rand(2, 1, height, width)).shape == (2, 1, height, width)
+
+
+def test_brightness_and_contrast_do_not_matter() -> None:
+    torch.manual_seed(0)
+    network = UNet().eval()
+    images = torch.rand(1, 1, 32, 32)
+    torch.testing.assert_close(network(images), network(0.2 * images + 0.5), atol=1e-2, rtol=1e-2)
+
+
+def test_a_constant_picture_gives_finite_logits() -> None:
+    assert torch.isfinite(UNet().eval()(torch.zeros(1, 1, 32, 32))).all()

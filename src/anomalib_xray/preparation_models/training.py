@@ -1,0 +1,135 @@
+"""One training loop for the networks of the preparation: by Lightning, with steps that a stopped run goes on from."""
+
+from __future__ import annotations
+
+import io
+import logging
+import signal
+import warnings
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningModule, Trainer
+from torch.optim.lr_scheduler import LRScheduler
+
+from anomalib_xray.errors import XrayError
+from anomalib_xray.io.progress import track
+from anomalib_xray.io.write import write_atomically
+
+LossAt = Callable[[int], torch.Tensor]
+
+CHECKPOINT = "checkpoint.pt"
+"""File beside a trained network that says where its training stands."""
+
+
+def train_network(
+    network: torch.nn.Module,
+    losses: Callable[[], LossAt],
+    schedule: LRScheduler,
+    *,
+    steps: int,
+    checkpoint: Path,
+    every: int,
+    settings: Mapping[str, Any],
+) -> None:
+    """Trains a network, or goes on where an earlier run stopped; the network is in eval mode afterwards.
+
+    Args:
+        network: The network.
+        losses: Gives, where steps are left to do, the function from a step, counted from 0, to the loss there on a
+            batch that depends on the step alone.
+        schedule: Learning rates, step by step, of the optimiser that holds the network's parameters.
+        steps: Number of optimiser steps, those of an earlier run included.
+        checkpoint: The file that an earlier run left, and that this one writes.
+        every: Number of steps from one writing to the next.
+        settings: All that the training depends on, JSON values.
+
+    Raises:
+        XrayError: The checkpoint is damaged or of other settings, or cannot be written.
+    """
+    module = _Training(network, schedule, steps, checkpoint, every, dict(settings))
+    module.resume()
+    if module.done < steps:
+        module.loss_at = losses()
+        _fit(module)
+    network.eval()
+
+
+class _Training(LightningModule):
+    """A network, its optimiser and its learning rates, at a step of the training."""
+
+    loss_at: LossAt
+
+    def __init__(
+        self,
+        network: torch.nn.Module,
+        schedule: LRScheduler,
+        steps: int,
+        checkpoint: Path,
+        every: int,
+        settings: dict[str, Any],
+    ) -> None:
+        super().__init__()
+        self.network, self.schedule = network, schedule
+        self.steps, self.checkpoint, self.every, self.settings = steps, checkpoint, every, settings
+        self.done = 0
+        self.parts = {"network": network, "optimizer": schedule.optimizer, "schedule": schedule}
+
+    def configure_optimizers(self) -> Any:  # noqa: ANN401  # the mapping that Lightning documents
+        return {"optimizer": self.schedule.optimizer, "lr_scheduler": {"scheduler": self.schedule, "interval": "step"}}
+
+    def training_step(self, step: int) -> torch.Tensor:
+        return self.loss_at(step)
+
+    def on_train_batch_end(self, outputs: Any, batch: int, batch_idx: int) -> None:  # noqa: ANN401  # as Lightning has it
+        del batch_idx
+        self.done = batch + 1
+        if self.done % self.every == 0 or self.done == self.steps:
+            print(f"step {self.done} of {self.steps}: loss {outputs['loss'].item():.4f}", flush=True)
+            states = {name: part.state_dict() for name, part in self.parts.items()}
+            content = io.BytesIO()
+            torch.save({"settings": self.settings, "step": self.done, **states}, content)
+            write_atomically(self.checkpoint, content.getvalue())
+
+    def resume(self) -> None:
+        """Goes back to where an earlier run stood, if there was one."""
+        path = self.checkpoint
+        if not path.exists():
+            return
+        try:
+            content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+            if content["settings"] != self.settings:
+                raise XrayError(
+                    f"{path} belongs to a training with other settings: choose another folder or delete it."
+                )
+            for name, part in self.parts.items():
+                part.load_state_dict(content[name])
+            self.done = int(content["step"])
+        except XrayError:
+            raise
+        except Exception as error:  # torch raises about anything for damaged files
+            raise XrayError(f"{path} is no checkpoint of this training: delete it to start anew.") from error
+
+
+def _fit(module: _Training) -> None:
+    """Does the steps that are left."""
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    steps = track(range(module.done, module.steps), "Training", module.steps, done=module.done)
+    try:
+        with warnings.catch_warnings(action="ignore"):  # about data loaders and loggers, which are not wanted here
+            trainer = Trainer(
+                accelerator="cpu",
+                devices=1,
+                max_steps=module.steps - module.done,
+                logger=False,
+                enable_checkpointing=False,
+                enable_progress_bar=False,
+                enable_model_summary=False,
+            )
+            trainer.fit(module, train_dataloaders=steps)
+    except SystemExit as end:
+        # Lightning turns Ctrl-C into the end of the process, and ignores the next one.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        raise KeyboardInterrupt from end
