@@ -25,9 +25,9 @@ from anomalib_xray.errors import XrayError
 from anomalib_xray.io.write import write_png
 from anomalib_xray.models import Cae
 from anomalib_xray.phantom import render_phantom
+from anomalib_xray.preparation.networks import SHIPPED_MODEL
 from anomalib_xray.preparation.pipeline import Pipeline
 from anomalib_xray.preparation.runner import run
-from anomalib_xray.preparation.segmentation.network import SHIPPED_MODEL
 from anomalib_xray.preparation.sources import find_sources
 
 CHECKPOINT = Path("model.ckpt")

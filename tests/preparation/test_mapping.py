@@ -1,10 +1,17 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import cv2
 import numpy as np
 import pytest
 
-from anomalib_xray.preparation.mapping import merged, to_original, to_prepared
+from anomalib_xray.io.read import read_radiograph
+from anomalib_xray.io.write import write_png
+from anomalib_xray.preparation.manifest import rows_of, write_manifest
+from anomalib_xray.preparation.mapping import restore, to_original, to_prepared
+from anomalib_xray.preparation.record import Output, Record, write_record
+from anomalib_xray.preparation.sources import Source
 from anomalib_xray.preparation.view import scaling
 
 SHIFT = np.array([[1, 0, -3], [0, 1, -2], [0, 0, 1]], float)
@@ -35,8 +42,16 @@ def test_a_change_of_size_agrees_with_opencv(after: tuple[int, int]) -> None:
     assert np.abs(back[inner] - picture[inner]).max() < 0.1 * (picture.max() - picture.min())
 
 
-def test_parts_merge_by_their_maximum() -> None:
-    left, right = np.full((4, 4), 2, np.float32), np.full((4, 4), 5, np.float32)
+def test_parts_merge_by_their_maximum(tmp_path: Path) -> None:
     shift = np.array([[1, 0, -2], [0, 1, 0], [0, 0, 1]], float)
-    whole = merged([left, right], [np.eye(3), shift], (4, 8))
-    np.testing.assert_array_equal(whole, np.tile(np.float32([2, 2, 5, 5, 5, 5, 0, 0]), (4, 1)))
+    for name, level in (("left.png", 2), ("right.png", 5)):
+        write_png(tmp_path / "maps" / name, np.full((4, 4), level, np.uint8))
+    outputs = tuple(
+        Output(name, "", (4, 4), 0, matrix, ()) for name, matrix in (("left.png", np.eye(3)), ("right.png", shift))
+    )
+    record = Record("a.png", "", "", (4, 8), outputs, "")
+    write_record(tmp_path, record)
+    write_manifest(tmp_path, rows_of(Source("a.png"), record))
+    assert restore(tmp_path / "maps", tmp_path / "back", tmp_path) == 0
+    whole = read_radiograph(tmp_path / "back" / "a.png")
+    np.testing.assert_array_equal(whole, np.tile(np.uint8([2, 2, 5, 5, 5, 5, 0, 0]), (4, 1)))

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from anomalib_xray.errors import XrayError
 from anomalib_xray.phantom import Phantom, SceneOptions, render_phantom
+from anomalib_xray.preparation import text_detector
 from anomalib_xray.preparation.marker_removal import MarkerRemoval
-from anomalib_xray.preparation.markers import text_detector
 from anomalib_xray.preparation.step import Plan
 from anomalib_xray.preparation.view import to_8_bit
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from anomalib_xray.errors import XrayError
-from anomalib_xray.preparation.segmentation.network import Network, fit
+from anomalib_xray.preparation.networks import Network, fit
 from anomalib_xray.preparation_models import foreground, training
 from anomalib_xray.preparation_models.foreground import (
     MODEL,

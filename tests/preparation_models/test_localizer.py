@@ -14,7 +14,7 @@ from torchvision.models.detection.ssd import SSD
 from anomalib_xray.errors import XrayError
 from anomalib_xray.io.write import write_png
 from anomalib_xray.phantom import SceneOptions, render_phantom
-from anomalib_xray.preparation.localization.detector import Description, Detector
+from anomalib_xray.preparation.detector import Description, Detector
 from anomalib_xray.preparation_models import localizer
 from anomalib_xray.preparation_models.localizer import (
     MODEL,

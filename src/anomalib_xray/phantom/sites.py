@@ -12,6 +12,9 @@ from numpy.typing import NDArray
 from anomalib_xray.errors import XrayError
 from anomalib_xray.phantom.attenuation import Mask, Plane
 
+_FULLEST = 0.55  # share of the picture that a hand covers at most
+_LARGEST_HOLE = 0.02  # share of the picture that a hole in a hand covers at most
+
 
 @dataclasses.dataclass(frozen=True)
 class Site:
@@ -127,10 +130,6 @@ def _reach(depth: Plane, row: int, column: int, along: tuple[float, float], half
     depths = np.where(inside, depth[np.clip(ys, 0, depth.shape[0] - 1), np.clip(xs, 0, depth.shape[1] - 1)], 0)
     left = np.nonzero((depths < 0.4 * half_width) | (depths > 2.2 * half_width))[0]
     return float(steps[left[0]] - 1) if left.size else float(steps[-1])
-
-
-_FULLEST = 0.55  # share of the picture that a hand covers at most
-_LARGEST_HOLE = 0.02  # share of the picture that a hole in a hand covers at most
 
 
 def rough_foreground(image: NDArray[np.uint8]) -> NDArray[np.bool_]:

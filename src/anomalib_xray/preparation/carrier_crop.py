@@ -1,8 +1,9 @@
-"""Cuts the image carrier out of its surroundings and sets it upright."""
+"""Cuts the image carrier, a bright or dark rectangle that may be tilted, out of its surroundings."""
 
 from __future__ import annotations
 
-from typing import cast, get_args
+from collections.abc import Iterator
+from typing import Literal, TypeAlias, cast, get_args
 
 import cv2
 import numpy as np
@@ -10,11 +11,28 @@ from numpy.typing import NDArray
 
 from anomalib_xray.errors import XrayError
 from anomalib_xray.io.read import Radiograph
-from anomalib_xray.preparation.carrier_search import Corners, Method, find_carrier
 from anomalib_xray.preparation.step import Matrix, Plan, Step
-from anomalib_xray.preparation.view import scaling, small_view
+from anomalib_xray.preparation.view import detail, scaling, small_view
 
 _LARGEST = 32766  # OpenCV warps pictures with sides up to this many pixels
+
+Method = Literal["ladder", "otsu", "contours"]
+View: TypeAlias = NDArray[np.uint8]
+Corners: TypeAlias = NDArray[np.float64]
+Outline: TypeAlias = NDArray[np.int32]
+_SHARE = (0.25, 0.99)  # of the picture that a carrier covers
+_FULL = 0.9  # share of its rectangle that a carrier's outline encloses
+# A hand that reaches in from the surroundings takes away more. But then the outline's hull is a clean rectangle.
+_HAND_INSIDE, _CLEAN = 0.6, 0.97
+_CRUMB = 0.02  # share of the picture that may be cut off whatever it shows: white strips and frames
+_BAND = 0.015  # of the longest side; where the carrier's edge itself is rich in detail
+_SMOOTHER = 0.95  # detail of the surroundings, relative to that of the carrier
+_RUNGS = 4
+_SMOOTHING = 5  # pixels; removes the grain of films
+_PUBLISHED_SIDE = 512  # pixels; for pictures of this size the published area below was chosen
+_PUBLISHED_AREA = 100_000  # square pixels
+_PUBLISHED_COSINE = 0.45
+_PUBLISHED_THRESHOLDS = range(26, 256, 26)
 
 
 class CarrierCrop(Step):
@@ -24,7 +42,7 @@ class CarrierCrop(Step):
     is flagged ``no_carrier``; that is normal, most pictures show nothing but the carrier.
 
     Args:
-        method: How it is looked for, see :func:`anomalib_xray.preparation.carrier_search.find_carrier`: ``ladder``, or
+        method: How it is looked for, see :func:`anomalib_xray.preparation.carrier_crop.find_carrier`: ``ladder``, or
             as published ``otsu`` (the paper) or ``contours`` (its code).
         frames: How many carriers within one another are taken off; films on films exist.
         margin: Share of the carrier's shorter side that is trimmed on each side, so that nothing of its edge stays.
@@ -49,15 +67,7 @@ class CarrierCrop(Step):
         self.portrait = portrait
 
     def plan(self, image: Radiograph) -> Plan:
-        """Finds the carrier.
-
-        Args:
-            image: (H, W), uint8 or uint16.
-
-        Returns:
-            The ``corners`` of what remains, as x and y in pixels, clockwise from the one that becomes the top left one,
-            and its ``size``, height and width in pixels.
-        """
+        """Finds the ``corners`` of what remains, clockwise from the future top left one, and its ``size``."""
         corners = self._find(image) if max(image.shape) <= _LARGEST else None
         if corners is None:
             return Plan(flags=("no_carrier",))
@@ -68,26 +78,11 @@ class CarrierCrop(Step):
         return Plan({"corners": corners.round(2).tolist(), "size": [round(height) + 1, round(width) + 1]})
 
     def apply(self, image: Radiograph, plan: Plan) -> Radiograph:
-        """Cuts out the carrier.
-
-        Args:
-            image: (H, W), uint8 or uint16.
-            plan: What :meth:`plan` returned.
-
-        Returns:
-            (h, w), of the same depth. Where the carrier leaves the picture, the picture's border is repeated.
-        """
+        """Cuts out the carrier; where it leaves the picture, the picture's border is repeated."""
         return cast("Radiograph", _cut(image, self.matrix(plan), plan.parameters["size"]))
 
     def matrix(self, plan: Plan) -> Matrix:
-        """The turn and shift that sets the carrier upright.
-
-        Args:
-            plan: What :meth:`plan` returned.
-
-        Returns:
-            (3, 3), leads from pixel coordinates (x, y, 1) before to those after.
-        """
+        """The turn and shift that sets the carrier upright."""
         return _upright_matrix(np.array(plan.parameters["corners"]), plan.parameters["size"])
 
     def _find(self, image: Radiograph) -> Corners | None:
@@ -141,3 +136,137 @@ def _cut(image: Radiograph, matrix: Matrix, size: list[int]) -> cv2.typing.MatLi
     return cv2.warpPerspective(
         image, matrix, (size[1], size[0]), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
     )
+
+
+def find_carrier(view: View, method: Method) -> Corners | None:
+    """Looks for the image carrier.
+
+    ``ladder`` applies Otsu's threshold, then Otsu's threshold on the pixels below it, and so on, because the first one
+    often parts the hand from the carrier and only a later one the carrier from its surroundings. It does the same with
+    the inverted picture for dark carriers, and at last takes everything that has another grey level than most of the
+    picture's border. The first region that is a rectangle of a plausible size is the carrier, if what
+    lies around it is smoother than itself: otherwise a hand would be cut.
+
+    ``otsu`` is the first of these thresholds alone (arXiv 2001.10883, section on preprocessing).
+
+    ``contours`` is the rule of that paper's public code: the first convex polygon with nearly right angles and at least
+    100,000 pixels (of a picture of 512) among the edges and the regions above nine thresholds. There the whole picture
+    counts as a carrier too, which changes nothing; here it does not.
+
+    Args:
+        view: (H, W), 8 bit.
+        method: One of the three.
+
+    Returns:
+        The corners (4, 2) as x, y, clockwise from the top left one of the upright carrier; None if none is found.
+    """
+    if method == "contours":
+        outline = _first_polygon(view)
+        return None if outline is None else _upright(cv2.boxPoints(cv2.minAreaRect(outline)))
+    if method == "otsu":
+        return next(map(_rectangle, _otsu_regions(_smooth(view), rungs=1)), None)
+    found = (_rectangle(region) for region in _regions(view))
+    return next((corners for corners in found if corners is not None and _surroundings_are_smooth(view, corners)), None)
+
+
+def _regions(view: View) -> Iterator[View]:
+    """Regions (H, W) of 0 and 1, each of which may be the carrier."""
+    smooth = _smooth(view)
+    yield from _otsu_regions(smooth, _RUNGS)
+    yield from _otsu_regions(np.asarray(cv2.bitwise_not(smooth), np.uint8), _RUNGS)
+    border = np.concatenate([view[0], view[-1], view[:, 0], view[:, -1]])
+    yield _smooth((view != np.bincount(border).argmax()).astype(np.uint8))
+
+
+def _otsu_regions(view: View, rungs: int) -> Iterator[View]:
+    """What is brighter than Otsu's threshold, then brighter than that of the pixels which were not, and so on."""
+    darker = view.reshape(1, -1)
+    for _ in range(rungs):
+        if darker.min() == darker.max():
+            return
+        threshold, _ = cv2.threshold(darker, 0, 255, cv2.THRESH_BINARY | cv2.THRESH_OTSU)
+        yield (view > threshold).astype(np.uint8)
+        darker = darker[darker <= threshold].reshape(1, -1)
+
+
+def _rectangle(region: View) -> Corners | None:
+    """The corners of a region's largest part, if that is a rectangle of a plausible size."""
+    outlines, _ = cv2.findContours(region, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
+    if not outlines:
+        return None
+    outline = max(outlines, key=cv2.contourArea)
+    rectangle = cv2.minAreaRect(outline)
+    area = rectangle[1][0] * rectangle[1][1]
+    if not _SHARE[0] <= area / _area(region) <= _SHARE[1]:
+        return None
+    full = cv2.contourArea(outline) / area
+    clean = cv2.contourArea(cv2.convexHull(outline)) / area
+    if full < _FULL and not (full >= _HAND_INSIDE and clean >= _CLEAN):
+        return None
+    return _upright(cv2.boxPoints(rectangle))
+
+
+def _surroundings_are_smooth(view: View, corners: Corners) -> bool:
+    """Whether a picture has less detail around a rectangle than in it."""
+    carrier = np.zeros(view.shape, np.uint8)
+    cv2.fillConvexPoly(carrier, np.rint(corners).astype(np.int32), 1)
+    side = 2 * round(_BAND * max(view.shape)) + 1
+    band = np.ones((side, side), np.uint8)
+    inside, outside = cv2.erode(carrier, band) > 0, cv2.dilate(carrier, band) == 0
+    if outside.mean() < _CRUMB:
+        return True
+    fine = detail(view)
+    return bool(fine[outside].mean() < _SMOOTHER * fine[inside].mean())
+
+
+def _first_polygon(view: View) -> Outline | None:
+    """The first quadrangle or other convex polygon that the published rule takes for the carrier."""
+    least_area = _PUBLISHED_AREA * (max(view.shape) / _PUBLISHED_SIDE) ** 2
+    for region in _published_regions(np.asarray(cv2.GaussianBlur(view, (5, 5), 0), np.uint8)):
+        outlines, _ = cv2.findContours(region, cv2.RETR_LIST, cv2.CHAIN_APPROX_SIMPLE)
+        for outline in outlines:
+            polygon = np.asarray(cv2.approxPolyDP(outline, 0.02 * cv2.arcLength(outline, True), True), np.int32)
+            if (
+                len(polygon) >= 4
+                and least_area <= cv2.contourArea(polygon) <= _SHARE[1] * _area(view)
+                and cv2.isContourConvex(polygon)
+                and _largest_cosine(polygon) < _PUBLISHED_COSINE
+            ):
+                return polygon
+    return None
+
+
+def _published_regions(blurred: View) -> Iterator[View]:
+    """The edges, then what is brighter than each threshold."""
+    edges = cv2.Canny(blurred, 0, 50, apertureSize=5)
+    yield np.asarray(cv2.dilate(edges, np.ones((3, 3), np.uint8)), np.uint8)
+    for threshold in _PUBLISHED_THRESHOLDS:
+        yield (blurred > threshold).astype(np.uint8)
+
+
+def _largest_cosine(polygon: Outline) -> float:
+    """The largest absolute cosine of the angles at a polygon's first four corners."""
+    corners = polygon.reshape(-1, 2).astype(np.float64)
+    before, after = np.roll(corners, 1, axis=0) - corners, np.roll(corners, -1, axis=0) - corners
+    lengths = np.linalg.norm(before, axis=1) * np.linalg.norm(after, axis=1)
+    cosines = np.abs((before * after).sum(axis=1)) / lengths
+    return float(cosines[:4].max())
+
+
+def _upright(box: cv2.typing.MatLike) -> Corners:
+    """A rectangle's corners, clockwise from the one at which its most level side begins."""
+    corners = np.asarray(box, np.float64)
+    aside, along = (corners - corners.mean(axis=0)).T
+    corners = corners[np.argsort(np.arctan2(along, aside))]
+    sides = np.roll(corners, -1, axis=0) - corners
+    return np.roll(corners, -int(np.argmax(sides[:, 0] - np.abs(sides[:, 1]))), axis=0)
+
+
+def _area(view: View) -> int:
+    """The area of the outline of a whole picture: outlines run through the centres of pixels."""
+    height, width = view.shape
+    return max(int((height - 1) * (width - 1)), 1)
+
+
+def _smooth(view: View) -> View:
+    return np.asarray(cv2.medianBlur(view, _SMOOTHING), np.uint8)

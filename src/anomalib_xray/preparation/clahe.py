@@ -37,27 +37,12 @@ class Clahe(Step):
         self.tiles = tiles
 
     def plan(self, image: Radiograph) -> Plan:
-        """Names the settings.
-
-        Args:
-            image: (H, W), uint8 or uint16; has no influence.
-
-        Returns:
-            ``clip_limit`` and ``tiles``.
-        """
+        """Names ``clip_limit`` and ``tiles``; the picture has no influence."""
         del image
         return Plan({"clip_limit": self.clip_limit, "tiles": self.tiles})
 
     def apply(self, image: Radiograph, plan: Plan) -> Radiograph:
-        """Equalises the picture.
-
-        Args:
-            image: (H, W), uint8 or uint16.
-            plan: What :meth:`plan` returned.
-
-        Returns:
-            (H, W), of the same depth; pixels of 0 stay 0, the others stay at least 1.
-        """
+        """Equalises the picture; pixels of 0 stay 0, the others stay at least 1."""
         tiles = plan.parameters["tiles"]
         equaliser = cv2.createCLAHE(clipLimit=plan.parameters["clip_limit"], tileGridSize=(tiles, tiles))
         if image.dtype == np.uint16:

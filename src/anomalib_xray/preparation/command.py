@@ -63,7 +63,7 @@ def prepare(
     if back and replay is None:
         raise XrayError("--back needs --replay with the folder whose prepared pictures the heat maps belong to.")
     if back and replay is not None:
-        from anomalib_xray.preparation.restore import restore
+        from anomalib_xray.preparation.mapping import restore
 
         return restore(root, out, replay)
 
@@ -90,7 +90,7 @@ def prepare(
         return 130
     print_summary(summary, out)
     if preview:
-        from anomalib_xray.preparation.preview import write_preview
+        from anomalib_xray.preparation.report import write_preview
 
         for page in write_preview(pipeline, root, out, preview):
             print(f"Preview: {page}")

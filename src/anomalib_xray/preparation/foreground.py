@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
+from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Literal, TypeAlias, cast, get_args
 
+import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from anomalib_xray.errors import XrayError
-from anomalib_xray.io.read import Radiograph
-from anomalib_xray.preparation.segmentation.flat import Flat
-from anomalib_xray.preparation.segmentation.grabcut import GrabCut
-from anomalib_xray.preparation.segmentation.network import SHIPPED_MODEL, Network, Output
-from anomalib_xray.preparation.segmentation.ready_masks import ReadyMasks
-from anomalib_xray.preparation.segmentation.segmenter import ForegroundSegmenter
+from anomalib_xray.io.paths import is_below
+from anomalib_xray.io.read import Radiograph, read_radiograph
+from anomalib_xray.preparation.networks import SHIPPED_MODEL, Network, Output
+from anomalib_xray.preparation.segmentation import flat_foreground, grabcut_foreground
+from anomalib_xray.preparation.sources import prepared_name
 from anomalib_xray.preparation.step import Mask, Place, Plan, Step
 from anomalib_xray.preparation.view import full_mask, small_view
 
@@ -68,69 +70,32 @@ class Foreground(Step):
         self.masks = None if masks is None else ReadyMasks(masks)
 
     def plan(self, image: Radiograph) -> Plan:
-        """Finds the foreground.
+        """Finds the ``mask`` (H, W) of the hands, or none with the flag ``no_foreground``.
 
-        Args:
-            image: (H, W), uint8 or uint16.
-
-        Returns:
-            The ``mask`` (H, W) of the hands; no parameters and the flag ``no_foreground`` where none are found. The
-            flag ``foreground_doubtful`` asks for a look at the result, ``no_ready_mask`` for a drawn mask.
-
-        Raises:
-            XrayError: The network cannot be loaded.
+        The flag ``foreground_doubtful`` asks for a look at the result, ``no_ready_mask`` for a drawn mask.
         """
         view = small_view(image)
         if self.method == "auto":
-            mask, agreed = _agreed(view, Flat(), self.network)
+            mask, agreed = _agreed(flat_foreground(view), self.network.segment(view))
             return _planned(mask, image.shape, () if agreed else (DOUBTFUL,))
         if self.method == "masks":
-            return _planned(Flat().segment(view), image.shape, (NO_READY_MASK,))
-        segmenters: dict[str, ForegroundSegmenter] = {"flat": Flat(), "grabcut": GrabCut(), "network": self.network}
-        return _planned(segmenters[self.method].segment(view), image.shape)
+            return _planned(flat_foreground(view), image.shape, (NO_READY_MASK,))
+        segment = {"flat": flat_foreground, "grabcut": grabcut_foreground, "network": self.network.segment}[self.method]
+        return _planned(segment(view), image.shape)
 
     def plan_at(self, image: Radiograph, place: Place) -> Plan:
-        """Plans like :meth:`plan`, with the mask that was drawn for the original where there is one.
-
-        Args:
-            image: (H, W), uint8 or uint16.
-            place: Where it comes from.
-
-        Returns:
-            The plan.
-
-        Raises:
-            XrayError: The drawn mask cannot be used, or the network cannot be loaded.
-        """
+        """Plans like :meth:`plan`, with the mask that was drawn for the original where there is one."""
         drawn = self.masks.mask_at(place, image.shape) if self.masks else None
         if drawn is None:
             return self.plan(image)
         return Plan({"mask": drawn}) if drawn.any() else Plan(flags=(NO_FOREGROUND,))
 
     def apply(self, image: Radiograph, plan: Plan) -> Radiograph:
-        """Sets everything outside of the planned mask to 0, and what is 0 inside of it to 1.
-
-        Args:
-            image: (H, W), uint8 or uint16; not changed.
-            plan: A plan with the ``mask`` of a picture of this size.
-
-        Returns:
-            (H, W), of the same depth.
-        """
+        """Sets everything outside of the planned mask to 0, and what is 0 inside of it to 1."""
         return cast("Radiograph", np.where(plan.parameters["mask"], np.maximum(image, 1), 0).astype(image.dtype))
 
     def fingerprint(self, name: str) -> str:
-        """SHA-256 of the network's files, or of the drawn mask.
-
-        Args:
-            name: Path of the original below its root, with forward slashes.
-
-        Returns:
-            The hash; empty where neither is used.
-
-        Raises:
-            XrayError: A file cannot be read.
-        """
+        """SHA-256 of the network's files, or of the drawn mask; empty where neither is used."""
         if self.masks is not None:
             return self.masks.fingerprint(name)
         return self.network.fingerprint() if self.method in ("auto", "network") else ""
@@ -153,9 +118,8 @@ def _check_settings(method: str, model: Path | None, model_output: str, masks: P
         raise XrayError(f"The model {model} does not exist: give an .xml or .onnx file.")
 
 
-def _agreed(view: NDArray[np.uint8], first: ForegroundSegmenter, check: ForegroundSegmenter) -> tuple[Mask, bool]:
-    """The first method's mask and True where the second one agrees, else the more plausible mask and False."""
-    mask, checked = first.segment(view), check.segment(view)
+def _agreed(mask: Mask, checked: Mask) -> tuple[Mask, bool]:
+    """The first mask and True where the second one agrees, else the more plausible mask and False."""
     either = int((mask | checked).sum())
     if either == 0 or (mask & checked).sum() / either >= _LEAST_AGREEMENT:
         return mask, True
@@ -175,3 +139,52 @@ def _planned(mask: Mask, shape: tuple[int, ...], flags: tuple[str, ...] = ()) ->
     if not _plausible(mask) and DOUBTFUL not in flags:
         flags = (*flags, DOUBTFUL)
     return Plan({"mask": full}, flags)
+
+
+@dataclass(frozen=True)
+class ReadyMasks:
+    """A folder of masks for the originals.
+
+    The mask of ``a/b.jpg`` is the file ``a/b.jpg.png`` or ``a/b.png`` in the folder, as large as the original. Its
+    background is 0 and everything else is foreground, so that a picture with its background removed serves as well.
+
+    Attributes:
+        folder: The folder.
+    """
+
+    folder: Path
+
+    def find(self, name: str) -> Path | None:
+        """Looks for the mask of an original; None if there is none."""
+        for candidate in (f"{name}.png", prepared_name(name, 1, 1)):
+            path = self.folder / candidate
+            if not is_below(path, self.folder):
+                raise XrayError(f"The mask {path} lies outside of {self.folder}: move it there.")
+            if os.path.isfile(path):  # noqa: PTH113  # Path.is_file() raises where the name is too long
+                return path
+        return None
+
+    def mask_at(self, place: Place, shape: tuple[int, ...]) -> Mask | None:
+        """Brings the mask of an original onto the picture (H, W) at hand; None if there is no mask."""
+        path = self.find(place.name)
+        if path is None:
+            return None
+        drawn = read_radiograph(path)
+        if drawn.shape != place.shape:
+            (height, width), (tall, wide) = place.shape, drawn.shape
+            raise XrayError(
+                f"{path} has {wide} x {tall} pixels, but {place.name} has {width} x {height}: draw it anew."
+            )
+        foreground = (drawn > 0).astype(np.uint8)
+        moved = cv2.warpPerspective(foreground, place.matrix, (shape[1], shape[0]), flags=cv2.INTER_NEAREST)
+        return np.asarray(moved > 0)
+
+    def fingerprint(self, name: str) -> str:
+        """SHA-256 of the mask of an original; empty if there is none."""
+        path = self.find(name)
+        if path is None:
+            return ""
+        try:
+            return hashlib.sha256(path.read_bytes()).hexdigest()
+        except OSError as error:
+            raise XrayError(f"{path} cannot be read: {error.strerror}.") from error

@@ -8,19 +8,20 @@ from typing import Any, ClassVar, Literal, cast
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from anomalib_xray.errors import XrayError
 from anomalib_xray.io.read import Radiograph
-from anomalib_xray.preparation.localization.contours import find_hands
-from anomalib_xray.preparation.localization.detector import Detector
-from anomalib_xray.preparation.localization.division import divide
-from anomalib_xray.preparation.localization.labels import Labels
+from anomalib_xray.preparation.contours import Labels, find_hands, from_left, is_plate
+from anomalib_xray.preparation.detector import Detector
 from anomalib_xray.preparation.step import Mask, Matrix, Plan, Step
 from anomalib_xray.preparation.view import small_view
 
 _SMALL = 0.04  # share of the picture below which a hand has too few pixels to be judged, or is none
 _RAGGED = 0.02  # share of the picture's frame that the outline of a forearm may leave out
 _GROWN = 2.0  # pixels of the view by which a hand reaches over its outline there, to keep its rim in a larger picture
+
+_HELD = 0.2  # share of a part's pixels that a box must hold for the part to be, at least in part, its hand
 
 
 class Hands(Step):
@@ -77,18 +78,7 @@ class Hands(Step):
         self.detector = None if model is None else Detector(Path(model), threshold, try_rotated)
 
     def plan(self, image: Radiograph) -> Plan:
-        """Finds the hands.
-
-        Args:
-            image: (H, W), uint8 or uint16; the background is 0.
-
-        Returns:
-            ``hands``: for each its ``box`` [x0, y0, x1, y1], the second corner outside, and its ``mask``, which has the
-            size of the box.
-
-        Raises:
-            XrayError: The detector's model cannot be used.
-        """
+        """Finds the ``hands``: for each its ``box`` [x0, y0, x1, y1], the second corner outside, and its ``mask``."""
         shown = image > 0
         foreground = small_view(shown.astype(np.uint8) * np.uint8(255)) > 127
         if self.detector is None:
@@ -172,3 +162,39 @@ def _exits(hand: Mask) -> int:
         return 0
     # The outline of a forearm is ragged, hence the tolerance.
     return int(np.count_nonzero(np.diff(places, append=places[0] + frame.size) > _RAGGED * frame.size))
+
+
+def divide(foreground: Mask, boxes: Sequence[NDArray[np.float64]]) -> tuple[Labels, bool]:
+    """Gives the foreground (H, W) to boxes (4,): the hands, from left to right, and whether some touched and were cut.
+
+    A box of a detector is rough. So a connected part of the foreground that only one box holds belongs to it as a
+     whole, fingertips outside the box included; a part that several boxes hold is divided among them; a part that no
+    box
+     holds is dropped. A part that is no outline of a hand but a plate, or the whole picture, is cut at the boxes.
+    """
+    labels = np.zeros(foreground.shape, np.int32)
+    touching = False
+    if not boxes:
+        return labels, touching
+    remoteness = np.stack([_remoteness(foreground.shape, box) for box in boxes])
+    count, parts = cv2.connectedComponents(foreground.astype(np.uint8))
+    held = np.stack([np.bincount(parts[inside], minlength=count) for inside in remoteness <= 1])
+    holds = held[:, 1:] >= _HELD * np.bincount(parts.ravel(), minlength=count)[1:]
+    for part in np.flatnonzero(held[:, 1:].any(axis=0)) + 1:
+        body = np.asarray(parts == part)
+        plate = is_plate(body)
+        holders = np.flatnonzero(held[:, part] if plate else holds[:, part - 1])
+        if holders.size == 0:
+            continue
+        nearest = holders[remoteness[holders].argmin(axis=0)] + 1
+        labels[body] = np.where(remoteness.min(axis=0) <= 1, nearest, 0)[body] if plate else nearest[body]
+        touching |= holders.size > 1 and not plate
+    return from_left(labels), touching
+
+
+def _remoteness(shape: tuple[int, ...], box: NDArray[np.float64]) -> NDArray[np.float32]:
+    """How far each pixel (H, W) is from a box's centre: 0 there, 1 at the box's edge."""
+    x0, y0, x1, y1 = box
+    x = np.abs(np.arange(shape[1]) - (x0 + x1 - 1) / 2) / max((x1 - x0) / 2, 0.5)
+    y = np.abs(np.arange(shape[0]) - (y0 + y1 - 1) / 2) / max((y1 - y0) / 2, 0.5)
+    return np.asarray(np.maximum(x[None, :], y[:, None]), np.float32)

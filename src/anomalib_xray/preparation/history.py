@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -45,16 +45,10 @@ def flags_of(history: History) -> list[str]:
 def settled(plan: Plan) -> Plan:
     """The plan as it comes back from a record, so that a first run and a replay apply exactly the same.
 
-    Args:
-        plan: What a step returned.
-
-    Returns:
-        The plan with JSON's types: lists instead of tuples, masks of their own.
-
     Raises:
         TypeError: A parameter is neither a JSON value nor a boolean mask.
     """
-    return Plan({key: _settled(value) for key, value in plan.parameters.items()}, plan.flags)
+    return Plan(_walked(plan.parameters, _checked), plan.flags)
 
 
 def encode_history(history: History) -> list[dict[str, Any]]:
@@ -65,7 +59,7 @@ def encode_history(history: History) -> list[dict[str, Any]]:
             "fingerprint": action.fingerprint,
             "part": action.part,
             "flags": list(action.plan.flags),
-            "parameters": {key: _encoded(value) for key, value in action.plan.parameters.items()},
+            "parameters": _walked(action.plan.parameters, _encoded),
         }
         for action in history
     ]
@@ -82,7 +76,7 @@ def decode_history(entries: list[dict[str, Any]]) -> History:
         Action(
             entry["step"],
             entry["fingerprint"],
-            Plan({key: _decoded(value) for key, value in entry["parameters"].items()}, tuple(entry["flags"])),
+            Plan(_walked(entry["parameters"], _decoded), tuple(entry["flags"])),
             int(entry["part"]),
         )
         for entry in entries
@@ -94,53 +88,40 @@ def summarised(history: History) -> dict[str, Any]:
     return {
         action.step: {
             **({"part": action.part + 1} if action.part else {}),
-            **{key: _readable(value) for key, value in action.plan.parameters.items()},
+            **_walked(action.plan.parameters, _readable),
         }
         for action in history
         if action.plan.parameters
     }
 
 
-def _settled(value: Any) -> Any:  # noqa: ANN401  # any JSON value
+def _walked(value: Any, leaf: Callable[[Any], Any]) -> Any:  # noqa: ANN401  # any JSON value
+    """A value with whatever is no list and no mapping, or is a recorded mask, replaced by what ``leaf`` gives."""
+    if isinstance(value, Mapping) and _MASK not in value:
+        return {str(key): _walked(item, leaf) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_walked(item, leaf) for item in value]
+    return leaf(value)
+
+
+def _checked(value: Any) -> Any:  # noqa: ANN401  # any JSON value
     if isinstance(value, np.ndarray) and value.dtype == np.bool_ and value.ndim == 2:
         return value
-    if isinstance(value, Mapping):
-        return {str(key): _settled(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_settled(item) for item in value]
     if value is None or isinstance(value, str | bool | int | float):
         return value
     raise TypeError(f"a plan holds JSON values and boolean masks, not {type(value).__name__}")
 
 
 def _encoded(value: Any) -> Any:  # noqa: ANN401  # any JSON value
-    if isinstance(value, np.ndarray):
-        return {_MASK: _encoded_mask(value)}
-    if isinstance(value, Mapping):
-        return {key: _encoded(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_encoded(item) for item in value]
-    return value
+    return {_MASK: _encoded_mask(value)} if isinstance(value, np.ndarray) else value
 
 
 def _decoded(value: Any) -> Any:  # noqa: ANN401  # any JSON value
-    if isinstance(value, dict) and _MASK in value:
-        return _decoded_mask(value[_MASK])
-    if isinstance(value, dict):
-        return {key: _decoded(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_decoded(item) for item in value]
-    return value
+    return _decoded_mask(value[_MASK]) if isinstance(value, Mapping) else value
 
 
 def _readable(value: Any) -> Any:  # noqa: ANN401  # any JSON value
-    if isinstance(value, np.ndarray):
-        return f"mask of {value.mean():.1%}"
-    if isinstance(value, Mapping):
-        return {key: _readable(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_readable(item) for item in value]
-    return value
+    return f"mask of {value.mean():.1%}" if isinstance(value, np.ndarray) else value
 
 
 def _encoded_mask(mask: Mask) -> str:

@@ -10,9 +10,8 @@ from numpy.typing import NDArray
 
 from anomalib_xray.errors import XrayError
 from anomalib_xray.io.read import Radiograph
-from anomalib_xray.preparation.detail import detail
 from anomalib_xray.preparation.step import Plan, Step
-from anomalib_xray.preparation.view import small_view
+from anomalib_xray.preparation.view import detail, small_view
 
 Method = Literal["robust", "published"]
 
@@ -48,14 +47,7 @@ class Inversion(Step):
         self.method = method
 
     def plan(self, image: Radiograph) -> Plan:
-        """Decides whether bones are dark.
-
-        Args:
-            image: (H, W), uint8 or uint16.
-
-        Returns:
-            The grey level that becomes 0, ``white``: 255, or the picture's own maximum where it has 16 bit.
-        """
+        """Decides whether bones are dark; ``white`` is the grey level that becomes 0."""
         dark_bones = texture_is_dark if self.method == "robust" else surroundings_are_bright
         if not dark_bones(image):
             return Plan()
@@ -63,29 +55,13 @@ class Inversion(Step):
         return Plan({"white": white}, ("inverted",))
 
     def apply(self, image: Radiograph, plan: Plan) -> Radiograph:
-        """Turns the grey levels round.
-
-        Args:
-            image: (H, W), uint8 or uint16.
-            plan: What :meth:`plan` returned.
-
-        Returns:
-            (H, W), of the same depth.
-        """
+        """Turns the grey levels round."""
         white = image.dtype.type(plan.parameters["white"])
         return cast("Radiograph", white - np.minimum(image, white))
 
 
 def texture_is_dark(image: Radiograph) -> bool:
-    """Whether the detailed pixels of a picture are darker than the smooth ones around them.
-
-    Args:
-        image: (H, W), uint8 or uint16.
-
-    Returns:
-        True where the correlation of grey level and detail within a neighbourhood is mostly negative; False for
-        pictures without detail.
-    """
+    """Whether grey level and detail within a neighbourhood mostly go against each other; False without detail."""
     view = _middle(small_view(image, _VIEW_SIDE))
     grey, fine = view.astype(np.float32), detail(view)
     covariance = _mean(grey * fine) - _mean(grey) * _mean(fine)
@@ -94,14 +70,7 @@ def texture_is_dark(image: Radiograph) -> bool:
 
 
 def surroundings_are_bright(image: Radiograph) -> bool:
-    """Whether the corners of a picture or the whole of it are brighter than half of the grey levels.
-
-    Args:
-        image: (H, W), uint8 or uint16.
-
-    Returns:
-        True if the mean of the means of the four corners of 50 x 50 pixels, or the mean of the picture, exceeds 127.5.
-    """
+    """Whether the mean of four corners of 50 x 50 pixels, or the mean of the picture, exceeds 127.5."""
     view = small_view(image)
     corners = [part for half in (view[:_CORNER], view[-_CORNER:]) for part in (half[:, :_CORNER], half[:, -_CORNER:])]
     return bool(np.mean([corner.mean() for corner in corners]) > 127.5 or view.mean() > 127.5)

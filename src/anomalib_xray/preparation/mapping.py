@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import sys
+from pathlib import Path
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from anomalib_xray.errors import XrayError
+from anomalib_xray.io.paths import absolute
+from anomalib_xray.io.progress import track
+from anomalib_xray.io.read import Radiograph, read_radiograph
+from anomalib_xray.io.write import write_png
+from anomalib_xray.preparation.manifest import read_manifest
+from anomalib_xray.preparation.record import Record, read_record
+from anomalib_xray.preparation.sources import prepared_name
 from anomalib_xray.preparation.step import Mask, Matrix
 
 
@@ -49,18 +58,55 @@ def to_original(heat_map: NDArray[np.float32], matrix: Matrix, shape: tuple[int,
     return np.asarray(back, np.float32)
 
 
-def merged(
-    heat_maps: Sequence[NDArray[np.float32]], matrices: Sequence[Matrix], shape: tuple[int, int]
-) -> NDArray[np.float32]:
-    """Moves the heat maps of all parts of an original back onto it; where parts overlap, the higher value stands.
+def restore(heat_maps: Path, out: Path, prepared: Path) -> int:
+    """Moves heat maps back onto the originals of the pictures they belong to.
 
     Args:
-        heat_maps: One a part.
-        matrices: One a part, as of :func:`to_original`.
-        shape: Height and width of the original.
+        heat_maps: Folder of heat maps, grey pictures under the relative paths of their prepared pictures; a heat map
+            may have another size than its picture, with the same proportions.
+        out: Folder to write to, under the relative paths of the originals. The parts of an original become one picture.
+        prepared: Folder of the prepared pictures.
 
     Returns:
-        (H, W), float32.
+        Exit status: 0, 1 if a heat map could not be used.
+
+    Raises:
+        XrayError: A folder is missing or unusable, or there is no heat map of any prepared picture.
     """
-    moved = [to_original(heat_map, matrix, shape) for heat_map, matrix in zip(heat_maps, matrices, strict=True)]
-    return np.asarray(np.maximum.reduce(moved), np.float32)
+    if absolute(heat_maps) == absolute(out):
+        raise XrayError(f"The heat maps in {out} would be overwritten: give another folder as --out.")
+    try:
+        names = sorted({row["source_path"] for row in read_manifest(prepared) if row["image_path"]})
+    except (XrayError, KeyError) as error:
+        raise XrayError(f"{prepared} has no manifest of prepared radiographs: run prepare to its end there.") from error
+    records = [record for name in names if (record := read_record(prepared, name)) and _found(heat_maps, record)]
+    if not records:
+        raise XrayError(f"{heat_maps} holds no picture that is named as one in {prepared}; give heat maps as --root.")
+    failed = 0
+    for record in track(records, "Moving back"):
+        try:
+            write_png(out / prepared_name(record.source, 1, 1), _restored(heat_maps, record))
+        except XrayError as error:
+            failed += 1
+            print(f"error: {error}", file=sys.stderr)
+    print(f"The heat maps of {len(records) - failed} of {len(records)} radiographs are in {out}.")
+    return 1 if failed else 0
+
+
+def _found(heat_maps: Path, record: Record) -> list[Path]:
+    return [heat_maps / output.name for output in record.outputs if (heat_maps / output.name).is_file()]
+
+
+def _restored(heat_maps: Path, record: Record) -> Radiograph:
+    """The heat map of all parts on the original, (H, W), with 16 bits where a part has them."""
+    moved = []
+    deep = False
+    for output in record.outputs:
+        if (heat_maps / output.name).is_file():
+            heat_map = read_radiograph(heat_maps / output.name)
+            deep |= heat_map.dtype == np.uint16
+            size = (output.shape[1], output.shape[0])
+            resized = cv2.resize(heat_map.astype(np.float32), size, interpolation=cv2.INTER_LINEAR)
+            moved.append(to_original(np.asarray(resized, np.float32), output.matrix, record.shape))
+    levels = np.rint(np.clip(np.maximum.reduce(moved), 0, 65535 if deep else 255))
+    return levels.astype(np.uint16) if deep else levels.astype(np.uint8)

@@ -11,11 +11,9 @@ from numpy.typing import NDArray
 
 from anomalib_xray.errors import XrayError
 from anomalib_xray.io.read import Radiograph
-from anomalib_xray.preparation.markers.body import Polygon, beside_body, body_of, filled
-from anomalib_xray.preparation.markers.bright_detector import BrightDetector
-from anomalib_xray.preparation.markers.detector import MarkerDetector
-from anomalib_xray.preparation.markers.text_detector import TextDetector, text_detector_installed
+from anomalib_xray.preparation.markers import BrightDetector, MarkerDetector, Polygon, beside_body, body_of, filled
 from anomalib_xray.preparation.step import Mask, Matrix, Plan, Step
+from anomalib_xray.preparation.text_detector import TextDetector, text_detector_installed
 from anomalib_xray.preparation.view import scaling, small_view
 
 Detector = Literal["auto", "text", "bright", "none"]
@@ -65,14 +63,7 @@ class MarkerRemoval(Step):
         return " + ".join(detector.identity for detector in self._detectors)
 
     def plan(self, image: Radiograph) -> Plan:
-        """Finds the markers.
-
-        Args:
-            image: (H, W), uint8 or uint16, bones bright.
-
-        Returns:
-            ``polygons``: for each marker its corners [x, y] in pixels; four, or more where the body clips the box.
-        """
+        """Finds the ``polygons``: for each marker its corners [x, y]; more than four where the body clips the box."""
         if not self._detectors:
             return Plan()
         view = small_view(image)
@@ -87,15 +78,7 @@ class MarkerRemoval(Step):
         return Plan({"polygons": [_moved(polygon, matrix) for polygon in polygons]}, flags)
 
     def apply(self, image: Radiograph, plan: Plan) -> Radiograph:
-        """Fills the polygons from their surroundings.
-
-        Args:
-            image: (H, W), uint8 or uint16; not changed.
-            plan: What :meth:`plan` returned.
-
-        Returns:
-            The picture without the markers, of the same depth.
-        """
+        """Fills the polygons from their surroundings."""
         polygons = [np.array(polygon) for polygon in plan.parameters["polygons"]]
         markers = filled(polygons, image.shape).astype(np.uint8)
         return cast("Radiograph", cv2.inpaint(image, markers, _RADIUS, cv2.INPAINT_TELEA))

@@ -34,27 +34,12 @@ class MedianFilter(Step):
         self.kernel = kernel
 
     def plan(self, image: Radiograph) -> Plan:
-        """Names the kernel.
-
-        Args:
-            image: (H, W), uint8 or uint16; has no influence.
-
-        Returns:
-            The ``kernel``.
-        """
+        """Names the ``kernel``; the picture has no influence."""
         del image
         return Plan({"kernel": self.kernel})
 
     def apply(self, image: Radiograph, plan: Plan) -> Radiograph:
-        """Filters the picture.
-
-        Args:
-            image: (H, W), uint8 or uint16.
-            plan: What :meth:`plan` returned.
-
-        Returns:
-            (H, W), of the same depth; pixels of 0 stay 0, the others stay at least 1.
-        """
+        """Filters the picture; pixels of 0 stay 0, the others stay at least 1."""
         return keep_background(median(image, plan.parameters["kernel"]), image)
 
 

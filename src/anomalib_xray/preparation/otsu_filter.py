@@ -8,7 +8,6 @@ import cv2
 import numpy as np
 
 from anomalib_xray.io.read import Radiograph
-from anomalib_xray.preparation.median_filter import median
 from anomalib_xray.preparation.step import Plan, Step
 from anomalib_xray.preparation.view import full_mask, small_view
 
@@ -25,28 +24,13 @@ class OtsuFilter(Step):
     failures: ClassVar[frozenset[str]] = frozenset({"no_foreground"})
 
     def plan(self, image: Radiograph) -> Plan:
-        """Finds the brighter part.
-
-        Args:
-            image: (H, W), uint8 or uint16.
-
-        Returns:
-            The part as a ``mask``, (H, W).
-        """
+        """Finds the brighter part, a ``mask`` (H, W)."""
         equalised = np.asarray(cv2.equalizeHist(small_view(image)), np.uint8)
-        _, bright = cv2.threshold(median(equalised, _KERNEL), 0, 1, cv2.THRESH_BINARY | cv2.THRESH_OTSU)
+        _, bright = cv2.threshold(cv2.medianBlur(equalised, _KERNEL), 0, 1, cv2.THRESH_BINARY | cv2.THRESH_OTSU)
         if bright.min() == bright.max():
             return Plan(flags=("no_foreground",))
         return Plan({"mask": full_mask(bright > 0, image.shape)})
 
     def apply(self, image: Radiograph, plan: Plan) -> Radiograph:
-        """Sets the background to 0.
-
-        Args:
-            image: (H, W), uint8 or uint16.
-            plan: What :meth:`plan` returned.
-
-        Returns:
-            (H, W), of the same depth; in the foreground nothing changes.
-        """
+        """Sets the background to 0; in the foreground nothing changes."""
         return cast("Radiograph", image * plan.parameters["mask"])

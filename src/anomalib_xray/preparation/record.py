@@ -76,11 +76,7 @@ def record_path(out: Path, source: str) -> Path:
 
 
 def write_record(out: Path, record: Record) -> None:
-    """Writes a record in one step.
-
-    Raises:
-        XrayError: It cannot be written.
-    """
+    """Writes a record in one step."""
     content = {
         "format": _FORMAT,
         "source": record.source,
@@ -95,15 +91,7 @@ def write_record(out: Path, record: Record) -> None:
 
 
 def read_record(out: Path, source: str) -> Record | None:
-    """Reads a record.
-
-    Args:
-        out: Folder of the prepared pictures.
-        source: Path of the original below its root, with forward slashes.
-
-    Returns:
-        The record; None where there is none, or none that this version can read, so that the original is prepared anew.
-    """
+    """The record of an original; None where there is none that this version can read, so that it is prepared anew."""
     try:
         content = read_json(record_path(out, source))
         if content["format"] != _FORMAT or content["source"] != source:

@@ -1,22 +1,36 @@
-"""What a run did, for people."""
+"""For people: what a run did, and contact sheets of radiographs stage by stage."""
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from anomalib_xray.preparation.record import MANIFEST
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from anomalib_xray.errors import XrayError
+from anomalib_xray.io.read import Radiograph, read_radiograph
+from anomalib_xray.io.write import write_png
+from anomalib_xray.preparation.history import flags_of
+from anomalib_xray.preparation.manifest import read_manifest
+from anomalib_xray.preparation.pipeline import Pipeline
+from anomalib_xray.preparation.record import MANIFEST, Output, read_record
 from anomalib_xray.preparation.runner import Summary
+from anomalib_xray.preparation.view import small_view
 
 _SHOWN_ERRORS = 10
 
+_CELL = 176  # pixels, so that six stages fit on a screen
+_CAPTION = 18
+_ROWS = 12  # a page
+_WHITE = 255
+Sheet = NDArray[np.uint8]
+
 
 def print_summary(summary: Summary, out: Path) -> None:
-    """Prints how many pictures were prepared, how many carry each flag, and what went wrong.
-
-    Args:
-        summary: What was done.
-        out: Folder of the prepared pictures.
-    """
+    """Prints how many pictures were prepared, how many carry each flag, and what went wrong."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
@@ -40,3 +54,72 @@ def print_summary(summary: Summary, out: Path) -> None:
         f"{done.total()} radiographs: {done['prepared']} prepared, {done['kept']} done before, {done['failed']} failed."
         f" {summary.outputs} pictures and {MANIFEST} are in {out}."
     )
+
+
+def write_preview(pipeline: Pipeline, root: Path, out: Path, count: int) -> Iterator[Path]:
+    """Draws contact sheets of prepared radiographs, those with flags first; yields ``out``/preview_1.png and so on.
+
+    A row is a prepared picture: the original and the picture after each step, replayed from its record. Where a step
+     did nothing, its cell is empty.
+    """
+    for old in out.glob("preview_*.png"):
+        old.unlink(missing_ok=True)
+    chosen = _most_flagged_first(out)[:count]
+    names = ["original", *(named.name for named in pipeline.steps)]
+    for page, start in enumerate(range(0, len(chosen), _ROWS), 1):
+        rows = [_row(pipeline, root, source, output) for source, output in chosen[start : start + _ROWS]]
+        path = out / f"preview_{page}.png"
+        write_png(path, np.vstack([_header(names), *rows]))
+        yield path
+
+
+def _most_flagged_first(out: Path) -> list[tuple[str, Output]]:
+    """Originals' names and outputs; those with rare flags come first, because common ones say little."""
+    rows = [row for row in read_manifest(out) if row["image_path"]]
+    frequency = Counter(flag for row in rows for flag in row["flags"].split())
+    unflagged = len(rows) + 1
+    rarest = [min((frequency[flag] for flag in row["flags"].split()), default=unflagged) for row in rows]
+    found = []
+    for row, _ in sorted(zip(rows, rarest, strict=True), key=lambda entry: entry[1]):
+        record = read_record(out, row["source_path"])
+        if record is not None and int(row["part"]) <= len(record.outputs):
+            found.append((row["source_path"], record.outputs[int(row["part"]) - 1]))
+    return found
+
+
+def _row(pipeline: Pipeline, root: Path, source: str, output: Output) -> Sheet:
+    try:
+        stages = list(pipeline.stages(read_radiograph(root / source), output.history))
+    except XrayError as error:
+        return _captioned(np.zeros((_CELL, _CELL * (len(pipeline.steps) + 1)), np.uint8), str(error))
+    cells = [_cell(stages[0].image)]
+    for stage, action in zip(stages[1:], output.history, strict=True):
+        cells.append(_cell(stage.image) if action.plan.parameters else np.zeros((_CELL, _CELL), np.uint8))
+    flags = ", ".join(flags_of(output.history))
+    return _captioned(np.hstack(cells), f"{source}  [{flags}]" if flags else source)
+
+
+def _cell(image: Radiograph) -> Sheet:
+    """The picture, reduced to a cell with black around it."""
+    view = small_view(image, _CELL - 4)
+    cell = np.zeros((_CELL, _CELL), np.uint8)
+    top, left = (_CELL - view.shape[0]) // 2, (_CELL - view.shape[1]) // 2
+    cell[top : top + view.shape[0], left : left + view.shape[1]] = view
+    return cell
+
+
+def _header(names: Sequence[str]) -> Sheet:
+    header = np.full((_CAPTION + 4, _CELL * len(names)), _WHITE, np.uint8)
+    for number, name in enumerate(names):
+        _write(header, name, number * _CELL + 4, 0)
+    return header
+
+
+def _captioned(cells: Sheet, caption: str) -> Sheet:
+    strip = np.full((_CAPTION, cells.shape[1]), _WHITE, np.uint8)
+    _write(strip, caption, 4, 0)
+    return np.vstack([strip, cells])
+
+
+def _write(strip: Sheet, text: str, x: int, colour: int) -> None:
+    cv2.putText(strip, text, (x, _CAPTION - 5), cv2.FONT_HERSHEY_SIMPLEX, 0.42, colour, 1, cv2.LINE_AA)

@@ -37,14 +37,7 @@ class Resize(Step):
         self.square = square
 
     def plan(self, image: Radiograph) -> Plan:
-        """Computes the new size.
-
-        Args:
-            image: (H, W), uint8 or uint16.
-
-        Returns:
-            Height and width ``before`` and ``after``.
-        """
+        """Computes height and width ``before`` and ``after``."""
         if self.square:
             after = [self.longest_side, self.longest_side]
             return Plan() if list(image.shape) == after else Plan({"before": list(image.shape), "after": after})
@@ -55,15 +48,7 @@ class Resize(Step):
         return Plan({"before": list(image.shape), "after": after})
 
     def apply(self, image: Radiograph, plan: Plan) -> Radiograph:
-        """Resizes the picture.
-
-        Args:
-            image: (H, W), uint8 or uint16.
-            plan: What :meth:`plan` returned.
-
-        Returns:
-            (h, w), of the same depth; a pixel is background where at least half of it was.
-        """
+        """Resizes the picture; a pixel is background where at least half of it was."""
         before, after = plan.parameters["before"], plan.parameters["after"]
         filtering = cv2.INTER_AREA if max(after) < max(before) else cv2.INTER_LINEAR
         size = (after[1], after[0])
@@ -75,12 +60,5 @@ class Resize(Step):
         return cast("Radiograph", levels.astype(image.dtype))
 
     def matrix(self, plan: Plan) -> Matrix:
-        """The change of size.
-
-        Args:
-            plan: What :meth:`plan` returned.
-
-        Returns:
-            (3, 3), leads from pixel coordinates (x, y, 1) before to those after.
-        """
+        """The change of size."""
         return scaling(plan.parameters["before"], plan.parameters["after"])

@@ -85,19 +85,13 @@ def run(
     with _alone_in(out):
         _remove_leftovers(out)
         _remember(out, pipeline)
-        outcomes = list(_outcomes(job, sources, workers, backend, scheduler))
+        outcomes = list(track(_work(job, sources, workers, backend, scheduler), "Preparing", len(sources)))
         write_manifest(out, (row for outcome in outcomes for row in outcome.rows))
     return _summary(outcomes)
 
 
 def pipeline_of(prepared: Path) -> Pipeline:
     """The pipeline that a folder of pictures was prepared with.
-
-    Args:
-        prepared: Folder that :func:`run` wrote.
-
-    Returns:
-        The pipeline.
 
     Raises:
         XrayError: Nothing was prepared there, or a step is not installed any more.
@@ -109,12 +103,6 @@ def pipeline_of(prepared: Path) -> Pipeline:
     except (XrayError, KeyError, TypeError) as error:
         raise XrayError(f"{prepared} holds no prepared radiographs: give a folder that prepare wrote.") from error
     return Pipeline(steps, folder, str(path))
-
-
-def _outcomes(
-    job: Job, sources: Sequence[Source], workers: int, backend: Backend, scheduler: str | None
-) -> Iterator[Outcome]:
-    yield from track(_work(job, sources, workers, backend, scheduler), "Preparing", len(sources))
 
 
 def _work(

@@ -65,15 +65,12 @@ def read_settings(path: Path) -> list[dict[str, dict[str, Any]]]:
 
 
 def build_steps(settings: Sequence[dict[str, dict[str, Any]]], folder: Path, name: str) -> list[NamedStep]:
-    """Makes the steps of a pipeline.
+    """Makes the steps of a pipeline, from settings as of :func:`read_settings`.
 
     Args:
-        settings: As of :func:`read_settings`.
+        settings: The settings.
         folder: Where relative paths in the settings start.
         name: What messages call the pipeline, for example its file.
-
-    Returns:
-        The steps, in order.
 
     Raises:
         XrayError: A step or a setting is unknown or has an impossible value; the message names it.
@@ -87,13 +84,7 @@ def build_steps(settings: Sequence[dict[str, dict[str, Any]]], folder: Path, nam
 
 @cache
 def step_class(name: str) -> type[Step]:
-    """Finds an installed step.
-
-    Args:
-        name: Name of its entry point.
-
-    Returns:
-        The step's class.
+    """Finds an installed step by the name of its entry point.
 
     Raises:
         XrayError: No step has this name, or it cannot be imported.

@@ -1,4 +1,4 @@
-"""Smaller and shallower views of a radiograph, for steps that look at it."""
+"""Smaller and shallower views of a radiograph, and how rich in detail they are, for steps that look at it."""
 
 from __future__ import annotations
 
@@ -16,14 +16,9 @@ VIEW_SIDE = 512
 
 
 def to_8_bit(image: Radiograph) -> NDArray[np.uint8]:
-    """A radiograph with 256 grey levels.
+    """A radiograph with 256 grey levels: one of 16 bit is scaled so that its maximum becomes 255.
 
-    Args:
-        image: (H, W), uint8 or uint16.
-
-    Returns:
-        (H, W): an 8-bit picture as it is; a 16-bit one scaled so that its maximum becomes 255, with what was not 0
-        staying at least 1.
+    What was not 0 stays at least 1.
     """
     if image.dtype == np.uint8:
         return cast("NDArray[np.uint8]", image)
@@ -54,15 +49,7 @@ def small_view(image: Radiograph, longest_side: int = VIEW_SIDE) -> NDArray[np.u
 
 
 def full_mask(mask: Mask, shape: tuple[int, ...]) -> Mask:
-    """A mask that was found in a view, in the size of the picture.
-
-    Args:
-        mask: (h, w), boolean.
-        shape: Height and width of the picture.
-
-    Returns:
-        (H, W), boolean.
-    """
+    """A mask that was found in a view, in the size of the picture."""
     if mask.shape == tuple(shape):
         return mask
     grey = cv2.resize(mask.astype(np.float32), (shape[1], shape[0]), interpolation=cv2.INTER_LINEAR)
@@ -70,27 +57,25 @@ def full_mask(mask: Mask, shape: tuple[int, ...]) -> Mask:
 
 
 def scaling(before: tuple[int, ...], after: tuple[int, ...]) -> NDArray[np.float64]:
-    """The matrix of a change of size, with whole coordinates at pixel centres.
-
-    Args:
-        before: Height and width before.
-        after: Height and width after.
-
-    Returns:
-        (3, 3), leads from pixel coordinates (x, y, 1) before to those after.
-    """
+    """The matrix (3, 3) of a change of size, with whole coordinates at pixel centres."""
     x, y = after[1] / before[1], after[0] / before[0]
     return np.array([[x, 0, (x - 1) / 2], [0, y, (y - 1) / 2], [0, 0, 1]])
 
 
 def keep_background(image: Radiograph, before: Radiograph) -> Radiograph:
-    """Restores the promise about the background after a filter: 0 stays 0 and nothing else becomes 0.
+    """Restores the promise about the background after a filter: 0 stays 0 and nothing else becomes 0."""
+    return cast("Radiograph", np.where(before > 0, np.maximum(image, 1), 0).astype(image.dtype))
+
+
+def detail(view: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """The detail around each pixel: the mean difference from the picture when blurred by a pixel.
 
     Args:
-        image: The filtered picture (H, W).
-        before: The picture before, (H, W).
+        view: (H, W), 8 bit.
 
     Returns:
-        (H, W), of the depth of ``image``.
+        (H, W), at least 0; the highest twentieth is cut off, or the outlines of lead markers would outweigh bones.
     """
-    return cast("Radiograph", np.where(before > 0, np.maximum(image, 1), 0).astype(image.dtype))
+    grey = view.astype(np.float32)
+    around = cv2.GaussianBlur(np.abs(grey - cv2.GaussianBlur(grey, (0, 0), 1)), (0, 0), 2)
+    return np.asarray(np.minimum(around, np.percentile(around, 95)), np.float32)

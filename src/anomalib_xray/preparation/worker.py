@@ -72,14 +72,8 @@ class Job:
 def prepare_source(job: Job, source: Source) -> Outcome:
     """Prepares a radiograph, unless its record says that this is done.
 
-    The outputs are written first and the record last, each in one step, so that a process may die at any time.
-
-    Args:
-        job: What all radiographs have in common.
-        source: The radiograph.
-
-    Returns:
-        What was done and the rows for the manifest; the reason for a failure is in both.
+    The outputs are written first and the record last, each in one step, so that a process may die at any time. The
+     reason for a failure is in the outcome and in its rows.
 
     Raises:
         XrayError: An output or the record cannot be written, so that nothing else could be either.
@@ -131,15 +125,7 @@ def _prepare(job: Job, source: Source) -> Outcome:
 
 
 def give_up(job: Job, source: Source) -> Outcome:
-    """Records a radiograph that killed the process which was to prepare it.
-
-    Args:
-        job: What all radiographs have in common.
-        source: The radiograph.
-
-    Returns:
-        The outcome of a failure.
-    """
+    """Records a radiograph that killed the process which was to prepare it."""
     error = XrayError(f"{source.name} killed the process that prepared it: the file is damaged, or memory ran out.")
     return _fail(job, source, "", error, read_record(job.out, source.name))
 

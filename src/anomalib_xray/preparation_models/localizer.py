@@ -18,7 +18,7 @@ from torchvision.ops import box_iou
 
 from anomalib_xray.errors import XrayError
 from anomalib_xray.io.write import write_atomically
-from anomalib_xray.preparation.localization.detector import Description, Detector
+from anomalib_xray.preparation.detector import Description, Detector
 from anomalib_xray.preparation_models.localizer_data import (
     SIDE,
     Example,

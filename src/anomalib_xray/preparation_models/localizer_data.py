@@ -20,6 +20,7 @@ from anomalib_xray.io.listing import list_radiographs
 from anomalib_xray.io.paths import Finder, absolute
 from anomalib_xray.io.read import read_radiograph
 from anomalib_xray.io.tables import identity, read_table
+from anomalib_xray.io.text import read_json, read_text
 from anomalib_xray.preparation.view import small_view
 
 logger = logging.getLogger(__name__)

@@ -75,7 +75,7 @@ class _Training(LightningModule):
         self.network, self.schedule = network, schedule
         self.steps, self.checkpoint, self.every, self.settings = steps, checkpoint, every, settings
         self.done = 0
-        self.parts = {"network": network, "optimizer": schedule.optimizer, "schedule": schedule}
+        self.parts: dict[str, Any] = {"network": network, "optimizer": schedule.optimizer, "schedule": schedule}
 
     def configure_optimizers(self) -> Any:  # noqa: ANN401  # the mapping that Lightning documents
         return {"optimizer": self.schedule.optimizer, "lr_scheduler": {"scheduler": self.schedule, "interval": "step"}}

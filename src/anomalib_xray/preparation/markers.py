@@ -1,21 +1,33 @@
-"""What keeps marker boxes off the body."""
+"""Lead markers: what a detector of them is, one by rules, and what keeps its boxes off the body."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TypeAlias
+from typing import Protocol, TypeAlias
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from anomalib_xray.preparation.markers.detector import Quad, rectangle
-from anomalib_xray.preparation.segmentation.flat import flat_foreground
+from anomalib_xray.preparation.segmentation import flat_foreground
 from anomalib_xray.preparation.step import Mask
 
+Quad: TypeAlias = NDArray[np.float32]
+"""The corners (4, 2) of a turned rectangle: x, y in pixels, in order around it."""
+
+# Lengths are shares of the view's longest side.
+_STROKE = 0.07  # what is narrower in one direction stands out
+_SMALLEST = 0.012
+_LONGEST = 0.22  # letters often run into each other
+_GAP = 0.03  # between the letters of one marker
+_LONGEST_GROUP = 0.30
+_AROUND = 0.5  # margin of the line around a group, as a share of its shorter side
+_LEAST_CONTRAST = 14
+_LEAST_OF_BODY = 0.35  # least contrast as a share of the body's brightness
+_DARK = 0.5  # brightness around a marker, from 0 as the darkest there to 1 as the letters
+_SLENDEREST = 6  # longer side by shorter side; pieces of a film's frame are more slender than any letter
 Polygon: TypeAlias = NDArray[np.float32]
 """Corners (K, 2): x, y in pixels."""
-
 _MARGIN = 0.005  # of the longest side: the estimate's outline may lie inside the skin's
 _LEAST_BODY = 0.1  # share of the picture; a smaller estimate has missed most of the body
 _PLATE = (0.5, 0.9)  # shares of the picture that a plate with a hand on it takes, and not all of the film
@@ -26,15 +38,84 @@ _FREE = 0.35  # brightness around a marker that stands free, from 0 as the backg
 _LEAST = 9  # pixels; what is smaller is not worth filling
 
 
+class MarkerDetector(Protocol):
+    """Finds markers in a view of a radiograph."""
+
+    @property
+    def identity(self) -> str:
+        """Names the detector and whatever else its boxes depend on, such as its version."""
+
+    def detect(self, view: NDArray[np.uint8], body: Mask) -> Sequence[Quad]:
+        """Draws a box around each marker or line of writing; several of them may lie on one marker.
+
+        Args:
+            view: (h, w), bones bright, longest side about 512.
+            body: Where the body is, (h, w); no detector has to keep off it.
+        """
+
+
+def rectangle(points: NDArray[np.generic], margin: float = 0.0) -> Quad:
+    """The smallest turned rectangle around points (K, 2), longer and wider by a share of its shorter side."""
+    middle, (width, height), degrees = cv2.minAreaRect(points.astype(np.float32))
+    more = margin * min(width, height)
+    return np.asarray(cv2.boxPoints((middle, (width + more, height + more), degrees)), np.float32)
+
+
+class BrightDetector:
+    """Finds lead letters as what is narrow, about as bright as bone, compact, and not part of the body."""
+
+    @property
+    def identity(self) -> str:
+        """The rules' name and version."""
+        return "bright 1"
+
+    def detect(self, view: NDArray[np.uint8], body: Mask) -> Sequence[Quad]:
+        """Draws a box around each group of small bright things that neither lie in the body nor touch it."""
+        side = max(view.shape)
+        letters = _letters(view, body)
+        if not letters.any():
+            return []
+        reach = 2 * round(_GAP * side / 2) + 1
+        count, groups = cv2.connectedComponents(cv2.dilate(letters.astype(np.uint8), np.ones((reach, reach), np.uint8)))
+        quads = []
+        for group in range(1, count):
+            marker = letters & (groups == group)
+            quad = rectangle(np.argwhere(marker)[:, ::-1])
+            if np.ptp(quad, axis=0).max() <= _LONGEST_GROUP * side and _stands_alone(quad, marker, view):
+                quads.append(quad)
+        return quads
+
+
+def _letters(view: NDArray[np.uint8], body: Mask) -> Mask:
+    """The bright things (h, w) that have a letter's size and stand free."""
+    side = max(view.shape)
+    stroke = 2 * round(_STROKE * side / 2) + 1
+    hat = cv2.morphologyEx(view, cv2.MORPH_TOPHAT, np.ones((stroke, stroke), np.uint8))
+    # Lead lets less through than bone; in a dim picture both are dim.
+    level = float(np.median(view[body])) if body.any() else 0.0
+    bright = (hat > max(_LEAST_CONTRAST, _LEAST_OF_BODY * level)) & (view >= level)
+    _, labels, stats, _ = cv2.connectedComponentsWithStats(bright.astype(np.uint8))
+    sides = np.sort(stats[:, [cv2.CC_STAT_WIDTH, cv2.CC_STAT_HEIGHT]], axis=1)
+    shorter, longer = sides[:, 0], sides[:, 1]
+    fitting = (longer >= _SMALLEST * side) & (longer <= _LONGEST * side) & (longer <= _SLENDEREST * shorter)
+    fitting[0] = False
+    fitting[labels[body]] = False
+    return np.asarray(fitting[labels])
+
+
+def _stands_alone(quad: Quad, marker: Mask, view: NDArray[np.uint8]) -> bool:
+    """Whether it is dark around a group of letters: a line around a bone crosses the next one."""
+    line = np.zeros(view.shape, np.uint8)
+    cv2.polylines(line, [np.rint(rectangle(quad, _AROUND)).astype(np.int32)], True, 1)
+    around = view[line > 0]
+    if not around.size:
+        return True
+    darkest, bright = np.percentile(around, (10, 95))
+    return bool(bright <= darkest + _DARK * (np.median(view[marker]) - darkest))
+
+
 def body_of(view: NDArray[np.uint8]) -> Mask | None:
-    """Where the body is, rather too large than too small.
-
-    Args:
-        view: (h, w), bones bright.
-
-    Returns:
-        (h, w); None where nothing large enough stands out.
-    """
+    """Where the body is, (h, w), rather too large than too small; None where nothing large enough stands out."""
     body = flat_foreground(view)
     if _is_plate(body):
         body = _body_on_plate(view, body)
@@ -121,15 +202,7 @@ def _stands_free(box: Quad, region: Mask, body: Mask, view: NDArray[np.uint8]) -
 
 
 def filled(polygons: Sequence[NDArray[np.generic]], shape: tuple[int, ...]) -> Mask:
-    """The pixels in and on polygons.
-
-    Args:
-        polygons: Each (K, 2): x, y in pixels.
-        shape: Height and width.
-
-    Returns:
-        (h, w).
-    """
+    """The pixels in and on polygons, each (K, 2)."""
     region = np.zeros(shape, np.uint8)
     for polygon in polygons:
         # One at a time: together they would cancel out where they overlap.

@@ -1,24 +1,90 @@
-"""Segmentation networks as OpenVINO or ONNX files: the one that comes with this package, or a user's own."""
+"""Networks of steps, OpenVINO or ONNX files that run on one thread, and those that segment hands."""
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 import cv2
 import numpy as np
+import openvino  # type: ignore[import-untyped]  # openvino ships no types
 from numpy.typing import NDArray
 
 from anomalib_xray.errors import XrayError
-from anomalib_xray.preparation.model_file import ModelFile
-from anomalib_xray.preparation.segmentation.parts import central_parts, fill_holes
+from anomalib_xray.preparation.segmentation import central_parts, fill_holes
 from anomalib_xray.preparation.step import Mask
 
-SHIPPED_MODEL = Path(__file__).parents[1] / "weights" / "foreground_unet.xml"
-"""A small U-Net that was trained on phantoms; ``weights/README.md`` tells how."""
+_State: TypeAlias = tuple[tuple[int, int], ...]
 
+SHIPPED_MODEL = Path(__file__).parent / "weights" / "foreground_unet.xml"
+"""A small U-Net that was trained on phantoms; ``weights/README.md`` tells how."""
 Output: TypeAlias = Literal["probabilities", "logits"]
+
+
+@dataclass(frozen=True)
+class ModelFile:
+    """A model on disk. Cheap to make; nothing is read before it is used.
+
+    Attributes:
+        path: The ``.xml`` or ``.onnx`` file.
+        companions: Files beside it that belong to it.
+        kind: What messages call it.
+    """
+
+    path: Path
+    companions: tuple[Path, ...]
+    kind: str
+
+    def compiled(self) -> Any:  # noqa: ANN401  # openvino ships no types
+        """The model, ready to run; loaded again when a file was replaced."""
+        return _compiled(self, self.state())
+
+    def fingerprint(self) -> str:
+        """SHA-256 of all files together."""
+        return _digest(self, self.state())
+
+    def state(self) -> _State:
+        """Size and time of each file, which tell a replaced model from the one that was loaded before."""
+        try:
+            stats = [file.stat() for file in (self.path, *self.companions)]
+        except OSError as error:
+            raise self._unreadable(error) from error
+        return tuple((stat.st_size, stat.st_mtime_ns) for stat in stats)
+
+    def digest(self) -> str:
+        """SHA-256 of all files together, read anew."""
+        digest = hashlib.sha256()
+        try:
+            for file in (self.path, *self.companions):
+                digest.update(file.read_bytes())
+        except OSError as error:
+            raise self._unreadable(error) from error
+        return digest.hexdigest()
+
+    def _unreadable(self, error: OSError) -> XrayError:
+        return XrayError(f"The {self.kind} {self.path} cannot be read: {error.filename}: {error.strerror}.")
+
+
+@lru_cache(maxsize=8)
+def _digest(model: ModelFile, state: _State) -> str:
+    del state
+    return model.digest()
+
+
+@lru_cache(maxsize=8)
+def _compiled(model: ModelFile, state: _State) -> Any:  # noqa: ANN401  # openvino ships no types
+    del state
+    # One thread: pictures are spread over processes instead.
+    settings = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": 1}
+    try:
+        return openvino.Core().compile_model(model.path, "CPU", settings)
+    except RuntimeError as error:
+        raise XrayError(
+            f"The {model.kind} {model.path} cannot be loaded: give an .xml file with its .bin beside it, or .onnx."
+        ) from error
 
 
 @dataclass(frozen=True)
@@ -37,17 +103,7 @@ class Network:
     output: Output = "probabilities"
 
     def segment(self, view: NDArray[np.uint8]) -> Mask:
-        """Finds the foreground.
-
-        Args:
-            view: (h, w), bones bright.
-
-        Returns:
-            (h, w): the hands among what has a probability of at least 1/2, without holes.
-
-        Raises:
-            XrayError: The file cannot be loaded, or its inputs or outputs are others.
-        """
+        """Finds the hands among what has a probability of at least 1/2, without holes, in a view (h, w)."""
         model = _model_file(self.path).compiled()
         _check(model, self.path)
         _, channels, height, width = model.input(0).shape
@@ -56,24 +112,12 @@ class Network:
         return to_mask(answer if self.output == "logits" else answer - 0.5, view.shape)
 
     def fingerprint(self) -> str:
-        """SHA-256 of the model's files.
-
-        Raises:
-            XrayError: A file cannot be read.
-        """
+        """SHA-256 of the model's files."""
         return _model_file(self.path).fingerprint()
 
 
 def fit(view: NDArray[np.uint8], shape: tuple[int, int]) -> NDArray[np.float32]:
-    """A view in [0, 1], fitted into a network's input with its aspect kept and centred on 0.
-
-    Args:
-        view: (h, w).
-        shape: Height and width of the input.
-
-    Returns:
-        (H, W).
-    """
+    """A view (h, w) in [0, 1], fitted into a network's input (H, W) with its aspect kept and centred on 0."""
     top, left, height, width = _place(view.shape, shape)
     fitted = np.zeros(shape, np.float32)
     smaller = cv2.resize(view, (width, height), interpolation=cv2.INTER_AREA)
@@ -82,15 +126,7 @@ def fit(view: NDArray[np.uint8], shape: tuple[int, int]) -> NDArray[np.float32]:
 
 
 def to_mask(logits: NDArray[np.float32], shape: tuple[int, ...]) -> Mask:
-    """A network's answer as a mask of the view that was fitted into its input.
-
-    Args:
-        logits: (H, W), at least 0 where the foreground is.
-        shape: Height and width of the view.
-
-    Returns:
-        (h, w): the hands among it, without holes.
-    """
+    """A network's answer (H, W) as the mask of a view of another shape: the hands among what is at least 0."""
     top, left, height, width = _place(shape, (logits.shape[0], logits.shape[1]))
     inner = logits[top : top + height, left : left + width]
     larger = cv2.resize(inner, (shape[1], shape[0]), interpolation=cv2.INTER_LINEAR)

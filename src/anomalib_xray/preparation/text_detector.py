@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from anomalib_xray.errors import XrayError
-from anomalib_xray.preparation.markers.detector import Quad, rectangle
+from anomalib_xray.preparation.markers import Quad, rectangle
 from anomalib_xray.preparation.step import Mask
 
 if TYPE_CHECKING:
@@ -56,15 +56,7 @@ class TextDetector:
         return _identity()
 
     def detect(self, view: NDArray[np.uint8], body: Mask) -> Sequence[Quad]:
-        """Draws a box around each line of writing.
-
-        Args:
-            view: (h, w).
-            body: (h, w); not looked at.
-
-        Returns:
-            The boxes.
-        """
+        """Draws a box around each line of writing."""
         del body
         # OpenVINO keeps memory for every size it meets, so that a few sizes must do.
         bottom, right = -view.shape[0] % _GRID, -view.shape[1] % _GRID
@@ -74,11 +66,7 @@ class TextDetector:
 
 
 def _model_path() -> Path:
-    """The model in the installed wheel.
-
-    Raises:
-        XrayError: The wheel has none, so RapidOCR would try to download it.
-    """
+    """The model in the installed wheel; without it RapidOCR would try to download it."""
     specification = importlib.util.find_spec("rapidocr")
     folders = (specification.submodule_search_locations if specification else None) or []
     for folder in folders:
@@ -100,11 +88,7 @@ class _Found(Protocol):
 
 @cache
 def _reader() -> RapidOCR:
-    """RapidOCR with the detector alone, on one thread; once a process.
-
-    Raises:
-        XrayError: It cannot be imported.
-    """
+    """RapidOCR with the detector alone, on one thread; once a process."""
     try:
         from rapidocr import EngineType, RapidOCR
     except ImportError as error:

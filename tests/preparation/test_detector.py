@@ -9,7 +9,7 @@ import pytest
 from openvino import opset13 as ops
 
 from anomalib_xray.errors import XrayError
-from anomalib_xray.preparation.localization.detector import Description, Detector
+from anomalib_xray.preparation.detector import Description, Detector
 
 SIDE = 40
 BOXES = np.array([[2, 2, 12, 18], [3, 3, 13, 19], [24, 20, 38, 38]], np.float32)

@@ -11,7 +11,7 @@ from openvino import opset13 as ops
 
 from anomalib_xray.errors import XrayError
 from anomalib_xray.phantom import SceneOptions, render_phantom
-from anomalib_xray.preparation.segmentation.network import SHIPPED_MODEL, Network, fit, to_mask
+from anomalib_xray.preparation.networks import SHIPPED_MODEL, Network, fit, to_mask
 
 
 def write_model(path: Path, shape: tuple[int, ...] = (1, 1, 32, 32), threshold: float = 0.5) -> Path:

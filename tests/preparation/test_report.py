@@ -8,7 +8,7 @@ import pytest
 from anomalib_xray.io.read import read_radiograph
 from anomalib_xray.io.write import write_png
 from anomalib_xray.preparation.pipeline import Pipeline
-from anomalib_xray.preparation.preview import _CAPTION, _CELL, write_preview
+from anomalib_xray.preparation.report import _CAPTION, _CELL, write_preview
 from anomalib_xray.preparation.runner import run
 from anomalib_xray.preparation.sources import find_sources
 
@@ -41,7 +41,7 @@ def test_a_row_shows_the_stages_and_the_flagged_come_first(raw: Path) -> None:
 
 
 def test_pages_hold_a_limited_number_of_rows_and_old_ones_go(raw: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("anomalib_xray.preparation.preview._ROWS", 4)
+    monkeypatch.setattr("anomalib_xray.preparation.report._ROWS", 4)
     assert len(preview(raw, 10)) == 3
     assert len(preview(raw, 2)) == 1
     assert [path.name for path in (raw.parent / "out").glob("preview_*")] == ["preview_1.png"]

@@ -1,4 +1,4 @@
-"""Hands found by the outline of the foreground, without training.
+"""Hands found by the outline of the foreground, without training, and hands as numbers on a picture plane.
 
 A hand is a connected part of the foreground. Where two hands touch, the part holds two palms: places of like width with
 something narrow between them. It is cut by flooding it from both palms, a watershed on the distance to the background.
@@ -6,11 +6,12 @@ something narrow between them. It is cut by flooding it from both palms, a water
 
 from __future__ import annotations
 
+from typing import TypeAlias
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from anomalib_xray.preparation.localization.labels import Labels, from_left, is_plate
 from anomalib_xray.preparation.step import Mask
 
 _LEAST_SHARE = 0.01  # of the picture; a smaller part of the foreground is no hand
@@ -20,12 +21,16 @@ _NARROW = 0.6  # width of what lies between two palms in relation to theirs; a w
 _CUTS = 2  # one after the other, which makes at most four hands of one part; what has more palms is no hands
 _PALMS = 6  # widest places that are looked at: two palms, two forearms, and as much again
 
+Labels: TypeAlias = NDArray[np.int32]
+"""A picture plane (H, W): 0 for background, 1, 2, ... for the hands."""
+_PLATE = 0.92  # share of its rectangle that a picture without foreground, or an image carrier, fills; a hand does not
+
 
 def find_hands(foreground: Mask, smallest: float) -> tuple[Labels, bool]:
-    """Finds the hands in a foreground.
+    """Finds the hands in a foreground (H, W).
 
     Args:
-        foreground: Where the picture is not background, (H, W).
+        foreground: Where the picture is not background.
         smallest: Share of the largest part's area below which a part is no hand.
 
     Returns:
@@ -136,3 +141,22 @@ def _disc(shape: tuple[int, ...], centre: tuple[int, int], radius: float) -> Mas
     plane = np.zeros(shape, np.uint8)
     cv2.circle(plane, centre, round(radius), 1, cv2.FILLED)
     return np.asarray(plane > 0)
+
+
+def from_left(labels: Labels) -> Labels:
+    """Numbers the hands from left to right, without missing numbers, by the mean of their columns."""
+    highest = int(labels.max(initial=0))
+    pixels = {number: (labels == number).sum(axis=0) for number in range(1, highest + 1)}
+    columns = np.arange(labels.shape[1])
+    middles = {number: float(np.average(columns, weights=count)) for number, count in pixels.items() if count.any()}
+    order = np.zeros(highest + 1, np.int32)
+    for place, number in enumerate(sorted(middles, key=middles.__getitem__), 1):
+        order[number] = place
+    return order[labels]
+
+
+def is_plate(body: Mask) -> bool:
+    """Whether a connected part (H, W) of a foreground is a rectangle, such as an image carrier, or has no area."""
+    contours, _ = cv2.findContours(body.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
+    _, sides, _ = cv2.minAreaRect(contours[0])
+    return cv2.contourArea(contours[0]) >= _PLATE * sides[0] * sides[1]

@@ -1,4 +1,4 @@
-"""The foreground as what stands out from a smooth background: no weights, and no idea of what a hand looks like."""
+"""The foreground without a network: what stands out from a smooth background, and which parts of it are hands."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from anomalib_xray.preparation.segmentation.parts import central_parts, fill_holes
 from anomalib_xray.preparation.step import Mask
+from anomalib_xray.preparation.view import VIEW_SIDE
 
 _GRID_SIDE = 96  # longest side of the grid on which the background is fitted
 _ORDER = 2
@@ -18,27 +18,18 @@ _GLOW_BEYOND_HAND = 0.2  # the same, beyond the share that the hand covers furth
 _OTSU_SHARE = 0.5  # of Otsu's threshold, on the square root: the skin's outline is much fainter than the bones
 _NOISE = 2.5  # standard deviations of the background that are no foreground
 
-
-class Flat:
-    """The method :func:`flat_foreground` behind the plug point."""
-
-    def segment(self, view: NDArray[np.uint8]) -> Mask:
-        """Finds the foreground; see :func:`flat_foreground`."""
-        return flat_foreground(view)
+_COMPARABLE = 0.35  # of the first hand's weight that a second hand has at least
+_RECTANGLE = (25, 25, 400, 290)  # x, y, width and height on a lying picture of 512 pixels
+_SMALLEST_SIDE = 16  # below that there are too few pixels for two mixtures of five Gaussians
+_SEED = 0
 
 
 def flat_foreground(view: NDArray[np.uint8]) -> Mask:
-    """Finds the hands by fitting the background around them.
+    """Finds the hands (h, w) by fitting the background around them; all False where nothing stands out.
 
     A polynomial of low order is fitted to the grey levels, again and again without the pixels that rise above it.
-    What then rises above it is opened and thresholded by Otsu's method on its square root, at half the threshold. Of
-    the parts found, the large and central ones are kept, with their holes filled.
-
-    Args:
-        view: (h, w), bones bright; tuned for a longest side of 512.
-
-    Returns:
-        (h, w); all False where nothing stands out.
+     What then rises above it is opened and thresholded by Otsu's method on its square root, at half the threshold. Of
+     the parts found, the large and central ones are kept, with their holes filled. Tuned for a longest side of 512.
     """
     top, bottom, left, right = _within_frame(view)
     found = np.zeros(view.shape, np.bool_)
@@ -127,3 +118,53 @@ def _glow_width(lines: Mask) -> int:
 def _last(true: NDArray[np.bool_]) -> int:
     """How many entries (n,) there are up to the last true one."""
     return int(np.flatnonzero(true)[-1]) + 1 if true.any() else 0
+
+
+def central_parts(mask: Mask) -> Mask:
+    """The hands of a mask (h, w): its largest and most central part, and another one that comes close to it.
+
+    A part weighs its area times exp(-3 d²), with d the distance of its centroid from the picture's centre, in widths
+     and heights.
+    """
+    count, labels, stats, centroids = cv2.connectedComponentsWithStats(mask.astype(np.uint8))
+    if count < 2:
+        return mask
+    height, width = mask.shape
+    away = (((centroids[1:] + 0.5) / (width, height) - 0.5) ** 2).sum(axis=1)
+    weight = stats[1:, cv2.CC_STAT_AREA] * np.exp(-3 * away)
+    return np.asarray(np.isin(labels, 1 + np.flatnonzero(weight >= _COMPARABLE * weight.max())))
+
+
+def fill_holes(mask: Mask) -> Mask:
+    """Adds the background that no path leads from to the picture's border."""
+    around = np.pad(mask.astype(np.uint8), 1)
+    cv2.floodFill(around, None, (0, 0), 2)
+    return np.asarray(around[1:-1, 1:-1] != 2)
+
+
+def grabcut_foreground(view: NDArray[np.uint8], iterations: int = 5) -> Mask:
+    """GrabCut (Rother et al., SIGGRAPH 2004) that starts with everything outside of a rectangle as background.
+
+    The published rectangle is x 25, y 25, width 400 and height 290 for a longest side of 512; it is scaled with the
+    picture, and turned with upright ones. Kept for comparison: it often loses the hand. Holes are filled; nothing is
+    found in pictures that are tiny or of one grey level.
+    """
+    if min(view.shape) < _SMALLEST_SIDE or view.min() == view.max():
+        return np.zeros(view.shape, np.bool_)
+    labels = np.zeros(view.shape, np.uint8)
+    models = np.zeros((1, 65)), np.zeros((1, 65))
+    # GrabCut starts with k-means from random centres, drawn from OpenCV's one generator, which has no other handle.
+    cv2.setRNGSeed(_SEED)
+    colour = cv2.cvtColor(view, cv2.COLOR_GRAY2BGR)
+    cv2.grabCut(colour, labels, _rectangle(view.shape), *models, iterations, cv2.GC_INIT_WITH_RECT)
+    return fill_holes(np.asarray((labels == cv2.GC_FGD) | (labels == cv2.GC_PR_FGD)))
+
+
+def _rectangle(shape: tuple[int, ...]) -> tuple[int, int, int, int]:
+    """The published rectangle x, y, width, height on a view of this shape, with background left on all sides."""
+    height, width = shape
+    x, y, wide, tall = np.multiply(_RECTANGLE, max(shape) / VIEW_SIDE).round().astype(int).tolist()
+    if height > width:
+        wide, tall = tall, wide
+    x, y = max(x, 1), max(y, 1)
+    return x, y, min(wide, width - x - 1), min(tall, height - y - 1)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from anomalib_xray.errors import XrayError
 from anomalib_xray.io.text import read_json
-from anomalib_xray.preparation.model_file import ModelFile
+from anomalib_xray.preparation.networks import ModelFile
 
 Box = NDArray[np.float64]
 """Corners x0, y0, x1, y1, the second one outside, (4,)."""
@@ -44,14 +44,7 @@ class Description:
 
     @classmethod
     def of(cls, model: Path) -> Description:
-        """Reads the file beside a model.
-
-        Args:
-            model: The .xml file; the description has the ending .json instead.
-
-        Raises:
-            XrayError: The file cannot be read or says something else.
-        """
+        """Reads the file beside a model's .xml file, which has the ending .json instead."""
         path = model.with_suffix(".json")
         try:
             content = read_json(path)
@@ -84,17 +77,7 @@ class Detector:
     try_rotated: bool = False
 
     def boxes(self, view: NDArray[np.uint8]) -> list[Box]:
-        """Finds the hands.
-
-        Args:
-            view: (h, w).
-
-        Returns:
-            A box in pixels of the view for each hand, the surest first.
-
-        Raises:
-            XrayError: The model's files cannot be used.
-        """
+        """Finds the hands in a view (h, w): a box in its pixels for each, the surest first."""
         upright = self._detected(view)
         if not self.try_rotated:
             return upright
@@ -102,11 +85,7 @@ class Detector:
         return [_turned_back(box, view.shape[1]) for box in turned] if len(turned) > len(upright) else upright
 
     def fingerprint(self) -> str:
-        """SHA-256 of the model's files.
-
-        Raises:
-            XrayError: A file cannot be read.
-        """
+        """SHA-256 of the model's files."""
         return _model_file(self.model).fingerprint()
 
     def _detected(self, view: NDArray[np.uint8]) -> list[Box]:

@@ -8,8 +8,8 @@ import pytest
 from numpy.typing import NDArray
 
 from anomalib_xray.errors import XrayError
-from anomalib_xray.preparation.markers import text_detector
-from anomalib_xray.preparation.markers.text_detector import TextDetector
+from anomalib_xray.preparation import text_detector
+from anomalib_xray.preparation.text_detector import TextDetector
 
 pytest.importorskip("rapidocr")
 NO_BODY = np.zeros((300, 400), np.bool_)

@@ -1,1 +1,0 @@
-"""Where the hands are: by the outlines of the foreground, or by a trained detector."""

@@ -1,1 +1,0 @@
-"""Detectors of lead markers and writing, and what keeps them off the hand."""

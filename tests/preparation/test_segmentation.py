@@ -1,0 +1,199 @@
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from anomalib_xray.phantom import SceneOptions, render_phantom
+from anomalib_xray.preparation.segmentation import central_parts, fill_holes, flat_foreground, grabcut_foreground
+from anomalib_xray.preparation.step import Mask
+
+
+def iou(one: Mask, other: Mask) -> float:
+    return float((one & other).sum() / (one | other).sum())
+
+
+def test_hands_of_phantoms_with_markers_are_found() -> None:
+    phantoms = [
+        render_phantom(np.random.default_rng(seed), SceneOptions(prepared=False, marker=1)) for seed in range(12)
+    ]
+    overlaps = [iou(flat_foreground(phantom.image), phantom.foreground) for phantom in phantoms]
+    assert np.mean(overlaps) >= 0.975
+    assert min(overlaps) >= 0.95
+
+
+def test_both_hands_are_kept() -> None:
+    options = SceneOptions(prepared=False, second_hand=1, marker=1)
+    for seed in range(4):
+        phantom = render_phantom(np.random.default_rng(seed), options)
+        found = flat_foreground(phantom.image)
+        assert len(phantom.hand_boxes) == 2
+        for x0, y0, x1, y1 in phantom.hand_boxes:
+            inside = np.s_[y0:y1, x0:x1]
+            assert iou(found[inside], phantom.foreground[inside]) >= 0.95
+
+
+@pytest.mark.parametrize("level", [0, 255])
+def test_a_frame_of_the_film_is_no_hand(level: int) -> None:
+    phantom = render_phantom(np.random.default_rng(3), SceneOptions(prepared=False))
+    framed = cv2.copyMakeBorder(phantom.image, 0, 24, 30, 0, cv2.BORDER_CONSTANT, value=level)
+    truth = cv2.copyMakeBorder(phantom.foreground.astype(np.uint8), 0, 24, 30, 0, cv2.BORDER_CONSTANT, value=0) > 0
+    assert iou(flat_foreground(np.asarray(framed, np.uint8)), np.asarray(truth)) >= 0.96
+
+
+def test_a_glow_along_the_border_is_cut_off_and_the_forearm_is_kept() -> None:
+    phantom = render_phantom(np.random.default_rng(3), SceneOptions(prepared=False, landscape=0))
+    glow = np.zeros(phantom.image.shape, np.int16)
+    glow[-14:] = 25
+    found = flat_foreground(np.clip(phantom.image + glow, 0, 255).astype(np.uint8))
+    assert iou(found, phantom.foreground) >= 0.96
+
+
+def test_a_slope_of_the_background_does_not_matter() -> None:
+    phantom = render_phantom(np.random.default_rng(5), SceneOptions(prepared=False))
+    slope = np.linspace(0, 60, phantom.image.shape[1])
+    sloping = np.clip(phantom.image * 0.7 + slope, 0, 255).astype(np.uint8)
+    assert iou(flat_foreground(sloping), phantom.foreground) >= 0.95
+
+
+def test_holes_are_filled() -> None:
+    image = np.full((200, 200), 20, np.uint8)
+    cv2.circle(image, (100, 100), 60, 120, 20)
+    found = flat_foreground(image)
+    assert found[100, 100]
+    assert not found[5, 5]
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        np.zeros((1, 1), np.uint8),
+        np.full((1, 1), 255, np.uint8),
+        np.array([[0, 255]], np.uint8),
+        np.zeros((3, 500), np.uint8),
+        np.full((64, 48), 255, np.uint8),
+        np.full((64, 48), 7, np.uint8),
+    ],
+)
+def test_nothing_is_found_where_nothing_is(image: NDArray[np.uint8]) -> None:
+    found = flat_foreground(image)
+    assert found.shape == image.shape
+    assert not found.any()
+
+
+def test_noise_alone_gives_no_large_foreground() -> None:
+    noise = np.random.default_rng(0).normal(40, 3, (300, 300)).astype(np.uint8)
+    assert flat_foreground(noise).mean() < 0.01
+
+
+def test_the_picture_stays_as_it_is() -> None:
+    image = render_phantom(np.random.default_rng(1), SceneOptions(prepared=False)).image
+    before = image.copy()
+    flat_foreground(image)
+    np.testing.assert_array_equal(image, before)
+
+
+def mask_of(*rows: str) -> np.ndarray:
+    return np.array([[character == "#" for character in row] for row in rows])
+
+
+def test_only_enclosed_background_is_filled() -> None:
+    mask = mask_of(
+        "..####",
+        "..#..#",
+        "..####",
+        "###...",
+        "..#...",
+    )
+    filled = mask_of(
+        "..####",
+        "..####",
+        "..####",
+        "###...",
+        "..#...",
+    )
+    before = mask.copy()
+    np.testing.assert_array_equal(fill_holes(mask), filled)
+    np.testing.assert_array_equal(mask, before)
+
+
+def test_full_and_empty_masks_stay() -> None:
+    for value in (True, False):
+        np.testing.assert_array_equal(fill_holes(np.full((3, 2), value)), np.full((3, 2), value))
+
+
+def test_the_central_part_is_kept_and_the_others_are_dropped() -> None:
+    mask = np.zeros((100, 100), bool)
+    mask[30:60, 40:60] = True
+    hand = mask.copy()
+    mask[0:16, 0:16] = True  # 0.43 of the hand's area, but in a corner
+    mask[80:85, 50:55] = True
+    np.testing.assert_array_equal(central_parts(mask), hand)
+
+
+def test_both_of_two_hands_are_kept() -> None:
+    mask = np.zeros((100, 200), bool)
+    mask[30:90, 20:60] = True
+    mask[40:90, 140:170] = True
+    hands = mask.copy()
+    mask[10:15, 100:105] = True
+    np.testing.assert_array_equal(central_parts(mask), hands)
+
+
+def test_an_empty_mask_has_no_parts() -> None:
+    assert not central_parts(np.zeros((4, 5), bool)).any()
+
+
+def disc(height: int, width: int) -> NDArray[np.uint8]:
+    rng = np.random.default_rng(0)
+    image = np.full((height, width), 40, np.uint8)
+    cv2.circle(image, (width // 2, height // 2), 50, 200, -1)
+    return np.clip(image + rng.normal(0, 4, image.shape), 0, 255).astype(np.uint8)
+
+
+@pytest.mark.parametrize("shape", [(200, 260), (260, 200)])
+def test_a_bright_disc_is_found(shape: tuple[int, int]) -> None:
+    image = disc(*shape)
+    found = grabcut_foreground(image)
+    truth = image > 120
+    assert (found & truth).sum() / (found | truth).sum() > 0.95
+
+
+def test_outside_of_the_published_rectangle_is_background() -> None:
+    image = np.random.default_rng(1).integers(0, 255, (400, 512), np.uint8)
+    outside = np.ones(image.shape, np.bool_)
+    outside[25 : 25 + 290, 25 : 25 + 400] = False
+    assert not grabcut_foreground(image, iterations=1)[outside].any()
+
+
+def test_the_rectangle_is_turned_with_the_picture() -> None:
+    image = np.random.default_rng(1).integers(0, 255, (512, 400), np.uint8)
+    outside = np.ones(image.shape, np.bool_)
+    outside[25 : 25 + 400, 25 : 25 + 290] = False
+    assert not grabcut_foreground(image, iterations=1)[outside].any()
+
+
+def test_the_same_picture_gives_the_same_mask_whatever_was_drawn_before() -> None:
+    image = np.random.default_rng(2).integers(0, 255, (120, 160), np.uint8)
+    first = grabcut_foreground(image)
+    cv2.setRNGSeed(12345)
+    np.testing.assert_array_equal(grabcut_foreground(image), first)
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 400), (15, 15), (16, 16), (17, 300)])
+@pytest.mark.parametrize("level", [0, 255])
+def test_tiny_and_constant_pictures_have_no_foreground(shape: tuple[int, int], level: int) -> None:
+    assert not grabcut_foreground(np.full(shape, level, np.uint8)).any()
+
+
+@pytest.mark.parametrize("shape", [(16, 16), (17, 300), (300, 17)])
+def test_small_pictures_are_no_error(shape: tuple[int, int]) -> None:
+    image = np.random.default_rng(3).integers(0, 255, shape, np.uint8)
+    assert grabcut_foreground(image).shape == shape
+
+
+def test_two_levels_are_no_error() -> None:
+    image = np.zeros((100, 100), np.uint8)
+    image[50, 50] = 1
+    assert grabcut_foreground(image).shape == image.shape
