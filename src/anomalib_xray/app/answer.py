@@ -26,8 +26,7 @@ from anomalib_xray.errors import XrayError
 from anomalib_xray.io.dicom import decode_unwindowed
 from anomalib_xray.io.dicom_tags import read_owner, read_sop_instance_uid, read_tags
 from anomalib_xray.io.dicom_write import encode_secondary_capture, map_description
-from anomalib_xray.io.formats import is_dicom
-from anomalib_xray.io.png import PNG_SIGNATURE
+from anomalib_xray.io.formats import PNG_SIGNATURE, is_dicom
 from anomalib_xray.io.radiograph import Radiograph
 from anomalib_xray.io.read import decode_radiograph
 from anomalib_xray.preparation.view import small_view

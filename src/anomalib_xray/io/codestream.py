@@ -24,14 +24,7 @@ _RLE_SLACK = 256  # bytes that writers pad a segment with
 
 @dataclass(frozen=True)
 class Expected:
-    """What the data set says about its frame.
-
-    Attributes:
-        rows: Height in pixels.
-        columns: Width in pixels.
-        samples: Number of channels.
-        bits_allocated: 8 or 16.
-    """
+    """The data set's account of its frame: height, width, channels and 8 or 16 bits."""
 
     rows: int
     columns: int
@@ -41,13 +34,7 @@ class Expected:
 
 @dataclass(frozen=True)
 class Samples:
-    """What a frame says about its samples.
-
-    Attributes:
-        precision: Bits of each.
-        signed: Whether they are signed.
-        kind: Byte behind ``FF`` in the marker of a JPEG or JPEG-LS frame header; 0 for JPEG 2000.
-    """
+    """A frame's account of its samples; ``kind`` is the byte behind ``FF`` in a JPEG's or JPEG-LS's marker."""
 
     precision: int
     signed: bool = False
@@ -71,15 +58,7 @@ def is_rle(frame: bytes, expected: Expected) -> bool:
 
 
 def jpeg_2000_codestream(frame: bytes) -> bytes:
-    """The codestream of a JPEG 2000 frame.
-
-    DICOM wants the codestream alone; some writers leave the boxes of a JP2 file around it.
-
-    Args:
-        frame: The codestream, or a JP2 file.
-
-    Returns:
-        The codestream.
+    """The codestream of a JPEG 2000 frame, out of the boxes of a JP2 file that some writers leave around it.
 
     Raises:
         UnusableError: The JP2 file is damaged, or its samples are positions in a palette.
@@ -103,18 +82,7 @@ def jpeg_2000_codestream(frame: bytes) -> bytes:
 
 
 def check_jpeg(frame: bytes, expected: Expected) -> Samples:
-    """Checks a JPEG or JPEG-LS frame.
-
-    Args:
-        frame: The stream.
-        expected: What the data set says.
-
-    Returns:
-        What it says about its samples.
-
-    Raises:
-        UnusableError: They differ, or the frame is truncated.
-    """
+    """Refuses a JPEG or JPEG-LS frame that is truncated or declares another picture than expected."""
     header = jpeg_frame(frame)
     if header is not None and header.kind not in _DECODED_JPEG:
         raise UnusableError(
@@ -130,18 +98,7 @@ def check_jpeg(frame: bytes, expected: Expected) -> Samples:
 
 
 def check_jpeg_2000(frame: bytes, expected: Expected) -> Samples:
-    """Checks a JPEG 2000 frame.
-
-    Args:
-        frame: The codestream.
-        expected: What the data set says.
-
-    Returns:
-        What it says about its samples.
-
-    Raises:
-        UnusableError: They differ, or the frame is truncated.
-    """
+    """Refuses a JPEG 2000 codestream that is truncated or declares another picture than expected."""
     if not frame.startswith(_J2K_SIGNATURE) or len(frame) < 4 + _J2K_SIZE_LENGTH:
         raise UnusableError("is damaged: its picture is no JPEG 2000 codestream; export it again.")
     if _J2K_END not in frame[-_J2K_PADDING:]:  # coded data never holds these two bytes
@@ -154,15 +111,7 @@ def check_jpeg_2000(frame: bytes, expected: Expected) -> Samples:
 
 
 def check_rle(frame: bytes, expected: Expected) -> None:
-    """Checks an RLE frame, whose 2 bytes can become 128.
-
-    Args:
-        frame: The header and the segments.
-        expected: What the data set says.
-
-    Raises:
-        UnusableError: A segment would become longer than the picture is.
-    """
+    """Refuses an RLE frame, whose 2 bytes can become 128, where a segment would become longer than the picture."""
     count = int.from_bytes(frame[:4], "little")
     if len(frame) < _RLE_HEADER or count != expected.samples * expected.bits_allocated // 8:
         raise UnusableError(

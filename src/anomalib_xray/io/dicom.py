@@ -11,9 +11,14 @@ from typing import TYPE_CHECKING, cast
 
 import cv2
 
-from anomalib_xray.io.dicom_dataset import read_elements, read_up_to_pixels, reading_dicom
+from anomalib_xray.io.dicom_dataset import (
+    has_big_endian_pixels,
+    read_elements,
+    read_up_to_pixels,
+    reading_dicom,
+    standard_file,
+)
 from anomalib_xray.io.dicom_display import OVERLAY_POSITIONS, displayed, palette_grey, usable_windows, window_function
-from anomalib_xray.io.dicom_file import has_big_endian_pixels, standard_file
 from anomalib_xray.io.dicom_header import FUNCTIONAL_GROUPS, check_header, take_functional_groups
 from anomalib_xray.io.dicom_pixels import Stored, stored_pixels
 from anomalib_xray.io.formats import MAX_PIXELS
@@ -26,41 +31,16 @@ DICOM_READER = 3
 """Raised whenever the same file is read as another picture than before, so that what was made of it is made anew."""
 
 _ELEMENTS: tuple[str | int, ...] = (
-    "SamplesPerPixel",
-    "PhotometricInterpretation",
-    "PlanarConfiguration",
-    "NumberOfFrames",
-    "Rows",
-    "Columns",
-    "BitsAllocated",
-    "BitsStored",
-    "HighBit",
-    "PixelRepresentation",
-    "ModalityLUTSequence",
-    "RescaleSlope",
-    "RescaleIntercept",
-    "VOILUTSequence",
-    "WindowCenter",
-    "WindowWidth",
-    "VOILUTFunction",
-    "RedPaletteColorLookupTableDescriptor",
-    "GreenPaletteColorLookupTableDescriptor",
-    "BluePaletteColorLookupTableDescriptor",
-    "RedPaletteColorLookupTableData",
-    "GreenPaletteColorLookupTableData",
-    "BluePaletteColorLookupTableData",
-    "PixelPaddingValue",
-    "PixelPaddingRangeLimit",
-    "PresentationLUTShape",
-    "PresentationLUTSequence",
-    "PixelAspectRatio",
-    "PixelSpacing",
-    "ImagerPixelSpacing",
+    "SamplesPerPixel", "PhotometricInterpretation", "PlanarConfiguration", "NumberOfFrames", "Rows", "Columns",
+    "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation", "ModalityLUTSequence", "RescaleSlope",
+    "RescaleIntercept", "VOILUTSequence", "WindowCenter", "WindowWidth", "VOILUTFunction",
+    "RedPaletteColorLookupTableDescriptor", "GreenPaletteColorLookupTableDescriptor",
+    "BluePaletteColorLookupTableDescriptor", "RedPaletteColorLookupTableData", "GreenPaletteColorLookupTableData",
+    "BluePaletteColorLookupTableData", "PixelPaddingValue", "PixelPaddingRangeLimit", "PresentationLUTShape",
+    "PresentationLUTSequence", "PixelAspectRatio", "PixelSpacing", "ImagerPixelSpacing",
     *OVERLAY_POSITIONS,
-)
+)  # fmt: skip
 """All that the pixels depend on, and no more. Segmented palettes are left out: they can refer to themselves."""
-
-
 _TAGS_OF_GROUPS = (b"\x00\x52\x29\x92", b"\x00\x52\x30\x92", b"\x52\x00\x92\x29", b"\x52\x00\x92\x30")
 
 

@@ -12,8 +12,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from anomalib_xray.io.dicom_dataset import UnusableError
-from anomalib_xray.io.dicom_header import add_note, is_filled, items_of, number_of, value_of
-from anomalib_xray.io.dicom_lookup import LookupTable, lookup_table
+from anomalib_xray.io.dicom_header import (
+    LookupTable,
+    add_note,
+    is_filled,
+    items_of,
+    lookup_table,
+    number_of,
+    value_of,
+)
 from anomalib_xray.io.dicom_pixels import Stored
 from anomalib_xray.io.radiograph import Radiograph
 
@@ -38,13 +45,7 @@ OVERLAY_POSITIONS = tuple((group << 16) | 0x0102 for group in _OVERLAYS)
 def displayed(
     stored: Stored, data_set: Dataset, notes: list[str], *, voi: bool = True
 ) -> tuple[Radiograph, tuple[float, float]]:
-    """Takes stored grey values through the display pipeline.
-
-    Args:
-        stored: The pixels (H, W).
-        data_set: The checked elements.
-        notes: List to which words are added: ``Keyword-repaired`` or ``Keyword-ignored``.
-        voi: Whether to apply the VOI transform.
+    """Takes stored grey values (H, W) through the display pipeline, with the VOI transform or without.
 
     Returns:
         The levels (H, W), uint8 if at most 8 bits are stored, else uint16; and the values, after the modality
@@ -128,14 +129,7 @@ def _is_rubbish(beyond: NDArray[np.int64]) -> bool:
 
 
 def _continues(values: NDArray[np.int64], counts: _Values, beyond: _Mask, size: int) -> bool:
-    """Whether values beyond the declared range are those of a picture with more bits, rather than a few apart from it.
-
-    Args:
-        values: Those that the picture has (N,).
-        counts: How many pixels have each (N,).
-        beyond: Which are beyond the range (N,).
-        size: Of the range.
-    """
+    """Whether values (N,) beyond a range are those of a picture with more bits, rather than a few apart from it."""
     inner = beyond & (values != values.max()) & (values != values.min())  # the ends may be marks, however large
     gap = np.diff(np.sort(values)).max(initial=0)
     return bool(gap <= size * _SMALL_GAP or counts[inner].sum() > _FEW * counts.sum())
@@ -301,18 +295,7 @@ def _shows(after: _Values, before: _Values, shown: _Mask) -> bool:
 
 
 def palette_grey(stored: Stored, data_set: Dataset) -> Radiograph:
-    """Looks up the colours of a palette, as weighted grey (ITU-R BT.601).
-
-    Args:
-        stored: The pixels (H, W).
-        data_set: The checked elements.
-
-    Returns:
-        (H, W), of the depth of the palette's entries.
-
-    Raises:
-        UnusableError: The palette is incomplete.
-    """
+    """Looks up the colours of a palette, as weighted grey (ITU-R BT.601) of the depth of the palette's entries."""
     cells = cast("Radiograph", stored.pixels)
     levels = np.arange(2 ** (8 * cells.dtype.itemsize), dtype=np.float64)
     tables: list[LookupTable] = []

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from anomalib_xray.errors import XrayError
 from anomalib_xray.io.dicom_dataset import UnusableError
@@ -32,12 +36,6 @@ _SQUARE = 0.01  # relative difference of a pixel's sides below which it counts a
 def check_header(data_set: Dataset, *, name: str, max_pixels: int, notes: list[str]) -> None:
     """Refuses what is not one picture of a known kind and of limited size, and repairs what the standard settles.
 
-    Args:
-        data_set: The elements before the pixels; what is repaired is changed in it.
-        name: What messages call the file.
-        max_pixels: Larger pictures are refused.
-        notes: List to which words are added: ``Keyword-repaired`` or ``Keyword-ignored``.
-
     Raises:
         XrayError: The picture is too large, or of no size.
         UnusableError: An element without which the pixels mean nothing is missing, or contradicts another one.
@@ -50,13 +48,7 @@ def check_header(data_set: Dataset, *, name: str, max_pixels: int, notes: list[s
 
 
 def take_functional_groups(data_set: Dataset, groups: Dataset, notes: list[str]) -> None:
-    """Takes over what the functional groups of an enhanced object say about its one frame.
-
-    Args:
-        data_set: The checked elements, to which those of the groups are added; they go before plain ones.
-        groups: The elements :data:`FUNCTIONAL_GROUPS`.
-        notes: List to which words are added: ``Keyword-ignored``.
-    """
+    """Takes over what the :data:`FUNCTIONAL_GROUPS` of an enhanced object say about its one frame."""
     for macro, keywords in _IN_GROUPS.items():
         # A macro is either shared or that of the frame; the narrower one counts where a writer has both.
         items = [
@@ -216,3 +208,56 @@ def _note_shape_of_pixels(data_set: Dataset, notes: list[str]) -> None:
         if min(down, across) > 0 and abs(down / across - 1) > _SQUARE:
             add_note(notes, keyword, "ignored")
             return
+
+
+_MOST_ENTRIES = 65536
+
+
+@dataclass(frozen=True, eq=False)
+class LookupTable:
+    """A lookup table: entries (n,), the value that the first is for, and bits (PS3.3, C.11.1.1 and C.7.6.3.1.5)."""
+
+    entries: NDArray[np.float64]
+    first: int
+    depth: int
+
+    def apply(self, values: NDArray[np.float64], *, signed: bool) -> NDArray[np.float64]:
+        """Looks values up; those before the first entry give that one, those behind the last entry that one."""
+        first = self.first - _MOST_ENTRIES if signed and self.first >= _MOST_ENTRIES // 2 else self.first
+        places = np.clip(np.rint(values) - first, 0, len(self.entries) - 1)
+        return np.asarray(self.entries[places.astype(np.int64)], np.float64)
+
+
+def lookup_table(item: Dataset, prefix: str, *, little: bool) -> LookupTable | None:
+    """A table whose keywords begin with ``prefix``; None where it is missing or shorter than its descriptor says."""
+    try:
+        descriptor = _words(item[f"{prefix}Descriptor"].value, little=little)
+        data = item[f"{prefix}Data"].value
+        count, first, depth = (int(number) % _MOST_ENTRIES for number in descriptor)
+        count = count or _MOST_ENTRIES
+        entries = _entries(data, count, depth, little=little)
+    except (KeyError, ValueError, TypeError, NotImplementedError, AttributeError, OverflowError):
+        return None
+    return None if len(entries) < count else LookupTable(entries[:count].astype(np.float64), first, depth)
+
+
+def _entries(data: Any, count: int, depth: int, *, little: bool) -> NDArray[Any]:  # noqa: ANN401  # bytes or numbers
+    """One entry a byte where entries of 8 bits are packed, else one a word of 16 bits."""
+    if not isinstance(data, bytes):
+        words = np.asarray(_words(data, little=little), np.int64) % _MOST_ENTRIES
+        if depth > 8 or len(words) >= count:
+            return words
+        return words.astype("<u2").view(np.uint8)
+    if len(data) >= 2 * count:
+        return np.asarray(_words(data, little=little))
+    if depth > 8:
+        return np.empty(0)
+    packed = np.frombuffer(data[: len(data) // 2 * 2], np.uint8)
+    return packed if little else packed.reshape(-1, 2)[:, ::-1].ravel()
+
+
+def _words(value: Any, *, little: bool) -> Any:  # noqa: ANN401  # whatever the file holds
+    """Numbers of 16 bits, also where pydicom could not tell their kind and left bytes."""
+    if isinstance(value, bytes):
+        return np.frombuffer(value[: len(value) // 2 * 2], "<u2" if little else ">u2")
+    return [value] if isinstance(value, int) else list(value)

@@ -59,18 +59,17 @@ class Stored:
 
 
 def stored_pixels(data_set: Dataset, content: bytes, start: int, notes: list[str], *, swapped: bool = False) -> Stored:
-    """Decodes the pixels.
+    """Decodes the pixels, whose element begins at ``start`` of the file.
+
+    ``TransferSyntaxUID-ignored`` in the notes says that nobody knows how the pixels are stored; it becomes ``repaired``
+    where they tell it themselves.
 
     Args:
         data_set: The checked elements before the pixels (:mod:`anomalib_xray.io.dicom_header`).
         content: The file.
         start: Where the element of the pixels begins.
-        notes: List to which is added what was repaired. ``TransferSyntaxUID-ignored`` in it says that nobody knows how
-            the pixels are stored; it becomes ``repaired`` where they tell it themselves.
+        notes: List to which is added what was repaired.
         swapped: Whether uncompressed words of 16 bits are declared to be of the other byte order than the elements.
-
-    Returns:
-        The pixels.
 
     Raises:
         UnusableError: There are none, or not as many as the data set says, or their compression cannot be undone.

@@ -8,8 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from anomalib_xray.io.dicom_dataset import read_elements, reading_dicom
-from anomalib_xray.io.dicom_file import standard_file
+from anomalib_xray.io.dicom_dataset import read_elements, reading_dicom, standard_file
 from anomalib_xray.io.formats import is_dicom
 from anomalib_xray.io.read import read_bytes
 

@@ -8,15 +8,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from anomalib_xray import __version__
 from anomalib_xray.errors import XrayError
-from anomalib_xray.io.dicom_dataset import UnusableError, read_up_to_pixels, reading_dicom
-from anomalib_xray.io.dicom_file import standard_file
+from anomalib_xray.io.dicom_dataset import UnusableError, read_up_to_pixels, reading_dicom, standard_file
 from anomalib_xray.io.dicom_header import number_of
 from anomalib_xray.io.dicom_tags import read_tags
 from anomalib_xray.io.formats import is_dicom
@@ -31,59 +30,20 @@ RESEARCH_ONLY = "Research use only. Not a medical device."
 
 _MAKER = "anomalib-xray"
 _PATIENT_AND_STUDY = (
-    "PatientName",
-    "PatientID",
-    "IssuerOfPatientID",
-    "PatientBirthDate",
-    "PatientSex",
-    "StudyInstanceUID",
-    "StudyDate",
-    "StudyTime",
-    "StudyID",
-    "AccessionNumber",
-    "ReferringPhysicianName",
-)
+    "PatientName", "PatientID", "IssuerOfPatientID", "PatientBirthDate", "PatientSex", "StudyInstanceUID",
+    "StudyDate", "StudyTime", "StudyID", "AccessionNumber", "ReferringPhysicianName",
+)  # fmt: skip
 """What an archive files by; copied only where it is asked for."""
 _SOURCE = ("SOPClassUID", "SOPInstanceUID")
 _REQUIRED_EMPTY = (
-    "PatientName",
-    "PatientID",
-    "PatientBirthDate",
-    "PatientSex",
-    "StudyDate",
-    "StudyTime",
-    "StudyID",
-    "AccessionNumber",
-    "ReferringPhysicianName",
-    "PatientOrientation",
-    "Manufacturer",
-)
+    "PatientName", "PatientID", "PatientBirthDate", "PatientSex", "StudyDate", "StudyTime", "StudyID",
+    "AccessionNumber", "ReferringPhysicianName", "PatientOrientation", "Manufacturer",
+)  # fmt: skip
 _COUNTED = ("SeriesNumber", "InstanceNumber")
-_UNPAIRED = frozenset(
-    [
-        "ABDOMEN",
-        "ABDOMENPELVIS",
-        "CHEST",
-        "CHESTABDOMEN",
-        "COCCYX",
-        "CSPINE",
-        "CTSPINE",
-        "HEAD",
-        "JAW",
-        "LSPINE",
-        "LSSPINE",
-        "MAXILLA",
-        "NECK",
-        "PELVIS",
-        "SKULL",
-        "SPINE",
-        "SSPINE",
-        "STERNUM",
-        "TLSPINE",
-        "TSPINE",
-        "WHOLEBODY",
-    ]
-)
+_UNPAIRED = frozenset((
+    "ABDOMEN", "ABDOMENPELVIS", "CHEST", "CHESTABDOMEN", "COCCYX", "CSPINE", "CTSPINE", "HEAD", "JAW", "LSPINE",
+    "LSSPINE", "MAXILLA", "NECK", "PELVIS", "SKULL", "SPINE", "SSPINE", "STERNUM", "TLSPINE", "TSPINE", "WHOLEBODY",
+))  # fmt: skip
 """Body parts of which there is one, so that a side must not be said (PS3.3, section C.7.3.1; PS3.16, annex L)."""
 
 _ABOUT_THE_RADIOGRAPH = ("BodyPartExamined", "Laterality", "ImageLaterality", "ViewPosition")
@@ -98,50 +58,22 @@ def write_secondary_capture(
     picture: NDArray[np.uint8],
     *,
     source: str | Path | None = None,
-    description: str,
-    keep_patient: bool = False,
-    annotated: bool = True,
-    series: str = "",
-    scale: float | None = None,
-    made: datetime | None = None,
+    **settings: Any,  # noqa: ANN401  # as of encode_secondary_capture
 ) -> None:
-    """Writes a picture as a derived secondary capture image, uncompressed.
-
-    Identifiers are computed from the content, so that the same result made again takes the place of the first one in an
-    archive. All results about one source share a study, and those of one description and series within it share a
-    series. Without ``keep_patient`` the file names no patient and no study and does not refer to its source, whose
-    identifiers would lead back to the patient.
+    """Writes what :func:`encode_secondary_capture` encodes, about a radiograph's file.
 
     Args:
         path: The file to write; missing folders are made, an existing file is replaced.
         picture: (H, W), or (H, W, 3) in OpenCV's order BGR; uint8.
         source: The radiograph that the result is about; body part, side and view are copied from a DICOM file.
-        description: What the picture is, in at most 64 characters; it names the series.
-        keep_patient: Whether to copy the patient and the study from the source, and to refer to it, so that an archive
-            files the result there. The source must then be DICOM.
-        annotated: Whether text is drawn into the picture, such as a score or a file's name.
-        series: As of :func:`encode_secondary_capture`.
-        scale: As of :func:`encode_secondary_capture`.
-        made: As of :func:`encode_secondary_capture`.
+        **settings: As of :func:`encode_secondary_capture`.
 
     Raises:
-        XrayError: The picture or the description cannot be stored, the source cannot be read or is not DICOM where it
-            must be, the file cannot be written, or pydicom is missing.
+        XrayError: As of :func:`encode_secondary_capture`, or a file cannot be read or written.
     """
     content = b"" if source is None else read_bytes(source)
-    encoded = encode_secondary_capture(
-        picture,
-        source=content,
-        description=description,
-        keep_patient=keep_patient,
-        annotated=annotated,
-        series=series,
-        scale=scale,
-        made=made,
-        name=str(path),
-        source_name=str(path if source is None else source),
-    )
-    write_atomically(path, encoded)
+    names = {"name": str(path), "source_name": str(path if source is None else source)}
+    write_atomically(path, encode_secondary_capture(picture, source=content, **names, **settings))
 
 
 def encode_secondary_capture(
@@ -157,14 +89,20 @@ def encode_secondary_capture(
     name: str = "The secondary capture",
     source_name: str = "the source",
 ) -> bytes:
-    """Encodes what :func:`write_secondary_capture` writes, without a file.
+    """Encodes a picture as a derived secondary capture image, uncompressed.
+
+    Identifiers are computed from the content, so that the same result made again takes the place of the first one in an
+    archive. All results about one source share a study, and those of one description and series within it share a
+    series. Without ``keep_patient`` the file names no patient and no study and does not refer to its source, whose
+    identifiers would lead back to the patient.
 
     Args:
         picture: (H, W), or (H, W, 3) in OpenCV's order BGR; uint8.
         source: Content of the radiograph's file; empty where there is none.
         description: What the picture is, in at most 64 characters; it names the series.
-        keep_patient: Whether to copy the patient and the study from the source, which must then be DICOM.
-        annotated: Whether text is drawn into the picture.
+        keep_patient: Whether to copy the patient and the study from the source, which must then be DICOM, and to refer
+            to it, so that an archive files the result there.
+        annotated: Whether text is drawn into the picture, such as a score or a file's name.
         series: What tells its series apart from others of the same description, e.g. the digest of a bundle.
         scale: Pixels of the picture to a pixel of the source, from which lengths in the picture follow; ``None`` where
             they cannot be measured.
@@ -207,27 +145,14 @@ def encode_secondary_capture(
 
 
 def map_description(model: str) -> str:
-    """The description of a series of anomaly maps.
-
-    Args:
-        model: The model's name, of any length and characters.
-
-    Returns:
-        A description as :func:`encode_secondary_capture` takes it.
-    """
+    """The description of a series of anomaly maps of a model, whatever its name."""
     name = "".join(character if character.isprintable() else "?" for character in model)
     return f"{name.replace(chr(92), '/')[:30]}: anomaly map, research use"
 
 
 @dataclass(frozen=True)
 class _Names:
-    """What the identifiers of a result are computed from, beside its pixels.
-
-    Attributes:
-        description: Of the series.
-        series: What else tells the series apart.
-        source: Hash of the source's file.
-    """
+    """Origin of a result's identifiers: description of the series, what else tells it apart, and the source's hash."""
 
     description: str
     series: str

@@ -9,7 +9,6 @@ from typing import Literal
 
 from anomalib_xray.errors import XrayError
 from anomalib_xray.io.jpeg import JPEG_SIGNATURE
-from anomalib_xray.io.png import PNG_SIGNATURE
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".dcm", ".dicom", ".dic"})
 """Endings, in lower case, of the files that a folder is searched for; reading itself goes by content."""
@@ -19,6 +18,7 @@ MAX_PIXELS = 100_000_000
 MAX_BYTES = 400_000_000
 """An uncompressed 16-bit colour picture of nearly :data:`MAX_PIXELS`."""
 
+PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 HEAD_BYTES = 512
 """How much of a file is enough to tell its format."""
 
@@ -40,14 +40,10 @@ _SHORT_VR = frozenset(
 
 
 def is_dicom(content: bytes) -> bool:
-    """Whether a file is DICOM.
+    """Whether a file, or its first :data:`HEAD_BYTES` bytes, is DICOM.
 
-    Args:
-        content: The file, or its first :data:`HEAD_BYTES` bytes.
-
-    Returns:
-        Whether it has the prefix of a DICOM file (PS3.10, section 7.1), or lacks preamble or prefix and begins with the
-        meta information or the data set all the same.
+    It has the prefix of a DICOM file (PS3.10, section 7.1), or lacks preamble or prefix and begins with the meta
+    information or the data set all the same.
     """
     behind = content[DICOM_PREAMBLE : DICOM_PREAMBLE + HEAD_BYTES]
     if behind.startswith(DICOM_PREFIX):
@@ -60,9 +56,6 @@ def is_dicom(content: bytes) -> bool:
 
 def data_set_encoding(content: bytes) -> tuple[bool, bool] | None:
     """How a DICOM data set is encoded, told from its first two elements.
-
-    Args:
-        content: The data set or the meta information from its first element on, or a beginning of it.
 
     Returns:
         Whether it is little endian and whether value representations are explicit; None if it is no data set.
@@ -98,14 +91,12 @@ def _first_element(content: bytes, order: Literal["little", "big"], *, explicit:
 
 
 def sniff(head: bytes) -> str:
-    """Format of a file by its content.
+    r"""Format of a file by its first :data:`HEAD_BYTES` bytes: ``dicom``, ``png`` or ``jpeg``.
 
-    Args:
-        head: The file, or its first :data:`HEAD_BYTES` bytes.
+    Empty for anything else, such as the table of contents that a disk of DICOM files has (DICOMDIR).
 
-    Returns:
-        ``dicom``, ``png`` or ``jpeg``; empty for anything else, such as the table of contents that a disk of DICOM
-        files has (DICOMDIR).
+    >>> sniff(b"\x89PNG\r\n\x1a\n"), sniff(b"GIF89a")
+    ('png', '')
     """
     if is_dicom(head):
         return "" if _DICOMDIR in head[:HEAD_BYTES] else "dicom"
@@ -143,14 +134,10 @@ def is_radiograph_file(path: Path, *, regular: bool = False) -> bool:
 
 
 def stem_of(name: str) -> str:
-    """A file's name without the ending of a radiograph.
+    """A file's name without one of :data:`SUFFIXES`; the last number of a file named by its UID is no ending.
 
-    Args:
-        name: Name of a file.
-
-    Returns:
-        The name without one of :data:`SUFFIXES`. Other names are kept whole: the last number of a file that is named by
-        its UID is no ending.
+    >>> stem_of("a.b.PNG"), stem_of("1.2.840.5")
+    ('a.b', '1.2.840.5')
     """
     stem, dot, ending = name.rpartition(".")
     return stem if stem and f"{dot}{ending}".lower() in SUFFIXES else name
@@ -159,12 +146,6 @@ def stem_of(name: str) -> str:
 def check_size(height: int, width: int, *, name: str, max_pixels: int) -> None:
     """Refuses a picture that is too large, or has no size, before anything is decoded.
 
-    Args:
-        height: As the file declares it, in pixels.
-        width: As the file declares it, in pixels.
-        name: What the message calls the file.
-        max_pixels: Limit of their product.
-
     Raises:
         XrayError: The picture has no pixels or more than the limit.
     """
@@ -172,3 +153,39 @@ def check_size(height: int, width: int, *, name: str, max_pixels: int) -> None:
         raise XrayError(f"{name} is damaged or truncated: its header has no picture size; replace the file.")
     if height * width > max_pixels:
         raise XrayError(f"{name} declares {width} x {height} pixels; at most {max_pixels} pixels are decoded.")
+
+
+_AROUND_DATA = 12  # bytes of a chunk's length, kind and checksum
+_MOST_CHUNKS = 200_000
+"""Writers divide the pixels into chunks of 8 kilobytes at least."""
+_ANCILLARY = 0x20  # bit of the first letter of a chunk's kind
+
+
+def png_size(content: bytes) -> tuple[int, int] | None:
+    """Height and width by the header chunk, which is always the first one; None if it is missing."""
+    if len(content) < 24 or content[12:16] != b"IHDR":
+        return None
+    return int.from_bytes(content[20:24], "big"), int.from_bytes(content[16:20], "big")
+
+
+def picture_chunks(content: bytes) -> bytes | None:
+    """The file without ancillary chunks and what follows its end chunk; None without that, or with too many chunks.
+
+    Comments, profiles, thumbnails and further frames of an animation have no influence on the pixels, but decoders make
+    room for them, and for a chunk of any length that the file declares.
+    """
+    view = memoryview(content)
+    pieces: list[memoryview] = []
+    start = 0  # of the chunks to keep that follow each other
+    position = len(PNG_SIGNATURE)
+    for _ in range(_MOST_CHUNKS):
+        if position + _AROUND_DATA > len(content):
+            break
+        end = position + _AROUND_DATA + int.from_bytes(content[position : position + 4], "big")
+        if content[position + 4] & _ANCILLARY:
+            pieces.append(view[start:position])
+            start = end
+        elif content[position + 4 : position + 8] == b"IEND":
+            return b"".join([*pieces, view[start:end]]) if pieces or end < len(content) else content
+        position = end
+    return None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -27,15 +27,7 @@ _MOST_SCANS = 100
 
 @dataclass(frozen=True)
 class JpegFrame:
-    """The frame header of a JPEG or JPEG-LS stream.
-
-    Attributes:
-        height: In pixels.
-        width: In pixels.
-        components: Number of channels.
-        precision: Bits of a sample.
-        kind: Byte behind ``FF`` in the header's marker, which tells the process: C0 baseline, C1 extended, F7 JPEG-LS.
-    """
+    """The frame header of a JPEG or JPEG-LS stream; ``kind`` is the byte behind ``FF``: C0 baseline, F7 JPEG-LS."""
 
     height: int
     width: int
@@ -44,83 +36,55 @@ class JpegFrame:
     kind: int = field(default=0, compare=False)
 
 
-def jpeg_frame(content: bytes) -> JpegFrame | None:
-    """Reads the frame header, found by walking over the segments before it.
-
-    Args:
-        content: The stream, from its first byte.
-
-    Returns:
-        The frame header, or None if the stream has none.
-    """
+def _segments(content: bytes) -> Iterator[tuple[int, int, int]]:
+    """Marker, position and end of each segment up to coded data."""
     position = 2
-    while position + 10 <= len(content) and content[position] == 0xFF:
-        marker = content[position + 1]
-        if marker in _START_OF_FRAME:
+    while position + 4 <= len(content) and content[position] == 0xFF:
+        marker, end = content[position + 1], _behind(content, position)
+        yield marker, position, end
+        position = end
+
+
+def jpeg_frame(content: bytes) -> JpegFrame | None:
+    """Reads the frame header, found by walking over the segments before it; None without one."""
+    for marker, position, _ in _segments(content):
+        if marker in _START_OF_FRAME and position + 10 <= len(content):
+            precision, height, width = content[position + 4], content[position + 5 :][:2], content[position + 7 :][:2]
             return JpegFrame(
-                height=int.from_bytes(content[position + 5 : position + 7], "big"),
-                width=int.from_bytes(content[position + 7 : position + 9], "big"),
-                components=content[position + 9],
-                precision=content[position + 4],
-                kind=marker,
+                int.from_bytes(height, "big"), int.from_bytes(width, "big"), content[position + 9], precision, marker
             )
-        position = _behind(content, position)
     return None
 
 
 def jpeg_is_plain(content: bytes) -> bool:
     """Whether decoders have nothing to complain about before the first scan.
 
-    gdcm ends the whole process at a mere warning about the header (gdcmJPEGBITSCodec: ``assert`` behind
-    ``num_warnings``).
-
-    Args:
-        content: The stream, from its first byte.
-
-    Returns:
-        Whether the segments up to the first scan are of common kinds and follow each other without a gap, and versions
-        and colour transforms in them are known ones.
+    That is: segments of common kinds, without a gap, with known versions and colour transforms. gdcm ends the whole
+    process at a mere warning about the header (gdcmJPEGBITSCodec: ``assert`` behind ``num_warnings``).
     """
-    position = 2
-    while position + 4 <= len(content) and content[position] == 0xFF:
-        marker, end = content[position + 1], _behind(content, position)
+    for marker, position, end in _segments(content):
         segment = content[position + 4 : end]
         if marker == _START_OF_SCAN:
             return True
-        if marker not in _EXPECTED_BEFORE_SCAN:
+        if (
+            marker not in _EXPECTED_BEFORE_SCAN
+            or (marker == _JFIF and segment.startswith(b"JFIF") and segment[5:6] != b"\x01")
+            or (marker == _ADOBE and segment.startswith(b"Adobe") and segment[11:12] not in (b"\0", b"\1", b"\2"))
+        ):
             return False
-        if marker == _JFIF and segment.startswith(b"JFIF") and segment[5:6] != b"\x01":
-            return False
-        if marker == _ADOBE and segment.startswith(b"Adobe") and segment[11:12] not in (b"\0", b"\1", b"\2"):
-            return False
-        position = end
     return False
 
 
 def jpeg_size(content: bytes) -> tuple[int, int] | None:
-    """Reads the size from the frame header.
-
-    Args:
-        content: The stream, from its first byte.
-
-    Returns:
-        Height and width in pixels, or None if the stream has no frame header.
-    """
+    """Height and width by the frame header; None without one."""
     frame = jpeg_frame(content)
     return None if frame is None else (frame.height, frame.width)
 
 
 def jpeg_ends(content: bytes) -> bool:
-    """Whether the stream goes on to its end marker, with all its scans; what lies behind that does not matter.
+    """Whether the stream goes on to its end marker, with all scans that its frame needs.
 
     Decoders fill what is missing of a truncated stream with grey.
-
-    Args:
-        content: The stream, from its first byte.
-
-    Returns:
-        Whether the end marker stands where one is due, behind a number of scans that a camera or detector writes, and
-        these are all that the frame needs.
     """
     return _end(content) > 0
 
@@ -128,21 +92,18 @@ def jpeg_ends(content: bytes) -> bool:
 def jpeg_lacks_data(
     content: bytes, image: NDArray[Any], decode: Callable[[bytes], NDArray[Any] | None], *, bits: int = 8
 ) -> bool:
-    """Whether there is less coded data than picture, though the stream has an end marker.
+    """Whether there is less coded data than picture, though the stream :func:`ends <jpeg_ends>`.
 
-    Programs that recover files put one behind what they found. JPEG has no checksum, and no decoder passes on what it
-    notices; but more data at the end changes a picture only where some was missing, and less does not where there is
-    too much. Damage that leaves the amount of data as it was is not found, nor, in a progressive stream, a gap or a cut
-    in the last scan.
+    Programs that recover files put an end marker behind what they found. JPEG has no checksum, and no decoder passes on
+    what it notices; but more data at the end changes a picture only where some was missing, and less does not where
+    there is too much. Damage that leaves the amount of data as it was is not found, nor, in a progressive stream, a gap
+    or a cut in the last scan.
 
     Args:
-        content: The stream, from its first byte; it :func:`ends <jpeg_ends>`.
+        content: The stream, from its first byte.
         image: What it was decoded to, (H, W) or (H, W, 3).
         decode: What decoded it; it is called again where a doubt is left.
         bits: Of a sample.
-
-    Returns:
-        Whether the picture ends before its last line, or in zeros that are no data.
     """
     end = _end(content)
     if not _has_all_restarts(content, end):
@@ -158,17 +119,17 @@ def jpeg_lacks_data(
 
 def _has_all_restarts(content: bytes, end: int) -> bool:
     """Whether the restart markers of a stream with a single scan are all there, in their order."""
-    position, interval, units = 2, 0, 0
-    while position < end and content[position + 1] != _START_OF_SCAN:
-        behind = _behind(content, position)
-        if content[position + 1] == _RESTART_INTERVAL:
+    interval, units, start = 0, 0, 0
+    for marker, position, start in _segments(content):
+        if marker == _RESTART_INTERVAL:
             interval = int.from_bytes(content[position + 4 : position + 6], "big")
-        elif content[position + 1] in _BY_COEFFICIENTS:
-            units = _units(content[position + 4 : behind])
-        position = behind
-    if not interval or content.find(b"\xff\xda", _behind(content, position), end) >= 0:
+        elif marker in _BY_COEFFICIENTS:
+            units = _units(content[position + 4 : start])
+        elif marker == _START_OF_SCAN:
+            break
+    if not interval or content.find(b"\xff\xda", start, end) >= 0:
         return True
-    markers = _RESTART.findall(content, _behind(content, position), end)
+    markers = _RESTART.findall(content, start, end)
     in_order = all(marker[1] & 7 == number % 8 for number, marker in enumerate(markers))
     return in_order and len(markers) >= -(-units // interval) - 1
 
@@ -211,16 +172,10 @@ def _end(content: bytes) -> int:
 
 def _coefficients(content: bytes) -> set[tuple[int, int]]:
     """What scans have to bring: the first coefficient of each component, and all of the first component's."""
-    position = 2
-    while position + 10 <= len(content) and content[position] == 0xFF:
-        if content[position + 1] in _START_OF_FRAME:
-            components = content[position + 10 : _behind(content, position) : 3]
-            if content[position + 1] not in _BY_COEFFICIENTS:
-                return set()
-            return {(name, 0) for name in components} | {
-                (name, index) for name in components[:1] for index in range(64)
-            }
-        position = _behind(content, position)
+    for marker, position, end in _segments(content):
+        if marker in _START_OF_FRAME and position + 10 <= len(content):
+            names = content[position + 10 : end : 3] if marker in _BY_COEFFICIENTS else b""
+            return {(name, 0) for name in names} | {(name, index) for name in names[:1] for index in range(64)}
     return set()
 
 

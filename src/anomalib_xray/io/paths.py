@@ -83,15 +83,9 @@ def is_below(path: Path, folder: Path) -> bool:
 
 
 def fitted(stem: str, ending: str) -> str:
-    """A file's name that file systems take.
+    """A file's name of ``stem`` and ``ending`` that file systems take.
 
-    Args:
-        stem: What the name begins with.
-        ending: What it ends in.
-
-    Returns:
-        Both together; where they have more than :data:`NAME_BYTES` bytes, the stem is shortened and a digest tells it
-        from others.
+    Where both have more than :data:`NAME_BYTES` bytes, the stem is shortened and a digest tells it from others.
     """
     room = NAME_BYTES - len(os.fsencode(ending))
     if len(os.fsencode(stem)) <= room:
@@ -160,14 +154,7 @@ class Finder:
         return found
 
     def lookalike(self, path: Path) -> Path | None:
-        """What a table may mean by a path that is not there.
-
-        Args:
-            path: As of :meth:`find`.
-
-        Returns:
-            A file whose path differs only in upper and lower case or in its ending; None without one.
-        """
+        """A file whose path differs from a missing one only in case or in its ending; None without one."""
         found, missing = _existing(path)
         for name in missing:
             alike = self._loosely_in(found)

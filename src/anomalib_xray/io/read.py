@@ -11,23 +11,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from anomalib_xray.errors import XrayError
+from anomalib_xray.io import formats
 from anomalib_xray.io.dicom import decode_dicom
-from anomalib_xray.io.formats import MAX_BYTES, MAX_PIXELS, check_size, is_dicom
+from anomalib_xray.io.formats import MAX_BYTES, MAX_PIXELS, PNG_SIGNATURE, check_size
 from anomalib_xray.io.jpeg import JPEG_SIGNATURE, jpeg_ends, jpeg_frame, jpeg_lacks_data, jpeg_size
 from anomalib_xray.io.paths import read_bytes
-from anomalib_xray.io.png import PNG_SIGNATURE, picture_chunks, png_size
 from anomalib_xray.io.radiograph import Radiograph
 
 __all__ = [
-    "MAX_BYTES",
-    "MAX_PIXELS",
-    "Radiograph",
-    "decode_radiograph",
-    "read_anomaly_mask",
-    "read_bytes",
-    "read_radiograph",
+    "MAX_BYTES", "MAX_PIXELS", "Radiograph", "decode_radiograph", "read_anomaly_mask", "read_bytes", "read_radiograph",
     "to_unit_interval",
-]
+]  # fmt: skip
 
 logger = logging.getLogger(__name__)
 
@@ -77,10 +71,10 @@ def decode_radiograph(
     Raises:
         XrayError: The content is of another format, too large, or damaged; or pydicom is needed and missing.
     """
-    if is_dicom(content):
+    if formats.is_dicom(content):
         return decode_dicom(content, name=name, max_pixels=max_pixels, notes=notes)
     if content.startswith(PNG_SIGNATURE):
-        size, whole = png_size(content), picture_chunks(content)
+        size, whole = formats.png_size(content), formats.picture_chunks(content)
     elif content.startswith(JPEG_SIGNATURE):
         size, whole = jpeg_size(content), content if jpeg_ends(content) else None
     else:
@@ -107,12 +101,12 @@ def _undecoded_kind(content: bytes) -> str:
     frame = jpeg_frame(content)
     if frame is None:
         return ""
-    special = {0xF7: "JPEG-LS", **dict.fromkeys((0xC3, 0xC7, 0xCB, 0xCF), "lossless JPEG")}.get(frame.kind)
-    if special is None and frame.kind > _LAST_HUFFMAN:
-        special = "JPEG with arithmetic coding"
-    if special is None and frame.precision != 8:
-        special = "JPEG"
-    return "" if special is None else f"{special} of {frame.precision} bits"
+    kind = {0xF7: "JPEG-LS", **dict.fromkeys((0xC3, 0xC7, 0xCB, 0xCF), "lossless JPEG")}.get(frame.kind, "")
+    if not kind and frame.kind > _LAST_HUFFMAN:
+        kind = "JPEG with arithmetic coding"
+    if not kind and frame.precision != 8:
+        kind = "JPEG"
+    return kind and f"{kind} of {frame.precision} bits"
 
 
 _LAST_HUFFMAN = 0xC7
