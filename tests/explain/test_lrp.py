@@ -11,8 +11,7 @@ from torch.nn.utils.parametrizations import spectral_norm
 
 from anomalib_xray.components.attention import SelfAttention
 from anomalib_xray.errors import XrayError
-from anomalib_xray.explain.lrp import check_conservation, relevance
-from anomalib_xray.explain.plain import plain_copy
+from anomalib_xray.explain.lrp import check_conservation, plain_copy, relevance
 from anomalib_xray.models import AlphaGan, Bigan, Dcgan, FAnoGan
 
 SMALL: dict[str, Any] = {"image_size": 64, "width": 8, "latent_size": 16}

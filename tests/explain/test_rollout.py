@@ -8,7 +8,7 @@ from torch import nn
 from anomalib_xray.components.attention import SelfAttention
 from anomalib_xray.components.sagan import Trunk
 from anomalib_xray.errors import XrayError
-from anomalib_xray.explain.rollout import attention_rollout, mixing, roll_out
+from anomalib_xray.explain.explainers import attention_rollout, mixing, roll_out
 
 
 def layer(pooling: int = 1, gamma: float = 0.5) -> SelfAttention:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from anomalib_xray.components.attention_maps import AttentionMap, Query, attention_maps, has_attention
@@ -19,9 +17,9 @@ from anomalib_xray.edge.graph import CENTRED, to_picture
 from anomalib_xray.edge.inputs import Input
 from anomalib_xray.edge.overlay import Picture, blend
 from anomalib_xray.errors import XrayError
-from anomalib_xray.explain.pictures import LARGEST, enlarged, side_by_side
+from anomalib_xray.explain.drawing import LARGEST, enlarged, pre_processed, report, side_by_side
 from anomalib_xray.io.progress import track
-from anomalib_xray.io.read import Radiograph, read_radiograph, to_unit_interval
+from anomalib_xray.io.read import Radiograph, read_radiograph
 from anomalib_xray.io.write import write_atomically
 from anomalib_xray.transforms.pre_processor import padding_of
 
@@ -34,16 +32,7 @@ Position = tuple[float, float]
 
 
 def draw_all(model: AnomalibModule, inputs: Sequence[Input], query: Query, out: Path) -> int:
-    """Draws the attention maps of image after image.
-
-    Args:
-        model: A model with self-attention, in evaluation.
-        inputs: The images.
-        query: See :func:`~anomalib_xray.components.attention_maps.attention_maps`.
-        out: Folder that the pictures are in, for the report.
-
-    Returns:
-        Exit status: 0, 1 if an image could not be used.
+    """Draws the attention maps of image after image; returns 0, or 1 if an image could not be used.
 
     Raises:
         XrayError: The model has no self-attention.
@@ -53,15 +42,13 @@ def draw_all(model: AnomalibModule, inputs: Sequence[Input], query: Query, out: 
     print(NOTICE)
     failed = 0
     for image in track(inputs, "Drawing"):
-        path = printable(image.path)
         try:
             layers = _draw_one(model, image, query)
         except XrayError as error:
-            reason = printable(error)
-            print(f"error: {reason if path in reason else f'{path}: {reason}'}", file=sys.stderr)
+            report(image.path, error)
             failed += 1
         else:
-            print(f"{path}: {', '.join(layers)}")
+            print(f"{printable(image.path)}: {', '.join(layers)}")
     print(f"{len(inputs) - failed} of {len(inputs)} images drawn; the pictures are in {out}.")
     return 1 if failed else 0
 
@@ -69,9 +56,7 @@ def draw_all(model: AnomalibModule, inputs: Sequence[Input], query: Query, out: 
 def _draw_one(model: AnomalibModule, image: Input, query: Query) -> list[str]:
     """Draws the maps of one image; returns the names of the layers."""
     radiograph = read_radiograph(image.path)
-    batch = torch.from_numpy(to_unit_interval(radiograph)).repeat(1, 3, 1, 1)
-    with torch.no_grad():
-        prepared = model.pre_processor(batch) if model.pre_processor else batch
+    prepared = pre_processed(model, radiograph)
     maps = attention_maps(model.model, prepared, query)
     padding = padding_of(model)
     position = _on_radiograph(maps.position[0].tolist(), prepared.shape[-1], radiograph.shape, padding)

@@ -1,4 +1,4 @@
-"""Which places of a radiograph make a discriminator call it unreal, by Grad-CAM.
+"""Grad-CAM of a discriminator: the places of a radiograph that make it look unreal.
 
 Source: Selvaraju et al. 2017 (1610.02391), section 3, equations 1 and 2; there of a class, here of minus the
 discriminator's logit. The logit is taken rather than the score ``-log D``, because the gradient of the latter vanishes
@@ -60,15 +60,7 @@ def grad_cam_map(judge: Judge, layer: nn.Module, image: Tensor) -> Tensor:
 
 
 def check_map(chosen: str, choices: Sequence[str]) -> None:
-    """Checks the setting ``anomaly_map`` of a model.
-
-    Args:
-        chosen: Its value.
-        choices: The values that the model has.
-
-    Raises:
-        XrayError: The model does not have it.
-    """
+    """Refuses a value of a model's setting ``anomaly_map`` that the model does not have."""
     if chosen not in choices:
         raise XrayError(f"anomaly_map is {chosen!r}, but the model has {' and '.join(choices)}; choose one of them.")
 

@@ -1,4 +1,4 @@
-"""How much each pixel adds to a discriminator's logit, by layer-wise relevance propagation with the epsilon rule.
+"""Layer-wise relevance propagation with the epsilon rule: how much each pixel adds to a discriminator's logit.
 
 Source: Bach et al. 2015, "On pixel-wise explanations for non-linear classifier decisions by layer-wise relevance
 propagation", equation 58; self-attention as in Ali et al. 2022 (2202.07304), section 3: attention weights count as
@@ -13,11 +13,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from copy import deepcopy
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import max_pool2d
+from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
+from torch.nn.utils.parametrize import is_parametrized, type_before_parametrizations
 
 from anomalib_xray.components.attention import SelfAttention
 from anomalib_xray.components.minibatch_discrimination import MinibatchDiscrimination
@@ -44,7 +48,7 @@ Hook = Callable[[nn.Module, tuple[Tensor, ...], Tensor], Tensor]
 
 
 class Relevance(NamedTuple):
-    """What explains the logits of a batch.
+    """Explanation of the logits of a batch.
 
     Attributes:
         logit: The discriminator's logits, higher = more real, ``(N,)``.
@@ -64,7 +68,7 @@ def relevance(discriminator: nn.Module, judge: Judge, image: Tensor, epsilon: fl
     Where no layer has a bias, ``pixels`` and ``elsewhere`` add up to ``-logit``. Each image is explained on its own.
 
     Args:
-        discriminator: The network in plain layers, see :func:`~anomalib_xray.explain.plain.plain_copy`.
+        discriminator: The network in plain layers, see :func:`plain_copy`.
         judge: Calls it once; what else it computes, such as a code, counts as given.
         image: Images as the discriminator takes them, ``(N, 1, S, S)`` in (-1, 1).
         epsilon: Added to the magnitude of what a rule divides by.
@@ -86,10 +90,7 @@ def relevance(discriminator: nn.Module, judge: Judge, image: Tensor, epsilon: fl
 def check_conservation(discriminator: nn.Module, judge: Judge, image: Tensor) -> None:
     """Checks that rules cover all that a network computes: without its biases no relevance may be lost.
 
-    Args:
-        discriminator: As in :func:`relevance`; its biases are put back afterwards.
-        judge: As in :func:`relevance`.
-        image: As in :func:`relevance`.
+    Arguments are those of :func:`relevance`; the biases are put back afterwards.
 
     Raises:
         XrayError: Relevance is lost, so that the network computes something outside of its layers; or as in
@@ -128,7 +129,7 @@ def _rules(network: nn.Module, epsilon: float) -> Iterator[list[Tensor]]:
 
 
 def _rule(name: str, layer: nn.Module, epsilon: float, others: list[Tensor]) -> Hook | None:
-    """What is done to the output of a layer so that relevance comes back through it; nothing for layers that move."""
+    """Change of a layer's output that lets relevance back through it; None for layers that only move numbers."""
 
     def by_epsilon(_: nn.Module, arguments: tuple[Tensor, ...], __: Tensor) -> Tensor:
         passed: Tensor = _EpsilonRule.apply(arguments[0], _linear(layer, arguments[0].detach()), epsilon)
@@ -235,3 +236,57 @@ def _without_biases(network: nn.Module) -> Iterator[None]:
         finally:
             for bias, value in zip(biases, before, strict=True):
                 bias.copy_(value)
+
+
+_CONVOLUTION = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+_TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+_BATCH_NORM = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+
+
+def plain_copy(network: nn.Module) -> nn.Module:
+    """Copies a network for evaluation: weights stand as they act, and nothing is changed in place.
+
+    Spectral normalisation and other parametrisations are computed once and for all; batch normalisation that follows a
+    convolution or a linear layer directly, in a ``Sequential``, is made part of it.
+
+    The network stays as it is; the copy has the same output up to rounding.
+    """
+    copy = deepcopy(network).eval()
+    for module in list(copy.modules()):
+        if is_parametrized(module):
+            _settle(module)
+        if getattr(module, "inplace", False):
+            module.inplace = False  # type: ignore[assignment]  # a module's attributes are untyped
+    for module in copy.modules():
+        if isinstance(module, nn.Sequential):
+            _fuse(module)
+    return copy
+
+
+def _settle(module: nn.Module) -> None:
+    """Puts plain parameters in the place of parametrised ones.
+
+    torch's ``remove_parametrizations`` changes the module's class, which a copy shares with its original.
+    """
+    parametrizations = module.get_submodule("parametrizations")
+    values = {name: getattr(module, name).detach().clone() for name, _ in parametrizations.named_children()}
+    module.__class__ = type_before_parametrizations(module)
+    del module.parametrizations
+    for name, value in values.items():
+        module.register_parameter(name, nn.Parameter(value))
+
+
+def _fuse(layers: nn.Sequential) -> None:
+    """Makes batch normalisation part of the layer before it; an identity takes its place."""
+    for (name, layer), (after, norm) in pairwise(list(layers.named_children())):
+        if not isinstance(norm, _BATCH_NORM):
+            continue
+        if isinstance(layer, _CONVOLUTION):
+            fused: nn.Module = fuse_conv_bn_eval(layer, norm)
+        elif isinstance(layer, _TRANSPOSED):
+            fused = fuse_conv_bn_eval(layer, norm, transpose=True)
+        elif isinstance(layer, nn.Linear):
+            fused = fuse_linear_bn_eval(layer, norm)
+        else:
+            continue
+        layers._modules[name], layers._modules[after] = fused, nn.Identity()

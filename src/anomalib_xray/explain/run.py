@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -18,14 +16,14 @@ from anomalib_xray.edge.bundle import NOTICE
 from anomalib_xray.edge.graph import to_picture
 from anomalib_xray.edge.inputs import Input
 from anomalib_xray.errors import XrayError
+from anomalib_xray.explain.drawing import LARGEST, draw_explanation, pre_processed, report
 from anomalib_xray.explain.explainers import Explainer, Explanation
 from anomalib_xray.explain.localisation import Localisation, localisation
-from anomalib_xray.explain.pictures import LARGEST, draw_explanation
 from anomalib_xray.explain.sanity import UNCHANGED, is_sane, randomisation_test, weighted_layers
 from anomalib_xray.io.formats import stem_of
 from anomalib_xray.io.paths import fitted
 from anomalib_xray.io.progress import track
-from anomalib_xray.io.read import Radiograph, read_anomaly_mask, read_radiograph, to_unit_interval
+from anomalib_xray.io.read import Radiograph, read_anomaly_mask, read_radiograph
 from anomalib_xray.io.text import write_csv
 from anomalib_xray.io.write import write_atomically
 
@@ -33,7 +31,7 @@ if TYPE_CHECKING:
     from anomalib.models import AnomalibModule
 
 EXPLANATIONS, SANITY = "explain.csv", "sanity.csv"
-"""Tables that the command leaves: a row an image, and a row a layer of the sanity check."""
+"""Tables that the command leaves: a row per image, and a row per layer of the sanity check."""
 
 COLUMNS = ("path", "method", "layer", "logit", "largest", "relevance_pixels", "relevance_elsewhere")
 """Columns of the first table, before the figures of :class:`~anomalib_xray.explain.localisation.Localisation` and the
@@ -54,11 +52,7 @@ Row = dict[str, str]
 
 
 class Masks:
-    """Masks of anomalies in a folder, by the paths of their images.
-
-    Args:
-        folder: The folder; none for no masks.
-    """
+    """Masks of anomalies in a folder, if any, by the paths of their images."""
 
     def __init__(self, folder: Path | None) -> None:
         self.folder = folder
@@ -92,14 +86,6 @@ def explain_all(
 ) -> int:
     """Explains, draws and reports image after image, and writes the tables.
 
-    Args:
-        model: The model, in evaluation.
-        explainer: The method, for this model.
-        inputs: The images.
-        out: Folder for the tables.
-        masks: Masks of anomalies.
-        sanity: Whether the sanity check is made.
-
     Returns:
         Exit status: 0, 1 if an image could not be used, 130 if interrupted.
 
@@ -130,13 +116,7 @@ def explain_all(
 
 
 def check_sanity(explainer: Explainer, images: Sequence[Tensor], out: Path) -> None:
-    """Makes the parameter randomisation test, prints and writes it; the explainer's network is random afterwards.
-
-    Args:
-        explainer: The method.
-        images: Pre-processed images, ``(1, 3, S, S)`` each.
-        out: Folder for the table.
-    """
+    """Makes the parameter randomisation test, prints and writes it; the explainer's network is random afterwards."""
     network = explainer.network
     discriminator = network.get_submodule("discriminator")
     count = len(weighted_layers(discriminator))
@@ -163,18 +143,15 @@ def _explain_or_say_why_not(
     kept: list[Tensor],
 ) -> Row:
     """Explains one image; returns its row of the table and keeps what summaries need."""
-    path = printable(image.path)
-    row = dict.fromkeys((*COLUMNS, *Localisation._fields, "error"), "") | {"path": path}
+    row = dict.fromkeys((*COLUMNS, *Localisation._fields, "error"), "") | {"path": printable(image.path)}
     try:
         radiograph = read_radiograph(image.path)
         mask = masks.read(image.path, radiograph.shape)
-        prepared = _prepared(model, radiograph)
+        prepared = pre_processed(model, radiograph)
         explanation = explainer(explainer.network, prepared)
         _draw(explainer, explanation, radiograph, mask, image)
     except XrayError as error:
-        reason = printable(error)
-        print(f"error: {reason if path in reason else f'{path}: {reason}'}", file=sys.stderr)
-        return row | {"error": reason}
+        return row | {"error": report(image.path, error)}
     if len(kept) < SANITY_IMAGES:
         kept.append(prepared)
     row |= {"method": explainer.method, "layer": explainer.layer or ""}
@@ -184,14 +161,6 @@ def _explain_or_say_why_not(
         found.append(localisation(heat, mask, radiograph > 0))
         row |= _cells(found[-1]._asdict())
     return row
-
-
-@torch.no_grad()
-def _prepared(model: AnomalibModule, radiograph: Radiograph) -> Tensor:
-    """The radiograph as the model's network sees it, ``(1, 3, S, S)``."""
-    batch = torch.from_numpy(to_unit_interval(radiograph)).repeat(1, 3, 1, 1)
-    prepared: Tensor = model.pre_processor(batch) if model.pre_processor else batch
-    return prepared
 
 
 def _draw(
@@ -211,12 +180,7 @@ def _draw(
     scale = f"from {bottom:.2g} to {largest:.2g}" if largest > bottom else "0 everywhere"
     below = f"{_SHOWN[explainer.method].format(layer=explainer.layer)}, {scale}"
     picture = draw_explanation(radiograph, level.astype(np.float32), mask, title, below, explainer.padding)
-    write_atomically(picture_path(image), cv2.imencode(".png", picture)[1].tobytes())
-
-
-def picture_path(image: Input) -> Path:
-    """File of an image's picture."""
-    return image.picture("explained")
+    write_atomically(image.picture("explained"), cv2.imencode(".png", picture)[1].tobytes())
 
 
 def _cells(figures: Mapping[str, Tensor | float]) -> Row:

@@ -1,4 +1,4 @@
-"""Whether an explanation depends on what a discriminator has learnt: the parameter randomisation test.
+"""The parameter randomisation test: does an explanation depend on what a discriminator has learnt?
 
 Source: Adebayo et al. 2018 (1810.03292), section 3.1. Layer after layer, from the logit down to the image, weights are
 replaced by random ones; an explanation that stays as it was does not explain the network but shows edges of the image.
@@ -24,7 +24,7 @@ Explain = Callable[[nn.Module, Tensor], Tensor]
 
 
 class Stage(NamedTuple):
-    """What randomisation down to a layer does to the maps.
+    """Effect of randomisation down to a layer on the maps.
 
     Attributes:
         layer: The lowest layer that is random; all above it are random too.
@@ -71,24 +71,14 @@ def weighted_layers(network: nn.Module) -> list[tuple[str, nn.Module]]:
 
 @torch.no_grad()
 def randomise(layer: nn.Module, generator: torch.Generator) -> None:
-    """Replaces a layer's own weights by normal ones of the same magnitude, so that no signal grows or vanishes.
-
-    Args:
-        layer: The layer, in plain weights.
-        generator: Draws them, on the CPU.
-    """
+    """Replaces a layer's own weights by normal ones of the same magnitude, so that no signal grows or vanishes."""
     for weight in layer.parameters(recurse=False):
         magnitude = weight.square().mean().sqrt()
         weight.copy_(torch.randn(weight.shape, generator=generator, dtype=weight.dtype) * magnitude.cpu())
 
 
 def similarity(one: Tensor, other: Tensor, image: Tensor) -> tuple[float, float]:
-    """Compares two heat maps of an image over its foreground.
-
-    Args:
-        one: ``(1, S, S)``.
-        other: ``(1, S, S)``.
-        image: The pre-processed image, ``(1, 3, S, S)``.
+    """Compares two heat maps ``(1, S, S)`` of a pre-processed image ``(1, 3, S, S)`` over its foreground.
 
     Returns:
         Spearman's rank correlation and SSIM, each 1 for the same map; a correlation of 0 where a map is constant.

@@ -5,7 +5,7 @@ from torch import nn
 from torch.nn.utils.parametrizations import spectral_norm
 from torch.nn.utils.parametrize import is_parametrized
 
-from anomalib_xray.explain.plain import plain_copy
+from anomalib_xray.explain.lrp import plain_copy
 
 
 def test_a_plain_copy_computes_the_same() -> None:

@@ -1,15 +1,27 @@
-"""Pictures of explanations: two views of a radiograph side by side, and a footer that says what they show."""
+"""Pictures of explanations: two views of a radiograph side by side above a footer; and the loop over images."""
 
 from __future__ import annotations
 
+import sys
+from typing import TYPE_CHECKING
+
 import cv2
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
+from anomalib_xray.edge.batch import printable
 from anomalib_xray.edge.bundle import NOTICE
 from anomalib_xray.edge.graph import CENTRED, to_picture
 from anomalib_xray.edge.overlay import Picture, blend, shortened, write_text
+from anomalib_xray.errors import XrayError
 from anomalib_xray.io.read import Radiograph, to_unit_interval
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from anomalib.models import AnomalibModule
 
 SIDE = 560
 """Longer side in pixels of each of the two views."""
@@ -63,16 +75,7 @@ def enlarged(radiograph: Radiograph) -> Picture:
 
 
 def side_by_side(views: tuple[Picture, Picture], title: str, below: tuple[str, str]) -> Picture:
-    """Puts two views of one size beside each other, with a footer of three lines: title, what each is, the notice.
-
-    Args:
-        views: (H, W, 3) uint8 each, at most :data:`SIDE` wide.
-        title: First line.
-        below: What each view is.
-
-    Returns:
-        (H', W', 3) uint8.
-    """
+    """Puts two views of one size beside each other, with a footer of three lines: title, what each is, the notice."""
     left, right = (_widened(view) for view in views)
     both = np.hstack([left, np.zeros((len(left), _GAP, 3), np.uint8), right])
     footer = np.zeros((round(3.5 * _LINE), both.shape[1], 3), np.uint8)
@@ -88,3 +91,18 @@ def _widened(view: Picture) -> Picture:
     left = (SIDE - view.shape[1]) // 2
     right = SIDE - view.shape[1] - left
     return cv2.copyMakeBorder(view, 0, 0, left, right, cv2.BORDER_CONSTANT).astype(np.uint8)
+
+
+@torch.no_grad()
+def pre_processed(model: AnomalibModule, radiograph: Radiograph) -> Tensor:
+    """A radiograph as the model's network sees it, ``(1, 3, S, S)``."""
+    batch = torch.from_numpy(to_unit_interval(radiograph)).repeat(1, 3, 1, 1)
+    prepared: Tensor = model.pre_processor(batch) if model.pre_processor else batch
+    return prepared
+
+
+def report(path: Path, error: XrayError) -> str:
+    """Prints why an image could not be used; returns the reason."""
+    shown, reason = printable(path), printable(error)
+    print(f"error: {reason if shown in reason else f'{shown}: {reason}'}", file=sys.stderr)
+    return reason
