@@ -109,11 +109,6 @@ class Unwindowed:
 def decode_unwindowed(content: bytes, *, name: str, max_pixels: int = MAX_PIXELS) -> Unwindowed | None:
     """Decodes the one picture of a DICOM file as :func:`decode_dicom` does, and leaves the window out.
 
-    Args:
-        content: The whole file.
-        name: What messages call it, for example the path.
-        max_pixels: Larger pictures are refused before they are decoded.
-
     Returns:
         The picture; ``None`` where no linear window leads to what :func:`decode_dicom` returns: one in colour, of a
         single level, with a VOI table, or with a sigmoid.

@@ -225,7 +225,7 @@ def standard_file(content: bytes, name: str, notes: list[str] | None = None) -> 
     if notes is not None and not (syntax == BIG_ENDIAN_PIXELS and told == _plain(IMPLICIT)):
         notes.append(f"TransferSyntaxUID-{'repaired' if known or not syntax else 'ignored'}")
     if told is not None:
-        return with_meta(_NAMED[told], content[start:])
+        return with_meta(PLAIN_SYNTAX[told], content[start:])
     try:
         return inflated(with_meta(uid.DeflatedExplicitVRLittleEndian, content[start:]), name)
     except (ValueError, zlib.error) as error:
@@ -239,7 +239,7 @@ _UNTOLD = (
 IMPLICIT = "1.2.840.10008.1.2"
 BIG_ENDIAN_PIXELS = "1.2.840.113619.5.2"
 """A private one of GE: implicit value representations, little endian, but for the words of the pixels."""
-_NAMED = {
+PLAIN_SYNTAX = {
     (True, True): "1.2.840.10008.1.2.1",
     (True, False): IMPLICIT,
     (False, True): "1.2.840.10008.1.2.2",
@@ -248,7 +248,7 @@ _NAMED = {
 
 
 def _plain(syntax: str) -> tuple[bool, bool]:
-    return next((key for key, value in _NAMED.items() if value == syntax), (True, True))
+    return next((key for key, value in PLAIN_SYNTAX.items() if value == syntax), (True, True))
 
 
 def has_big_endian_pixels(content: bytes) -> bool:

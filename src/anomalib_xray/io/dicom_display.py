@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from anomalib_xray.io.dicom_dataset import UnusableError
 from anomalib_xray.io.dicom_header import (
+    UNREADABLE,
     LookupTable,
     add_note,
     is_filled,
@@ -261,7 +262,7 @@ def _windows(data_set: Dataset) -> list[tuple[float, float]]:
     try:
         both = [data_set.get(keyword) for keyword in ("WindowCenter", "WindowWidth")]
         centres, widths = ([value] if np.isscalar(value) else list(value or ()) for value in both)
-    except (ValueError, TypeError, NotImplementedError, OverflowError, AttributeError):
+    except UNREADABLE:
         return []
     return [(_number(centre), _number(width)) for centre, width in zip(centres, widths, strict=False)]
 

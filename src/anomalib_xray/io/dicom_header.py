@@ -30,6 +30,8 @@ _IN_GROUPS = {
     "PixelMeasuresSequence": ("PixelSpacing",),
 }
 """Elements on which the picture depends, by the macros that they are in (PS3.3, section C.7.6.16)."""
+UNREADABLE = (ValueError, TypeError, NotImplementedError, OverflowError, AttributeError)
+"""Errors of pydicom where an element's bytes are no value of its kind."""
 _SQUARE = 0.01  # relative difference of a pixel's sides below which it counts as square
 
 
@@ -67,23 +69,23 @@ def take_functional_groups(data_set: Dataset, groups: Dataset, notes: list[str])
     _note_shape_of_pixels(data_set, notes)
 
 
+def value_of(data_set: Dataset, keyword: str, *, whole: bool = False) -> Any:  # noqa: ANN401  # whatever the file holds
+    """The value of an element, None where it is missing, empty, or no value of its kind; the first of several."""
+    try:
+        value = data_set.get(keyword)
+    except UNREADABLE:
+        return None
+    if not whole and (isinstance(value, list) or (hasattr(value, "append") and not isinstance(value, str))):
+        value = value[0] if len(value) else None
+    return None if value in ("", b"") else value
+
+
 def items_of(data_set: Dataset, keyword: str) -> list[Dataset]:
     """The items of a sequence; none where it is missing or no sequence."""
     try:
-        return list(data_set.get(keyword) or ())
-    except (ValueError, TypeError, NotImplementedError, AttributeError):
+        return list(value_of(data_set, keyword, whole=True) or ())
+    except UNREADABLE:
         return []
-
-
-def value_of(data_set: Dataset, keyword: str) -> Any:  # noqa: ANN401  # whatever the file holds
-    """The value of an element, the first one of several; None where it is missing, empty, or no value of its kind."""
-    try:
-        value = data_set.get(keyword)
-    except (ValueError, TypeError, NotImplementedError, OverflowError, AttributeError):
-        return None
-    if isinstance(value, list) or (hasattr(value, "append") and not isinstance(value, str)):
-        value = value[0] if len(value) else None
-    return None if value in ("", b"") else value
 
 
 def number_of(data_set: Dataset, keyword: str) -> float | None:
@@ -99,7 +101,7 @@ def is_filled(data_set: Dataset, keyword: str) -> bool:
     """Whether an element is there and not empty, be its value usable or not."""
     try:
         return keyword in data_set and data_set.get(keyword) not in (None, "", b"", [])
-    except (ValueError, TypeError, NotImplementedError, OverflowError, AttributeError):
+    except UNREADABLE:
         return True
 
 
@@ -203,7 +205,7 @@ def _note_shape_of_pixels(data_set: Dataset, notes: list[str]) -> None:
     for keyword in ("PixelAspectRatio", "PixelSpacing", "ImagerPixelSpacing"):
         try:
             down, across = (float(side) for side in data_set.get(keyword) or ())
-        except (ValueError, TypeError, NotImplementedError, OverflowError, AttributeError):
+        except UNREADABLE:
             continue
         if min(down, across) > 0 and abs(down / across - 1) > _SQUARE:
             add_note(notes, keyword, "ignored")

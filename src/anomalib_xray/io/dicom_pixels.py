@@ -20,7 +20,7 @@ from anomalib_xray.io.codestream import (
     is_rle,
     jpeg_2000_codestream,
 )
-from anomalib_xray.io.dicom_dataset import UnusableError
+from anomalib_xray.io.dicom_dataset import PLAIN_SYNTAX, UnusableError
 from anomalib_xray.io.jpeg import jpeg_lacks_data
 
 if TYPE_CHECKING:
@@ -83,7 +83,9 @@ def stored_pixels(data_set: Dataset, content: bytes, start: int, notes: list[str
     if (frame is not None) != syntax.is_encapsulated:
         notes.append("TransferSyntaxUID-repaired")
     if frame is None:
-        stored = _native(data_set, value, vr, implicit=bool(implicit), little=bool(little), notes=notes)
+        _check_length(data_set, value, notes)
+        syntax = PLAIN_SYNTAX[bool(little), not implicit]
+        stored = Stored(_array(data_set, syntax, value, data_set.BitsAllocated, vr=vr))
         return _in_byte_order(data_set, stored, notes, swapped=swapped and bool(implicit) and bool(little))
     if _UNKNOWN_SYNTAX in notes:
         notes.remove(_UNKNOWN_SYNTAX)  # a compressed frame tells its kind itself
@@ -157,12 +159,6 @@ def _joined(fragments: list[bytes]) -> bytes:
     return b"".join(parts)
 
 
-def _native(data_set: Dataset, value: bytes, vr: str, *, implicit: bool, little: bool, notes: list[str]) -> Stored:
-    """Uncompressed pixels."""
-    _check_length(data_set, value, notes)
-    return Stored(_array(data_set, _PLAIN_SYNTAX[implicit, little], value, data_set.BitsAllocated, vr=vr))
-
-
 def _in_byte_order(data_set: Dataset, stored: Stored, notes: list[str], *, swapped: bool = False) -> Stored:
     """The pixels in the byte order in which they are a picture, where there is doubt about the declared one.
 
@@ -208,13 +204,6 @@ def _roughness(pixels: NDArray[Any]) -> float:
     steps = [np.abs(np.diff(values, axis=axis)) for axis in (0, 1)]
     spread = float(values.std())
     return sum(float(step.mean()) for step in steps if step.size) / 2 / spread if spread else 0.0
-
-
-_PLAIN_SYNTAX = {
-    (False, True): "1.2.840.10008.1.2.1",
-    (True, True): "1.2.840.10008.1.2",
-    (False, False): "1.2.840.10008.1.2.2",
-}
 
 
 def _check_length(data_set: Dataset, value: bytes, notes: list[str]) -> None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from anomalib_xray.io.dicom_dataset import read_elements, reading_dicom, standard_file
+from anomalib_xray.io.dicom_header import value_of
 from anomalib_xray.io.formats import is_dicom
 from anomalib_xray.io.read import read_bytes
 
@@ -74,22 +75,13 @@ def read_tags(source: str | Path | bytes) -> dict[str, str]:
         return {}
     with reading_dicom(name):
         data_set = read_elements(standard_file(content, name), (*_WORDS, *_COUNTS, *_SPACINGS))
-        found = {
-            **{keyword: _word(data_set, keyword) for keyword in _WORDS},
-            **{keyword: _count(data_set, keyword) for keyword in _COUNTS},
-            **{keyword: _spacing(data_set, keyword) for keyword in _SPACINGS},
-        }
-    return {keyword: value for keyword, value in found.items() if value}
+        return {keyword: text for keyword, text in _texts(data_set) if text}
 
 
 def read_sop_instance_uid(content: bytes) -> str | None:
-    """Reads the unique identifier of a DICOM file, by which an archive finds it.
+    """The unique identifier of a DICOM file, by which an archive finds it.
 
-    Args:
-        content: The file.
-
-    Returns:
-        The identifier; ``None`` for a file that is not DICOM, or has none of the right form.
+    ``None`` for a file that is not DICOM, or has none of the right form.
 
     Raises:
         XrayError: The file is damaged, or pydicom is missing.
@@ -97,17 +89,13 @@ def read_sop_instance_uid(content: bytes) -> str | None:
     if not is_dicom(content):
         return None
     with reading_dicom("The file"):
-        uid = str(
-            _value(read_elements(standard_file(content, "The file"), ("SOPInstanceUID",)), "SOPInstanceUID") or ""
-        )
+        data_set = read_elements(standard_file(content, "The file"), ("SOPInstanceUID",))
+        uid = str(value_of(data_set, "SOPInstanceUID", whole=True) or "")
     return uid if _UID.fullmatch(uid) else None
 
 
 def read_owner(content: bytes) -> tuple[str, str]:
-    """Reads whose radiograph a DICOM file is, to tell files of different people apart. It is never to be shown.
-
-    Args:
-        content: The file.
+    """Whose radiograph a DICOM file is, to tell files of different people apart. It is never to be shown.
 
     Returns:
         The patient (the id, or name and date of birth where it has none) and the study, both trimmed and in one Unicode
@@ -121,21 +109,17 @@ def read_owner(content: bytes) -> tuple[str, str]:
     keywords = ("SpecificCharacterSet", "PatientID", "PatientName", "PatientBirthDate", "StudyInstanceUID")
     with reading_dicom("The file"):
         data_set = read_elements(standard_file(content, "The file"), keywords)
-        texts = [unicodedata.normalize("NFC", str(_value(data_set, keyword) or "")).strip() for keyword in keywords[1:]]
-    patient, name, birth, study = texts
+        values = [str(value_of(data_set, keyword, whole=True) or "") for keyword in keywords[1:]]
+    patient, name, birth, study = (unicodedata.normalize("NFC", value).strip() for value in values)
     name = name.rstrip("^= ")
     return patient or (f"{name} {birth}" if name else ""), study
 
 
 def known_word(text: str, keyword: str) -> str:
-    """The word of a closed list that a text means, however it is written: ``Hand``, ``C-SPINE``, ``LEFT HAND``.
+    """The word of a closed list that a text means; empty where it means none or several, or says more beside it.
 
-    Args:
-        text: Value of an element.
-        keyword: The element's keyword.
-
-    Returns:
-        The word; empty where the text means none of the list, more than one, or says something else beside it.
+    >>> known_word("LEFT HAND", "BodyPartExamined"), known_word("C-SPINE", "BodyPartExamined")
+    ('HAND', 'CSPINE')
     """
     words = _WORDS[keyword]
     upper = text.strip().upper()
@@ -150,25 +134,15 @@ def known_word(text: str, keyword: str) -> str:
     return ""
 
 
-def _value(data_set: Dataset, keyword: str) -> Any:  # noqa: ANN401  # whatever the file holds
-    """The value of an element, None if it is missing or cannot be understood."""
-    try:
-        return data_set.get(keyword)
-    except (ValueError, TypeError, NotImplementedError):
-        return None
-
-
-def _word(data_set: Dataset, keyword: str) -> str:
-    value = _value(data_set, keyword)
-    return known_word(value, keyword) if isinstance(value, str) else ""
-
-
-def _count(data_set: Dataset, keyword: str) -> str:
-    value = _value(data_set, keyword)
-    return str(value) if isinstance(value, int) else ""
-
-
-def _spacing(data_set: Dataset, keyword: str) -> str:
-    value = _value(data_set, keyword)
-    numbers = [str(number) for number in value] if isinstance(value, list) or hasattr(value, "append") else []
-    return "\\".join(numbers) if len(numbers) == 2 and all(map(_SPACING.fullmatch, numbers)) else ""
+def _texts(data_set: Dataset) -> Iterator[tuple[str, str]]:
+    """The elements that are kept, by keyword."""
+    for keyword in (*_WORDS, *_COUNTS, *_SPACINGS):
+        value = value_of(data_set, keyword, whole=True)
+        if keyword in _WORDS:
+            yield keyword, known_word(value, keyword) if isinstance(value, str) else ""
+        elif keyword in _COUNTS:
+            yield keyword, str(value) if isinstance(value, int) else ""
+        elif isinstance(value, list) or hasattr(value, "append"):
+            numbers = [str(number) for number in value]
+            if len(numbers) == 2 and all(map(_SPACING.fullmatch, numbers)):
+                yield keyword, "\\".join(numbers)

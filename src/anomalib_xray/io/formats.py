@@ -108,16 +108,15 @@ def sniff(head: bytes) -> str:
 def is_radiograph_file(path: Path, *, regular: bool = False) -> bool:
     """Whether a file in a searched folder is to be read as a radiograph.
 
-    Args:
-        path: The file. It is opened only if its name does not end in one of :data:`SUFFIXES`, because archives give
-            DICOM files any ending or none (``IM000001``, ``1.2.840.5``, ``a.IMA``); pipes and devices never are.
-        regular: Whether it is known to be a file, neither link nor pipe, so that the disk need not be asked.
+    It has one of :data:`SUFFIXES`, so that a damaged file is not passed over, or else its content is a PNG, JPEG or
+    DICOM file, because archives give DICOM files any ending or none (``IM000001``, ``1.2.840.5``, ``a.IMA``). Never
+    pipes, devices, hidden files, such as those that macOS leaves beside others (``._image1.png``), and unfinished ones
+    (``.tmp``, ``.part``). A link counts as what it leads to; one that leads nowhere counts by its name, so that the
+    reader says what became of it, and so does a file that cannot be opened.
 
-    Returns:
-        Whether it has such an ending, so that a damaged file is not passed over, or else whether its content is a PNG,
-        JPEG or DICOM file. Never for hidden files, such as those that macOS leaves beside others (``._image1.png``),
-        and for unfinished ones (``.tmp``, ``.part``). A link counts as what it leads to; one that leads nowhere
-        counts by its name, so that the reader says what became of it, and so does a file that cannot be opened.
+    Args:
+        path: The file.
+        regular: Whether it is known to be a file, neither link nor pipe, so that the disk need not be asked.
     """
     ending = path.suffix.lower()
     if path.name.startswith(".") or path.name.upper() == "DICOMDIR" or ending in _UNFINISHED:

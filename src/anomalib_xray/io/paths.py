@@ -43,13 +43,6 @@ def dead_link(path: str | Path) -> Path | None:
 def read_bytes(path: str | Path, *, max_bytes: int = MAX_BYTES) -> bytes:
     """Reads a file that is not too large.
 
-    Args:
-        path: The file.
-        max_bytes: Larger files are refused before they are read.
-
-    Returns:
-        Its content.
-
     Raises:
         XrayError: The file is missing, too large, a pipe or a device, or cannot be read.
     """
@@ -106,8 +99,9 @@ def free_path(image: Path, ending: str, taken: set[str]) -> Path:
         ending: What the name ends in, such as ``_overlay.png``.
         taken: Paths that were given before, in folded case; the new one is added.
 
-    Returns:
-        ``a_overlay.png`` for ``a.png``; ``a.jpg_overlay.png`` where the image of ``a.jpg`` comes second.
+    >>> taken = set()
+    >>> [free_path(Path(name), "_overlay.png", taken).name for name in ("a.png", "a.jpg")]
+    ['a_overlay.png', 'a.jpg_overlay.png']
     """
     further = (f"{image.name}-{number}" for number in count(2))
     for stem in chain((stem_of(image.name), image.name), further):
@@ -131,15 +125,10 @@ class Finder:
         self._loosely: dict[Path, dict[str, str]] = {}
 
     def find(self, cell: str) -> Path:
-        """The file that a cell of a table names.
+        """The file that a cell of a table names, by its absolute path without ``..``.
 
-        Args:
-            cell: A path, as the table has it.
-
-        Returns:
-            Its absolute path, without ``..``. Where there is no such file, one whose name differs only in the Unicode
-            form of its letters, in blanks around it, in the separator of folders or in its encoding; or else the path
-            as it was given.
+        Where there is no such file, one whose name differs only in the Unicode form of its letters, in blanks
+        around it, in the separator of folders or in its encoding; or else the path as it was given.
         """
         given = absolute(self.root / cell)
         if os.path.lexists(given):

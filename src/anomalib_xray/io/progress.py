@@ -42,11 +42,7 @@ def track(items: Iterable[Item], what: str, total: int | None = None, *, done: i
 
 @contextmanager
 def status(what: str) -> Iterator[None]:
-    """Names a step that cannot be counted while it lasts.
-
-    Args:
-        what: What is done.
-    """
+    """Names a step that cannot be counted while it lasts."""
     if sys.stderr.isatty():
         from rich.console import Console
 
@@ -66,11 +62,8 @@ def reported(
 ) -> Iterator[None]:
     """Writes to standard error how far the job within is, unless that is a terminal, where bars show it.
 
-    Within another it changes nothing. A job that fails has its error as its last line.
-
-    Args:
-        wait: Waits for an event for some seconds and says whether it came.
-        clock: Seconds.
+    Within another it changes nothing. A job that fails has its error as its last line. ``wait`` and ``clock`` are those
+    of the system unless a test has its own.
     """
     if sys.stderr.isatty() or _Lines.current is not None:
         yield
@@ -86,15 +79,7 @@ def reported(
 
 @dataclass
 class _State:
-    """How far a loop is.
-
-    Attributes:
-        what: What is done; nothing between loops.
-        total: Number of items, if it is known.
-        done: Those that are done.
-        before: Those that were done before it began.
-        began: When that was, in seconds.
-    """
+    """Progress of a loop: what is done (nothing between loops), how many of how many, how many before, since when."""
 
     what: str = ""
     total: int | None = None
@@ -162,7 +147,11 @@ def _write(line: str) -> None:
 
 
 def duration(seconds: float) -> str:
-    """Seconds in words: ``40 s``, ``25 min``, ``3 h 5 min``, ``2 d 4 h``."""
+    """Seconds in words.
+
+    >>> duration(40), duration(11_100)
+    ('40 s', '3 h 5 min')
+    """
     minutes = round(seconds / 60)
     if seconds < 100:
         return f"{seconds:.0f} s"

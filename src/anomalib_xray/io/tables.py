@@ -41,12 +41,7 @@ _ZEROS_IN_FRONT = re.compile(r"(?<!\d)0+(?=\d)")
 
 @dataclass(frozen=True)
 class Row:
-    """A row of a table.
-
-    Attributes:
-        line: Where it begins in the file, as an editor numbers lines.
-        cells: Its cells by column, without blanks around them; empty where the row is too short.
-    """
+    """A row of a table: the number of its first line, and its cells by column, without blanks around them."""
 
     line: int
     cells: dict[str, str]
@@ -55,12 +50,10 @@ class Row:
 def identity(value: str) -> str:
     """An id in the form in which ids are compared.
 
-    Args:
-        value: As it is written.
+    In one Unicode form (NFC), without letters that nobody sees, without blanks around it, and one blank each in it.
 
-    Returns:
-        In one Unicode form (NFC), without letters that nobody sees, without blanks around it, and with one blank each
-        in it.
+    >>> identity(" Patient\u200b   7 ")
+    'Patient 7'
     """
     if not (value.isascii() and value.isprintable()):
         letters = unicodedata.normalize("NFC", value)
@@ -71,13 +64,7 @@ def identity(value: str) -> str:
 def patient_ids(rows: Sequence[Row], column: str, path: Path) -> list[str]:
     """The patients of a table, empty where a cell says nothing; a warning names what may be one patient or is none.
 
-    Args:
-        rows: Of :func:`read_table`.
-        column: Column of the ids.
-        path: The file, for the warnings.
-
-    Returns:
-        An id a row, as of :func:`identity`; whole numbers that a program wrote with a fraction (``7.0``) without it.
+    Ids are as of :func:`identity`; whole numbers that a program wrote with a fraction (``7.0``) are without it.
     """
     ids = [_WHOLE.sub(r"\1", identity(row.cells[column])) for row in rows]
     unnamed = [row for row, patient in zip(rows, ids, strict=True) if patient and patient.lower() in _NO_ID]
@@ -148,13 +135,7 @@ def read_table(path: Path, columns: Sequence[str] | None = None, *, max_bytes: i
 
 
 def check_columns(rows: Sequence[Row], path: Path, columns: Sequence[str], advice: str) -> None:
-    """Refuses a table that lacks a column or has no row.
-
-    Args:
-        rows: Of :func:`read_table`.
-        path: The file, for the message.
-        columns: Names of the columns that are needed.
-        advice: What to do about it, which ends the message.
+    """Refuses a table that lacks a column or has no row; ``advice``, what to do about it, ends the message.
 
     Raises:
         XrayError: A column is missing, or all rows are.

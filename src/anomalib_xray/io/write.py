@@ -42,11 +42,8 @@ def full_disk(folder: Path) -> XrayError:
 def noticing_full_disk(folder: Path) -> Iterator[None]:
     """Tells of a full disk whatever a library says of it: exporters speak of elements and streams.
 
-    Args:
-        folder: Where is written.
-
     Raises:
-        XrayError: Anything was raised within because the disk is full; other errors pass.
+        XrayError: Anything was raised within because the disk of ``folder`` is full; other errors pass.
     """
     try:
         yield
@@ -101,7 +98,7 @@ def write_atomically(path: str | Path, content: str | bytes) -> None:
         XrayError: The file cannot be written; an existing one is then unchanged.
     """
     path = Path(path)
-    # Bytes of file names that are no UTF-8 become escapes such as \udcf6, which anomalib_xray.io.tables reads back.
+    # Bytes of file names that are no UTF-8 become escapes such as \udcf6, which unescaped() reads back.
     data = content.encode(errors="backslashreplace") if isinstance(content, str) else content
     temporary = temporary_of(path)
     try:
