@@ -84,8 +84,8 @@ def stored_pixels(data_set: Dataset, content: bytes, start: int, notes: list[str
         notes.append("TransferSyntaxUID-repaired")
     if frame is None:
         _check_length(data_set, value, notes)
-        syntax = PLAIN_SYNTAX[bool(little), not implicit]
-        stored = Stored(_array(data_set, syntax, value, data_set.BitsAllocated, vr=vr))
+        plain = PLAIN_SYNTAX[bool(little), not implicit]
+        stored = Stored(_array(data_set, plain, value, data_set.BitsAllocated, vr=vr))
         return _in_byte_order(data_set, stored, notes, swapped=swapped and bool(implicit) and bool(little))
     if _UNKNOWN_SYNTAX in notes:
         notes.remove(_UNKNOWN_SYNTAX)  # a compressed frame tells its kind itself

@@ -72,7 +72,7 @@ def write_secondary_capture(
         XrayError: As of :func:`encode_secondary_capture`, or a file cannot be read or written.
     """
     content = b"" if source is None else read_bytes(source)
-    names = {"name": str(path), "source_name": str(path if source is None else source)}
+    names: dict[str, Any] = {"name": str(path), "source_name": str(path if source is None else source)}
     write_atomically(path, encode_secondary_capture(picture, source=content, **names, **settings))
 
 
