@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from io import BytesIO
 from pathlib import Path
@@ -138,7 +137,7 @@ def encode_secondary_capture(
         data_set = _result(picture, description, tags, original, annotated=annotated)
         data_set.update(_lengths(tags, scale))
         _date(data_set, made or datetime.now())
-        _name(data_set, picture, _Names(description, series, hashlib.sha256(source or picture.tobytes()).hexdigest()))
+        _name(data_set, picture, [description, series], hashlib.sha256(source or picture.tobytes()).hexdigest())
         encoded = BytesIO()
         data_set.save_as(encoded, enforce_file_format=True)
     return encoded.getvalue()
@@ -148,15 +147,6 @@ def map_description(model: str) -> str:
     """The description of a series of anomaly maps of a model, whatever its name."""
     name = "".join(character if character.isprintable() else "?" for character in model)
     return f"{name.replace(chr(92), '/')[:30]}: anomaly map, research use"
-
-
-@dataclass(frozen=True)
-class _Names:
-    """Origin of a result's identifiers: description of the series, what else tells it apart, and the source's hash."""
-
-    description: str
-    series: str
-    source: str
 
 
 def _result(
@@ -243,19 +233,19 @@ def _refer_to(original: Dataset, data_set: Dataset) -> None:
     data_set.SourceImageSequence = [reference]
 
 
-def _name(data_set: Dataset, picture: NDArray[np.uint8], names: _Names) -> None:
-    """Gives the result identifiers that depend on its content and its source alone, and its series a number."""
+def _name(data_set: Dataset, picture: NDArray[np.uint8], series: Sequence[str], source: str) -> None:
+    """Gives the result identifiers that depend on its content and its source's hash alone, and its series a number."""
     from pydicom.dataset import FileMetaDataset
     from pydicom.uid import ExplicitVRLittleEndian
 
     if not data_set.get("StudyInstanceUID"):
-        data_set.StudyInstanceUID = _uid("study", [names.source])
-    series = [str(data_set.StudyInstanceUID), names.description, names.series]
-    data_set.SeriesInstanceUID = _uid("series", series)
-    digest = hashlib.sha256("\n".join(series[1:]).encode()).digest()
+        data_set.StudyInstanceUID = _uid("study", [source])
+    of_series = [str(data_set.StudyInstanceUID), *series]
+    data_set.SeriesInstanceUID = _uid("series", of_series)
+    digest = hashlib.sha256("\n".join(series).encode()).digest()
     data_set.SeriesNumber = _FIRST_SERIES + int.from_bytes(digest[:4], "big") % _INSTANCES_PER_SERIES
     pixels = [__version__, str(picture.shape), hashlib.sha256(picture.tobytes()).hexdigest()]
-    data_set.SOPInstanceUID = _uid("instance", [*series, names.source, *pixels])
+    data_set.SOPInstanceUID = _uid("instance", [*of_series, source, *pixels])
     data_set.file_meta = FileMetaDataset()
     data_set.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
     data_set.file_meta.MediaStorageSOPClassUID = data_set.SOPClassUID
