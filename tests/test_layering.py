@@ -1,4 +1,4 @@
-"""What runs on the device must not load what trains: checked on the modules that a fresh interpreter has loaded."""
+"""Rules of the house: nothing on the device loads what trains, and only ``io`` opens text files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How well a heat map lies on an anomaly whose mask is known."""
+"""Agreement of a heat map with an anomaly whose mask is known."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ from anomalib_xray.errors import XrayError
 from anomalib_xray.explain.grad_cam import Judge
 
 EPSILON = 1e-6
-"""What keeps the rule from dividing by 0."""
+"""Magnitude that keeps the rule from dividing by 0."""
 
 LINEAR = (nn.Linear, nn.Conv2d, nn.ConvTranspose2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d, SelfAttention)
 """Layers that the epsilon rule is applied to."""

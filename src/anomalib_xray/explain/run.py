@@ -45,7 +45,7 @@ _SHOWN = {
     "lrp": "LRP, what adds to the anomaly",
     "rollout": "attention rollout, 1 = an even share",
 }
-"""What a picture says of each method."""
+"""Words of a picture about each method."""
 
 
 Row = dict[str, str]

@@ -1,4 +1,4 @@
-"""What a DICOM header says about its picture, believed only as far as it can be true."""
+"""Values of a DICOM header, believed only as far as they can be true, and lookup tables."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _COLOURS = {
 }
 """Photometric interpretations by samples per pixel."""
 FUNCTIONAL_GROUPS = ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence")
-"""Where enhanced objects keep what others have among their plain elements."""
+"""Sequences of enhanced objects for what others have among their plain elements."""
 _IN_GROUPS = {
     "PixelValueTransformationSequence": ("RescaleSlope", "RescaleIntercept"),
     "FrameVOILUTSequence": ("VOILUTSequence", "WindowCenter", "WindowWidth", "VOILUTFunction"),

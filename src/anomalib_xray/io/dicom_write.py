@@ -32,7 +32,7 @@ _PATIENT_AND_STUDY = (
     "PatientName", "PatientID", "IssuerOfPatientID", "PatientBirthDate", "PatientSex", "StudyInstanceUID",
     "StudyDate", "StudyTime", "StudyID", "AccessionNumber", "ReferringPhysicianName",
 )  # fmt: skip
-"""What an archive files by; copied only where it is asked for."""
+"""Elements that an archive files by; copied only where it is asked for."""
 _SOURCE = ("SOPClassUID", "SOPInstanceUID")
 _REQUIRED_EMPTY = (
     "PatientName", "PatientID", "PatientBirthDate", "PatientSex", "StudyDate", "StudyTime", "StudyID",

@@ -1,4 +1,4 @@
-"""Which files hold radiographs, and how large they may be. Light: commands list files before they read any."""
+"""Formats and limits of radiograph files. Light: commands list files before they read any."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ MAX_BYTES = 400_000_000
 
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 HEAD_BYTES = 512
-"""How much of a file is enough to tell its format."""
+"""Length of a file's beginning that tells its format."""
 
 _UNFINISHED = frozenset({".tmp", ".part", ".partial", ".crdownload"})
 _DICOMDIR = b"1.2.840.10008.1.3.10"  # UID of the class of a table of contents, near the beginning of its file

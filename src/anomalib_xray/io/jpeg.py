@@ -1,4 +1,4 @@
-"""What a JPEG stream says about itself (ITU-T T.81, annex B), and whether it is all there."""
+"""Headers of JPEG streams (ITU-T T.81, annex B), and whether the coded data are complete."""
 
 from __future__ import annotations
 

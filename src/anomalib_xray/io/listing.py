@@ -14,7 +14,7 @@ from anomalib_xray.io.formats import is_radiograph_file
 logger = logging.getLogger(__name__)
 
 MASKS = "ground_truth"
-"""What MVTec AD, anomalib and the phantoms call a folder of masks, which are no radiographs."""
+"""Name of folders of masks, which are no radiographs, in MVTec AD, anomalib and the phantoms."""
 
 _DEBRIS = frozenset({"__MACOSX", "@eaDir", "#recycle", "@Recycle", "$RECYCLE.BIN"})
 """Folders in which systems and storage devices keep thumbnails and what was deleted."""

@@ -1,4 +1,4 @@
-"""How far a long job is: a bar in a terminal, else a line a minute at most and one at the end.
+"""Progress of a long job: a bar in a terminal, else at most a line per minute and one at the end.
 
 Loops name what they do with :func:`track`, steps that cannot be counted with :func:`status`. A command runs under
 :func:`reported`, which writes the lines: a job whose items take long says that it lives between them too.

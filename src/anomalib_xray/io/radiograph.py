@@ -1,4 +1,4 @@
-"""What a radiograph is in memory."""
+"""The type of a radiograph in memory."""
 
 from __future__ import annotations
 

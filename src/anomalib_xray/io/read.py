@@ -119,7 +119,7 @@ _NO_PICTURES = {
     b"\x1f\x8b": "is packed with gzip; unpack it.",
     b"pk\x03\x04": "is a ZIP archive; unpack it.",
 }
-"""What stands in a picture's place, by how it begins in small letters."""
+"""Files in a picture's place, by how they begin in small letters."""
 
 
 def _what_else(content: bytes) -> str:

@@ -32,7 +32,7 @@ _MARKS = (
 
 
 NOTHING = frozenset({"", "nan", "na", "n/a", "#n/a", "<na>", "nat", "null", "none"})
-"""What other programs write, in lower case, where a cell is empty."""
+"""Words of other programs, in lower case, for an empty cell."""
 
 _NO_ID = NOTHING | {"unknown", "-", "--"}
 _WHOLE = re.compile(r"^(\d+)\.0$", re.ASCII)
