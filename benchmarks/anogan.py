@@ -63,7 +63,7 @@ def main() -> None:
         print(f"\n{second} scores {ratio:.0f} times as many images a second as {first}.")
 
 
-def network_of(name: str, image_size: int) -> Any:  # noqa: ANN401  # a plugin's torch module
+def network_of(name: str, image_size: int) -> Any:
     """The torch module of a model with its recommended settings and this size, untrained, in evaluation."""
     import yaml
 
@@ -76,7 +76,7 @@ def network_of(name: str, image_size: int) -> Any:  # noqa: ANN401  # a plugin's
     return getattr(anomalib_xray.models, name)(**settings, evaluator=False, visualizer=False).model.eval()
 
 
-def images_a_second(network: Any, images: Any) -> float:  # noqa: ANN401  # a module and a tensor; torch is imported late
+def images_a_second(network: Any, images: Any) -> float:
     """Scores images as evaluation does, again and again for at least a second."""
     import torch
 

@@ -96,7 +96,7 @@ def run_cell(arguments: argparse.Namespace, backbone: str, rate: float, seed: in
     }
 
 
-def _data(arguments: argparse.Namespace, rate: float) -> Any:  # noqa: ANN401  # a datamodule
+def _data(arguments: argparse.Namespace, rate: float) -> Any:
     """The chests, prepared once."""
     from anomalib_xray.data import ChestFolder, UnlabelledPool
 

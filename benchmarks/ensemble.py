@@ -69,7 +69,7 @@ def compare_trainings(arguments: argparse.Namespace, networks: int) -> None:
     print(f"reading all images once: {reading:.1f} s, in every epoch: {reading * arguments.epochs:.1f} s")
 
 
-def train(model: Any, arguments: argparse.Namespace, epochs: int) -> tuple[int, float]:  # noqa: ANN401  # a model
+def train(model: Any, arguments: argparse.Namespace, epochs: int) -> tuple[int, float]:
     """Trains as ``anomalib train`` does; returns the number of images and the CPU seconds."""
     from anomalib.engine import Engine
 
@@ -155,7 +155,7 @@ def _in_one_stack(image: Tensor) -> Callable[[], None]:
     network = FcAutoencoder().to("meta")
     optimizer, mask = torch.optim.Adam(weights.values(), lr=5e-4, fused=True), torch.ones_like(image[0])
 
-    def loss(weights: Any, buffers: Any, own: Tensor) -> Tensor:  # noqa: ANN401  # tensors by name
+    def loss(weights: Any, buffers: Any, own: Tensor) -> Tensor:
         return fc_autoencoder_loss(functional_call(network, (weights, buffers), (own,)), own, mask)
 
     def step() -> None:
@@ -166,11 +166,11 @@ def _in_one_stack(image: Tensor) -> Callable[[], None]:
     return step
 
 
-def _one(models: Any, backbone: str) -> Any:  # noqa: ANN401  # the module of all models, and one of them
+def _one(models: Any, backbone: str) -> Any:
     return {"ae": models.ReconstructionAe, "mem_ae": models.MemAe, "ae_u": models.AeU}[backbone]()
 
 
-def _data(arguments: argparse.Namespace) -> Any:  # noqa: ANN401  # a datamodule
+def _data(arguments: argparse.Namespace) -> Any:
     from anomalib_xray.data import Phantom
 
     # Read in this process, so that its CPU seconds count.

@@ -188,7 +188,7 @@ def _is_plain(value: object) -> bool:
     return value is None or isinstance(value, bool | int | float | str | list | tuple)
 
 
-def _data(arguments: argparse.Namespace) -> Any:  # noqa: ANN401  # a datamodule
+def _data(arguments: argparse.Namespace) -> Any:
     """The pictures, prepared and small, with the augmentation that all models share."""
     from anomalib_xray.data import Radiographs
     from anomalib_xray.transforms import Augmentation
@@ -251,18 +251,18 @@ def _read_each_picture_once() -> None:
     geometry, read_image = PadResize(EVERY_MODEL["image_size"]), dataset.read_image
 
     @cache
-    def small_image(path: str) -> Any:  # noqa: ANN401  # an image
+    def small_image(path: str) -> Any:
         return geometry(read_image(path))
 
     @cache
-    def small_mask(path: str) -> Any:  # noqa: ANN401  # a mask
+    def small_mask(path: str) -> Any:
         return geometry(Mask(torch.from_numpy(read_radiograph(path) > 0).to(torch.uint8)))
 
     dataset.read_image = small_image
     dataset.read_mask = lambda path, _: small_mask(path)
 
 
-def _pixel_callback() -> Any:  # noqa: ANN401  # a class that needs Lightning
+def _pixel_callback() -> Any:
     """A callback that compares maps and masks of the test images."""
     import numpy as np
     from lightning.pytorch import Callback
@@ -275,7 +275,7 @@ def _pixel_callback() -> Any:  # noqa: ANN401  # a class that needs Lightning
             self.values: list[Any] = []
             self.truth: list[Any] = []
 
-        def on_test_batch_end(self, trainer: Any, module: Any, outputs: Any, batch: Any, index: int) -> None:  # noqa: ANN401, ARG002
+        def on_test_batch_end(self, trainer: Any, module: Any, outputs: Any, batch: Any, index: int) -> None:  # noqa: ARG002
             if batch.anomaly_map is None or batch.gt_mask is None:
                 return
             inside = batch.image.amax(1) > 0

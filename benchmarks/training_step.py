@@ -225,7 +225,7 @@ def _of_class(entry: dict[str, Any]) -> str:
     return str(entry["class_path"]).rpartition(".")[2]
 
 
-def _value(text: str) -> Any:  # noqa: ANN401  # whatever JSON holds
+def _value(text: str) -> Any:
     try:
         return json.loads(text)
     except json.JSONDecodeError:

@@ -231,7 +231,7 @@ def _option(written: str, options: Iterable[str]) -> str | None:
     return name if name in found else found[0] if len(found) == 1 else None
 
 
-def _kinds(hint: Any) -> list[Any]:  # noqa: ANN401  # a type hint has no common type
+def _kinds(hint: Any) -> list[Any]:
     """The type that a hint names, or those that it allows, each without what it holds."""
     from typing import get_args, get_origin
 

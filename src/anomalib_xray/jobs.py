@@ -53,7 +53,7 @@ class Task:
     arguments: dict[str, Any]
     answers: TextIO | None = None
 
-    def answer(self, content: Any) -> None:  # noqa: ANN401  # whatever JSON takes
+    def answer(self, content: Any) -> None:
         """Tells the process that runs the task, see :meth:`Process.answer`."""
         if self.answers is not None:
             print(json.dumps(content), file=self.answers, flush=True)
@@ -162,7 +162,7 @@ class Process:
         self._process.communicate()
         shutil.rmtree(self.folder / SCRATCH, ignore_errors=True)
 
-    def ask(self, order: Any) -> Any | None:  # noqa: ANN401  # whatever JSON takes
+    def ask(self, order: Any) -> Any | None:
         """Sends an order and waits for an answer."""
         assert self._process.stdin is not None
         with suppress(OSError):  # it has ended
@@ -170,7 +170,7 @@ class Process:
             self._process.stdin.flush()
         return self.answer()
 
-    def answer(self) -> Any | None:  # noqa: ANN401  # as above
+    def answer(self) -> Any | None:
         """Waits for an answer; nothing if the process ends without one."""
         assert self._process.stdout is not None
         line = self._process.stdout.readline()

@@ -35,7 +35,7 @@ class Plugin:
     distribution: str
     entry_point: EntryPoint
 
-    def load(self) -> Any:  # noqa: ANN401  # an entry point may name anything; the caller checks what it got
+    def load(self) -> Any:
         """Imports the plugin's class."""
         return self.entry_point.load()
 

@@ -87,7 +87,7 @@ class XrayPostProcessor(PostProcessor):
         self,
         trainer: Trainer,
         pl_module: LightningModule,
-        outputs: Any,  # noqa: ANN401  # lightning and anomalib type it differently; here it is an ImageBatch
+        outputs: Any,
         *args: object,
         **kwargs: object,
     ) -> None:

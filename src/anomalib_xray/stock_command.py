@@ -54,7 +54,7 @@ def replace_data_sections() -> None:
         apply(parser, cfg, dest, value)
 
     @wraps(discard)
-    def discard_all(parser_or_action: Any, previous: Any, value: Any) -> None:  # noqa: ANN401  # jsonargparse's own
+    def discard_all(parser_or_action: Any, previous: Any, value: Any) -> None:
         if previous and "init_args" in previous and previous["class_path"] != value["class_path"]:
             settings = previous["init_args"]
             if settings and (_is_our_data(previous["class_path"]) or _is_our_data(value["class_path"])):
@@ -123,7 +123,7 @@ def _is_our_data(class_path: str) -> bool:
     return isinstance(found, type) and issubclass(found, RadiographDataModule)
 
 
-def _import(class_path: str) -> Any:  # noqa: ANN401  # whatever has that path
+def _import(class_path: str) -> Any:
     from importlib import import_module
 
     module, _, name = class_path.rpartition(".")

@@ -73,7 +73,7 @@ class TimedProtocol(H11Protocol):
     seconds: float = 10
     connections_at_once: int = 256
 
-    def __init__(self, *args: Any, **settings: Any) -> None:  # noqa: ANN401  # those of the parent class
+    def __init__(self, *args: Any, **settings: Any) -> None:
         super().__init__(*args, **settings)
         self._silent_since = time.monotonic()
         self._left = 0

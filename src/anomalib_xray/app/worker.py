@@ -108,7 +108,7 @@ class Worker:
         if not self._is_closed:
             self._start()
 
-    def _ready(self) -> Any:  # noqa: ANN401  # JSON values
+    def _ready(self) -> Any:
         """Waits until the process has begun; returns its facts."""
         try:
             loaded = self._pipe.poll(_START_SECONDS)

@@ -74,7 +74,7 @@ def measure(
     return results
 
 
-def _noted(result: Measured, process: Process, answer: Any) -> bool:  # noqa: ANN401  # what serve answers
+def _noted(result: Measured, process: Process, answer: Any) -> bool:
     """Notes the memory of a backend, or why it gave no answer."""
     if answer is not None:
         result.memory = answer["memory"]

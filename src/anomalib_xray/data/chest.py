@@ -42,7 +42,7 @@ class ChestDataModule(RadiographDataModule):
         partition: str | Path | None = None,
         train_batch_size: int = 64,
         eval_batch_size: int = 64,
-        **settings: Any,  # noqa: ANN401  # resolved by the command line from the parent
+        **settings: Any,
     ) -> None:
         super().__init__(train_batch_size=train_batch_size, eval_batch_size=eval_batch_size, **settings)
         self.sizes = SplitSizes(**sizes) if isinstance(sizes, dict) else sizes  # as YAML has them

@@ -45,7 +45,7 @@ class ChestFolder(ChestDataModule):
         root: str | Path = "datasets/chest",
         sizes: SplitSizes = SMALL,
         patient_pattern: str = KERMANY_PATIENT,
-        **settings: Any,  # noqa: ANN401  # resolved by the command line from the parent
+        **settings: Any,
     ) -> None:
         super().__init__(root=root, sizes=sizes, **settings)
         try:

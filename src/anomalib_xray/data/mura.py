@@ -54,7 +54,7 @@ class Mura(RadiographDataModule):
         body_parts: str | list[str] = "XR_HAND",
         index: Literal["folders", "csv"] = "folders",
         test_on: Literal["test", "holdout"] = "test",
-        **settings: Any,  # noqa: ANN401  # resolved by the command line from the parent
+        **settings: Any,
     ) -> None:
         super().__init__(root=root, **settings)
         self.body_parts = body_part_folders(body_parts)

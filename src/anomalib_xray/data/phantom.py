@@ -39,7 +39,7 @@ class Phantom(Mura):
         kinds: list[str] | None = None,
         seed: int = 42,
         prepared: bool = True,
-        **settings: Any,  # noqa: ANN401  # resolved by the command line from the parent
+        **settings: Any,
     ) -> None:
         super().__init__(root=root, body_parts="XR_HAND", index="folders", **settings)
         self.patients = patients

@@ -53,7 +53,7 @@ class Radiographs(RadiographDataModule):
         split_column: str = "split",
         mask_path_column: str = "mask_path",
         split_from_table: bool = True,
-        **settings: Any,  # noqa: ANN401  # resolved by the command line from the parent
+        **settings: Any,
     ) -> None:
         super().__init__(root=Path(table).parent if root is None else root, **settings)
         self.table = absolute(table)

@@ -43,7 +43,7 @@ class RsnaPneumonia(ChallengeDataModule):
         self,
         root: str | Path = "datasets/rsna-pneumonia",
         sizes: SplitSizes = PUBLISHED,
-        **settings: Any,  # noqa: ANN401  # resolved by the command line from the parent
+        **settings: Any,
     ) -> None:
         super().__init__(root=root, sizes=sizes, **settings)
 

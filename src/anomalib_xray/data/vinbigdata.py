@@ -37,7 +37,7 @@ class VinBigData(ChallengeDataModule):
         self,
         root: str | Path = "datasets/vinbigdata",
         sizes: SplitSizes = PUBLISHED,
-        **settings: Any,  # noqa: ANN401  # resolved by the command line from the parent
+        **settings: Any,
     ) -> None:
         super().__init__(root=root, sizes=sizes, **settings)
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from lightning.pytorch import Callback
 
 
-def build(base: type, settings: Mapping[str, Any]) -> Any:  # noqa: ANN401  # an instance of base
+def build(base: type, settings: Mapping[str, Any]) -> Any:
     """Builds an instance of ``base`` from ``class_path`` and ``init_args``, as the stock command does.
 
     Raises:

@@ -112,7 +112,7 @@ def _measure(cell: Cell, folder: Path) -> dict[str, Any]:
     return {"images": len(test), "directions": directions}
 
 
-def _gflop(model: Any, image: Any) -> float | None:  # noqa: ANN401  # any model, any image
+def _gflop(model: Any, image: Any) -> float | None:
     """Multiplications and additions of scoring one image, in units of 10^9; nothing where they cannot be counted."""
     import torch
     from torch.utils.flop_counter import FlopCounterMode

@@ -80,7 +80,7 @@ def local_weights(path: str | None) -> Iterator[None]:
 
     create = timm.create_model
 
-    def create_from_file(model_name: str, pretrained: bool = False, **settings: Any) -> Any:  # noqa: ANN401
+    def create_from_file(model_name: str, pretrained: bool = False, **settings: Any) -> Any:
         network = create(model_name, pretrained=False, **settings)
         if pretrained:
             fill(network, path, model_name)

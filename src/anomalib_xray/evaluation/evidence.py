@@ -52,7 +52,7 @@ class Evidence(Callback):
         self._overlap: Any = None
         self._pixels = 0
 
-    def on_test_batch_end(self, *arguments: Any) -> None:  # noqa: ANN401
+    def on_test_batch_end(self, *arguments: Any) -> None:
         """Looks at a batch of scored images, the fourth argument."""
         batch = arguments[3]
         image = batch.image.detach().cpu().float()

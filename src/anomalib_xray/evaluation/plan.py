@@ -174,7 +174,7 @@ def _preparations_of(entry: Mapping[str, Any], preparations: Mapping[str, Any], 
     return names
 
 
-def _curve_cells(settings: Any, cells: Sequence[Cell], path: Path) -> list[Cell]:  # noqa: ANN401  # what YAML may hold
+def _curve_cells(settings: Any, cells: Sequence[Cell], path: Path) -> list[Cell]:
     """The cells of some models once more, with fewer training images."""
     if settings is None:
         return []
@@ -191,11 +191,11 @@ def _curve_cells(settings: Any, cells: Sequence[Cell], path: Path) -> list[Cell]
     return [replace(cell, training_size=size) for size in sizes for cell in cells if cell.model in chosen]
 
 
-def _listed(value: Any) -> list[str]:  # noqa: ANN401  # what YAML may hold
+def _listed(value: Any) -> list[str]:
     return [str(one) for one in value] if isinstance(value, list) else [str(value)]
 
 
-def _entry(entry: Any, kind: str, path: Path, name: str) -> dict[str, Any]:  # noqa: ANN401  # what YAML may hold
+def _entry(entry: Any, kind: str, path: Path, name: str) -> dict[str, Any]:
     """One data set or model, with what its file says laid under what is said here."""
     where = f"{name} in {path}"
     if not isinstance(entry, dict):
@@ -221,7 +221,7 @@ def _settings(entry: Mapping[str, Any], over: Mapping[str, Any] | None = None) -
     return {"class_path": entry["class_path"], "init_args": {**entry["init_args"], **(over or {})}}
 
 
-def _check_data(content: Any, where: str) -> None:  # noqa: ANN401  # what YAML may hold
+def _check_data(content: Any, where: str) -> None:
     """Refuses settings of the data that would have a model tested on other pictures than the others."""
     if not isinstance(content, dict):
         raise XrayError(f"data of {where} is {content!r}; give settings by name, such as train_batch_size: 16.")

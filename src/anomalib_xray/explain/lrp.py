@@ -192,7 +192,7 @@ class _EpsilonRule(torch.autograd.Function):
     """Forward a linear layer; backward ``x * W^T (R / (z + epsilon sign z))`` in place of a gradient."""
 
     @staticmethod
-    def forward(ctx: Any, inputs: Tensor, layer: Layer, epsilon: float) -> Tensor:  # noqa: ANN401  # torch's context
+    def forward(ctx: Any, inputs: Tensor, layer: Layer, epsilon: float) -> Tensor:
         with torch.enable_grad():
             ctx.inputs = inputs.detach().requires_grad_(True)
             ctx.outputs = layer(ctx.inputs)
@@ -201,7 +201,7 @@ class _EpsilonRule(torch.autograd.Function):
         return outputs
 
     @staticmethod
-    def backward(ctx: Any, relevance: Tensor) -> tuple[Tensor, None, None]:  # noqa: ANN401  # torch's context
+    def backward(ctx: Any, relevance: Tensor) -> tuple[Tensor, None, None]:
         outputs = ctx.outputs.detach()
         share = relevance / (outputs + torch.where(outputs < 0, -ctx.epsilon, ctx.epsilon))
         share = torch.where(outputs == 0, 0, share)  # nothing is to be explained there
@@ -213,12 +213,12 @@ class _PassOn(torch.autograd.Function):
     """Forward an activation's output; backward relevance as it is."""
 
     @staticmethod
-    def forward(ctx: Any, inputs: Tensor, outputs: Tensor) -> Tensor:  # noqa: ANN401  # torch's context
+    def forward(ctx: Any, inputs: Tensor, outputs: Tensor) -> Tensor:
         del ctx, inputs
         return outputs.clone()
 
     @staticmethod
-    def backward(ctx: Any, relevance: Tensor) -> tuple[Tensor, None]:  # noqa: ANN401  # torch's context
+    def backward(ctx: Any, relevance: Tensor) -> tuple[Tensor, None]:
         del ctx
         return relevance, None
 

@@ -267,7 +267,7 @@ def _windows(data_set: Dataset) -> list[tuple[float, float]]:
     return [(_number(centre), _number(width)) for centre, width in zip(centres, widths, strict=False)]
 
 
-def _number(value: Any) -> float:  # noqa: ANN401  # whatever the file holds
+def _number(value: Any) -> float:
     try:
         return float(value)
     except (ValueError, TypeError, OverflowError):

@@ -69,7 +69,7 @@ def take_functional_groups(data_set: Dataset, groups: Dataset, notes: list[str])
     _note_shape_of_pixels(data_set, notes)
 
 
-def value_of(data_set: Dataset, keyword: str, *, whole: bool = False) -> Any:  # noqa: ANN401  # whatever the file holds
+def value_of(data_set: Dataset, keyword: str, *, whole: bool = False) -> Any:
     """The value of an element, None where it is missing, empty, or no value of its kind; the first of several."""
     try:
         value = data_set.get(keyword)
@@ -243,7 +243,7 @@ def lookup_table(item: Dataset, prefix: str, *, little: bool) -> LookupTable | N
     return None if len(entries) < count else LookupTable(entries[:count].astype(np.float64), first, depth)
 
 
-def _entries(data: Any, count: int, depth: int, *, little: bool) -> NDArray[Any]:  # noqa: ANN401  # bytes or numbers
+def _entries(data: Any, count: int, depth: int, *, little: bool) -> NDArray[Any]:
     """One entry a byte where entries of 8 bits are packed, else one a word of 16 bits."""
     if not isinstance(data, bytes):
         words = np.asarray(_words(data, little=little), np.int64) % _MOST_ENTRIES
@@ -258,7 +258,7 @@ def _entries(data: Any, count: int, depth: int, *, little: bool) -> NDArray[Any]
     return packed if little else packed.reshape(-1, 2)[:, ::-1].ravel()
 
 
-def _words(value: Any, *, little: bool) -> Any:  # noqa: ANN401  # whatever the file holds
+def _words(value: Any, *, little: bool) -> Any:
     """Numbers of 16 bits, also where pydicom could not tell their kind and left bytes."""
     if isinstance(value, bytes):
         return np.frombuffer(value[: len(value) // 2 * 2], "<u2" if little else ">u2")

@@ -57,7 +57,7 @@ def write_secondary_capture(
     picture: NDArray[np.uint8],
     *,
     source: str | Path | None = None,
-    **settings: Any,  # noqa: ANN401  # as of encode_secondary_capture
+    **settings: Any,
 ) -> None:
     """Writes what :func:`encode_secondary_capture` encodes, about a radiograph's file.
 

@@ -31,7 +31,7 @@ def read_text(path: Path, *, max_bytes: int = MAX_TEXT_BYTES) -> str:
         raise XrayError(f"{path} is no text in UTF-8; save it in UTF-8.") from None
 
 
-def read_json(path: Path, *, max_bytes: int = MAX_TEXT_BYTES) -> Any:  # noqa: ANN401  # whatever the file holds
+def read_json(path: Path, *, max_bytes: int = MAX_TEXT_BYTES) -> Any:
     """Reads a JSON file.
 
     Raises:
@@ -67,7 +67,7 @@ def read_yaml(
     return content
 
 
-def load_yaml(path: Path, *, advice: str, max_bytes: int = MAX_TEXT_BYTES) -> Any:  # noqa: ANN401  # whatever it holds
+def load_yaml(path: Path, *, advice: str, max_bytes: int = MAX_TEXT_BYTES) -> Any:
     """Reads a YAML file of any content; arguments and errors as of :func:`read_yaml`."""
     import yaml
 
@@ -150,7 +150,7 @@ def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, An
     write_atomically(path, csv_text(columns, rows))
 
 
-def write_json(path: Path, content: Any, **options: Any) -> None:  # noqa: ANN401  # whatever JSON takes
+def write_json(path: Path, content: Any, **options: Any) -> None:
     """Writes a JSON file, indented by one blank unless ``options`` of :func:`json.dumps` say otherwise.
 
     Raises:

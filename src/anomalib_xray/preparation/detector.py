@@ -126,7 +126,7 @@ def _loaded(file: ModelFile, fingerprint: str) -> tuple[Any, Description]:
     return compiled, description
 
 
-def _check(compiled: Any, description: Description, model: Path) -> None:  # noqa: ANN401  # openvino ships no types
+def _check(compiled: Any, description: Description, model: Path) -> None:
     """Refuses models of other inputs or outputs than :class:`Detector` names."""
     shapes = [port.partial_shape for port in (*compiled.inputs, *compiled.outputs)]
     if len(shapes) == 3 and all(shape.is_static for shape in shapes):

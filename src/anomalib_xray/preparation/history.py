@@ -95,7 +95,7 @@ def summarised(history: History) -> dict[str, Any]:
     }
 
 
-def _walked(value: Any, leaf: Callable[[Any], Any]) -> Any:  # noqa: ANN401  # any JSON value
+def _walked(value: Any, leaf: Callable[[Any], Any]) -> Any:
     """A value with whatever is no list and no mapping, or is a recorded mask, replaced by what ``leaf`` gives."""
     if isinstance(value, Mapping) and _MASK not in value:
         return {str(key): _walked(item, leaf) for key, item in value.items()}
@@ -104,7 +104,7 @@ def _walked(value: Any, leaf: Callable[[Any], Any]) -> Any:  # noqa: ANN401  # a
     return leaf(value)
 
 
-def _checked(value: Any) -> Any:  # noqa: ANN401  # any JSON value
+def _checked(value: Any) -> Any:
     if isinstance(value, np.ndarray) and value.dtype == np.bool_ and value.ndim == 2:
         return value
     if value is None or isinstance(value, str | bool | int | float):
@@ -112,15 +112,15 @@ def _checked(value: Any) -> Any:  # noqa: ANN401  # any JSON value
     raise TypeError(f"a plan holds JSON values and boolean masks, not {type(value).__name__}")
 
 
-def _encoded(value: Any) -> Any:  # noqa: ANN401  # any JSON value
+def _encoded(value: Any) -> Any:
     return {_MASK: _encoded_mask(value)} if isinstance(value, np.ndarray) else value
 
 
-def _decoded(value: Any) -> Any:  # noqa: ANN401  # any JSON value
+def _decoded(value: Any) -> Any:
     return _decoded_mask(value[_MASK]) if isinstance(value, Mapping) else value
 
 
-def _readable(value: Any) -> Any:  # noqa: ANN401  # any JSON value
+def _readable(value: Any) -> Any:
     return f"mask of {value.mean():.1%}" if isinstance(value, np.ndarray) else value
 
 

@@ -38,7 +38,7 @@ class ModelFile:
     companions: tuple[Path, ...]
     kind: str
 
-    def compiled(self) -> Any:  # noqa: ANN401  # openvino ships no types
+    def compiled(self) -> Any:
         """The model, ready to run; loaded again when a file was replaced."""
         return _compiled(self, self.state())
 
@@ -75,7 +75,7 @@ def _digest(model: ModelFile, state: _State) -> str:
 
 
 @lru_cache(maxsize=8)
-def _compiled(model: ModelFile, state: _State) -> Any:  # noqa: ANN401  # openvino ships no types
+def _compiled(model: ModelFile, state: _State) -> Any:
     del state
     # One thread: pictures are spread over processes instead.
     settings = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": 1}
@@ -145,7 +145,7 @@ def _model_file(path: Path) -> ModelFile:
     return ModelFile(path.absolute(), (weights.absolute(),) if weights.is_file() else (), "segmentation model")
 
 
-def _check(model: Any, path: Path) -> None:  # noqa: ANN401  # openvino ships no types
+def _check(model: Any, path: Path) -> None:
     """Refuses models of other inputs or outputs than :class:`Network` names."""
     shapes = [tuple(port.partial_shape) for port in (*model.inputs, *model.outputs[:1])]
     wanted = len(model.inputs) == 1 and all(

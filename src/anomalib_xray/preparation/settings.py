@@ -134,11 +134,11 @@ def _build(name: str, settings: dict[str, Any], folder: Path, where: str) -> Nam
     return NamedStep(name, {key: _plain(value) for key, value in values.items()}, step)
 
 
-def _resolved(value: Any, folder: Path) -> Any:  # noqa: ANN401  # any setting
+def _resolved(value: Any, folder: Path) -> Any:
     return folder / value.expanduser() if isinstance(value, Path) else value
 
 
-def _plain(value: Any) -> Any:  # noqa: ANN401  # any setting
+def _plain(value: Any) -> Any:
     """A setting as a JSON value."""
     if isinstance(value, Path):
         return value.as_posix()

@@ -130,7 +130,7 @@ def _read_table(path: Path) -> Iterator[_Entry]:
         yield picture, _box(row.cells["class"], sides, where, picture)
 
 
-def _box(label: Any, sides: list[Any], path: Path | str, picture: str) -> LabelledBox:  # noqa: ANN401  # as the file has it
+def _box(label: Any, sides: list[Any], path: Path | str, picture: str) -> LabelledBox:
     x0, y0, x1, y1 = (float(side) for side in sides)
     if not label or not all(map(math.isfinite, (x0, y0, x1, y1))) or x1 <= x0 or y1 <= y0:
         raise XrayError(f"{path} has a box of {picture} without class or area: {label} {x0:g} {y0:g} {x1:g} {y1:g}.")

@@ -77,13 +77,13 @@ class _Training(LightningModule):
         self.done = 0
         self.parts: dict[str, Any] = {"network": network, "optimizer": schedule.optimizer, "schedule": schedule}
 
-    def configure_optimizers(self) -> Any:  # noqa: ANN401  # the mapping that Lightning documents
+    def configure_optimizers(self) -> Any:
         return {"optimizer": self.schedule.optimizer, "lr_scheduler": {"scheduler": self.schedule, "interval": "step"}}
 
     def training_step(self, step: int) -> torch.Tensor:
         return self.loss_at(step)
 
-    def on_train_batch_end(self, outputs: Any, batch: int, batch_idx: int) -> None:  # noqa: ANN401  # as Lightning has it
+    def on_train_batch_end(self, outputs: Any, batch: int, batch_idx: int) -> None:
         del batch_idx
         self.done = batch + 1
         if self.done % self.every == 0 or self.done == self.steps:

@@ -75,7 +75,7 @@ class ScoreTable(Callback):
         taken = _names_of_evaluator(pl_module)
         pl_module.log_dict({f"{name}_raw" if name in taken else name: value for name, value in metrics.items()})
 
-    def on_validation_epoch_start(self, *_: Any) -> None:  # noqa: ANN401
+    def on_validation_epoch_start(self, *_: Any) -> None:
         """Forgets the rows of the last epoch or run."""
         self._rows = []
 
@@ -85,8 +85,8 @@ class ScoreTable(Callback):
         self,
         _trainer: Trainer,
         _module: LightningModule,
-        outputs: Any,  # noqa: ANN401
-        *_: Any,  # noqa: ANN401
+        outputs: Any,
+        *_: Any,
     ) -> None:
         """Collects the raw scores of a batch."""
         if outputs.pred_score is None:
@@ -173,7 +173,7 @@ def _with_origins(table: pd.DataFrame, samples: pd.DataFrame | None) -> pd.DataF
     return joined.assign(source_path=joined["source_path"].fillna(joined["image_path"]))
 
 
-def _samples(dataloaders: Any) -> pd.DataFrame | None:  # noqa: ANN401  # Lightning types it as anything
+def _samples(dataloaders: Any) -> pd.DataFrame | None:
     """Finds the sample table behind the trainer's dataloader, if it has one."""
     loader = dataloaders[0] if isinstance(dataloaders, list) else dataloaders
     samples = getattr(getattr(loader, "dataset", None), "samples", None)

@@ -63,7 +63,7 @@ class ContractBase:
     exportable: ClassVar[bool] = True
 
     @classmethod
-    def make_model(cls, **changes: Any) -> AnomalibModule:  # noqa: ANN401  # arguments of the plugin's constructor
+    def make_model(cls, **changes: Any) -> AnomalibModule:
         """Builds the model with the settings under test.
 
         Args:

@@ -78,7 +78,7 @@ class StorageContract(ContractBase):
         _assert_equal(states[0]["optimizer_states"], states[1]["optimizer_states"])
 
 
-def _load(model: Any, checkpoint: Path) -> dict[str, Any]:  # noqa: ANN401  # the class of an AnomalibModule
+def _load(model: Any, checkpoint: Path) -> dict[str, Any]:
     with torch.serialization.safe_globals(list(model.checkpoint_safe_globals())):
         state: dict[str, Any] = torch.load(checkpoint, weights_only=True, map_location="cpu")
     return state

@@ -86,7 +86,7 @@ class Augmentation(Transform):  # type: ignore[misc]  # torchvision has no types
         self.brightness = brightness
 
     # torchvision transforms input by input; albumentations moves the image and its masks in one call.
-    def forward(self, *inputs: Any) -> Any:  # noqa: ANN401  # torchvision's signature
+    def forward(self, *inputs: Any) -> Any:
         """Augments ``image`` or ``image, mask`` and gives back the same; a mask of None stays None.
 
         Raises:
@@ -166,7 +166,7 @@ def _to_array(tensor: torch.Tensor) -> npt.NDArray[Any]:
     return array.astype(np.float32) if plain.is_floating_point() else array.astype(np.uint8)
 
 
-def _build(recipe: str | Recipe) -> Any:  # noqa: ANN401  # albumentations.Compose, imported only when it is needed
+def _build(recipe: str | Recipe) -> Any:
     # albumentations asks the network for its newest version while it is imported.
     os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
     try:
@@ -184,7 +184,7 @@ def _build(recipe: str | Recipe) -> Any:  # noqa: ANN401  # albumentations.Compo
     return albumentations.Compose([_build_step(step) for step in recipe])
 
 
-def _build_step(step: dict[str, Any]) -> Any:  # noqa: ANN401  # an albumentations transform
+def _build_step(step: dict[str, Any]) -> Any:
     import albumentations
 
     arguments = dict(step)

@@ -65,7 +65,7 @@ class Objective:
         return f"{self.selection}: {what}; {labels}, and no test image"
 
 
-def read_objective(content: Any, names: Iterable[str], where: str) -> Objective:  # noqa: ANN401  # what YAML may hold
+def read_objective(content: Any, names: Iterable[str], where: str) -> Objective:
     """Reads what a search optimises.
 
     Args:

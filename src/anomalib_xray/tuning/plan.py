@@ -110,7 +110,7 @@ def _laid_over(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, A
     return merged({key: value for key, value in under.items() if key != "data" or not names_data}, over)
 
 
-def _pruning(content: Any, where: str) -> Pruning | None:  # noqa: ANN401  # what YAML may hold
+def _pruning(content: Any, where: str) -> Pruning | None:
     if content is None or content is False:
         return None
     if not isinstance(content, dict):
@@ -119,7 +119,7 @@ def _pruning(content: Any, where: str) -> Pruning | None:  # noqa: ANN401  # wha
     return Pruning(**{key: _whole(value, key, where) for key, value in content.items()})
 
 
-def _whole(value: Any, key: str, where: str) -> int:  # noqa: ANN401  # as above
+def _whole(value: Any, key: str, where: str) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or value < 0:
         raise XrayError(f"{key} in {where} is {value!r}; give a whole number from 0.")
     return value

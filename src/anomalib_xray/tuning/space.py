@@ -33,7 +33,7 @@ class Range:
     kind: Kind
     values: tuple[Any, ...]
 
-    def suggest(self, trial: BaseTrial) -> Any:  # noqa: ANN401  # what a setting may be
+    def suggest(self, trial: BaseTrial) -> Any:
         """A value that Optuna proposes for a trial."""
         if self.kind == "choice":
             # As text, because a choice may be a list, which Optuna takes for none.
@@ -43,7 +43,7 @@ class Range:
             return trial.suggest_int(self.name, low, high)
         return trial.suggest_float(self.name, low, high, log=self.kind == "log_uniform")
 
-    def decode(self, stored: Any) -> Any:  # noqa: ANN401  # as above
+    def decode(self, stored: Any) -> Any:
         """The value of a trial from what Optuna keeps of it."""
         return json.loads(stored) if self.kind == "choice" else stored
 
@@ -67,7 +67,7 @@ class Space:
         return {item.name: item.decode(stored[item.name]) for item in self.ranges if item.name in stored}
 
 
-def read_space(content: Any, where: str) -> Space:  # noqa: ANN401  # what YAML may hold
+def read_space(content: Any, where: str) -> Space:
     """Reads ranges: a mapping of a dotted name to a mapping of one kind to its values.
 
     Raises:
@@ -82,7 +82,7 @@ def read_space(content: Any, where: str) -> Space:  # noqa: ANN401  # what YAML 
     return Space(tuple(_read_range(str(name), value, where) for name, value in content.items()))
 
 
-def _read_range(name: str, content: Any, where: str) -> Range:  # noqa: ANN401  # as above
+def _read_range(name: str, content: Any, where: str) -> Range:
     kinds = get_args(Kind)
     if not name.startswith(SECTIONS):
         msg = f"The range {name} in {where} is in no searchable section; names begin with {', '.join(SECTIONS)}."

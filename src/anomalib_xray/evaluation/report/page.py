@@ -306,5 +306,5 @@ def _entry(cell: Cell, grid: Grid, data: Mapping[str, Any]) -> dict[str, Any]:
 
 
 class _Plain(yaml.SafeDumper):
-    def ignore_aliases(self, data: Any) -> bool:  # noqa: ANN401, ARG002  # the signature is the parent's
+    def ignore_aliases(self, data: Any) -> bool:  # noqa: ARG002  # the signature is the parent's
         return True
