@@ -60,14 +60,7 @@ class ChestDataModule(RadiographDataModule):
         """
 
     def build_samples(self) -> pd.DataFrame:
-        """Lists the images and splits them.
-
-        Returns:
-            A samples table with splits, with ``spare`` images for the pool.
-
-        Raises:
-            XrayError: The data set is missing or unusable, or has too few images.
-        """
+        """Lists the images and splits them, with ``spare`` ones for the pool."""
         samples = samples_table(self.list_images())
         if self.partition is None:
             return split_by_sizes(samples, self.sizes, self.split_seed, str(self.root))
@@ -107,14 +100,7 @@ class ChallengeDataModule(ChestDataModule):
         """
 
     def list_images(self) -> pd.DataFrame:
-        """Lists the pictures that the table labels.
-
-        Returns:
-            Columns ``image_path``, ``patient``, ``study``, ``label_index``.
-
-        Raises:
-            XrayError: The data set is missing or unusable.
-        """
+        """Lists the pictures that the table labels."""
         missing = (
             f"The {self.title} is not at {self.root}: it needs {self.table} and the pictures in"
             f" {' or '.join(self.folders)}; {advice_without_data(self.card)}"

@@ -54,14 +54,7 @@ class ChestFolder(ChestDataModule):
             raise XrayError(f"The patient_pattern {patient_pattern!r} is no regular expression: {error}.") from error
 
     def list_images(self) -> pd.DataFrame:
-        """Lists the images of all sub-folders.
-
-        Returns:
-            Columns ``image_path``, ``patient``, ``study``, ``label_index``.
-
-        Raises:
-            XrayError: The folder is missing, or lacks normal or abnormal images.
-        """
+        """Lists the images of all sub-folders."""
         found = list_radiographs(self.root) if self.root.is_dir() else []
         files = [path for path in found if path.parent.parent == self.root]
         if len(files) < len(found):

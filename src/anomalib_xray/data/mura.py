@@ -67,14 +67,7 @@ class Mura(RadiographDataModule):
         return self.body_parts[0] if len(self.body_parts) == 1 else super().name
 
     def build_samples(self) -> pd.DataFrame:
-        """Lists the chosen body parts.
-
-        Returns:
-            A samples table with splits.
-
-        Raises:
-            XrayError: MURA is missing, or its files contradict each other.
-        """
+        """Lists the chosen body parts and splits their patients."""
         if not (self.root / "train").is_dir():
             raise XrayError(f"MURA v1.1 is not at {self.root}: {advice_without_data('mura')}")
         samples = split_by_recipe(self._official("train"), self.split_seed)

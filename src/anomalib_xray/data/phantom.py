@@ -64,14 +64,7 @@ class Phantom(Mura):
         )
 
     def build_samples(self) -> pd.DataFrame:
-        """Generates the set where it is missing, and lists it.
-
-        Returns:
-            A samples table with splits and masks.
-
-        Raises:
-            XrayError: The folder cannot be written or holds something else.
-        """
+        """Generates the set where it is missing, and lists it with splits and masks."""
         self.prepare_data()
         return super().build_samples()
 

@@ -102,14 +102,7 @@ def draw_pool(samples: pd.DataFrame, pool: UnlabelledPool) -> pd.DataFrame:
 
 
 def without_labels(samples: pd.DataFrame) -> pd.DataFrame:
-    """Withholds what an unlabelled image would not have.
-
-    Args:
-        samples: Rows of a samples table.
-
-    Returns:
-        The rows with unknown labels and no masks.
-    """
+    """The rows of a samples table with unknown labels and without masks, as unlabelled images would have them."""
     return samples.assign(label="unknown", label_index=UNKNOWN, mask_path="")
 
 

@@ -67,14 +67,7 @@ class Radiographs(RadiographDataModule):
         self.split_from_table = split_from_table
 
     def build_samples(self) -> pd.DataFrame:
-        """Reads the table.
-
-        Returns:
-            A samples table with splits.
-
-        Raises:
-            XrayError: The table is missing or unusable; the message names the row.
-        """
+        """Reads the table; a message about it names the row."""
         rows = self._read_table()
         has_splits = self.split_from_table and self.split_column in rows
         images = pd.DataFrame(

@@ -48,11 +48,7 @@ class RsnaPneumonia(ChallengeDataModule):
         super().__init__(root=root, sizes=sizes, **settings)
 
     def labels(self, rows: pd.DataFrame) -> pd.Series[int]:
-        """Labels normal images and those with an opacity.
-
-        Raises:
-            XrayError: Two rows contradict each other.
-        """
+        """Labels normal images and those with an opacity."""
         rows = rows.drop_duplicates()  # an image has a row for each opacity
         contradicted = rows[rows["patientId"].duplicated(keep=False)].sort_values("patientId", kind="stable")
         if len(contradicted) > 0:

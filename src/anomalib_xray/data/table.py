@@ -104,14 +104,7 @@ def split_by_recipe(samples: pd.DataFrame, seed: int) -> pd.DataFrame:
 
 
 def train_on_normal(samples: pd.DataFrame) -> pd.DataFrame:
-    """Takes images that are not labelled normal out of the train split, and logs how many.
-
-    Args:
-        samples: A samples table with splits.
-
-    Returns:
-        A new samples table.
-    """
+    """A samples table without the images of the train split that are not labelled normal, which a log line counts."""
     left_out = (samples["split"] == "train") & (samples["label_index"] != 0)
     if left_out.any():
         logger.info("%d images that are not labelled normal are left out of training.", left_out.sum())
