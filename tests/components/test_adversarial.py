@@ -8,11 +8,15 @@ from torch import Tensor, nn
 from anomalib_xray.components import (
     AdversarialLoss,
     MinibatchDiscrimination,
+    NoiseSchedule,
     SelfAttention,
+    add_noise,
     check_soft_labels,
     discriminator_loss,
     generator_loss,
     gradient_penalty,
+    instance_noise_level,
+    moving_average,
     passing_loss,
 )
 from anomalib_xray.errors import XrayError
@@ -155,3 +159,72 @@ def test_extreme_logits_stay_finite(kind: AdversarialLoss) -> None:
     extreme = torch.tensor([-1e4, 1e4])
     assert torch.isfinite(discriminator_loss(extreme, [extreme], kind))
     assert torch.isfinite(generator_loss(extreme))
+
+
+@pytest.mark.parametrize(("epoch", "expected"), [(0, 2.49), (1, 0.01 * 497 / 3), (99, 0.01 * 399 / 101), (498, 0.0)])
+def test_published_schedule_is_its_formula(epoch: int, expected: float) -> None:
+    assert instance_noise_level(0.01, epoch, 500, "published") == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(("epoch", "expected"), [(0, 0.2), (5, 0.1), (9, 0.02), (10, 0.0), (12, 0.0)])
+def test_linear_schedule_falls_along_a_line(epoch: int, expected: float) -> None:
+    assert instance_noise_level(0.2, epoch, 10) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("schedule", ["linear", "published"])
+@pytest.mark.parametrize("epochs", [1, 4, 50])
+def test_noise_is_never_negative_and_fades(schedule: NoiseSchedule, epochs: int) -> None:
+    levels = [instance_noise_level(0.3, epoch, epochs, schedule) for epoch in range(epochs)]
+    assert min(levels) >= 0
+    assert levels[-1] <= levels[0]
+    assert [instance_noise_level(0, epoch, epochs, schedule) for epoch in range(epochs)] == [0] * epochs
+
+
+def test_noise_has_its_deviation() -> None:
+    torch.manual_seed(0)
+    image = torch.full((4, 1, 64, 64), 0.5)
+    difference = add_noise(image, 0.3) - image
+    assert difference.mean().item() == pytest.approx(0, abs=0.01)
+    assert difference.std().item() == pytest.approx(0.3, rel=0.02)
+
+
+def test_without_noise_the_image_is_itself_and_nothing_is_drawn() -> None:
+    image = torch.rand(2, 1, 8, 8)
+    before = torch.get_rng_state()
+    assert add_noise(image, 0.0) is image
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_weights_follow_the_formula_and_buffers_are_the_networks() -> None:
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2))
+    average = moving_average(network, 0.75)
+    assert average is not None
+    expected = {name: weight.detach().clone() for name, weight in network.named_parameters()}
+    for _ in range(3):
+        with torch.no_grad():
+            for weight in network.parameters():
+                weight.add_(torch.randn_like(weight))
+        network(torch.randn(5, 3))
+        average.update_parameters(network)
+        # torch starts from a copy at the first update
+        expected = {
+            name: weight.detach().clone() if average.n_averaged == 1 else 0.75 * expected[name] + 0.25 * weight.detach()
+            for name, weight in network.named_parameters()
+        }
+    for name, weight in average.module.named_parameters():
+        torch.testing.assert_close(weight, expected[name])
+        assert not weight.requires_grad
+    for name, buffer in average.module.named_buffers():
+        assert torch.equal(buffer, network.get_buffer(name))
+    assert not average.module.training
+
+
+def test_no_decay_is_no_average() -> None:
+    assert moving_average(nn.Linear(1, 1), 0) is None
+
+
+@pytest.mark.parametrize("decay", [-0.1, 1.0])
+def test_impossible_decays_are_refused(decay: float) -> None:
+    with pytest.raises(XrayError, match="ema_decay"):
+        moving_average(nn.Linear(1, 1), decay)

@@ -16,7 +16,7 @@ from torchvision.transforms.v2 import Compose
 
 from anomalib_xray.components import RadiographModel
 from anomalib_xray.components import radiograph_model as module_under_test
-from anomalib_xray.components.training_end import TrainingEnd
+from anomalib_xray.components.monitors import TrainingEnd
 from anomalib_xray.components.visualizer import AlignedVisualizer
 from anomalib_xray.errors import XrayError
 from anomalib_xray.post_processing import XrayPostProcessor

@@ -8,7 +8,7 @@ import pytest
 import torch
 from anomalib.data import ImageBatch
 
-from anomalib_xray.components.score_histograms import ScoreHistograms, draw_histogram
+from anomalib_xray.components.pictures import ScoreHistograms, draw_histogram
 
 
 class PictureLogger:

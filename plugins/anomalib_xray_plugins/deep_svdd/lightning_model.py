@@ -13,7 +13,7 @@ from lightning.pytorch.core.optimizer import LightningOptimizer
 from torch import Tensor, nn, optim
 
 from anomalib_xray.components import Phases, TrainedModel, check_share, masked_mse_loss
-from anomalib_xray.components.collapse_monitor import CollapseMonitor, feature_spread
+from anomalib_xray.components.monitors import CollapseMonitor, feature_spread
 from anomalib_xray.components.training_images import training_images
 from anomalib_xray.errors import XrayError
 from anomalib_xray.scores import foreground

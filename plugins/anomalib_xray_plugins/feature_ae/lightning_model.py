@@ -60,7 +60,7 @@ class FeatureAe(MapModel, TrainedModel, AnomalibModule):
         if loss not in get_args(FeatureLoss):
             msg = f"loss is {loss!r}, but {self.name} knows {', '.join(get_args(FeatureLoss))}; choose one of them."
             raise XrayError(msg)
-        self.weights, self.loss, self.weight_decay = weights, loss, weight_decay
+        self.weights, self.feature_loss, self.weight_decay = weights, loss, weight_decay
         self.model: FeatureAeModel = FeatureAeModel(
             backbone, layers, channels, latent_channels, standardized, score, self.top_k, self.map_sigma
         )
@@ -74,7 +74,7 @@ class FeatureAe(MapModel, TrainedModel, AnomalibModule):
     def training_step(self, batch: ImageBatch, *_: Any) -> Tensor:
         """Lowers the error of the reconstructed features."""
         image = self.grey(batch)
-        loss = self.model.loss(image, self.loss)
+        loss = self.model.loss(image, self.feature_loss)
         self.log_losses({"loss": loss}, len(image))
         return loss
 

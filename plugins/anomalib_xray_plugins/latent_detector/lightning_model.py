@@ -11,8 +11,7 @@ from anomalib_xray.components import DetectorModel, MapModel
 from anomalib_xray.detectors import DetectorBank, Subset
 from anomalib_xray.errors import XrayError
 from anomalib_xray_plugins.latent_detector.encoder import BackboneEncoder, PluginEncoder
-from anomalib_xray_plugins.latent_detector.pooling import Pooling
-from anomalib_xray_plugins.latent_detector.torch_model import LatentModel
+from anomalib_xray_plugins.latent_detector.torch_model import LatentModel, Pooling
 
 
 class LatentDetector(MapModel, DetectorModel, AnomalibModule):
@@ -79,7 +78,7 @@ class LatentDetector(MapModel, DetectorModel, AnomalibModule):
         encoder = self.model.encoder
         if isinstance(encoder, BackboneEncoder):
             encoder.backbone.prepare(self.weights)
-        elif encoder is None:
+        elif self.checkpoint is not None and encoder is None:
             encoder = PluginEncoder.of_checkpoint(self.checkpoint, self.image_size, self.equalize)
             self.model.encoder = encoder.to(self.device)
         super().on_fit_start()

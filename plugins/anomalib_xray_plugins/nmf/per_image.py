@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from anomalib_xray.scores import ReconstructionScorer, ScoredBatch, foreground
 from anomalib_xray_plugins.nmf.dictionary import Init
-from anomalib_xray_plugins.nmf.pixels import enlarged, shrunk
+from anomalib_xray_plugins.nmf.torch_model import enlarged, shrunk
 
 Outliers = Literal["dbscan", "one_class_svm"]
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.functional import binary_cross_entropy_with_logits, relu, softplus
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from anomalib_xray.components.minibatch_discrimination import MinibatchDiscrimination
 from anomalib_xray.errors import XrayError
@@ -133,3 +134,67 @@ def _check_uncoupled(critic: nn.Module) -> None:
                 f"{type(layer).__name__} mixes those of a batch; leave that layer out, or take the loss hinge or log."
             )
             raise XrayError(msg)
+
+
+NoiseSchedule = Literal["linear", "published"]
+
+
+def instance_noise_level(scale: float, epoch: int, epochs: int, schedule: NoiseSchedule = "linear") -> float:
+    """Standard deviation of the noise in an epoch.
+
+    ``linear``: ``scale * (1 - epoch / epochs)``. ``published``: ``scale * |e + 1 - E| / (e + 1)`` with e counted from 1
+    as in arXiv 2001.10883's code, where scale is 0.01: 2.49 in the first of 500 epochs, 0.04 in the hundredth.
+    Source of the idea: Sønderby et al. 2017 (1610.04490), section 3.
+
+    Args:
+        scale: Factor of the noise, 0 for none.
+        epoch: Number of the epoch, from 0.
+        epochs: Number of epochs of the whole training, at least 1.
+        schedule: ``linear`` or ``published``.
+
+    Returns:
+        The standard deviation, at least 0, in units of the image's range (-1, 1).
+    """
+    if schedule == "linear":
+        return scale * max(0.0, 1 - epoch / epochs)
+    number = epoch + 1
+    return scale * abs(number + 1 - epochs) / (number + 1)
+
+
+def add_noise(image: Tensor, deviation: float) -> Tensor:
+    """Adds normal noise; without any, the image itself, and no random number is drawn.
+
+    Args:
+        image: ``(N, 1, S, S)``.
+        deviation: Standard deviation.
+
+    Returns:
+        ``(N, 1, S, S)``.
+    """
+    return image + deviation * torch.randn_like(image) if deviation > 0 else image
+
+
+def moving_average(network: nn.Module, decay: float) -> AveragedModel | None:
+    """Makes a copy of a network that follows it, in evaluation and without gradients.
+
+    ``w' = decay * w' + (1 - decay) * w`` after each ``update_parameters``; buffers (batch statistics, singular vectors)
+    are the network's own. Source: Yazıcı et al. 2019 (1806.04498); .999 in Zenati et al. 2018's BiGAN.
+
+    Args:
+        network: The network to follow.
+        decay: Share of the old average that stays in a step; 0 for no average.
+
+    Returns:
+        The average, whose ``module`` is the network, or ``None``.
+
+    Raises:
+        XrayError: The decay is not in [0, 1).
+    """
+    if not 0 <= decay < 1:
+        msg = f"ema_decay is {decay}, but it is at least 0 (no average) and less than 1."
+        raise XrayError(msg)
+    if decay == 0:
+        return None
+    average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(decay))  # type: ignore[no-untyped-call]  # torch has no types there
+    average.requires_grad_(False)
+    return average.eval()

@@ -13,8 +13,8 @@ from torch import Tensor, nn, optim
 
 from anomalib_xray.components.adversarial import AdversarialLoss, gradient_penalty
 from anomalib_xray.components.attention_maps import attention_maps, has_attention
-from anomalib_xray.components.gan_monitor import GanMonitor
 from anomalib_xray.components.minibatch_discrimination import MinibatchDiscrimination
+from anomalib_xray.components.monitors import GanMonitor
 from anomalib_xray.components.sagan import to_tanh_range, to_unit_range
 from anomalib_xray.components.trained_model import TrainedModel
 from anomalib_xray.errors import XrayError

@@ -16,10 +16,15 @@ from torchvision.transforms.v2 import Transform
 
 from anomalib_xray.components.engine import READ_OUT_SETTINGS, adapt_engine, differing_settings, drop_thresholds
 from anomalib_xray.components.export import ExportWithParity
-from anomalib_xray.components.pictures import PICTURE_EPOCHS, PICTURES_IN_A_ROW, log_pictures, takes_pictures
+from anomalib_xray.components.monitors import TrainingEnd
+from anomalib_xray.components.pictures import (
+    PICTURE_EPOCHS,
+    PICTURES_IN_A_ROW,
+    ScoreHistograms,
+    log_pictures,
+    takes_pictures,
+)
 from anomalib_xray.components.random_state import random_state, restore_random_state
-from anomalib_xray.components.score_histograms import ScoreHistograms
-from anomalib_xray.components.training_end import TrainingEnd
 from anomalib_xray.components.visualizer import AlignedVisualizer
 from anomalib_xray.data.dataset import read_as_radiographs
 from anomalib_xray.data.splits import SPLITS
@@ -92,8 +97,8 @@ class RadiographModel(ExportWithParity):
         # The parent's constructor makes the pre-processor of these.
         self.image_size, self.equalize = image_size, equalize
         super().__init__(
-            pre_processor=pre_processor,  # type: ignore[arg-type]  # any module that transforms images will do
-            post_processor=post_processor,  # type: ignore[arg-type]  # as above
+            pre_processor=pre_processor,
+            post_processor=post_processor,
             evaluator=evaluator,
             visualizer=visualizer,
         )

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 # Without it, a failed check would not show the values that it compared. Must come before the modules are imported.
 pytest.register_assert_rewrite(
-    *(f"{__name__}.{module}" for module in ("discovery", "scoring", "training", "storage", "export", "step_contract"))
+    *(f"{__name__}.{module}" for module in ("contract", "scoring", "export", "step_contract"))
 )
 
 # Loaded when they are first used: a step's contract needs no torch.

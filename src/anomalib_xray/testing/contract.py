@@ -2,11 +2,219 @@
 
 from __future__ import annotations
 
-from anomalib_xray.testing.discovery import DiscoveryContract
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from anomalib.models import AnomalibModule, convert_to_snake_case, get_model, list_models
+from jsonargparse import ArgumentParser
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+import anomalib_xray.models
+from anomalib_xray.testing.base import (
+    IMAGE_QUANTILE,
+    ContractBase,
+    Training,
+    assert_same_weights,
+    fit,
+    normal_batch,
+    prepared,
+    score,
+)
 from anomalib_xray.testing.export import ExportContract
 from anomalib_xray.testing.scoring import ScoringContract
-from anomalib_xray.testing.storage import StorageContract
-from anomalib_xray.testing.training import TrainingContract
+
+
+class DiscoveryContract(ContractBase):
+    """The plugin is an anomalib model like those that come with anomalib."""
+
+    def test_is_a_direct_subclass_of_anomalibs_module(self) -> None:
+        """Look-ups of anomalib ignore subclasses of subclasses; share code by mixins."""
+        assert self.model in AnomalibModule.__subclasses__()
+
+    def test_is_offered_by_its_entry_point(self) -> None:
+        """``anomalib_xray.models.<Name>`` is the plugin's class."""
+        assert getattr(anomalib_xray.models, self.model.__name__) is self.model
+
+    def test_is_listed(self) -> None:
+        """``list_models()`` names it."""
+        assert convert_to_snake_case(self.model.__name__) in list_models()
+
+    def test_is_found_by_name(self) -> None:
+        """``get_model`` takes both spellings of its name."""
+        name = self.model.__name__
+        settings = dict(self.settings)
+        assert type(get_model(name, **settings)) is self.model
+        assert type(get_model(convert_to_snake_case(name), **settings)) is self.model
+
+    def test_is_found_by_class_path(self) -> None:
+        """``get_model`` takes the class path that configurations write."""
+        class_path = f"anomalib_xray.models.{self.model.__name__}"
+        assert type(get_model({"class_path": class_path, "init_args": dict(self.settings)})) is self.model
+
+    def test_takes_its_settings_from_a_configuration(self) -> None:
+        """The ``anomalib`` command builds it, and every setting has a help text and a type."""
+        parser = ArgumentParser(exit_on_error=False)
+        parser.add_subclass_arguments(AnomalibModule, "model")
+        model = {"class_path": f"anomalib_xray.models.{self.model.__name__}", "init_args": dict(self.settings)}
+        built = parser.instantiate_classes(parser.parse_object({"model": model})).model
+        assert type(built) is self.model
+        assert {name: built.hparams[name] for name in self.settings} == dict(self.settings)
+
+        help_parser = ArgumentParser()
+        help_parser.add_class_arguments(self.model)
+        undocumented = [action.dest for action in help_parser._actions if action.help in (None, "", "_EMPTY_HELP_")]
+        assert undocumented == []
+
+
+class LossHistory(Callback):
+    """Keeps a logged loss of every epoch.
+
+    Args:
+        name: Name of the loss.
+    """
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self.name = name
+        self.values: list[float] = []
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Reads what the model logged."""
+        del pl_module
+        assert self.name in trainer.callback_metrics, (
+            f"{self.name} was not logged; set falling_loss to one of {', '.join(trainer.callback_metrics)}"
+        )
+        self.values.append(float(trainer.callback_metrics[self.name]))
+
+
+class TrainingContract(ContractBase):
+    """Training works from the first step and can be repeated."""
+
+    def test_logs_the_loss_of_every_player(self, trained: Training) -> None:
+        """There is at least one finite ``train_...loss`` an optimiser, and one at all."""
+        if self.falling_loss is None:
+            pytest.skip(f"{self.model.__name__} has no loss")
+        losses = {
+            name: value
+            for name, value in trained.metrics.items()
+            if name.startswith("train_") and name.endswith("loss")
+        }
+        optimizers = trained.model.configure_optimizers()
+        players = len(optimizers) if isinstance(optimizers, list | tuple) else 1
+        assert len(losses) >= players, f"{players} optimisers, but only these losses are logged: {sorted(losses)}"
+        assert [name for name, value in losses.items() if not value.isfinite()] == []
+
+    def test_trains_and_scores_a_batch_of_one(self, tmp_path: Path) -> None:
+        """The last batch of an epoch may hold one image."""
+        model = self.make_model()
+        image = prepared(model)[:1]
+        fit(model, [normal_batch(image)], tmp_path)
+        output = score(model, image)
+        for name, values in output.scores.items():
+            assert values.isfinite().all(), name
+            assert values.shape == (1,), name
+
+    def test_same_seed_gives_the_same_model(self, tmp_path: Path) -> None:
+        """Two models of one seed have equal weights before and after two steps, and score alike."""
+        # The state of the generator differs, so that only the model's own seed can make them equal.
+        torch.manual_seed(1)
+        first = self.make_model(seed=7)
+        torch.manual_seed(2)
+        assert_same_weights(self.make_model(seed=7), first)
+
+        images = prepared(first)
+        batches = [normal_batch(images[:2]), normal_batch(images[2:])]
+        scores = []
+        trained = []
+        for run in ("first", "second"):
+            model = self.make_model(seed=7)
+            trained.append(fit(model, batches, tmp_path / run).model)
+            scores.append(score(model, images).scores)
+        assert_same_weights(trained[1], trained[0])
+        for name, values in scores[0].items():
+            assert torch.equal(scores[1][name], values), name
+
+    def test_training_lowers_the_loss(self, tmp_path: Path) -> None:
+        """``falling_loss`` falls within ``steps`` steps on one batch."""
+        if self.falling_loss is None:
+            pytest.skip(f"{self.model.__name__} has no loss")
+        model = self.make_model()
+        losses = LossHistory(self.falling_loss)
+        fit(model, [normal_batch(prepared(model))], tmp_path, epochs=self.steps, callbacks=(losses,))
+        assert len(losses.values) == self.steps
+        assert losses.values[-1] < losses.values[0], f"{self.falling_loss}: {losses.values}"
+
+
+class StorageContract(ContractBase):
+    """A model comes back from its checkpoint as it was, to be used or to be trained on."""
+
+    def test_checkpoint_loads_safely(self, trained: Training) -> None:
+        """The checkpoint holds plain data only, so that opening somebody else's runs no code."""
+        with torch.serialization.safe_globals(list(self.model.checkpoint_safe_globals())):
+            checkpoint = torch.load(trained.checkpoint, weights_only=True, map_location="cpu")
+        assert {"state_dict", "optimizer_states", "epoch", "hyper_parameters"} <= checkpoint.keys()
+
+    def test_checkpoint_restores_the_model(self, trained: Training) -> None:
+        """``load_from_checkpoint`` needs no arguments and gives the same scores and the same decisions."""
+        restored = self.model.load_from_checkpoint(trained.checkpoint, map_location="cpu").eval()
+        images = prepared(trained.model)
+        expected = score(trained.model, images)
+        found = score(restored, images)
+        for name, values in expected.scores.items():
+            assert torch.equal(found.scores[name], values), name
+        with torch.no_grad():
+            decided, decided_before = restored(images), trained.model(images)
+        for output, before in zip(decided, decided_before, strict=True):
+            assert (output is None and before is None) or torch.equal(output, before)
+
+    def test_checkpoint_restores_settings(self, trained: Training) -> None:
+        """Settings, pre-processor and post-processor come back, also where they are not the default ones."""
+        restored = self.model.load_from_checkpoint(trained.checkpoint, map_location="cpu")
+        settings = {name: trained.model.hparams[name] for name in self.settings}
+        assert {name: restored.hparams[name] for name in self.settings} == settings
+        for name in ("pre_processor", "post_processor"):
+            found, expected = getattr(restored, name), getattr(trained.model, name)
+            assert found.checkpoint_config() == expected.checkpoint_config(), name
+        post_processor: Any = restored.post_processor
+        assert post_processor.image_quantile == IMAGE_QUANTILE
+        for name in ("image_threshold", "image_min", "image_max"):
+            value = getattr(post_processor, name)
+            assert value.isfinite(), name
+            assert torch.equal(value, getattr(trained.model.post_processor, name)), name
+
+    def test_interrupted_training_goes_on(self, tmp_path: Path) -> None:
+        """One epoch, a checkpoint and a second epoch give what two epochs give: weights, optimisers and steps.
+
+        Batches are fixed here. What remains is the state of the model, of its optimisers and of the random number
+        generators, and all of it must be in the checkpoint.
+        """
+        images = prepared(self.make_model())
+        batches = [normal_batch(images[:2]), normal_batch(images[2:])]
+
+        def run(name: str, epochs: int, resume: Path | None = None) -> Training:
+            return fit(self.make_model(), batches, tmp_path / name, epochs=epochs, resume=resume)
+
+        whole = run("whole", 2)
+        interrupted = run("interrupted", 1)
+        resumed = run("resumed", 2, interrupted.checkpoint)
+        states = [_load(self.model, training.checkpoint) for training in (resumed, whole)]
+        assert [state["epoch"] for state in states] == [1, 1]
+        assert states[0]["global_step"] == states[1]["global_step"]
+        assert_same_weights(resumed.model, whole.model)
+        _assert_equal(states[0]["optimizer_states"], states[1]["optimizer_states"])
+
+
+def _load(model: Any, checkpoint: Path) -> dict[str, Any]:  # the class of an AnomalibModule
+    with torch.serialization.safe_globals(list(model.checkpoint_safe_globals())):
+        state: dict[str, Any] = torch.load(checkpoint, weights_only=True, map_location="cpu")
+    return state
+
+
+def _assert_equal(found: object, expected: object) -> None:
+    """Compares nested states of optimisers; no tolerance, because nothing was computed in another order."""
+    torch.testing.assert_close(found, expected, rtol=0, atol=0)
 
 
 class ModelContract(DiscoveryContract, TrainingContract, ScoringContract, StorageContract, ExportContract):

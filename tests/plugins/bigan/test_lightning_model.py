@@ -163,7 +163,7 @@ def test_penalty_is_that_of_image_and_code_together(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(model.model, "discriminator", Linear())
     slope = (pixels.square().sum() + codes.square().sum()).sqrt()
     images, drawn = torch.rand(2, 3, 1, 64, 64), torch.rand(2, 3, 16)
-    penalty = model._penalty(images[0], drawn[0], images[1], drawn[1])
+    penalty = model._pair_penalty(images[0], drawn[0], images[1], drawn[1])
     torch.testing.assert_close(penalty, (slope - 1).square())
 
 

@@ -7,8 +7,7 @@ import pytest
 import torch
 
 from anomalib_xray.errors import XrayError
-from anomalib_xray_plugins.deep_one_class.networks import Features
-from anomalib_xray_plugins.deep_one_class.torch_model import DeepOneClassModel, cosine_distance
+from anomalib_xray_plugins.deep_one_class.torch_model import DeepOneClassModel, Features, cosine_distance
 
 
 def small(**settings: Any) -> DeepOneClassModel:

@@ -8,7 +8,7 @@ import timm
 import torch
 from anomalib.data import ImageBatch
 
-from anomalib_xray.components.collapse_monitor import CollapseMonitor
+from anomalib_xray.components.monitors import CollapseMonitor
 from anomalib_xray.errors import XrayError
 from anomalib_xray.testing.base import fit, normal_batch
 from anomalib_xray_plugins.deep_svdd import DeepSvdd

@@ -3,6 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from anomalib.data import ImageBatch
@@ -13,6 +14,7 @@ from anomalib_xray.components import AdversarialLoss
 from anomalib_xray.errors import XrayError
 from anomalib_xray.testing.base import Training, assert_same_weights, fit, normal_batch
 from anomalib_xray_plugins.f_ano_gan import FAnoGan
+from anomalib_xray_plugins.f_ano_gan.lightning_model import encoder_loss
 
 PLAYERS = ("discriminator", "generator", "encoder")
 IMAGES = torch.rand(3, 1, 64, 64, generator=torch.Generator().manual_seed(0)).repeat(1, 3, 1, 1)
@@ -187,3 +189,27 @@ def test_trains_on_a_batch_without_foreground(tmp_path: Path) -> None:
     black = ImageBatch(image=torch.zeros(2, 3, 64, 64), gt_label=torch.zeros(2, dtype=torch.long))
     training = fit(small(), [black], tmp_path)
     assert all(parameter.isfinite().all() for parameter in training.model.parameters())
+
+
+RNG = np.random.default_rng(0)
+IMAGE, RECONSTRUCTION = torch.from_numpy(RNG.uniform(-1, 1, (2, 3, 1, 4, 4)))
+FEATURES, RECONSTRUCTED = torch.from_numpy(RNG.normal(0, 2, (2, 3, 7)))
+MASK = torch.from_numpy(RNG.random((3, 1, 4, 4)) < 0.5).double()
+
+
+def loss(mask: torch.Tensor, weight: float) -> float:
+    return float(encoder_loss(IMAGE, RECONSTRUCTION, mask, FEATURES, RECONSTRUCTED, weight))
+
+
+@pytest.mark.parametrize("weight", [0.0, 1.0, 2.5])
+def test_on_raw_images_it_is_the_published_loss(weight: float) -> None:
+    pixels = np.mean((IMAGE.numpy() - RECONSTRUCTION.numpy()) ** 2)
+    features = np.mean((FEATURES.numpy() - RECONSTRUCTED.numpy()) ** 2)
+    assert loss(torch.ones_like(MASK), weight) == pytest.approx(pixels + weight * features)
+
+
+def test_pixels_of_the_background_do_not_count() -> None:
+    inside = MASK.numpy() > 0
+    pixels = np.mean((IMAGE.numpy() - RECONSTRUCTION.numpy())[inside] ** 2)
+    assert loss(MASK, 0.0) == pytest.approx(pixels)
+    assert loss(torch.zeros_like(MASK), 0.0) == 0

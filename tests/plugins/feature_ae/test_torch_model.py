@@ -9,8 +9,7 @@ from torch.nn.functional import adaptive_avg_pool2d
 
 from anomalib_xray.scores import ScoredBatch, masked_mean, masked_top_k_mean
 from anomalib_xray_plugins.feature_ae.loss import masked_feature_loss
-from anomalib_xray_plugins.feature_ae.networks import FeatureMap
-from anomalib_xray_plugins.feature_ae.torch_model import SCORES, FeatureAeModel
+from anomalib_xray_plugins.feature_ae.torch_model import SCORES, FeatureAeModel, FeatureMap
 
 NETWORK = "test_efficientnet"
 

@@ -7,8 +7,14 @@ from torch import Tensor, nn
 
 from anomalib_xray.detectors import DetectorBank, DetectorSettings
 from anomalib_xray.errors import XrayError
-from anomalib_xray_plugins.latent_detector.pooling import Pooling, enlarged, joined, pooled, shown_places
-from anomalib_xray_plugins.latent_detector.torch_model import LatentModel
+from anomalib_xray_plugins.latent_detector.torch_model import (
+    LatentModel,
+    Pooling,
+    enlarged,
+    joined,
+    pooled,
+    shown_places,
+)
 
 
 class Blocks(nn.Module):

@@ -9,10 +9,12 @@ import pytest
 import torch
 import yaml
 from anomalib.data import ImageBatch
+from torch.distributions import Normal, kl_divergence
 
 from anomalib_xray.errors import XrayError
 from anomalib_xray.testing.base import fit, normal_batch, prepared
 from anomalib_xray_plugins.vae import Vae
+from anomalib_xray_plugins.vae.lightning_model import ActiveUnits, divergence_loss, warmed_up
 from anomalib_xray_plugins.vae.torch_model import Reconstruction
 
 SMALL: dict[str, Any] = {"image_size": 64, "width": 4, "latent_size": 8}
@@ -123,3 +125,50 @@ def test_shipped_configurations_build_the_model() -> None:
     Vae(**settings_of("vae.yaml"))
     published: Any = Vae(**settings_of("paper/vae.yaml"))
     assert sum(parameter.numel() for parameter in published.model.parameters()) == 11_890_049
+
+
+@pytest.mark.parametrize("offset", [0.0, 1000.0])
+def test_count_is_that_of_all_codes_together(offset: float) -> None:
+    random = np.random.default_rng(0)
+    deviations = np.array([0.0, 0.05, 0.099, 0.15, 0.5, 3.0])
+    codes = (random.normal(size=(60, 6)) * deviations + offset).astype(np.float32)
+    codes[:30, 1] += 0.3  # batches that differ from each other, not within
+    expected = codes.astype(float).var(0)
+    assert (np.abs(expected - 0.01) > 0.0005).all()
+    units = ActiveUnits()
+    for start, end in ((0, 30), (30, 31), (31, 60)):
+        units.update(torch.from_numpy(codes[start:end]))
+    np.testing.assert_allclose((units.squares / units.seen).numpy(), expected, rtol=0.01, atol=1e-4)
+    assert units.count() == (expected > 0.01).sum() == 4
+
+
+def test_units_of_one_image_or_none_are_not_active() -> None:
+    units = ActiveUnits()
+    assert units.count() == 0
+    units.update(torch.tensor([[5.0, -3.0]]))
+    assert units.count() == 0
+    units.update(torch.tensor([[5.0, 3.0]]))
+    assert units.count() == 1
+    units.reset()
+    assert units.count() == 0
+
+
+def test_divergence_is_that_of_two_normal_distributions() -> None:
+    torch.manual_seed(0)
+    mean, deviation = torch.randn(4, 5), torch.rand(4, 5) + 0.1
+    mask = torch.zeros(4, 1, 8, 8)
+    mask[:, :, :3] = 1
+    expected = kl_divergence(Normal(mean, deviation), Normal(0.0, 1.0)).sum()
+    torch.testing.assert_close(divergence_loss(mean, deviation, mask, "sum"), expected)
+    torch.testing.assert_close(divergence_loss(mean, deviation, mask, "pixels"), expected / (4 * 3 * 8))
+
+
+def test_images_without_foreground_leave_the_divergence_finite() -> None:
+    assert divergence_loss(torch.ones(1, 2), torch.ones(1, 2), torch.zeros(1, 1, 8, 8), "pixels") == 1
+
+
+@pytest.mark.parametrize(
+    ("epochs", "expected"), [(0, [0.2, 0.2, 0.2]), (1, [0.2, 0.2, 0.2]), (4, [0.05, 0.1, 0.15, 0.2, 0.2])]
+)
+def test_weight_rises_along_a_line(epochs: int, expected: list[float]) -> None:
+    np.testing.assert_allclose([warmed_up(0.2, epoch, epochs) for epoch in range(len(expected))], expected)

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from anomalib_xray.components.fc_autoencoder import Made
-from anomalib_xray_plugins.dual_distribution.discrepancy import discrepancies
+from anomalib_xray_plugins.dual_distribution.torch_model import discrepancies
 
 
 @pytest.mark.parametrize("uncertain", [False, True])

@@ -1,0 +1,257 @@
+"""What watches a training, so that a failed one is known before it ends, and says when it ends."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import Counter
+from collections.abc import Callable
+from datetime import datetime
+from math import ceil, sqrt
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import Timer
+from torch import Tensor
+
+from anomalib_xray.io.progress import duration
+
+logger = logging.getLogger(__name__)
+
+ALIKE = 0.1
+"""Samples whose diversity is below this share of the real images' count as collapsed."""
+
+SURE = 4.6
+"""Logit from which on a discriminator is 99 % sure."""
+
+BLIND = 0.01
+"""Difference of the logits of real and generated images below which a discriminator tells nothing."""
+
+PATIENCE = 5
+"""Number of epochs in a row after which a finding is reported."""
+
+ADVICE = {
+    "collapsed": "The generator's samples are nearly alike (diversity {diversity:.3f} of the real images'); lower its "
+    "learning rate, use minibatch discrimination or spectral normalisation, or take another adversarial loss.",
+    "overwhelming": "The discriminator is sure of everything (logits {real:.1f} real, {fake:.1f} generated), so that "
+    "the generator hardly learns; lower the discriminator's learning rate, or add instance noise or soft labels.",
+    "blind": "The discriminator tells nothing apart (logits {real:.3f} real, {fake:.3f} generated), so that its scores "
+    "mean nothing; raise its learning rate.",
+}
+
+
+class GanMonitor(Callback):
+    """Logs what tells a failing GAN, and warns once about each finding that lasts.
+
+    Logged each epoch: ``train_sample_diversity``, how much samples from fixed codes differ among each other, as a share
+    of how much real images do (1 as different as real ones, 0 all alike), and ``train_discriminator_margin``, the mean
+    logit of real images less that of generated ones.
+
+    Reported after some epochs in a row: a collapsed generator, a discriminator that is sure of everything (with the log
+    loss its generator's gradient then vanishes; a critic of ``wgan-gp`` has no logits and is left out), and one that
+    tells nothing apart.
+
+    Args:
+        patience: Epochs in a row after which a finding is reported.
+    """
+
+    def __init__(self, patience: int = PATIENCE) -> None:
+        super().__init__()
+        self.patience = patience
+        self.real: Tensor | None = None
+        self.lasting: Counter[str] = Counter()
+
+    def state_dict(self) -> dict[str, Any]:
+        """How long findings last already."""
+        return {"lasting": dict(self.lasting)}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Goes on counting where the checkpoint was."""
+        self.lasting = Counter(state_dict["lasting"])
+
+    def on_train_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: Any,  # a GanModel
+        outputs: Any,
+        batch: Any,  # an ImageBatch
+        batch_idx: int,
+    ) -> None:
+        """Keeps the epoch's first real images."""
+        del trainer, outputs
+        if batch_idx == 0:
+            self.real = pl_module.grey(batch).detach()
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Logs and judges the epoch, if the players met in it."""
+        if not getattr(pl_module, "plays", lambda: True)():
+            self.real = None
+            return
+        logged = trainer.callback_metrics
+        real, fake = float(logged["train_real_logit"]), float(logged["train_sample_logit"])
+        share = diversity(pl_module.samples(), self.real)  # type: ignore[operator]  # a GanModel
+        self.real = None
+        pl_module.log_dict({"train_sample_diversity": share, "train_discriminator_margin": real - fake})
+        critic = pl_module.adversarial_loss == "wgan-gp"
+        found = {
+            "collapsed": share < ALIKE,
+            "overwhelming": not critic and real > SURE and fake < -SURE,
+            "blind": abs(real - fake) < BLIND,
+        }
+        for finding, holds in found.items():
+            self.lasting[finding] = self.lasting[finding] + 1 if holds else 0
+            if self.lasting[finding] == self.patience:
+                advice = ADVICE[finding].format(diversity=share, real=real, fake=fake)
+                logger.warning("Epoch %d, for %d epochs: %s", trainer.current_epoch, self.patience, advice)
+
+
+def diversity(samples: Tensor, real: Tensor | None) -> float:
+    """How much samples differ among each other, as a share of how much real images do.
+
+    The mean over pairs of the root mean squared difference of their pixels.
+
+    Args:
+        samples: Generated images, ``(M, 1, S, S)``.
+        real: Real images, ``(N, 1, S, S)``, or ``None``.
+
+    Returns:
+        0 for samples that are all alike, about 1 for samples as different as the real images; 1 where there are fewer
+        than two different real images to compare with.
+    """
+    spread = 0.0 if real is None else _spread(real)
+    return _spread(samples) / spread if spread > 0 else 1.0
+
+
+def _spread(images: Tensor) -> float:
+    """Mean distance of pairs of images, in units of their pixels; 0 for a single one."""
+    if len(images) < 2:
+        return 0.0
+    flat = images.float().flatten(1)
+    return float(torch.pdist(flat).mean() / sqrt(flat.shape[1]))
+
+
+SAME_FEATURES = 1e-4
+"""Spread below which all images have the same features, up to what noise in the network leaves."""
+
+COLLAPSE_PATIENCE = 3
+"""Number of epochs in a row after which a collapse is reported."""
+
+
+def feature_spread(features: Tensor) -> Tensor:
+    """How much the features of different images differ, as a share of their length.
+
+    The root mean squared distance from the mean feature, divided by the root mean squared length.
+
+    Args:
+        features: ``(N, F)``.
+
+    Returns:
+        Scalar in [0, 1]: 0 where all images have the same features, 1 where these are 0 on average.
+    """
+    features = features.detach().float()
+    apart = (features - features.mean(0)).square().sum(1).mean()
+    return (apart / features.square().sum(1).mean().clamp(min=torch.finfo(features.dtype).tiny)).sqrt()
+
+
+class CollapseMonitor(Callback):
+    """Warns once if the features of all images have become the same: every score is then noise.
+
+    The model logs ``train_feature_spread``, see :func:`feature_spread`. Reported after some epochs in a row.
+
+    Args:
+        advice: What to do about it: the end of a sentence.
+        patience: Epochs in a row after which it is reported.
+    """
+
+    def __init__(self, advice: str, patience: int = COLLAPSE_PATIENCE) -> None:
+        super().__init__()
+        self.advice = advice
+        self.patience = patience
+        self.lasting = 0
+
+    def state_dict(self) -> dict[str, Any]:
+        """How long it lasts already."""
+        return {"lasting": self.lasting}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Goes on counting where the checkpoint was."""
+        self.lasting = state_dict["lasting"]
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Judges the epoch, if features were trained in it."""
+        del pl_module
+        spread = trainer.callback_metrics.get("train_feature_spread")
+        if spread is None:
+            return
+        self.lasting = self.lasting + 1 if float(spread) < SAME_FEATURES else 0
+        if self.lasting == self.patience:
+            logger.warning(
+                "Epoch %d, for %d epochs: all images have the same features (spread %.1e of their length), so that the "
+                "scores mean nothing; %s.",
+                trainer.current_epoch,
+                self.patience,
+                float(spread),
+                self.advice,
+            )
+
+
+class TrainingEnd(Callback):
+    """Prints after the second epoch when the training will end.
+
+    The first epoch is longer than the others, because everything is loaded in it. The second one may lack a validation,
+    or be of the first of several networks that are trained one after another, so that the time is a rough one.
+
+    Args:
+        clock: Seconds since 1970.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.time) -> None:
+        super().__init__()
+        self.clock = clock
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
+        """A training that goes on counts from where it was."""
+        self.epochs, self.began, self.steps = 0, self.clock(), trainer.global_step
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
+        """Starts the clock."""
+        self.began, self.steps = self.clock(), trainer.global_step
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Says it after the second epoch, if more are to come."""
+        self.epochs += 1
+        if self.epochs != 2:
+            return
+        now = self.clock()
+        epochs, seconds = _epochs_left(trainer, self.steps), now - self.began
+        if epochs is None or epochs < 1 or trainer.should_stop:
+            return
+        left = min([epochs * seconds, *_time_left(trainer)])
+        end = datetime.fromtimestamp(now + left).astimezone()
+        # Through the module, which knows the progress bar and which process prints.
+        pl_module.print(
+            f"The second epoch took {_seconds(seconds)}: this training ends about {end:%Y-%m-%d %H:%M}, "
+            f"in {duration(left)} (epochs left: {epochs})."
+        )
+
+
+def _epochs_left(trainer: Trainer, steps_before: int) -> int | None:
+    """Epochs that are still to come, the last of them perhaps in part; None if there is no end."""
+    limits = []
+    if trainer.max_epochs is not None and trainer.max_epochs >= 0:
+        limits.append(trainer.max_epochs - trainer.current_epoch - 1)
+    in_an_epoch = trainer.global_step - steps_before
+    if trainer.max_steps >= 0 and in_an_epoch > 0:
+        limits.append(ceil((trainer.max_steps - trainer.global_step) / in_an_epoch))
+    return min(limits, default=None)
+
+
+def _time_left(trainer: Trainer) -> list[float]:
+    """What ``trainer.max_time`` leaves."""
+    timers = [callback.time_remaining() for callback in trainer.callbacks if isinstance(callback, Timer)]  # type: ignore[attr-defined]  # its stub lacks the list
+    return [seconds for seconds in timers if seconds is not None]
+
+
+def _seconds(seconds: float) -> str:
+    return f"{seconds:.1f} s" if seconds < 10 else duration(seconds)
