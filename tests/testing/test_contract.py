@@ -162,7 +162,7 @@ def has_random_weights(model: Any) -> None:
 
 
 def does_not_learn(model: Any) -> None:
-    model.hparams["learning_rate"] = 0.0
+    model.learning_rate = 0.0
 
 
 def logs_nothing(model: Any) -> None:

@@ -60,7 +60,12 @@ class Phases(NamedTuple):
 
     @classmethod
     def by_share(cls, first: float, epochs: int | None) -> Phases:
-        """Divides a training by the share of the first part; epochs that are too few to be divided are left whole."""
+        """Divides a training by the share of the first part; epochs that are too few to be divided are left whole.
+
+        >>> phases = Phases.by_share(0.6, 10)
+        >>> [phases.of(epoch) for epoch in range(10)]
+        [0, 0, 0, 0, 0, 0, 1, 1, 1, 1]
+        """
         number = 0 if epochs is None else round(first * epochs)
         return cls(number, epochs) if epochs is not None and 1 <= number < epochs else cls(None, epochs)
 

@@ -153,7 +153,7 @@ def test_noise_without_an_end_of_training_is_refused(monkeypatch: pytest.MonkeyP
 
 
 def test_penalty_is_that_of_image_and_code_together(monkeypatch: pytest.MonkeyPatch) -> None:
-    model = small()
+    model = small(adversarial_loss="wgan-gp", gradient_penalty=3.0)
     pixels, codes = torch.randn(1, 64, 64), torch.randn(16)
 
     class Linear(nn.Module):
@@ -164,7 +164,8 @@ def test_penalty_is_that_of_image_and_code_together(monkeypatch: pytest.MonkeyPa
     slope = (pixels.square().sum() + codes.square().sum()).sqrt()
     images, drawn = torch.rand(2, 3, 1, 64, 64), torch.rand(2, 3, 16)
     penalty = model._pair_penalty(images[0], drawn[0], images[1], drawn[1])
-    torch.testing.assert_close(penalty, (slope - 1).square())
+    torch.testing.assert_close(penalty, 3 * (slope - 1).square())
+    assert small()._pair_penalty(images[0], drawn[0], images[1], drawn[1]) == 0
 
 
 def test_pictures_show_reconstructions_samples_and_attention() -> None:

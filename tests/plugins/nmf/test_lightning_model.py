@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 import yaml
 
 from anomalib_xray.errors import XrayError
@@ -34,15 +33,6 @@ def test_per_image_has_no_detectors() -> None:
     with pytest.raises(XrayError, match="knn"):
         Nmf(image_size=64, per_image=True, score="knn")
     assert Nmf(image_size=64, per_image=True, score="outlier_columns").hparams["score"] == "outlier_columns"
-
-
-def test_pictures_are_images_above_their_reconstructions() -> None:
-    model = Nmf(image_size=64, resolution=32, components=3)
-    image = torch.rand(4, 1, 64, 64)
-    model.model.fit(model.model.vectors(image))
-    (rows,) = model.pictures(image).values()
-    torch.testing.assert_close(rows[:4], image)
-    torch.testing.assert_close(rows[4:], model.model.reconstruct(image))
 
 
 @pytest.mark.parametrize("file", ["nmf.yaml", "paper/nmf.yaml"])
