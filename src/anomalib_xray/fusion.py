@@ -54,6 +54,11 @@ class ScoreFusion:
 
     Raises:
         XrayError: The method is unknown.
+
+    Example:
+        >>> fusion = ScoreFusion("z_score").fit({"mse": [1.0, 3.0], "ssim": [10.0, 30.0]})
+        >>> fusion({"mse": [2.0, 4.0], "ssim": [20.0, 40.0]}).tolist()
+        [0.0, 2.0]
     """
 
     def __init__(self, method: Method = "rank") -> None:

@@ -20,7 +20,7 @@ def radiographs(tmp_path: Path) -> list[Pictures]:
         write_png(tmp_path / f"{number}.png", np.full((4, 4), level, np.uint8))
     views = [(0,), (1, 2), (3,)]
     return [
-        Pictures(tmp_path / f"{name}.png", label, tuple(tmp_path / f"{view}.png" for view in of_image))
+        Pictures(tmp_path / f"{name}.png", label, views=tuple(tmp_path / f"{view}.png" for view in of_image))
         for name, label, of_image in zip("abc", (0, 1, -1), views, strict=True)
     ]
 

@@ -10,7 +10,7 @@ import openvino  # type: ignore[import-untyped]  # openvino ships no types
 import pytest
 from openvino import opset13 as ops
 
-from anomalib_xray.edge.graph import Graph, compile_model, to_picture, unnormalise
+from anomalib_xray.edge.graph import Graph, to_picture, unnormalise
 from anomalib_xray.edge.predictor import Predictor, open_predictor
 from anomalib_xray.errors import XrayError
 
@@ -146,7 +146,7 @@ def test_a_damaged_model_is_named(make_bundle: MakeBundle) -> None:
     folder = make_bundle()
     (folder / "model.xml").write_text("<net")
     with pytest.raises(XrayError, match=r"model\.xml cannot be loaded"):
-        compile_model(folder / "model.xml")
+        Graph(folder / "model.xml")
 
 
 def test_a_model_without_score_is_refused(make_bundle: MakeBundle) -> None:

@@ -117,7 +117,7 @@ def test_ranges_that_the_constructors_take_pass() -> None:
         (
             {"model.init_args.learnig_rate": {"uniform": [0, 1]}},
             {},
-            r"learnig_rate is no setting of Cae; there are image_size, .*learning_rate",
+            r"learnig_rate is no setting of Cae; there are width, .*learning_rate",
         ),
         ({"data.init_args.batch": {"int": [1, 2]}}, {}, r"data\.init_args\.batch is no setting of Phantom"),
         ({"trainer.epochs": {"int": [1, 2]}}, {}, r"trainer\.epochs is no setting of Trainer"),

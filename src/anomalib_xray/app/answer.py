@@ -53,38 +53,14 @@ def begin(
 ) -> tuple[list[dict[str, Any]], Jobs]:
     """Loads the models; what a :class:`~anomalib_xray.app.worker.Worker` begins with.
 
-    Args:
-        bundles: As of :func:`open_models`.
-        precision: See there.
-        device: See there.
-        threads: See there.
-        secret: As of :func:`analyse`.
-
-    Returns:
-        What the page needs to know of each, as JSON values, and the jobs.
-
-    Raises:
-        XrayError: A bundle cannot be used.
+    Returns what the page needs to know of each, as JSON values, and the jobs.
     """
     ensemble = open_models(bundles, precision=precision, device=device, threads=threads)
     return descriptions(ensemble), jobs_of(ensemble, secret)
 
 
 def open_models(paths: Sequence[Path], *, precision: str | None, device: str, threads: int | None) -> Ensemble:
-    """Loads bundles under labels for the page.
-
-    Args:
-        paths: Their folders, or as :func:`anomalib_xray.edge.predictor.open_predictor` takes them.
-        precision: Of all of them; ``None`` for the one that each bundle names.
-        device: OpenVINO device.
-        threads: CPU threads of a model; ``None`` leaves it to OpenVINO.
-
-    Returns:
-        The models, in the order given.
-
-    Raises:
-        XrayError: There is none or too many, or one cannot be used.
-    """
+    """Loads 1 to 8 bundles, in the order given, under labels for the page."""
     if not 1 <= len(paths) <= _MOST_BUNDLES:
         raise XrayError(f"{len(paths)} bundles cannot be shown: give 1 to {_MOST_BUNDLES} with --bundle.")
     predictors = [open_predictor(path, precision=precision, device=device, threads=threads) for path in paths]
@@ -93,15 +69,7 @@ def open_models(paths: Sequence[Path], *, precision: str | None, device: str, th
 
 
 def distinct_labels(models: Sequence[str], folders: Sequence[str]) -> list[str]:
-    """Names for models, the folder added where two are the same, and a number where that does not help.
-
-    Args:
-        models: Names of the models.
-        folders: Names of their folders.
-
-    Returns:
-        A name for each, no two the same.
-    """
+    """Names for models, the folder added where two are the same, and a number where that does not help."""
     times = Counter(models)
     labels = [
         model if times[model] == 1 or not folder else f"{model} ({folder})"
@@ -142,10 +110,10 @@ def jobs_of(ensemble: Ensemble, secret: bytes = b"") -> Jobs:
 
 
 def analyse(ensemble: Ensemble, content: bytes, *, stages: bool, secret: bytes = b"") -> bytes:
-    """Decodes a radiograph and asks every model.
+    """Decodes a radiograph and asks every model; one that fails is reported in its place.
 
     Args:
-        ensemble: The models; one that fails is reported in its place, and the others go on.
+        ensemble: The models.
         content: The file, PNG, JPEG or DICOM.
         stages: Whether to send the pictures of the preparation too.
         secret: Key of the tokens that stand for patient and study, so that nobody can guess behind them.

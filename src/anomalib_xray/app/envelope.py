@@ -30,14 +30,7 @@ class Planes:
         self._size = 0
 
     def add(self, plane: NDArray[Any]) -> dict[str, Any]:
-        """Puts a plane into the message.
-
-        Args:
-            plane: (H, W), uint8, uint16 or float32.
-
-        Returns:
-            What the header says of it: ``offset`` from the first plane in bytes, ``height``, ``width``, ``type``.
-        """
+        """Puts a plane (H, W), uint8, uint16 or float32, into the message; returns what the header says of it."""
         content = np.ascontiguousarray(plane, plane.dtype.newbyteorder("<")).tobytes()
         entry = {
             "offset": self._size,
@@ -50,27 +43,14 @@ class Planes:
         return entry
 
     def message(self, header: dict[str, Any]) -> bytes:
-        """Puts the message together.
-
-        Args:
-            header: JSON values; numbers must be finite.
-
-        Returns:
-            The message.
-        """
+        """Puts the message together; numbers of the header must be finite."""
         text = json.dumps(header, allow_nan=False).encode()
         text += b" " * (-(len(text) + _LENGTH.size) % _ALIGNMENT)
         return b"".join([_LENGTH.pack(len(text)), text, *self._pieces])
 
 
 def opened(message: bytes) -> tuple[dict[str, Any], memoryview]:
-    """Takes a message apart.
-
-    Args:
-        message: As of the module's layout.
-
-    Returns:
-        The header, and all that follows it.
+    """Takes a message apart into its header and all that follows it.
 
     Raises:
         XrayError: It is no such message.

@@ -40,31 +40,19 @@ class Gate:
         return Place(self, seconds)
 
     def let_in(self, place: Place) -> None:
-        """Lets a body arrive, in the place of the slowest if there are too many.
-
-        Raises:
-            RequestError: There are too many, and none of them is slow (503).
-        """
+        """Lets a body arrive, in the place of the slowest if there are too many; refuses (503) if none is slow."""
         if len(self._arriving) >= self._arrivals:
             self._give_up_slowest()
         self._arriving.add(place)
 
     def hold(self, place: Place, size: int) -> None:
-        """Makes room for a piece of a body, if need be that of the slowest other one.
-
-        Raises:
-            RequestError: The bodies that are held already leave no room (503).
-        """
+        """Makes room for a piece of a body, if need be that of the slowest other; refuses (503) where none is slow."""
         while size > self._budget:
             self._give_up_slowest(but=place)
         self._budget -= size
 
     def queue(self, place: Place) -> None:
-        """Lets a body that has arrived wait for its turn.
-
-        Raises:
-            RequestError: Too many wait already (503).
-        """
+        """Lets a body that has arrived wait for its turn; refuses it (503) where too many wait already."""
         self._arriving.discard(place)
         if self._places < 1:
             raise busy()
@@ -86,11 +74,7 @@ class Gate:
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     def _give_up_slowest(self, but: Place | None = None) -> None:
-        """Takes the room of the body that arrives the slowest.
-
-        Raises:
-            RequestError: None is slow (503).
-        """
+        """Takes the room of the body that arrives the slowest; refuses (503) where none is slow."""
         now = time.monotonic()
         slow = [place for place in self._arriving if place is not but and now - place.since >= self._grace]
         if not slow:
@@ -141,14 +125,9 @@ class Place:
             self._limit.reschedule(0)
 
     async def run(self, job: Callable[[], bytes], gone: Callable[[], Coroutine[Any, Any, None]]) -> bytes:
-        """Waits for its turn, then has a job done.
+        """Waits for its turn, then has a job done, which must end by itself.
 
-        Args:
-            job: What to do; it must end by itself.
-            gone: Waits until nobody waits for the answer any more; then the job is not begun.
-
-        Returns:
-            What it returned.
+        Where ``gone`` ends first, nobody waits for the answer any more, and the job is not begun.
 
         Raises:
             RequestError: Too many wait, or others took too long (503).

@@ -24,15 +24,7 @@ _SLOWEST_REST = 5
 
 
 def opened_socket(host: str, port: int, *, allow_remote: bool) -> socket.socket:
-    """Opens the address before models are loaded, so that a port in use is said at once.
-
-    Args:
-        host: Name or address to listen on.
-        port: Port; 0 takes a free one.
-        allow_remote: Whether the address may be one that other machines reach.
-
-    Returns:
-        The listening socket; close it.
+    """Opens the address before models are loaded, so that a port in use is said at once; port 0 takes a free one.
 
     Raises:
         XrayError: The address cannot be used, or others could reach it and are not allowed to.
@@ -122,16 +114,7 @@ class TimedProtocol(H11Protocol):
 
 
 def listen(worker: Worker, listening: socket.socket, host: str) -> int:
-    """Serves the viewer until it is interrupted.
-
-    Args:
-        worker: Who answers.
-        listening: Where.
-        host: Name or address of it, as the user gave it.
-
-    Returns:
-        Exit status, 0.
-    """
+    """Serves the viewer until it is interrupted; ``host`` is the address as the user gave it."""
     config = uvicorn.Config(
         create_app(worker, worker.facts, host=host),
         http=TimedProtocol,

@@ -46,14 +46,7 @@ class Worker:
             raise
 
     def __call__(self, job: str, body: bytes) -> bytes:
-        """Has a job done; the process is begun anew where that ends it.
-
-        Args:
-            job: Its name.
-            body: The request's.
-
-        Returns:
-            The answer.
+        """Has a job done, by its name; the process is begun anew where that ends it.
 
         Raises:
             XrayError: The job refused the body, or the body ended the process.

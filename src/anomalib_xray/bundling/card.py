@@ -12,14 +12,7 @@ _COLUMNS = ("form", "pictures", "largest difference of a score", "of the map", "
 
 
 def model_card(about: Description) -> str:
-    """Writes the card.
-
-    Args:
-        about: The bundle's description, its checksums aside.
-
-    Returns:
-        Markdown text.
-    """
+    """Writes the card of a bundle, in Markdown."""
     sections = [
         f"# {about.model}\n\n**{NOTICE}**\n\n{_what(about)}",
         f"## Data\n\n{_data(about.data)}\n{_scope(about.scope)}",
@@ -33,14 +26,7 @@ def model_card(about: Description) -> str:
 
 
 def figures(about: Description) -> list[str]:
-    """The figures that somebody who made a bundle should see at once.
-
-    Args:
-        about: The bundle's description.
-
-    Returns:
-        Lines of text.
-    """
+    """The figures that somebody who made a bundle should see at once, as lines of text."""
     lines = []
     for precision in about.precisions.values():
         for form, parity in precision.parity.items():

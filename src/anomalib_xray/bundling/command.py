@@ -6,13 +6,9 @@ import sys
 import warnings
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from anomalib_xray import NOTICE
 from anomalib_xray.errors import XrayError
-
-if TYPE_CHECKING:
-    from anomalib_xray.edge.description import Description
 
 
 def bundle(
@@ -74,6 +70,7 @@ def bundle(
     given = [given_samples(path) for path in (images, validation) if path is not None]
 
     with warnings.catch_warnings(action="ignore"):  # of packages that anomalib imports
+        from anomalib_xray.bundling.card import figures
         from anomalib_xray.bundling.writer import Request, write_bundle
     from anomalib_xray.checkpoint import load_model
 
@@ -99,7 +96,9 @@ def bundle(
         recompute,
         *words,
     )
-    _report(write_bundle(loaded, request, out), out)
+    made = write_bundle(loaded, request, out)
+    print("\n".join([NOTICE, *figures(made)]))
+    print(f"The bundle is in {out}; its README.md is the model card.")
     return 0
 
 
@@ -111,13 +110,3 @@ def _words(given: list[str] | None, keyword: str, what: str) -> tuple[str, ...]:
     if unknown := [text for text, word in words.items() if not word]:
         raise XrayError(f"{unknown[0]!r} is no {what} of DICOM's: use its words, such as HAND, CHEST, PA or LAT.")
     return tuple(sorted(set(words.values())))
-
-
-def _report(about: Description, out: Path) -> None:
-    """Prints what came of it."""
-    from anomalib_xray.bundling.card import figures
-
-    print(NOTICE)
-    for line in figures(about):
-        print(line)
-    print(f"The bundle is in {out}; its README.md is the model card.")

@@ -115,9 +115,6 @@ def measure_precisions(
         pictures: The N radiographs.
         folder: The bundle, from which an 8-bit model is removed that is not good enough.
         max_auroc_loss: AUROC that it may lose.
-
-    Returns:
-        The entries of ``precisions`` in ``bundle.json``.
     """
     compared = islice(chain.from_iterable(radiograph.read() for radiograph in pictures), PARITY_PICTURES)
     count = min(sum(len(radiograph.views) for radiograph in pictures), PARITY_PICTURES)
@@ -148,14 +145,9 @@ def measure_precisions(
 
 
 def weights_of(node: openvino.Node) -> openvino.Node | None:
-    """The weights of a layer of the network.
+    """The weights of a layer of a graph whose constants are folded; ``None`` if the operation is no layer.
 
-    Args:
-        node: An operation of a graph whose constants are folded.
-
-    Returns:
-        The constant; ``None`` if the operation is no layer. A filter of one channel is none: it smooths a map or a
-        score, which must not be rounded.
+    A filter of one channel is none: it smooths a map or a score, which must not be rounded.
     """
     if node.get_type_name() not in _LAYERS:
         return None
@@ -167,16 +159,10 @@ def weights_of(node: openvino.Node) -> openvino.Node | None:
 
 
 def in_half_precision(model: openvino.Model) -> openvino.Model:
-    """Stores the weights of the layers in 16 bits; everything else, the arithmetic included, keeps 32.
+    """A copy of a graph with the weights of the layers in 16 bits; everything else keeps 32, the arithmetic included.
 
     OpenVINO's own compression rounds every constant, also those of resizing and of scores. The structural similarity,
     a small difference of large sums, suffers from that.
-
-    Args:
-        model: The graph, constants folded.
-
-    Returns:
-        A new graph.
     """
     model = model.clone()
     for node in model.get_ordered_ops():
@@ -194,13 +180,6 @@ def quantise(model: openvino.Model, radiographs: Sequence[Pictures]) -> openvino
     Everything else stays in floating point: resizing, equalisation, and the errors and means that scores are made of.
     Rounding these to 256 steps would cost accuracy and save nothing. nncf's correction of biases is left out: it
     moved the scores of autoencoders away from those of the 32-bit model instead of towards them.
-
-    Args:
-        model: The graph, constants folded.
-        radiographs: Normal images to calibrate with.
-
-    Returns:
-        A new graph.
     """
     import nncf  # type: ignore[import-untyped]  # nncf ships no types
 
@@ -220,16 +199,7 @@ def quantise(model: openvino.Model, radiographs: Sequence[Pictures]) -> openvino
 
 
 def gate(auroc: float | None, quantised_auroc: float | None, max_loss: float = MAX_AUROC_LOSS) -> str | None:
-    """Why an 8-bit model is not to be used.
-
-    Args:
-        auroc: Of the 32-bit model on the validation images, ``None`` without labels.
-        quantised_auroc: Of the 8-bit one.
-        max_loss: What it may lose.
-
-    Returns:
-        The reason; ``None`` if it may be used.
-    """
+    """Why an 8-bit model is not to be used; ``None`` if it may be. Without labels there is no AUROC."""
     if auroc is None or quantised_auroc is None:
         return "Without normal and abnormal validation images nothing shows that it is as good: FP16 is kept."
     loss = auroc - quantised_auroc

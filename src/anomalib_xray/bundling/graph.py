@@ -52,42 +52,20 @@ class ScoreGraph(nn.Module):
         return self._called.names
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
-        """Scores one image.
-
-        Args:
-            image: ``(1, 3, H, W)`` in [0, 1], three equal channels, any size.
-
-        Returns:
-            Raw scores ``(1, K)`` in the order of ``names``, and the raw map ``(1, 1, S, S)`` where the model has one.
-        """
+        """Raw scores ``(1, K)`` in the order of ``names``, and the raw map ``(1, 1, S, S)`` where the model has one."""
         scored: ScoredBatch = self.network(self.pre_processor(image) if self.pre_processor else image)
         self._called.names = tuple(scored.scores)
         scores = torch.stack([score.reshape(-1) for score in scored.scores.values()], dim=1)
         return (scores,) if scored.anomaly_map is None else (scores, scored.anomaly_map[:, None])
 
     def foreground(self, image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-        """Where the pre-processed image shows something, at the size of the map.
-
-        Args:
-            image: ``(H, W)`` float32 in [0, 1].
-            size: Height and width of the map.
-
-        Returns:
-            Bool, of this size.
-        """
+        """Where the pre-processed image ``(H, W)`` in [0, 1] shows something, at the size of the map."""
         batch = torch.from_numpy(image).expand(1, 3, *image.shape)
         with torch.no_grad():
             return foreground_of(self.pre_processor(batch) if self.pre_processor else batch, size)[0].numpy()
 
     def score(self, image: np.ndarray) -> tuple[dict[str, float], np.ndarray | None]:
-        """Scores one image in torch.
-
-        Args:
-            image: ``(H, W)`` float32 in [0, 1].
-
-        Returns:
-            Raw scores by name, and the raw map ``(S, S)`` where the model has one.
-        """
+        """Raw scores by name of an image ``(H, W)`` in [0, 1], and the raw map ``(S, S)`` where the model has one."""
         with torch.no_grad():
             scores, *maps = self(torch.from_numpy(image).expand(1, 3, *image.shape).contiguous())
         named = dict(zip(self.names, scores[0].tolist(), strict=True))
@@ -95,14 +73,7 @@ class ScoreGraph(nn.Module):
 
 
 def export_onnx(graph: ScoreGraph, path: Path) -> list[str]:
-    """Writes the graph as ONNX.
-
-    Args:
-        graph: The graph, in evaluation.
-        path: ``.onnx`` file to write.
-
-    Returns:
-        Names of the scores in their order.
+    """Writes the graph, in evaluation, as ONNX; returns the names of the scores in their order.
 
     Raises:
         XrayError: The model cannot be exported.
@@ -138,14 +109,7 @@ def export_onnx(graph: ScoreGraph, path: Path) -> list[str]:
 
 
 def to_openvino(path: Path) -> openvino.Model:
-    """Reads an ONNX graph as an OpenVINO model whose constants are folded, so that every weight is seen as one.
-
-    Args:
-        path: ``.onnx`` file.
-
-    Returns:
-        The model, with named input and outputs.
-    """
+    """Reads an ONNX graph as an OpenVINO model whose constants are folded, so that every weight is seen as one."""
     model = openvino.Core().read_model(path)
     manager = Manager()
     manager.register_pass(ConstantFolding())

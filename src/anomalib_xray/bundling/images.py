@@ -7,7 +7,6 @@ import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,14 +31,6 @@ NORMAL, ABNORMAL, UNKNOWN = 0, 1, -1
 
 _RUN_LEVELS = 4  # a checkpoint lies at RUN/weights/lightning/model.ckpt
 _MAX_BYTES = 100_000_000
-
-
-class Labelled(Protocol):
-    """Something with a label: 0 normal, 1 abnormal, -1 unknown."""
-
-    @property
-    def label(self) -> int:
-        """The label."""
 
 
 @dataclass(frozen=True)
@@ -82,17 +73,7 @@ def given_samples(path: Path) -> list[Sample]:
 
 
 def validation_table(checkpoint: Path) -> Path:
-    """The table of what the run of a checkpoint was validated on.
-
-    Args:
-        checkpoint: The checkpoint, in the folder of its run or below it.
-
-    Returns:
-        The file.
-
-    Raises:
-        XrayError: There is none near the checkpoint.
-    """
+    """The table of what the run of a checkpoint, in its folder or below it, was validated on."""
     folders = checkpoint.absolute().parents[:_RUN_LEVELS]
     table = next((folder / VALIDATION_TABLE for folder in folders if (folder / VALIDATION_TABLE).is_file()), None)
     if table is None:
@@ -108,13 +89,8 @@ def validation_samples(table: Path, *, originals: bool) -> list[Sample]:
 
     Args:
         table: As of :func:`validation_table`.
-        originals: Whether to take the originals instead of the prepared pictures that were made of them.
-
-    Returns:
-        The images, each once; an original is abnormal if one of its pictures is.
-
-    Raises:
-        XrayError: The table is none, or an image is missing.
+        originals: Whether to take the originals instead of the prepared pictures that were made of them; an original is
+            abnormal if one of its pictures is.
     """
     return _samples(_read_table(table), "source_path" if originals else "image_path", table)
 
@@ -128,7 +104,7 @@ def merged(*parts: Iterable[Sample]) -> list[Sample]:
     return list(found.values())
 
 
-def has_both_labels(samples: Iterable[Labelled]) -> bool:
+def has_both_labels(samples: Iterable[Sample]) -> bool:
     """Whether there are normal and abnormal images, so that they can be told apart."""
     return {NORMAL, ABNORMAL} <= {sample.label for sample in samples}
 
@@ -166,20 +142,16 @@ def _samples(rows: Sequence[Row], column: str, table: Path) -> list[Sample]:
 
 
 @dataclass(frozen=True)
-class Pictures:
+class Pictures(Sample):
     """A radiograph as the graph sees it.
 
     Attributes:
-        path: The radiograph's file.
-        label: 0 normal, 1 abnormal, -1 unknown.
         views: Files of the pictures: its own, or those of its prepared views.
         shape: Height and width of the radiograph.
         tags: What its file says of it, as of :func:`anomalib_xray.edge.scope.tags_of`.
     """
 
-    path: Path
-    label: int
-    views: tuple[Path, ...]
+    views: tuple[Path, ...] = ()
     shape: tuple[int, int] = (0, 0)
     tags: Mapping[str, str] = field(default_factory=dict)
 
@@ -196,13 +168,7 @@ def read_view(path: Path) -> NDArray[np.float32]:
 def prepare_pictures(samples: Sequence[Sample], pipeline: Pipeline | None, folder: Path) -> list[Pictures]:
     """Prepares every radiograph once and keeps its views as files, so that any number of them needs no memory.
 
-    Args:
-        samples: The radiographs.
-        pipeline: The preparation; ``None`` shows the files as they are.
-        folder: Where to write the views.
-
-    Returns:
-        What the graph is shown of each. One that cannot be used is left out, and a warning says why.
+    One that cannot be used is left out, and a warning says why.
 
     Raises:
         XrayError: None of the radiographs can be used.
@@ -218,7 +184,7 @@ def prepare_pictures(samples: Sequence[Sample], pipeline: Pipeline | None, folde
             continue
         # Outside: that a view cannot be written is not the fault of its radiograph.
         views = (sample.path,) if pipeline is None else _written(prepared, folder / str(number))
-        pictures.append(Pictures(sample.path, sample.label, views, shape, tags))
+        pictures.append(Pictures(sample.path, sample.label, views=views, shape=shape, tags=tags))
     if samples and not pictures:
         raise XrayError(f"No radiograph can be used; the first: {reasons[0]}")
     if reasons:

@@ -73,9 +73,6 @@ def score_all(
 
     Returns:
         Scores ``(N, K)``, and what the images that are not known to be abnormal are like.
-
-    Raises:
-        XrayError: A score or map is not finite.
     """
     normal = NormalValues()
     scores = []
@@ -100,16 +97,9 @@ def score_all(
 
 
 def meaning_of(model: AnomalibModule, names: Sequence[str], values: NormalValues, *, recompute: bool) -> dict[str, Any]:
-    """Thresholds, distribution and limits.
+    """The keys ``thresholds``, ``pixel_threshold``, ``distribution`` and ``map_limits`` of ``bundle.json``.
 
-    Args:
-        model: The model.
-        names: Names of its scores, in order.
-        values: What normal images are like.
-        recompute: Whether the thresholds of the model's own validation are left out.
-
-    Returns:
-        The keys ``thresholds``, ``pixel_threshold``, ``distribution`` and ``map_limits`` of ``bundle.json``.
+    With ``recompute`` the thresholds of the model's own validation are left out.
     """
     chosen, pixel = (None, None) if recompute else fitted_thresholds(model)
     image_quantile, pixel_quantile = quantiles_of(model)

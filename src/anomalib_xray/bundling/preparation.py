@@ -113,15 +113,9 @@ def _in_words(memory: Mapping[str, Any]) -> str:
 
 
 def copy_pipeline(pipeline: Pipeline, folder: Path) -> Path:
-    """Writes a pipeline and its models into a folder.
+    """Writes a pipeline and its models into a folder; returns the pipeline's file.
 
-    Args:
-        pipeline: The pipeline.
-        folder: Where to write.
-
-    Returns:
-        The pipeline's file. Its settings stand there with their defaults, so that a later version with other defaults
-        prepares as this one does.
+    Its settings stand there with their defaults, so that a later version with other defaults prepares as this one does.
 
     Raises:
         XrayError: The pipeline needs files that belong to the training images, such as drawn masks.
@@ -155,11 +149,7 @@ def _self_contained(named: NamedStep, source: Path, target: Path) -> dict[str, A
 
 
 def _copy(path: Path, target: Path) -> str:
-    """Copies a model and what belongs to it.
-
-    Returns:
-        Its name in the folder.
-    """
+    """Copies a model and what belongs to it; returns its name in the folder."""
     target.mkdir(parents=True, exist_ok=True)
     try:
         for file in (path, *(path.with_suffix(ending) for ending in _COMPANIONS)):

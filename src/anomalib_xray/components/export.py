@@ -144,15 +144,7 @@ def test_images(datamodule: AnomalibDataModule) -> Iterator[np.ndarray]:
 
 
 def describe_export(model: AnomalibModule, path: Path, pictures: Iterable[np.ndarray]) -> Description:
-    """Measures the parity of an exported model and writes ``bundle.json`` beside it.
-
-    Args:
-        model: The model that was exported.
-        path: Exported ``.xml`` or ``.onnx`` file.
-        pictures: What to compare on, each ``(H, W)`` in [0, 1].
-
-    Returns:
-        What was written.
+    """Measures the parity of an exported model on pictures ``(H, W)`` and writes ``bundle.json`` beside it.
 
     Raises:
         XrayError: There is no picture, or the model normalises in a way that a device cannot take back.
@@ -242,15 +234,7 @@ def measure_parity(
 
 
 def score_differences(expected: NDArray[np.float64], found: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Largest relative difference of each score.
-
-    Args:
-        expected: ``(N, K)``.
-        found: The same of another form.
-
-    Returns:
-        ``(K,)``.
-    """
+    """Largest relative difference of each score of ``(N, K)``."""
     size = np.abs(expected)
     scale = np.maximum(size, np.median(size, axis=0)).clip(min=np.finfo(np.float32).tiny)
     return np.asarray((np.abs(expected - found) / scale).max(axis=0))

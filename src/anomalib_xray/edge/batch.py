@@ -102,15 +102,15 @@ def predict_all(
 
 
 def predict_stream(ensemble: Ensemble, given: Iterable[Path], threshold: float | None) -> int:
-    """Predicts image after image and prints a line of JSON for each as soon as it is known; writes no file.
+    """Prints a line of JSON for each image as soon as it is known, and writes no file.
 
     Args:
         ensemble: The bundles.
         given: Files, folders, and ``-`` for the files that standard input names, however slowly and however many.
-        threshold: Raw threshold to decide by instead of the bundle's own.
+        threshold: As of :func:`predict_all`.
 
     Returns:
-        Exit status: 0, 1 if an image could not be used, 130 if interrupted.
+        As :func:`predict_all`.
     """
     failed = False
     try:

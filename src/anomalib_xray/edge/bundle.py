@@ -101,11 +101,6 @@ class Bundle(Description, frozen=True, kw_only=True):
 def seal(description: Description, folder: Path, files: Iterable[Path]) -> Description:
     """Writes the description of a bundle with the checksums of its files, and its own beside it, the last of them.
 
-    Args:
-        description: What it says.
-        folder: The bundle's.
-        files: Files below it.
-
     Returns:
         The description with the checksums.
 
@@ -121,11 +116,7 @@ def seal(description: Description, folder: Path, files: Iterable[Path]) -> Descr
 
 
 def sha256(path: Path) -> str:
-    """SHA-256 of a file, in hexadecimal digits.
-
-    Raises:
-        XrayError: The file cannot be read.
-    """
+    """SHA-256 of a file, in hexadecimal digits."""
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()

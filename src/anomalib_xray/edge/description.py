@@ -160,12 +160,6 @@ class Description(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
 def read_description(path: Path) -> Description:
     """Reads a ``bundle.json`` whose keys are all there, known, and of the right form.
 
-    Args:
-        path: The file.
-
-    Returns:
-        Its content.
-
     Raises:
         XrayError: The file cannot be read, is too large, no JSON, of another format, or has a wrong value.
     """
@@ -190,11 +184,7 @@ def read_description(path: Path) -> Description:
 
 
 def read_limited(path: Path) -> bytes:
-    """Reads a file that must not be large.
-
-    Raises:
-        XrayError: It is, or cannot be read.
-    """
+    """Reads a file that must not be large."""
     try:
         if path.stat().st_size > _MAX_BYTES:
             raise XrayError(f"{path} is larger than {_MAX_BYTES} bytes: {AGAIN}.")
@@ -226,11 +216,7 @@ def _sentence(text: str, path: Path) -> str:
 
 
 def refuse_contradictions(about: Description, path: Path) -> None:
-    """Checks what no type says: which values belong together, and which texts may be shown or opened.
-
-    Raises:
-        XrayError: Something contradicts something else.
-    """
+    """Checks what no type says: which values belong together, and which texts may be shown or opened."""
     for said in chain(_wrong_names(about), _wrong_numbers(about), _wrong_files(about)):
         raise XrayError(f"{path} contradicts itself: {said}; {AGAIN}.")
 

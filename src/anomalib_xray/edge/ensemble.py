@@ -85,12 +85,7 @@ class Ensemble:
     ) -> Iterator[tuple[str, Result | XrayError]]:
         """Lets one bundle after the other score a radiograph; one that cannot takes none of the others down.
 
-        Args:
-            image: As of :meth:`predict`.
-            threshold: As of :meth:`predict`.
-            stages: As of :meth:`Predictor.predict`.
-            tags: As of :meth:`predict`.
-            flags: As of :meth:`predict`.
+        Arguments are those of :meth:`predict` and :meth:`Predictor.predict`.
 
         Yields:
             A bundle's label, and what it says or why it cannot.
@@ -109,14 +104,10 @@ class Ensemble:
                 yield label, replace(result, flags=list(dict.fromkeys([*flags, *result.flags])))
 
     def fused(self, results: Mapping[str, Result]) -> float | None:
-        """One number out of what the bundles say of one radiograph.
+        """Mean percentile among the normal images of each bundle, 0 to 100.
 
-        Args:
-            results: As of :meth:`predict`.
-
-        Returns:
-            Mean over the bundles of the percentile among the normal images of each, 0 to 100; ``None`` for a single
-            bundle, where a bundle does not know its percentiles, and where the radiograph is not comparable.
+        ``None`` for a single bundle, where a bundle does not know its percentiles, and where the radiograph is not
+        comparable.
         """
         percentiles = [result.percentile for result in results.values() if result.percentile is not None]
         if not percentiles or not self.fuses or any(result.not_comparable for result in results.values()):

@@ -37,7 +37,7 @@ class Graph:
             where the device has it; ``None`` leaves it to OpenVINO.
 
     Raises:
-        XrayError: The device does not exist, or the model cannot be loaded or does not score pictures.
+        XrayError: The device does not exist or lacks the arithmetic, or the model cannot be loaded or has no score.
     """
 
     def __init__(
@@ -48,8 +48,24 @@ class Graph:
         threads: int | None = None,
         arithmetic: str | None = "f32",
     ) -> None:
+        core = openvino.Core()
         self._name = model if isinstance(model, Path) else "The graph"
-        self._compiled = compile_model(model, device=device, threads=threads, arithmetic=arithmetic)
+        settings: dict[str, Any] = {} if arithmetic is None else {"INFERENCE_PRECISION_HINT": arithmetic}
+        if threads is not None:
+            if threads < 1:
+                raise XrayError(f"{threads} threads cannot compute anything: give 1 or more.")
+            settings["INFERENCE_NUM_THREADS"] = threads
+        if device.split(".")[0] not in {name.split(".")[0] for name in core.available_devices}:
+            raise XrayError(f"There is no device {device}; choose one of {', '.join(core.available_devices)}.")
+        if arithmetic == "bf16" and "BF16" not in core.get_property(device, "OPTIMIZATION_CAPABILITIES"):
+            raise XrayError(f"The device {device} cannot compute in {arithmetic}; choose the precision fp32.")
+        try:
+            read = core.read_model(model) if isinstance(model, Path) else model
+            self._compiled = core.compile_model(read, device, settings)
+        except RuntimeError as error:
+            raise XrayError(
+                f"{self._name} cannot be loaded on {device}: it is damaged or of an unknown format."
+            ) from error
         outputs = {name for output in self._compiled.outputs for name in output.names}
         if not outputs & {SCORES, STOCK_SCORE}:
             raise XrayError(f"{self._name} has no output {SCORES!r} or {STOCK_SCORE!r}: make the bundle again.")
@@ -83,47 +99,6 @@ class Graph:
         return scores, anomaly_map.reshape(anomaly_map.shape[-2:])
 
 
-def compile_model(
-    model: openvino.Model | str | Path,
-    *,
-    device: str = "CPU",
-    threads: int | None = None,
-    arithmetic: str | None = "f32",
-) -> openvino.CompiledModel:
-    """Loads a model, by default with float32 arithmetic, so that it answers as torch does.
-
-    Args:
-        model: ``.xml`` or ``.onnx`` file, or the graph itself.
-        device: OpenVINO device, e.g. ``CPU`` or ``GPU``.
-        threads: Number of CPU threads; ``None`` leaves it to OpenVINO.
-        arithmetic: Precision to compute in, as OpenVINO calls it: ``f32``, or ``bf16`` where the device has it;
-            ``None`` leaves it to OpenVINO.
-
-    Returns:
-        The model; it keeps no cache on disk.
-
-    Raises:
-        XrayError: The device does not exist or lacks the arithmetic, or the file cannot be loaded.
-    """
-    core = openvino.Core()
-    settings: dict[str, Any] = {} if arithmetic is None else {"INFERENCE_PRECISION_HINT": arithmetic}
-    if threads is not None:
-        if threads < 1:
-            raise XrayError(f"{threads} threads cannot compute anything: give 1 or more.")
-        settings["INFERENCE_NUM_THREADS"] = threads
-    if device.split(".")[0] not in {name.split(".")[0] for name in core.available_devices}:
-        raise XrayError(f"There is no device {device}; choose one of {', '.join(core.available_devices)}.")
-    if arithmetic not in (None, "f32") and str(arithmetic).upper() not in core.get_property(
-        device, "OPTIMIZATION_CAPABILITIES"
-    ):
-        raise XrayError(f"The device {device} cannot compute in {arithmetic}; choose the precision fp32.")
-    try:
-        loaded = core.read_model(Path(model)) if isinstance(model, str | Path) else model
-        return core.compile_model(loaded, device, settings)
-    except RuntimeError as error:
-        raise XrayError(f"{model} cannot be loaded on {device}: it is damaged or of an unknown format.") from error
-
-
 def unnormalise(values: ArrayLike, threshold: float | None, minimum: float, maximum: float) -> NDArray[np.float64]:
     """Takes back the normalisation 1/2 + x / (1 + 2 |x|) with x = (raw - threshold) / (maximum - minimum).
 
@@ -139,6 +114,10 @@ def unnormalise(values: ArrayLike, threshold: float | None, minimum: float, maxi
 
     Returns:
         Raw values of the same shape.
+
+    Example:
+        >>> unnormalise([0.5, 0.75], 0.1, 0.0, 0.2).round(6).tolist()
+        [0.1, 0.2]
     """
     centre = (minimum + maximum) / 2 if threshold is None else threshold
     centred = np.clip(np.asarray(values, dtype=np.float64) - 0.5, -_LARGEST_CENTRED, _LARGEST_CENTRED)
@@ -148,16 +127,7 @@ def unnormalise(values: ArrayLike, threshold: float | None, minimum: float, maxi
 def raw_values(
     about: Description, scores: NDArray[np.float64], anomaly_map: NDArray[np.float32] | None
 ) -> tuple[NDArray[np.float64], NDArray[np.float32] | None]:
-    """Takes back the normalisation of a stock export.
-
-    Args:
-        about: The description of its bundle.
-        scores: As the graph returns them.
-        anomaly_map: The same; ``None`` without one.
-
-    Returns:
-        Raw scores and raw map; the same where the graph does not normalise.
-    """
+    """Takes back the normalisation of a stock export; the same values where the graph does not normalise."""
     limits = about.normalization
     if limits is not None and limits.image is not None:
         scores = unnormalise(scores, about.thresholds.get(about.score), *limits.image)

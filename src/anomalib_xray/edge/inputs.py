@@ -81,12 +81,8 @@ def find_inputs(given: Sequence[Path], out: Path) -> list[Input]:
 def with_list(given: Iterable[Path]) -> Iterator[Path]:
     """Puts the files that standard input names in the place of ``-``, each as soon as it is named.
 
-    Args:
-        given: What a command was given.
-
-    Yields:
-        The same, with a path for each line; lines may be parted by NUL characters instead. A list in UTF-16, as
-        PowerShell pipes it, is read when it has ended.
+    Names stand on a line each, or are parted by NUL characters. A list in UTF-16, as PowerShell pipes it, is read when
+    it has ended.
 
     Raises:
         XrayError: The list is in UTF-16 and broken off.
@@ -125,14 +121,7 @@ def _wide_lines(content: bytes, encoding: str) -> list[str]:
 
 
 def images_of(argument: Path, out: Path | None = None) -> Iterator[Path]:
-    """Lists a file itself, or the images in a folder and below it.
-
-    Args:
-        argument: File or folder.
-        out: Folder that is left out.
-
-    Yields:
-        The images, those of a folder sorted.
+    """Lists a file itself, or the images in a folder and below it, sorted; ``out`` is left out.
 
     Raises:
         XrayError: The folder holds no image, cannot be listed, or is ``out``.

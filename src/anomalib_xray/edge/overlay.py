@@ -97,15 +97,7 @@ def _draw_heat(anatomy: Picture, heat_map: NDArray[np.float32], threshold: float
 
 
 def left_out(result: Result, shape: tuple[int, ...]) -> list[NDArray[np.float64]]:
-    """Frames around what was looked at, where that is not nearly all of a radiograph.
-
-    Args:
-        result: What a bundle said of it.
-        shape: Its height and width.
-
-    Returns:
-        For each view its corners (4, 2), x and y in pixels; none where the views leave out no more than a narrow rim.
-    """
+    """Corners (4, 2) of each view on the radiograph, x and y; none where they leave out no more than a narrow rim."""
     outlines = [view.outline for view in result.views if view.outline is not None]
     covered = np.zeros(shape, np.uint8)
     for outline in outlines:

@@ -1,10 +1,4 @@
-"""Predict with a bundle: a raw radiograph in, a :class:`~anomalib_xray.edge.result.Result` out.
-
-Example:
-    >>> predictor = open_predictor("bundles/cae")
-    >>> result = predictor.predict(read_radiograph("hand.dcm"), threshold=0.02)
-    >>> result.value, result.percentile, result.is_anomalous
-"""
+"""Predict with a bundle: a raw radiograph in, a :class:`~anomalib_xray.edge.result.Result` out."""
 
 from __future__ import annotations
 
@@ -266,14 +260,9 @@ def on_original(
 
 
 def outline_of(view: Prepared) -> NDArray[np.float64]:
-    """Corners of a view on the original.
+    """Corners (4, 2) of a view on the original, x and y, whose pixel centres have whole coordinates.
 
-    Args:
-        view: The prepared picture.
-
-    Returns:
-        (4, 2), x and y of the outer corners in pixels of the original, whose pixel centres have whole coordinates; in
-        the order top left, top right, bottom right, bottom left of the view.
+    In the order top left, top right, bottom right, bottom left of the view.
     """
     height, width = view.image.shape
     corners = np.array([[0, 0], [width, 0], [width, height], [0, height]], np.float64) - 0.5

@@ -55,6 +55,10 @@ class Scope(Struct, frozen=True, forbid_unknown_fields=True):
         body_parts: DICOM's words, such as ``HAND``; empty where unknown.
         views: DICOM's words, such as ``PA``; empty where unknown.
         sides: Shortest and longest side in pixels among the known images; ``None`` where unknown.
+
+    Example:
+        >>> Scope(("HAND",)).contradictions({"BodyPartExamined": "FOOT"}, (512, 400))
+        ['its body part is FOOT, and the model was made for HAND']
     """
 
     body_parts: _Words = ()
@@ -63,29 +67,13 @@ class Scope(Struct, frozen=True, forbid_unknown_fields=True):
 
     @classmethod
     def of(cls, tags: Iterable[Mapping[str, str]], shapes: Iterable[tuple[int, int]]) -> Scope:
-        """The scope of images.
-
-        Args:
-            tags: What each image says of itself, as of :func:`tags_of`.
-            shapes: Height and width of each.
-
-        Returns:
-            The scope; body parts and views are known if at least half of the images name theirs.
-        """
+        """The scope of images of these tags and shapes; a word is known if at least half of the images name theirs."""
         named = list(tags)
         sides = [side for shape in shapes for side in shape]
         return cls(_words(named, BODY_PART), _words(named, VIEW), (min(sides), max(sides)) if sides else None)
 
     def contradictions(self, tags: Mapping[str, str], shape: tuple[int, int]) -> list[str]:
-        """Reasons why a radiograph is none of the kind.
-
-        Args:
-            tags: What it says of itself, as of :func:`tags_of`; what it does not say contradicts nothing.
-            shape: Its height and width.
-
-        Returns:
-            The reasons in plain words; none where nothing speaks against it.
-        """
+        """Reasons why a radiograph is none of the kind, in plain words; what tags do not say contradicts nothing."""
         reasons = []
         for what, keyword, known in (("body part", BODY_PART, self.body_parts), ("view", VIEW, self.views)):
             found = normalised(tags.get(keyword, ""), keyword)
@@ -101,14 +89,7 @@ class Scope(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def tags_of(content: bytes, path: Path) -> dict[str, str]:
-    """What a file says of its radiograph: the tags of DICOM, or the body part of MURA's folder.
-
-    Args:
-        content: The file.
-        path: Where it lies.
-
-    Returns:
-        As of :func:`anomalib_xray.io.dicom_tags.read_tags`.
+    """What a file says of its radiograph: the tags of DICOM, or the body part of MURA's folder that it lies in.
 
     Raises:
         XrayError: The file is a damaged DICOM file, or pydicom is missing.
@@ -122,15 +103,7 @@ def tags_of(content: bytes, path: Path) -> dict[str, str]:
 
 
 def normalised(text: str, keyword: str) -> str:
-    """One word for all that mean the same.
-
-    Args:
-        text: A body part or a view as people and devices write it.
-        keyword: :data:`BODY_PART` or :data:`VIEW`.
-
-    Returns:
-        DICOM's word in upper case; empty where there is none.
-    """
+    """DICOM's word for a body part or a view, one for all that mean the same; empty where there is none."""
     word = known_word(text, keyword)
     return _SAME[keyword].get(word, word)
 

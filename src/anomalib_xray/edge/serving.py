@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from anomalib_xray import NOTICE
 from anomalib_xray.errors import XrayError
-from anomalib_xray.io.read import read_bytes
+from anomalib_xray.io.paths import read_bytes
 from anomalib_xray.io.text import read_json, write_json
 from anomalib_xray.io.write import write_atomically
-
-if TYPE_CHECKING:
-    from anomalib_xray.edge.bundle import Bundle
 
 CONFIG = "config.json"
 """File that lists the models that a server offers."""
@@ -47,40 +44,28 @@ def serving(bundle: Path, out: Path = Path("models"), name: str | None = None, p
     opened = Bundle.open(bundle)
     if opened.normalization is not None:
         raise XrayError(f"{bundle} is a stock export, whose scores are normalised: make a bundle of its checkpoint.")
-    version = write_serving(opened, out, name or opened.model.lower(), precision or opened.precision)
+    name, precision = name or opened.model.lower(), precision or opened.precision
+    if not _NAME.fullmatch(name):
+        raise XrayError(f"{name!r} is no name for a served model: use letters, digits, - and _.")
+    if precision not in opened.models:
+        raise XrayError(f"{opened.folder} has no model in {precision}; choose one of {', '.join(opened.models)}.")
+    version = _add_model(opened.models[precision], out, name)
     print(NOTICE)
     print(f"{version} holds {opened.model}, whose scores are {', '.join(opened.scores)}.")
     print(f"Serve it: the folder {out} mounted as /models, --config_path /models/{CONFIG}.")
     return 0
 
 
-def write_serving(bundle: Bundle, out: Path, name: str, precision: str) -> Path:
-    """Adds a bundle's model to a repository of OpenVINO Model Server.
+def _add_model(model: Path, out: Path, name: str) -> Path:
+    """Adds a model to a repository of OpenVINO Model Server; returns the folder of its version.
 
     Other models of the repository stay; a model of the same name gets a new version, which the server loads without
     being restarted, unless its last version is this very model. The model's files come before the configuration that
     names them.
-
-    Args:
-        bundle: The bundle.
-        out: Folder of the repository.
-        name: What the server calls the model: letters, digits, ``-`` and ``_``.
-        precision: One of ``bundle.models``.
-
-    Returns:
-        Folder of the model's version.
-
-    Raises:
-        XrayError: The name or precision is none, ``out`` holds another kind of configuration, or cannot be written.
     """
-    if not _NAME.fullmatch(name):
-        raise XrayError(f"{name!r} is no name for a served model: use letters, digits, - and _.")
-    if precision not in bundle.models:
-        raise XrayError(f"{bundle.folder} has no model in {precision}; choose one of {', '.join(bundle.models)}.")
     config = _with_model(_read_config(out / CONFIG), name)
-    source = bundle.models[precision]
     content = {
-        f"model{suffix}": read_bytes(source.with_suffix(suffix), max_bytes=_MAX_MODEL_BYTES)
+        f"model{suffix}": read_bytes(model.with_suffix(suffix), max_bytes=_MAX_MODEL_BYTES)
         for suffix in (".bin", ".xml")  # in this order: the server takes a version as soon as it sees its .xml file
     }
     last = _last_version(out / name)

@@ -32,29 +32,14 @@ def _printable(character: str) -> str:
 
 
 def as_csv(ensemble: Ensemble, rows: Sequence[Mapping[str, str]]) -> str:
-    """The table, with a head.
-
-    Args:
-        ensemble: The bundles.
-        rows: As of :func:`row_of`.
-
-    Returns:
-        CSV.
-    """
+    """The table, with a head, of rows as of :func:`row_of`."""
     return csv_text(_columns(ensemble), rows)
 
 
 def row_of(
     path: Path, results: Mapping[str, Result], fused: float | None, overlays: Mapping[str, Path]
 ) -> dict[str, str]:
-    """The row of an image: raw scores, empty cells for what is unknown.
-
-    Args:
-        path: The file, as the user's argument leads to it.
-        results: What each bundle says, by its label.
-        fused: As of :meth:`Ensemble.fused`.
-        overlays: Each bundle's overlay by its label, as a path below the folder of the table.
-    """
+    """The row of an image: raw scores, empty cells for what is unknown."""
     row = {"path": printable(path)}
     several = len(results) > 1
     if several:
@@ -68,15 +53,7 @@ def row_of(
 
 
 def as_json(ensemble: Ensemble, entries: Sequence[Mapping[str, Any]]) -> str:
-    """All about a run: the bundles, and what they say of each image.
-
-    Args:
-        ensemble: The bundles.
-        entries: As of :func:`entry_of`.
-
-    Returns:
-        JSON of finite numbers; ``null`` for what is unknown.
-    """
+    """All about a run: the bundles, and what they say of each image, as of :func:`entry_of`."""
     bundles = {
         label: {
             "path": str(predictor.bundle.folder),
@@ -108,7 +85,7 @@ def entry_of(
         path: The file, as the user's argument leads to it.
         results: What each bundle says, by its label; ``None`` where the image could not be used.
         fused: As of :meth:`Ensemble.fused`.
-        overlays: Each bundle's overlay by its label; none in a stream.
+        overlays: Each bundle's overlay below the folder of the table, by its label; none in a stream.
         uid: Unique identifier of a DICOM file; ``None`` for others.
         error: Why the image could not be used.
     """
