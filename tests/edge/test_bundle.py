@@ -125,7 +125,12 @@ def test_weights_of_an_onnx_model_must_lie_beside_it(make_bundle: MakeBundle, na
     with pytest.raises(XrayError, match=f"lacks its weights {name}"):
         Bundle.open(folder)
     (folder / name).touch()
-    assert Bundle.open(folder).models["fp32"].name == "model.onnx"
+    with pytest.raises(XrayError, match=f"has no checksum of the weights {name}"):
+        Bundle.open(folder)
+    content = json.loads((folder / "bundle.json").read_text())
+    content["files"][name] = sha256(folder / name)
+    (folder / "bundle.json").write_text(json.dumps(content))
+    assert Bundle.open(write_digest(folder)).models["fp32"].name == "model.onnx"
 
 
 @pytest.mark.parametrize("location", ["../model.onnx.data", "/etc/passwd", "sub/data", "..\\data", ".."])

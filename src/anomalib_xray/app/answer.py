@@ -80,7 +80,7 @@ def distinct_labels(models: Sequence[str], folders: Sequence[str]) -> list[str]:
 
 
 def descriptions(ensemble: Ensemble) -> list[dict[str, Any]]:
-    """What the page needs to know of each model, as JSON values."""
+    """Facts on each model for the page, as JSON values."""
     return [
         {
             "label": label,
@@ -101,7 +101,7 @@ def descriptions(ensemble: Ensemble) -> list[dict[str, Any]]:
 
 
 def jobs_of(ensemble: Ensemble, secret: bytes = b"") -> Jobs:
-    """What the page can ask for, by name."""
+    """Jobs that the page can ask for, by name."""
     return {
         "analyse": partial(analyse, ensemble, stages=False, secret=secret),
         "analyse with stages": partial(analyse, ensemble, stages=True, secret=secret),

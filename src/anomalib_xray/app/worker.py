@@ -12,7 +12,7 @@ from anomalib_xray.app.guard import RequestError, report
 from anomalib_xray.errors import XrayError
 
 Jobs: TypeAlias = Mapping[str, Callable[[bytes], bytes]]
-"""What can be asked, by name: from a request's body to the answer's."""
+"""Jobs by name, each from a request's body to the answer's."""
 
 _DONE, _REFUSED, _FAILED, _TOO_SLOW = 0, 422, 500, 504
 _START_SECONDS = 600

@@ -103,7 +103,7 @@ def bundle(
 
 
 def _words(given: list[str] | None, keyword: str, what: str) -> tuple[str, ...]:
-    """What the user says that the model was made for, in DICOM's words."""
+    """Body parts or views that the user names, in DICOM's words."""
     from anomalib_xray.edge.scope import normalised
 
     words = {text: normalised(text, keyword) for text in given or ()}

@@ -94,7 +94,7 @@ class Forms:
         self.runs[precision, "openvino_f32" if precision == "fp32" else precision] = Graph(path)
 
     def run(self, precision: str) -> Run:
-        """What the bundle's model of a precision answers, its arithmetic otherwise in 32 bits."""
+        """The bundle's model of a precision, its arithmetic otherwise in 32 bits."""
         return self.runs[precision, "openvino_f32" if precision == "fp32" else precision]
 
 

@@ -28,7 +28,7 @@ _EXAMPLE_SHAPE = (1, 3, 200, 152)  # of any size; both sides are free in the gra
 
 
 class _Called:
-    """What the last call found; not an attribute of the module itself, because tracing takes changes of these back."""
+    """Names that the last call found; not an attribute of the module itself, because tracing takes changes of these back."""
 
     names: tuple[str, ...] = ()
 
@@ -59,7 +59,7 @@ class ScoreGraph(nn.Module):
         return (scores,) if scored.anomaly_map is None else (scores, scored.anomaly_map[:, None])
 
     def foreground(self, image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-        """Where the pre-processed image ``(H, W)`` in [0, 1] shows something, at the size of the map."""
+        """Mask of the foreground of an image ``(H, W)`` in [0, 1] after pre-processing, at the size of the map."""
         batch = torch.from_numpy(image).expand(1, 3, *image.shape)
         with torch.no_grad():
             return foreground_of(self.pre_processor(batch) if self.pre_processor else batch, size)[0].numpy()

@@ -25,7 +25,7 @@ Foreground = Callable[[NDArray[np.float32], tuple[int, int]], NDArray[np.bool_]]
 
 @dataclass
 class NormalValues:
-    """What normal images are like.
+    """Scores and map values of normal images.
 
     Attributes:
         scores: Of each image, ``(K,)``.
@@ -123,7 +123,7 @@ def quantiles_of(model: AnomalibModule) -> tuple[float, float]:
 
 
 def threshold_origin(model: AnomalibModule, names: Sequence[str], *, recompute: bool) -> dict[str, str]:
-    """Where the threshold of each score comes from, in words."""
+    """Origin of the threshold of each score, in words."""
     origin = dict.fromkeys(names, f"{100 * quantiles_of(model)[0]:g} % of the normal images lie below")
     if not recompute and fitted_thresholds(model)[0] is not None:
         origin[model.hparams["score"]] = "the checkpoint's validation"

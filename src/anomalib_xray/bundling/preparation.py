@@ -14,7 +14,7 @@ from anomalib_xray.preparation.pipeline import Pipeline
 from anomalib_xray.preparation.settings import NamedStep
 
 NONE = Path("none")
-"""What a user gives in place of a pipeline's file for radiographs that go in as they are."""
+"""Word that a user gives in place of a pipeline's file for radiographs that go in as they are."""
 
 UNKNOWN_DATA = "pictures of unknown preparation"
 """Words for the training data of a checkpoint that does not say how they were prepared."""

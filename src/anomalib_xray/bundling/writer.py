@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Request:
-    """What a bundle is made of.
+    """Ingredients of a bundle.
 
     Attributes:
         samples: Radiographs to measure on; all that are not known to be abnormal count as normal.
@@ -102,7 +102,7 @@ def write_bundle(model: AnomalibModule, request: Request, out: Path) -> Descript
 
 
 def _data(request: Request, pictures: Sequence[Pictures], threshold_origin: dict[str, str]) -> Data:
-    """What the bundle was measured on."""
+    """Data that the bundle was measured on."""
     abnormal = sum(radiograph.label == ABNORMAL for radiograph in pictures)
     return Data(
         images=len(pictures),
@@ -118,7 +118,7 @@ def _data(request: Request, pictures: Sequence[Pictures], threshold_origin: dict
 
 
 def _scope(request: Request, pictures: Sequence[Pictures]) -> Scope:
-    """What the model was made for."""
+    """Kind of radiographs that the model was made for."""
     found = Scope.of([radiograph.tags for radiograph in pictures], [radiograph.shape for radiograph in pictures])
     return Scope(request.body_parts or found.body_parts, request.views or found.views, found.sides)
 

@@ -32,7 +32,7 @@ logger = logging.getLogger(__name__)
 __all__ = ["JSON_SCORES", "SCORES", "predict_all", "printable"]
 
 SCORES = "scores.csv"
-"""Table that a prediction leaves: a row an image."""
+"""Table that a prediction leaves: a row per image."""
 
 JSON_SCORES = "scores.json"
 """The same and more as JSON: every named score with its percentile, and every view."""
@@ -141,7 +141,7 @@ def _streamed(given: Iterable[Path]) -> Iterator[Path]:
 
 
 def overlays_of(image: Input, out: Path, labels: Sequence[str]) -> list[Path]:
-    """Files for the overlays of one image: one a bundle, in a folder for each where there are several."""
+    """Files for the overlays of one image: one per bundle, in a folder for each where there are several."""
     if len(labels) == 1:
         return [image.overlay]
     return [out / label / image.overlay.relative_to(out) for label in labels]
@@ -160,7 +160,7 @@ def _check_spared(inputs: Sequence[Input], out: Path, labels: Sequence[str]) -> 
 def _scored(
     ensemble: Ensemble, path: Path, threshold: float | None, *, keep_content: bool = False
 ) -> tuple[dict[str, Result], str | None, Radiograph, bytes]:
-    """What the bundles say of a file, its identifier in DICOM, the radiograph, and the file's content if it is kept."""
+    """Results for a file, its identifier in DICOM, the radiograph, and the file's content if it is kept."""
     content, notes = read_bytes(path), list[str]()
     image = decode_radiograph(content, name=str(path), notes=notes)
     tags, uid = tags_of(content, path), read_sop_instance_uid(content)
@@ -178,7 +178,7 @@ def _predict_one(
     dicom_sc: bool,
     keep_patient: bool,
 ) -> tuple[dict[str, Result], str | None]:
-    """Predicts one image and draws its overlays; returns what the bundles say, and its identifier in DICOM."""
+    """Predicts one image and draws its overlays; returns the results, and its identifier in DICOM."""
     results, uid, radiograph, content = _scored(ensemble, image.path, threshold, keep_content=dicom_sc)
     for label, result in results.items():
         picture = draw_overlay(radiograph, result, printable(image.name))

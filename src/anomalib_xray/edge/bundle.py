@@ -7,7 +7,7 @@ import json
 import mmap
 import re
 from collections.abc import Iterable
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
 import msgspec
@@ -174,17 +174,20 @@ def _check_files(folder: Path, about: Description) -> None:
         if sha256(path) != expected:
             raise XrayError(f"{path} is not what it was when the bundle was made: copy or make the bundle again.")
     for model in about.accepted.values():
-        _check_weights(folder / model)
+        for name in sorted(_weights_of(folder / model)):
+            if about.format > 1 and PurePosixPath(model).with_name(name).as_posix() not in about.files:
+                raise XrayError(f"{folder / DESCRIPTION_NAME} has no checksum of the weights {name}: {AGAIN}.")
 
 
-def _check_weights(model: Path) -> None:
-    """Refuses a model whose weights, kept in a second file, are missing or lie outside of its folder."""
+def _weights_of(model: Path) -> set[str]:
+    """Names of the files that hold a model's weights, none of which is missing or lies outside of its folder."""
     names = {model.with_suffix(".bin").name} if model.suffix == ".xml" else _external_data(model)
-    for name in sorted(names):
+    for name in names:
         if Path(name).name != name or "\\" in name:
             raise XrayError(f"{model} refers to weights outside of its folder ({name}): export it again.")
         if not (model.parent / name).is_file():
             raise XrayError(f"{model} lacks its weights {name}: copy both files, and keep their names.")
+    return names
 
 
 def _external_data(model: Path) -> set[str]:

@@ -20,7 +20,7 @@ class Ensemble:
     """Bundles under short names.
 
     Args:
-        predictors: One a bundle; at least one.
+        predictors: One per bundle; at least one.
         labels: What they are called; by default the model's name; the folder's name where models are the same; numbered
             where that is the same too. These labels are safe as names of files.
 

@@ -76,7 +76,7 @@ class Predictor:
 
     @property
     def preparation(self) -> tuple[str, ...]:
-        """What the prepared pictures depend on: predictors that agree on it can share them."""
+        """Fingerprints of the preparation: predictors that agree on them can share prepared pictures."""
         return () if self._pipeline is None else tuple(self._pipeline.fingerprints(""))
 
     def prepare(self, image: Radiograph) -> list[Prepared]:
@@ -235,7 +235,7 @@ def on_original(
     """Moves the heat maps of all views to where their pixels came from.
 
     Args:
-        heat_maps: One a view, of the size of its picture; any finite values.
+        heat_maps: One per view, of the size of its picture; any finite values.
         views: The pictures, with the matrices that led to them; at least one.
         shape: Height and width of the original.
 
@@ -277,7 +277,7 @@ def _moved(heat_map: NDArray[np.float32], matrix: Matrix, shape: tuple[int, int]
 
 
 def _inside(view: Prepared, shape: tuple[int, int]) -> Mask:
-    """Where a view lies on the original, (H, W)."""
+    """Mask of a view on the original, (H, W)."""
     everything = np.ones(view.image.shape, np.uint8)
     size, flags = (shape[1], shape[0]), cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP
     return np.asarray(cv2.warpPerspective(everything, view.matrix, size, flags=flags) > 0)

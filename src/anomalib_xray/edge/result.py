@@ -92,7 +92,7 @@ class View:
 
 @dataclass(frozen=True, eq=False)
 class Result:
-    """What a bundle says of one radiograph.
+    """Scores, heat map and verdict of one bundle for one radiograph.
 
     A radiograph of several views, e.g. two hands, is as anomalous as its worst view.
 
@@ -136,7 +136,7 @@ class Result:
 
     @property
     def verdict(self) -> str:
-        """What people are told: one of :data:`VERDICTS`, or ``not comparable: ...`` with the reasons."""
+        """The verdict in words: one of :data:`VERDICTS`, or ``not comparable: ...`` with the reasons."""
         if self.not_comparable:
             return f"{NOT_COMPARABLE}: {'; '.join(self.not_comparable)}"
         return VERDICTS[self.is_anomalous]

@@ -41,7 +41,7 @@ _EXTREMITIES = frozenset(
         "LEG", "PATELLA", "SHOULDER", "TIBIAFIBULA", "TOE", "WRIST",
     }
 )  # fmt: skip
-"""What the word EXTREMITY, with which many devices call any of them, does not contradict."""
+"""Body parts that the word EXTREMITY, with which many devices call any of them, does not contradict."""
 
 
 _Words = tuple[Annotated[str, Meta(min_length=1, max_length=100)], ...]
@@ -49,7 +49,7 @@ _Side = Annotated[int, Meta(gt=0)]
 
 
 class Scope(Struct, frozen=True, forbid_unknown_fields=True):
-    """What a model was made for.
+    """Kind of radiographs that a model was made for.
 
     Attributes:
         body_parts: DICOM's words, such as ``HAND``; empty where unknown.
@@ -89,7 +89,7 @@ class Scope(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def tags_of(content: bytes, path: Path) -> dict[str, str]:
-    """What a file says of its radiograph: the tags of DICOM, or the body part of MURA's folder that it lies in.
+    """Tags of a file's radiograph: those of DICOM, or the body part of MURA's folder that it lies in.
 
     Raises:
         XrayError: The file is a damaged DICOM file, or pydicom is missing.

@@ -79,7 +79,7 @@ def entry_of(
     uid: str | None = None,
     error: str | None = None,
 ) -> dict[str, Any]:
-    """What is said of an image, with JSON's types; the path is exact, with escapes where it is not printable.
+    """The entry of an image in JSON; the path is exact, with escapes where it is not printable.
 
     Args:
         path: The file, as the user's argument leads to it.
@@ -100,7 +100,7 @@ def entry_of(
 
 
 def sentence_of(path: Path, results: Mapping[str, Result], fused: float | None) -> str:
-    """What is said of an image, for a terminal."""
+    """The sentence on an image, for a terminal."""
     said = {label: _sentence(result) for label, result in results.items()}
     if len(said) == 1:
         return f"{printable(path)}: {next(iter(said.values()))}"
