@@ -28,7 +28,7 @@ _EXAMPLE_SHAPE = (1, 3, 200, 152)  # of any size; both sides are free in the gra
 
 
 class _Called:
-    """Names that the last call found; not an attribute of the module itself, because tracing takes changes of these back."""
+    """Names of the last call; not an attribute of the module itself, because tracing takes changes of these back."""
 
     names: tuple[str, ...] = ()
 
