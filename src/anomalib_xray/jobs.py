@@ -255,6 +255,10 @@ def results(
     Raises:
         WorkerDiedError: A worker process died.
         XrayError: A package is missing, or the cluster cannot be used.
+
+    Example:
+        >>> list(results(abs, [-2, 1], workers=1))
+        [2, 1]
     """
     from joblib import Parallel, delayed, parallel_config
 

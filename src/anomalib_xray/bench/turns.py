@@ -68,17 +68,17 @@ def measure(
         for number in track(range(WARM_UP + runs), "Taking turns"):
             for result, process, count in processes:
                 if not result.problem:
-                    answer = process.ask(number % count)
-                    if _noted(result, process, answer) and number >= WARM_UP:
+                    answer = _noted(result, process, process.ask(number % count))
+                    if answer and number >= WARM_UP:
                         result.seconds.append(answer["seconds"])
     return results
 
 
-def _noted(result: Measured, process: Process, answer: Any) -> bool:
-    """Notes the memory of a backend, or why it gave no answer."""
+def _noted(result: Measured, process: Process, answer: dict[str, Any] | None) -> dict[str, Any]:
+    """Notes the memory of a backend, or why it gave no answer; returns the answer, empty if there is none."""
     if answer is not None:
         result.memory = answer["memory"]
-    else:
-        process.wait()
-        result.problem = (read_result(process.folder) or {"reason": "its process died"})["reason"]
-    return answer is not None
+        return answer
+    process.wait()
+    result.problem = (read_result(process.folder) or {"reason": "its process died"})["reason"]
+    return {}

@@ -47,6 +47,10 @@ def patient_weights(patients: pd.Series[str], replicates: int = REPLICATES, seed
 
     Returns:
         How often each unit was drawn, ``(B, N)``.
+
+    Example:
+        >>> patient_weights(pd.Series(["a", "a", "b"])).shape
+        (2000, 3)
     """
     codes, names = pd.factorize(patients, sort=True)
     count = len(names)
@@ -63,15 +67,9 @@ def over_seeds(values: Mapping[int, float]) -> tuple[float, float]:
 
 
 def interval(value: float, replicates: Values, level: float = 0.95) -> Estimate:
-    """A figure with the percentile interval of its replicates.
+    """The percentile interval of a figure at a level, from the same of every draw, ``(B,)``.
 
-    Args:
-        value: The figure.
-        replicates: The same of every draw, ``(B,)``; those that are not a number are left out.
-        level: Share of the draws that the interval holds.
-
-    Returns:
-        The estimate.
+    Draws without a figure (not a number) are left out.
 
     Raises:
         XrayError: No draw gave a figure.

@@ -23,6 +23,11 @@ class Ranking:
 
     Raises:
         XrayError: The two differ in length, a label is neither, or a score is not finite.
+
+    Example:
+        >>> ranking = Ranking(labels=[0, 0, 1, 1], scores=[0.1, 0.4, 0.3, 0.9])
+        >>> ranking.auroc().tolist(), ranking.sensitivity(specificity=0.9).tolist()
+        ([0.75], [0.5])
     """
 
     def __init__(self, labels: ArrayLike, scores: ArrayLike) -> None:

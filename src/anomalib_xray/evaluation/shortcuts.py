@@ -64,5 +64,8 @@ def direction_of(labels: ArrayLike, numbers: ArrayLike) -> int:
     """In which direction a number tells abnormal (1) from normal (0): 1 upwards or not at all, -1 downwards.
 
     It is asked of validation images, so that the test decides nothing.
+
+    >>> direction_of([0, 0, 1, 1], [4, 3, 2, 1])
+    -1
     """
     return 1 if Ranking(labels, numbers).auroc()[0] >= 0.5 else -1

@@ -119,6 +119,10 @@ def with_values(config: Mapping[str, Any], values: Mapping[str, Any]) -> dict[st
 
     Raises:
         XrayError: A name leads through something that the configuration does not have.
+
+    Example:
+        >>> with_values({"trainer": {"devices": 1}}, {"trainer.max_epochs": 3})
+        {'trainer': {'devices': 1, 'max_epochs': 3}}
     """
     changed = deepcopy(dict(config))
     for name, value in values.items():
@@ -139,6 +143,9 @@ def merged(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     """Lays settings over others, as several ``--config`` of the stock command.
 
     Another ``class_path`` brings its own ``init_args``.
+
+    >>> merged({"trainer": {"devices": 1, "max_epochs": 9}}, {"trainer": {"max_epochs": 3}})
+    {'trainer': {'devices': 1, 'max_epochs': 3}}
     """
     if "class_path" in over and over["class_path"] != under.get("class_path"):
         return deepcopy(dict(over))

@@ -89,7 +89,11 @@ def read_cases(folder: Path) -> list[Case]:
 
 
 def short_names(paths: Sequence[str]) -> list[str]:
-    """What tells paths apart: what follows the folders that they share, with at most three folders."""
+    """What tells paths apart: what follows the folders that they share, with at most three folders.
+
+    >>> short_names(["/data/a/1.png", "/data/b/1.png"])
+    ['a/1.png', 'b/1.png']
+    """
     parts = [path.replace("\\", "/").split("/") for path in paths]
     folders = [path[:-1] for path in parts]
     shared = sum(1 for _ in takewhile(lambda names: len(set(names)) == 1, zip(*folders, strict=False)))

@@ -154,12 +154,20 @@ def _full(part: Part, row: Row) -> str:
 
 
 def range_of(estimate: Estimate, sign: str = "") -> str:
-    """An interval such as "0.701 to 0.812"; ``sign`` is ``+`` for a sign before numbers above 0 too."""
+    """An interval as text; ``sign`` is ``+`` for a sign before numbers above 0 too.
+
+    >>> range_of(Estimate(0.75, 0.701, 0.812))
+    '0.701 to 0.812'
+    """
     return f"{estimate.low:{sign}.3f} to {estimate.high:{sign}.3f}"
 
 
 def listed(names: Sequence[str]) -> str:
-    """Names in a sentence, such as "A, B and C"."""
+    """Names in a sentence.
+
+    >>> listed(["A", "B", "C"])
+    'A, B and C'
+    """
     *most, last = names
     return f"{', '.join(most)} and {last}" if most else last
 
