@@ -62,7 +62,7 @@ def bone_sites(
     """Yields places on the shafts of long bones, in random order; possibly none.
 
     Bones are what is brighter than its surroundings; the direction is the main axis of the bone pixels near by, and
-     only places where these are clearly elongated are kept. ``tries`` is how many pixels are looked at.
+    only places where these are clearly elongated are kept. ``tries`` is how many pixels are looked at.
     """
     side = max(image.shape)
     contrast = bone_contrast(image, foreground)

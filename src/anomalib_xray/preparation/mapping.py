@@ -99,7 +99,7 @@ def _found(heat_maps: Path, record: Record) -> list[Path]:
 
 def _restored(heat_maps: Path, record: Record) -> Radiograph:
     """The heat map of all parts on the original, (H, W), with 16 bits where a part has them."""
-    moved = []
+    moved: list[NDArray[np.float32]] = []
     deep = False
     for output in record.outputs:
         if (heat_maps / output.name).is_file():
@@ -108,5 +108,5 @@ def _restored(heat_maps: Path, record: Record) -> Radiograph:
             size = (output.shape[1], output.shape[0])
             resized = cv2.resize(heat_map.astype(np.float32), size, interpolation=cv2.INTER_LINEAR)
             moved.append(to_original(np.asarray(resized, np.float32), output.matrix, record.shape))
-    levels = np.rint(np.clip(np.maximum.reduce(moved), 0, 65535 if deep else 255))
+    levels = np.asarray(np.rint(np.clip(np.max(moved, axis=0), 0, 65535 if deep else 255)), np.float32)
     return levels.astype(np.uint16) if deep else levels.astype(np.uint8)

@@ -44,15 +44,7 @@ class MedianFilter(Step):
 
 
 def median(image: Radiograph, kernel: int) -> Radiograph:
-    """The median of the square around each pixel; the picture's rim is repeated beyond it.
-
-    Args:
-        image: (H, W), uint8 or uint16.
-        kernel: Side of the square in pixels, odd.
-
-    Returns:
-        (H, W), of the same depth.
-    """
+    """The median of the square around each pixel; the picture's rim is repeated beyond it."""
     if image.dtype == np.uint8:
         return cast("NDArray[np.uint8]", cv2.medianBlur(image, kernel))
     # OpenCV filters 16 bit with tiny kernels only. But the median passes through every rising function: the median of

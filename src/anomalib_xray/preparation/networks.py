@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -48,30 +50,24 @@ class ModelFile:
 
     def state(self) -> _State:
         """Size and time of each file, which tell a replaced model from the one that was loaded before."""
-        try:
+        with self._readable():
             stats = [file.stat() for file in (self.path, *self.companions)]
-        except OSError as error:
-            raise self._unreadable(error) from error
         return tuple((stat.st_size, stat.st_mtime_ns) for stat in stats)
 
-    def digest(self) -> str:
-        """SHA-256 of all files together, read anew."""
-        digest = hashlib.sha256()
+    @contextmanager
+    def _readable(self) -> Iterator[None]:
         try:
-            for file in (self.path, *self.companions):
-                digest.update(file.read_bytes())
+            yield
         except OSError as error:
-            raise self._unreadable(error) from error
-        return digest.hexdigest()
-
-    def _unreadable(self, error: OSError) -> XrayError:
-        return XrayError(f"The {self.kind} {self.path} cannot be read: {error.filename}: {error.strerror}.")
+            message = f"The {self.kind} {self.path} cannot be read: {error.filename}: {error.strerror}."
+            raise XrayError(message) from error
 
 
 @lru_cache(maxsize=8)
 def _digest(model: ModelFile, state: _State) -> str:
     del state
-    return model.digest()
+    with model._readable():
+        return hashlib.sha256(b"".join(file.read_bytes() for file in (model.path, *model.companions))).hexdigest()
 
 
 @lru_cache(maxsize=8)

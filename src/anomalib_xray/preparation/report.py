@@ -60,7 +60,7 @@ def write_preview(pipeline: Pipeline, root: Path, out: Path, count: int) -> Iter
     """Draws contact sheets of prepared radiographs, those with flags first; yields ``out``/preview_1.png and so on.
 
     A row is a prepared picture: the original and the picture after each step, replayed from its record. Where a step
-     did nothing, its cell is empty.
+    did nothing, its cell is empty.
     """
     for old in out.glob("preview_*.png"):
         old.unlink(missing_ok=True)

@@ -28,8 +28,8 @@ def flat_foreground(view: NDArray[np.uint8]) -> Mask:
     """Finds the hands (h, w) by fitting the background around them; all False where nothing stands out.
 
     A polynomial of low order is fitted to the grey levels, again and again without the pixels that rise above it.
-     What then rises above it is opened and thresholded by Otsu's method on its square root, at half the threshold. Of
-     the parts found, the large and central ones are kept, with their holes filled. Tuned for a longest side of 512.
+    What then rises above it is opened and thresholded by Otsu's method on its square root, at half the threshold. Of
+    the parts found, the large and central ones are kept, with their holes filled. Tuned for a longest side of 512.
     """
     top, bottom, left, right = _within_frame(view)
     found = np.zeros(view.shape, np.bool_)
@@ -124,7 +124,7 @@ def central_parts(mask: Mask) -> Mask:
     """The hands of a mask (h, w): its largest and most central part, and another one that comes close to it.
 
     A part weighs its area times exp(-3 d²), with d the distance of its centroid from the picture's centre, in widths
-     and heights.
+    and heights.
     """
     count, labels, stats, centroids = cv2.connectedComponentsWithStats(mask.astype(np.uint8))
     if count < 2:

@@ -84,16 +84,9 @@ def find_sources(
 
 
 def prepared_name(name: str, part: int, parts: int) -> str:
-    """Path of a prepared picture below its folder.
+    """Path of a prepared picture below its folder: the original's with the ending ``.png``, shortened where too long.
 
-    Args:
-        name: Path of the original below its root, with forward slashes.
-        part: Number of the part, from 1.
-        parts: How many parts the original has.
-
-    Returns:
-        The original's path with the ending ``.png``, and ``_part1`` and so on before it where there are several. A name
-        that would be too long is shortened.
+    Where there are several ``parts``, the ending is ``_part1.png`` and so on.
     """
     path = PurePosixPath(name)
     return str(path.with_name(fitted(stem_of(path.name), f"{f'_part{part}' if parts > 1 else ''}.png")))

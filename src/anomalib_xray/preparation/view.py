@@ -31,15 +31,7 @@ def to_8_bit(image: Radiograph) -> NDArray[np.uint8]:
 
 
 def small_view(image: Radiograph, longest_side: int = VIEW_SIDE) -> NDArray[np.uint8]:
-    """An 8-bit view of which no side is longer than given; a smaller picture keeps its size.
-
-    Args:
-        image: (H, W), uint8 or uint16.
-        longest_side: In pixels.
-
-    Returns:
-        (h, w).
-    """
+    """An 8-bit view (h, w) of which no side is longer than given; a smaller picture keeps its size."""
     view = to_8_bit(image)
     scale = longest_side / max(image.shape)
     if scale >= 1:
@@ -68,13 +60,9 @@ def keep_background(image: Radiograph, before: Radiograph) -> Radiograph:
 
 
 def detail(view: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """The detail around each pixel: the mean difference from the picture when blurred by a pixel.
+    """The detail around each pixel (H, W): the mean difference from the picture when blurred by a pixel.
 
-    Args:
-        view: (H, W), 8 bit.
-
-    Returns:
-        (H, W), at least 0; the highest twentieth is cut off, or the outlines of lead markers would outweigh bones.
+    The highest twentieth is cut off, or the outlines of lead markers would outweigh bones.
     """
     grey = view.astype(np.float32)
     around = cv2.GaussianBlur(np.abs(grey - cv2.GaussianBlur(grey, (0, 0), 1)), (0, 0), 2)

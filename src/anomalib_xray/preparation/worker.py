@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import zip_longest
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
@@ -22,7 +23,7 @@ from anomalib_xray.io.formats import SUFFIXES, is_dicom
 from anomalib_xray.io.radiograph import Radiograph
 from anomalib_xray.io.read import decode_radiograph, read_anomaly_mask, read_bytes
 from anomalib_xray.io.write import write_png
-from anomalib_xray.preparation.history import History, encode_history
+from anomalib_xray.preparation.history import encode_history
 from anomalib_xray.preparation.manifest import Row, rows_of
 from anomalib_xray.preparation.mapping import to_prepared
 from anomalib_xray.preparation.pipeline import Pipeline, Prepared
@@ -73,7 +74,7 @@ def prepare_source(job: Job, source: Source) -> Outcome:
     """Prepares a radiograph, unless its record says that this is done.
 
     The outputs are written first and the record last, each in one step, so that a process may die at any time. The
-     reason for a failure is in the outcome and in its rows.
+    reason for a failure is in the outcome and in its rows.
 
     Raises:
         XrayError: An output or the record cannot be written, so that nothing else could be either.
@@ -112,14 +113,15 @@ def _prepare(job: Job, source: Source) -> Outcome:
             known = [output.history for output in earlier.outputs] if earlier and earlier.sha256 == sha256 else []
             pictures = pipeline.prepare(image, source.name, known)
         else:
-            pictures = [_replayed(pipeline, image, recorded, history) for history in recorded.histories]
+            if image.shape != recorded.shape:
+                raise XrayError(f"it has {image.shape} pixels and what was recorded is for {recorded.shape}")
+            pictures = [pipeline.replay(image, output.history) for output in recorded.outputs]
         names = _output_names(job.root, source.name, len(pictures))
-        mask_names = _output_names(job.root, source.mask_as or source.mask, len(pictures)) if source.mask else []
-        masks = _masks(job.root, source, image, pictures)
+        masks = _masks(job, source, image, pictures)
     except Exception as error:  # whatever a step raises is a row of the manifest
         return _fail(job, source, sha256, error, earlier)
-    outputs = _write(job, pictures, names, mask_names, masks)
-    record = Record(source.name, sha256, key, (image.shape[0], image.shape[1]), outputs, "", tuple(notes))
+    outputs = _write(job, pictures, names, masks)
+    record = Record(source.name, sha256, key, _shape(image), outputs, "", tuple(notes))
     _commit(job, record, earlier, keep_masks=bool(source.mask_as))
     return Outcome("prepared", rows_of(source, record))
 
@@ -128,14 +130,6 @@ def give_up(job: Job, source: Source) -> Outcome:
     """Records a radiograph that killed the process which was to prepare it."""
     error = XrayError(f"{source.name} killed the process that prepared it: the file is damaged, or memory ran out.")
     return _fail(job, source, "", error, read_record(job.out, source.name))
-
-
-@dataclass(frozen=True)
-class _Recorded:
-    """What an earlier run did to an original of the same name."""
-
-    shape: tuple[int, int]
-    histories: Sequence[History]
 
 
 @lru_cache(maxsize=4)
@@ -147,21 +141,20 @@ def _problem(source: Source) -> XrayError | None:
     return XrayError(f"{source.name}: {source.problem}.") if source.problem else None
 
 
-def _recorded(job: Job, source: Source) -> _Recorded | None:
+def _recorded(job: Job, source: Source) -> Record | None:
+    """What an earlier run did to an original of the same name."""
     if job.replay is None:
         return None
     record = read_record(job.replay, source.name)
     if record is None or record.error:
         raise XrayError(f"{source.name} was not prepared in {job.replay}, so there is nothing to replay.")
-    return _Recorded(record.shape, [output.history for output in record.outputs])
+    return record
 
 
-def _key(
-    job: Job, source: Source, sha256: str, fingerprints: list[str], recorded: _Recorded | None, reader: int
-) -> str:
+def _key(job: Job, source: Source, sha256: str, fingerprints: list[str], recorded: Record | None, reader: int) -> str:
     """Hash of everything that the outputs depend on."""
     mask = hashlib.sha256(read_bytes(job.root / source.mask)).hexdigest() if source.mask else ""
-    replayed = None if recorded is None else [encode_history(history) for history in recorded.histories]
+    replayed = None if recorded is None else [encode_history(output.history) for output in recorded.outputs]
     parts = [
         sha256,
         fingerprints,
@@ -185,12 +178,6 @@ def _is_complete(out: Path, record: Record) -> bool:
         return False
 
 
-def _replayed(pipeline: Pipeline, image: Radiograph, recorded: _Recorded, history: History) -> Prepared:
-    if image.shape != recorded.shape:
-        raise XrayError(f"it has {image.shape} pixels and what was recorded is for {recorded.shape}")
-    return pipeline.replay(image, history)
-
-
 def _output_names(root: Path, name: str, parts: int) -> list[str]:
     names = [prepared_name(name, part, parts) for part in range(1, parts + 1)]
     for output in names if parts > 1 else ():
@@ -201,40 +188,38 @@ def _output_names(root: Path, name: str, parts: int) -> list[str]:
     return names
 
 
-def _masks(root: Path, source: Source, image: Radiograph, pictures: Sequence[Prepared]) -> list[Radiograph] | None:
-    """The anomaly mask in the geometry of each prepared picture, 0 and 255."""
+def _masks(job: Job, source: Source, image: Radiograph, pictures: Sequence[Prepared]) -> list[tuple[str, Radiograph]]:
+    """Name and anomaly mask, 0 and 255, in the geometry of each prepared picture."""
     if not source.mask:
-        return None
-    mask = read_anomaly_mask(root / source.mask)
+        return []
+    names = _output_names(job.root, source.mask_as or source.mask, len(pictures))
+    mask = read_anomaly_mask(job.root / source.mask)
     if mask.shape != image.shape:
         raise XrayError(f"its anomaly mask has {mask.shape} pixels and the radiograph {image.shape}; draw it anew")
     return [
-        to_prepared(mask, picture.matrix, (picture.image.shape[0], picture.image.shape[1])).astype(np.uint8)
-        * np.uint8(255)
-        for picture in pictures
+        (name, to_prepared(mask, picture.matrix, _shape(picture.image)).astype(np.uint8) * np.uint8(255))
+        for name, picture in zip(names, pictures, strict=True)
     ]
 
 
+def _shape(image: Radiograph) -> tuple[int, int]:
+    return image.shape[0], image.shape[1]
+
+
 def _write(
-    job: Job,
-    pictures: Sequence[Prepared],
-    names: Sequence[str],
-    mask_names: Sequence[str],
-    masks: Sequence[Radiograph] | None,
+    job: Job, pictures: Sequence[Prepared], names: Sequence[str], masks: Sequence[tuple[str, Radiograph]]
 ) -> tuple[Output, ...]:
     """Writes the prepared pictures and their masks."""
     # Where the manifest is gone, readers see that the run is not finished.
     (job.out / MANIFEST).unlink(missing_ok=True)
     outputs = []
-    for number, (picture, name) in enumerate(zip(pictures, names, strict=True)):
-        mask = ""
-        if masks is not None:
-            mask = mask_names[number]
-            write_png(job.out / mask, masks[number])
+    for picture, name, mask in zip_longest(pictures, names, masks):
+        if mask:
+            write_png(job.out / mask[0], mask[1])
         write_png(job.out / name, picture.image)
-        shape = picture.image.shape[0], picture.image.shape[1]
         size = (job.out / name).stat().st_size
-        outputs.append(Output(name, mask, shape, size, picture.matrix, picture.history))
+        mask_name = mask[0] if mask else ""
+        outputs.append(Output(name, mask_name, _shape(picture.image), size, picture.matrix, picture.history))
     return tuple(outputs)
 
 

@@ -28,14 +28,9 @@ _STEPS_A_CHECKPOINT = 100
 
 @dataclass(frozen=True)
 class Settings:
-    """What a training depends on.
+    """What a training depends on: the arguments of ``train-foreground``.
 
-    Attributes:
-        steps: Number of optimiser steps.
-        seed: Seed of the phantoms, of their augmentation and of the network's first weights.
-        images: Number of phantoms.
-        batch_size: Pictures a step.
-        learning_rate: Highest learning rate of AdamW; it rises for a twentieth of the steps, then falls to 0.
+    The learning rate is AdamW's highest one; it rises for a twentieth of the steps, then falls to 0.
     """
 
     steps: int
@@ -98,18 +93,11 @@ def _block(channels: int, width: int) -> nn.Sequential:
 
 
 def train(out: Path, settings: Settings) -> Agreement:
-    """Trains the network, or goes on where an earlier run with the same settings stopped, and exports it.
+    """Trains the network, or goes on where an earlier run with the same settings stopped, exports and measures it.
 
-    Args:
-        out: Folder for the checkpoint and the model :data:`MODEL`, an OpenVINO IR with weights in half precision that
-            goes from (1, 1, 192, 192) in [0, 1] to probabilities of the same shape.
-        settings: What the training depends on.
-
-    Returns:
-        How well network and exported model do on held-out phantoms.
-
-    Raises:
-        XrayError: ``out`` holds a checkpoint of other settings or a damaged one, or cannot be written.
+    ``out`` gets the checkpoint and the model :data:`MODEL`, an OpenVINO IR with weights in half precision that goes
+    from
+    (1, 1, 192, 192) in [0, 1] to probabilities of the same shape.
     """
     network = train_unet(out / CHECKPOINT, settings)
     export(network, out / MODEL)

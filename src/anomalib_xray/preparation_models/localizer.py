@@ -35,17 +35,11 @@ _STEPS_A_CHECKPOINT = 50
 
 @dataclass(frozen=True)
 class Settings:
-    """What a training depends on beside its pictures.
+    """What a training depends on beside its pictures: arguments of ``train-localizer``.
 
-    Attributes:
-        steps: Number of optimiser steps.
-        batch_size: Pictures a step, at least 2.
-        learning_rate: Highest learning rate of AdamW; it rises for a tenth of the steps, then falls.
-        seed: Of the held-out share, of the order and variation of the pictures, and of the network's first weights.
-        held_out: Share of the pictures that is not learned from but measured on, 0 to less than 1.
-        hand_classes: Names of the classes that are hands.
-        threshold: Score from which on a box counts, 0 to 1.
-        weights: State dict to start from; None starts at random.
+    The learning rate is AdamW's highest one; it rises for a tenth of the steps, then falls. Without ``weights``, a
+    state
+    dict to start from, the network starts at random.
     """
 
     steps: int
@@ -89,18 +83,14 @@ class Performance:
 
 
 def build_localizer(classes: int, weights: Path | None = None) -> SSD:
-    """SSDLite 320 with MobileNetV3-Large (arXiv 1905.02244), which has 2.2 million parameters.
+    """SSDLite 320 with MobileNetV3-Large (arXiv 1905.02244), which has 2.2 million parameters, in training mode.
+
+    It draws its first weights from torch's global generator.
 
     Args:
         classes: Number of classes without the background, at least 1.
         weights: A state dict of the same architecture to start from, of torchvision's COCO weights or of an earlier
             training; what depends on another number of classes starts at random. None starts all at random.
-
-    Returns:
-        The network, in training mode; it draws its first weights from torch's global generator.
-
-    Raises:
-        XrayError: ``weights`` cannot be read, or fits nowhere.
     """
     network: SSD = ssdlite320_mobilenet_v3_large(weights=None, weights_backbone=None, num_classes=classes + 1)
     if weights is not None:
@@ -139,14 +129,7 @@ class Candidates(nn.Module):
         self.register_buffer("anchors", anchors)
 
     def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Finds boxes.
-
-        Args:
-            image: (1, 3, 320, 320) in [0, 1].
-
-        Returns:
-            Boxes (K, 4) as x0, y0, x1, y1 in pixels of the input, and the score of each class in each box, (K, C).
-        """
+        """Boxes (K, 4) as x0, y0, x1, y1, and the score of each class in each, (K, C), in (1, 3, 320, 320)."""
         answers = self.network.head(list(self.network.backbone(2 * image - 1).values()))
         boxes = self.network.box_coder.decode_single(answers["bbox_regression"][0], self.anchors)
         scores = torch.softmax(answers["cls_logits"][0], dim=-1)[:, 1:]
@@ -166,20 +149,13 @@ def export_localizer(network: SSD, path: Path) -> None:
 
 
 def train(images: Path, boxes: Path, out: Path, settings: Settings) -> Performance:
-    """Trains the network, or goes on where an earlier run with the same settings stopped, and exports it.
+    """Trains the network, or goes on where an earlier run with the same settings stopped, exports and measures it.
 
     Args:
         images: Folder of the pictures.
         boxes: What :func:`anomalib_xray.preparation_models.localizer_data.read_boxes` reads.
         out: Folder for the checkpoint and the model :data:`MODEL`, with its .bin and its .json.
         settings: What the training depends on.
-
-    Returns:
-        How well the exported model does on held-out pictures.
-
-    Raises:
-        XrayError: The boxes or pictures cannot be used, no class is a hand, or ``out`` holds a checkpoint of another
-            training.
     """
     pictures = read_boxes(boxes)
     classes = _classes(pictures, settings, boxes)

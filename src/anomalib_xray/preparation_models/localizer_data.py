@@ -155,16 +155,12 @@ class Example:
 
 
 def load_examples(images: Path, pictures: LabelledPictures, classes: Sequence[str]) -> list[Example]:
-    """Reads the labelled pictures.
+    """Reads the labelled pictures, sorted by name; one that cannot be read is left out, and a warning says why.
 
     Args:
         images: Folder of the pictures; those in folders below it are found too.
         pictures: Boxes by path below ``images``, or by file name alone where it occurs once.
         classes: All classes.
-
-    Returns:
-        An example for each labelled picture, sorted by name. One that cannot be read is left out, and a warning says
-        why.
 
     Raises:
         XrayError: A labelled picture is missing, or its name occurs twice; or none can be read.
