@@ -9,16 +9,8 @@ INSTALLED := $(VENV)/.installed
 demo: $(INSTALLED)
 	@PATH="$(abspath $(BIN)):$$PATH" bash scripts/demo.sh
 
-# In three runs, since what a process has loaded stays: the export in 8 bits, browsers and hostile files apart from models,
-# and reading processes, which are forked, from a process that has run little else.
-APART := tests/app tests/bench tests/bundling tests/deploy tests/explain tests/tuning
-FORKING := tests/data tests/transforms
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadscope
-
 test: $(INSTALLED)
-	$(PYTEST) $(FORKING)
-	$(PYTEST) $(APART)
-	$(PYTEST) tests $(addprefix --ignore=,$(FORKING) $(APART))
+	$(BIN)/pytest -n 2
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

@@ -51,8 +51,9 @@ class Pipeline:
         XrayError: A step or a setting is unknown or has an impossible value; the message names it.
 
     Example:
+        >>> from anomalib_xray.io.read import read_radiograph
         >>> pipeline = Pipeline.load("configs/preparation/full.yaml")
-        >>> hands = pipeline.prepare(read_radiograph("image1.png"))
+        >>> hands = pipeline.prepare(read_radiograph("hand.png"))
     """
 
     def __init__(

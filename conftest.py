@@ -1,0 +1,83 @@
+"""One process for all tests, and a folder for the examples of docstrings."""
+
+from __future__ import annotations
+
+import gc
+import os
+import runpy
+
+# A pool of threads, which reading processes would be forked without; tiny networks gain nothing by one either.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from xdist.remote import Producer
+    from xdist.scheduler import LoadScopeScheduling
+
+ROOT = Path(__file__).parent
+
+LONGEST = ("tests/documentation", "tests/e2e", "tests/plugins")
+"""Folders whose modules and classes take longest; several processes begin with them and end together."""
+
+
+def pytest_configure() -> None:
+    """Keeps OpenVINO from telling its maker of each conversion, by a fork of the whole process from a thread."""
+    from openvino_telemetry.backend.backend_ga4 import GA4Backend
+
+    GA4Backend.send = lambda *_: None
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadScopeScheduling:
+    """Keeps the tests of a module or class in one process, and their order."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    config.option.loadscopereorder = False
+    return LoadScopeScheduling(config, log)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Puts what takes longest first where several processes share the tests."""
+    if hasattr(config, "workerinput"):
+        items.sort(key=lambda item: not item.nodeid.startswith(LONGEST))
+
+
+def pytest_collection_finish() -> None:
+    """Takes the libraries, a million objects, out of the search for garbage."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(5_000, 10, 10)
+
+
+def pytest_unconfigure() -> None:
+    """Lets the libraries end as they are used to."""
+    gc.unfreeze()
+
+
+@pytest.fixture(scope="session")
+def folder_of_examples(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What examples may name: ``hand.png``, a generated radiograph, ``configs``, and the bundle ``bundles/cae``."""
+    import numpy as np
+
+    from anomalib_xray.io.write import write_png
+    from anomalib_xray.phantom import render_phantom
+
+    folder = tmp_path_factory.mktemp("examples")
+    (folder / "configs").symlink_to(ROOT / "configs")
+    write_png(folder / "hand.png", render_phantom(np.random.default_rng(0)).image)
+    runpy.run_path(str(ROOT / "tests/edge/tiny_bundle.py"))["write_bundle"](folder / "bundles/cae")
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def _examples_run_in_a_folder_of_their_own(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    if isinstance(request.node, pytest.DoctestItem):
+        folder, own = request.getfixturevalue("folder_of_examples"), request.getfixturevalue("tmp_path")
+        for path in folder.iterdir():
+            (own / path.name).symlink_to(path)
+        monkeypatch.chdir(own)
