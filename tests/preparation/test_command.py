@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -194,37 +195,45 @@ def test_wrong_arguments_are_one_sentence(
     assert printed.count("\n") == 1
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGKILL])
-def test_a_stopped_process_loses_nothing(tmp_path: Path, end: signal.Signals) -> None:
-    root, config = tmp_path / "raw", tmp_path / "pipeline.yaml"
+def prepare(folder: Path, out: Path) -> list[str]:
+    """A command of its own process that prepares ``raw`` of a folder."""
+    # A shell starts what runs in its background with SIGINT ignored, and children inherit that.
+    code = (
+        "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "
+        "from anomalib_xray.cli import main; sys.exit(main())"
+    )
+    return [
+        *(sys.executable, "-c", code, "prepare", "--config", str(folder / "pipeline.yaml")),
+        *("--root", str(folder / "raw"), "--out", str(out), "--workers", "2"),
+    ]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Pictures in ``raw`` and what they become in ``whole``."""
+    folder = tmp_path_factory.mktemp("finished")
     rng = np.random.default_rng(0)
     # With 16 bits the filter takes its time: most pictures are still to do when the first one is there.
     picture = rng.integers(0, 65535, (300, 300), dtype=np.uint16)
     for number in range(30):
-        write_png(root / f"{number:03}.png", np.roll(picture, number))
-    config.write_text("steps:\n  - median_filter: {kernel: 19}\n")
+        write_png(folder / "raw" / f"{number:03}.png", np.roll(picture, number))
+    (folder / "pipeline.yaml").write_text("steps:\n  - median_filter: {kernel: 19}\n")
+    subprocess.run(prepare(folder, folder / "whole"), check=True, capture_output=True, timeout=300)
+    return folder
 
-    def command(out: str) -> list[str]:
-        # A shell starts what runs in its background with SIGINT ignored, and children inherit that.
-        code = (
-            "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "
-            "from anomalib_xray.cli import main; sys.exit(main())"
-        )
-        return [
-            *(sys.executable, "-c", code, "prepare", "--config", str(config), "--root", str(root)),
-            *("--out", str(tmp_path / out), "--workers", "2"),
-        ]
 
-    subprocess.run(command("whole"), check=True, capture_output=True, timeout=300)
-    process = subprocess.Popen(command("out"), stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True)
+@pytest.mark.slow
+@pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGKILL])
+def test_a_stopped_process_loses_nothing(finished: Path, tmp_path: Path, end: signal.Signals) -> None:
+    command, whole = prepare(finished, tmp_path / "out"), finished / "whole"
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True)
     while process.poll() is None and not list((tmp_path / "out").glob("00?.png")):
-        pass
+        time.sleep(0.01)
     os.killpg(process.pid, end)
     printed = b"".join(process.communicate(timeout=60)).decode()
     assert "Traceback" not in printed
     assert len(list((tmp_path / "out").glob("*.png"))) < 30
     assert not (tmp_path / "out" / MANIFEST).exists()
-    subprocess.run(command("out"), check=True, capture_output=True, timeout=300)
-    for path in [*(tmp_path / "whole").glob("*.png"), tmp_path / "whole" / MANIFEST]:
+    subprocess.run(command, check=True, capture_output=True, timeout=300)
+    for path in [*whole.glob("*.png"), whole / MANIFEST]:
         assert (tmp_path / "out" / path.name).read_bytes() == path.read_bytes()
