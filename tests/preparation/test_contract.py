@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from anomalib_xray.preparation.carrier_crop import CarrierCrop
-from anomalib_xray.preparation.clahe import Clahe
-from anomalib_xray.preparation.foreground import Foreground
-from anomalib_xray.preparation.hands import Hands
-from anomalib_xray.preparation.inversion import Inversion
-from anomalib_xray.preparation.marker_removal import MarkerRemoval
-from anomalib_xray.preparation.median_filter import MedianFilter
-from anomalib_xray.preparation.otsu_filter import OtsuFilter
-from anomalib_xray.preparation.resize import Resize
+from anomalib_xray.preparation.steps.carrier_crop import CarrierCrop
+from anomalib_xray.preparation.steps.clahe import Clahe
+from anomalib_xray.preparation.steps.foreground import Foreground
+from anomalib_xray.preparation.steps.hands import Hands
+from anomalib_xray.preparation.steps.inversion import Inversion
+from anomalib_xray.preparation.steps.marker_removal import MarkerRemoval
+from anomalib_xray.preparation.steps.median_filter import MedianFilter
+from anomalib_xray.preparation.steps.otsu_filter import OtsuFilter
+from anomalib_xray.preparation.steps.resize import Resize
 from anomalib_xray.testing import StepContract
 
 

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 
 from anomalib_xray.evaluation.ranking import Ranking
 from anomalib_xray.io.read import Radiograph, to_unit_interval
-from anomalib_xray.preparation.marker_removal import MarkerRemoval
+from anomalib_xray.preparation.steps.marker_removal import MarkerRemoval
 
 SHORTCUTS = (
     "pixels",

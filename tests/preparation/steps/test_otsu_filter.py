@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from anomalib_xray.phantom import SceneOptions, render_phantom
-from anomalib_xray.preparation.otsu_filter import OtsuFilter
+from anomalib_xray.preparation.steps.otsu_filter import OtsuFilter
 
 
 @pytest.fixture(scope="module")

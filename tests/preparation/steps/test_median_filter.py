@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from anomalib_xray.errors import XrayError
 from anomalib_xray.io.read import Radiograph
-from anomalib_xray.preparation.median_filter import MedianFilter, median
+from anomalib_xray.preparation.steps.median_filter import MedianFilter, median
 
 
 def by_sorting(image: Radiograph, kernel: int) -> NDArray[np.float64]:

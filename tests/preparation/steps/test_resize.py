@@ -8,7 +8,7 @@ import pytest
 
 from anomalib_xray.errors import XrayError
 from anomalib_xray.io.read import Radiograph
-from anomalib_xray.preparation.resize import Resize
+from anomalib_xray.preparation.steps.resize import Resize
 
 
 def disc(shape: tuple[int, int], level: int, dtype: type[np.uint8 | np.uint16] = np.uint8) -> Radiograph:

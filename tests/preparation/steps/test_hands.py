@@ -12,8 +12,8 @@ import pytest
 from anomalib_xray.errors import XrayError
 from anomalib_xray.phantom import RAW, SceneOptions, render_phantom
 from anomalib_xray.preparation.detector import Detector
-from anomalib_xray.preparation.hands import Hands, divide
 from anomalib_xray.preparation.step import Plan
+from anomalib_xray.preparation.steps.hands import Hands, divide
 
 TWO = SceneOptions(prepared=False, second_hand=1.0)
 TOUCHING = SceneOptions(prepared=False, second_hand=1.0, touching=1.0)

@@ -42,7 +42,7 @@ class CarrierCrop(Step):
     is flagged ``no_carrier``; that is normal, most pictures show nothing but the carrier.
 
     Args:
-        method: How it is looked for, see :func:`anomalib_xray.preparation.carrier_crop.find_carrier`: ``ladder``, or
+        method: How it is looked for, see :func:`find_carrier`: ``ladder``, or
             as published ``otsu`` (the paper) or ``contours`` (its code).
         frames: How many carriers within one another are taken off; films on films exist.
         margin: Share of the carrier's shorter side that is trimmed on each side, so that nothing of its edge stays.

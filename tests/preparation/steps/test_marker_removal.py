@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from anomalib_xray.errors import XrayError
 from anomalib_xray.phantom import Phantom, SceneOptions, render_phantom
 from anomalib_xray.preparation import text_detector
-from anomalib_xray.preparation.marker_removal import MarkerRemoval
 from anomalib_xray.preparation.step import Plan
+from anomalib_xray.preparation.steps.marker_removal import MarkerRemoval
 from anomalib_xray.preparation.view import to_8_bit
 
 NO_TEXT = pytest.mark.skipif(importlib.util.find_spec("rapidocr") is None, reason="rapidocr is not installed")

@@ -15,9 +15,9 @@ from openvino import opset13 as ops
 from anomalib_xray.errors import XrayError
 from anomalib_xray.io.write import write_png
 from anomalib_xray.phantom import SceneOptions, render_phantom
-from anomalib_xray.preparation.foreground import DOUBTFUL, NO_FOREGROUND, NO_READY_MASK, Foreground, ReadyMasks
 from anomalib_xray.preparation.segmentation import flat_foreground
 from anomalib_xray.preparation.step import Place
+from anomalib_xray.preparation.steps.foreground import DOUBTFUL, NO_FOREGROUND, NO_READY_MASK, Foreground, ReadyMasks
 
 METHODS = ("auto", "flat", "grabcut", "network")
 

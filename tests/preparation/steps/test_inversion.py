@@ -7,7 +7,7 @@ import pytest
 
 from anomalib_xray.errors import XrayError
 from anomalib_xray.phantom import RAW, Phantom, render_phantom
-from anomalib_xray.preparation.inversion import Inversion, Method, surroundings_are_bright, texture_is_dark
+from anomalib_xray.preparation.steps.inversion import Inversion, Method, surroundings_are_bright, texture_is_dark
 
 METHODS: tuple[Method, ...] = ("robust", "published")
 

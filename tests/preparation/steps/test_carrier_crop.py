@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from anomalib_xray.errors import XrayError
 from anomalib_xray.io.read import Radiograph
 from anomalib_xray.phantom import Phantom, SceneOptions, render_phantom
-from anomalib_xray.preparation.carrier_crop import CarrierCrop, Method, find_carrier
+from anomalib_xray.preparation.steps.carrier_crop import CarrierCrop, Method, find_carrier
 
 SIZE = (240, 160)
 """Height and width of the plate on :func:`on_carrier`."""

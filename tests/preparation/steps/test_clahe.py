@@ -9,7 +9,7 @@ import pytest
 
 from anomalib_xray.errors import XrayError
 from anomalib_xray.phantom import render_phantom
-from anomalib_xray.preparation.clahe import Clahe
+from anomalib_xray.preparation.steps.clahe import Clahe
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,1 @@
+"""The steps of the preparation, one a module; each is declared as an entry point."""
