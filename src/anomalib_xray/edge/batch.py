@@ -14,7 +14,7 @@ import cv2
 from anomalib_xray import NOTICE
 from anomalib_xray.edge.ensemble import Ensemble
 from anomalib_xray.edge.inputs import Input, images_of, with_list
-from anomalib_xray.edge.overlay import Picture, draw_overlay, enlargement
+from anomalib_xray.edge.overlay import draw_overlay, enlargement
 from anomalib_xray.edge.result import Result
 from anomalib_xray.edge.scope import tags_of
 from anomalib_xray.edge.table import as_csv, as_json, entry_of, printable, row_of, sentence_of
@@ -183,28 +183,19 @@ def _predict_one(
     for label, result in results.items():
         picture = draw_overlay(radiograph, result, printable(image.name))
         write_atomically(overlays[label], cv2.imencode(".png", picture)[1].tobytes())
-        if dicom_sc:
-            scale = enlargement(radiograph)
-            if not keep_patient:  # a file's name may be a patient's
-                picture = draw_overlay(radiograph, result, "")
-            capture = _captured(picture, label, result, image, content, scale=scale, keep_patient=keep_patient)
-            write_atomically(overlays[label].with_suffix(_CAPTURE), capture)
+        if not dicom_sc:
+            continue
+        from anomalib_xray.io.dicom_write import encode_secondary_capture, map_description
+
+        capture = encode_secondary_capture(
+            picture if keep_patient else draw_overlay(radiograph, result, ""),  # a file's name may be a patient's
+            source=content,
+            keep_patient=keep_patient and is_dicom(content),
+            description=map_description(label),
+            series=result.bundle_digest,  # one series per bundle
+            scale=enlargement(radiograph),
+            name=f"The capture of {image.path}",
+            source_name=str(image.path),
+        )
+        write_atomically(overlays[label].with_suffix(_CAPTURE), capture)
     return results, uid
-
-
-def _captured(
-    picture: Picture, label: str, result: Result, image: Input, content: bytes, *, scale: float, keep_patient: bool
-) -> bytes:
-    """The secondary capture of an overlay of a radiograph with this ``content``: one series per bundle."""
-    from anomalib_xray.io.dicom_write import encode_secondary_capture, map_description
-
-    return encode_secondary_capture(
-        picture,
-        source=content,
-        keep_patient=keep_patient and is_dicom(content),
-        description=map_description(label),
-        series=result.bundle_digest,
-        scale=scale,
-        name=f"The capture of {image.path}",
-        source_name=str(image.path),
-    )

@@ -64,7 +64,7 @@ def find_inputs(given: Sequence[Path], out: Path) -> list[Input]:
     inputs: dict[Path, Input] = {}
     taken: set[str] = set()
     for argument in given:
-        for path in _found(argument, out, alone=len(given) == 1):
+        for path in images_of(argument, out, alone=len(given) == 1):
             found = absolute(path)
             if found not in inputs:
                 inputs[found] = Input(
@@ -120,17 +120,12 @@ def _wide_lines(content: bytes, encoding: str) -> list[str]:
         raise XrayError("The list of files on standard input is no whole UTF-16 text; pipe it in UTF-8.") from error
 
 
-def images_of(argument: Path, out: Path | None = None) -> Iterator[Path]:
+def images_of(argument: Path, out: Path | None = None, *, alone: bool = True) -> list[Path]:
     """Lists a file itself, or the images in a folder and below it, sorted; ``out`` is left out.
 
     Raises:
-        XrayError: The folder holds no image, cannot be listed, or is ``out``.
+        XrayError: The folder cannot be listed, is ``out``, or holds no image, which unless ``alone`` is only logged.
     """
-    yield from _found(argument, out, alone=True)
-
-
-def _found(argument: Path, out: Path | None, *, alone: bool) -> list[Path]:
-    """What :func:`images_of` yields; a folder without images is refused if nothing else is given, and else said."""
     if not os.path.isdir(argument):  # noqa: PTH112  # Path.is_dir() raises where the name is too long
         return [argument]
     if out is not None and absolute(argument) == absolute(out):
