@@ -21,9 +21,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from rich.progress import track
 
-from anomalib_xray.bench.run import run_bench
 from anomalib_xray.bundling.card import figures
 from anomalib_xray.bundling.images import Sample
+from anomalib_xray.bundling.speed import run_bench
 from anomalib_xray.bundling.writer import Request, write_bundle
 from anomalib_xray.io.read import read_radiograph
 from anomalib_xray.io.write import write_png
@@ -54,8 +54,8 @@ def whole_path(arguments: argparse.Namespace) -> None:
     """Raw radiographs to the scores and maps of all models at once, as ``anomalib-xray predict`` does with bundles."""
     import anomalib_xray.models as models
     from anomalib_xray.edge.ensemble import Ensemble
-    from anomalib_xray.edge.inputs import images_of
     from anomalib_xray.edge.predictor import open_predictor
+    from anomalib_xray.io.inputs import images_of
 
     paths = list(images_of(arguments.raw))
     pipeline = Pipeline.load(Path(__file__).parents[1] / "configs" / "preparation" / "full.yaml")

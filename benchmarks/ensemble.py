@@ -130,7 +130,7 @@ def _one_after_the_other(image: Tensor) -> Callable[[], None]:
     """A step of as many networks as there are batches, as the model makes it."""
     import torch
 
-    from anomalib_xray.components.fc_autoencoder import FcAutoencoder, fc_autoencoder_loss
+    from anomalib_xray.networks.fc_autoencoder import FcAutoencoder, fc_autoencoder_loss
 
     members = torch.nn.ModuleList([FcAutoencoder() for _ in image])
     optimizer, mask = torch.optim.Adam(members.parameters(), lr=5e-4, fused=True), torch.ones_like(image[0])
@@ -149,7 +149,7 @@ def _in_one_stack(image: Tensor) -> Callable[[], None]:
     import torch
     from torch.func import functional_call, stack_module_state, vmap
 
-    from anomalib_xray.components.fc_autoencoder import FcAutoencoder, fc_autoencoder_loss
+    from anomalib_xray.networks.fc_autoencoder import FcAutoencoder, fc_autoencoder_loss
 
     weights, buffers = stack_module_state([FcAutoencoder() for _ in image])
     network = FcAutoencoder().to("meta")

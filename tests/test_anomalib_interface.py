@@ -77,7 +77,7 @@ def test_models_are_looked_up_among_direct_subclasses(monkeypatch: pytest.Monkey
     )
 
 
-# anomalib_xray.stock_command
+# anomalib_xray.data.stock_command
 
 
 def test_configurations_are_laid_over_each_other_by_functions_that_can_be_replaced() -> None:
@@ -97,7 +97,7 @@ def test_the_parsers_mistakes_go_through_one_method() -> None:
     assert issubclass(type(AnomalibCLI.init_parser()), ArgumentParser)
 
 
-# anomalib_xray.components.engine
+# anomalib_xray.training.engine
 
 
 def test_the_engine_is_told_where_it_writes_before_a_trainer_exists(tmp_path: Path) -> None:
@@ -127,7 +127,7 @@ def test_data_sets_of_anomalib_read_in_one_method() -> None:
     assert {"path", "transform"} <= set(arguments(PredictDataset.__init__))
 
 
-# anomalib_xray.components.radiograph_model
+# anomalib_xray.training.radiograph_model
 
 
 @pytest.mark.parametrize(
@@ -196,7 +196,7 @@ def test_the_evaluators_metrics_have_names() -> None:
     assert names == ["image_AUROC"], "the score table would log a name twice, which Lightning refuses"
 
 
-# anomalib_xray.components.export
+# anomalib_xray.training.export
 
 
 @pytest.mark.parametrize(
@@ -247,7 +247,7 @@ def test_components_are_saved_by_their_checkpoint_config(component: type) -> Non
     assert arguments(component.load_checkpoint_config) == ["config"], "our settings would not come back from one"
 
 
-# anomalib_xray.post_processing
+# anomalib_xray.training.post_processor
 
 
 @pytest.mark.parametrize(
@@ -330,7 +330,7 @@ def test_a_dataset_keeps_a_sample_table() -> None:
         assert isinstance(getattr(AnomalibDataset, name), property), f"RadiographDataset relies on {name}"
 
 
-# anomalib_xray.components.visualizer
+# anomalib_xray.training.visualizer
 
 
 def test_the_visualizer_keeps_what_ours_draws_with() -> None:

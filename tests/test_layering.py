@@ -26,7 +26,7 @@ def loaded_after(code: str) -> set[str]:
     return set(json.loads(process.stdout.splitlines()[-1]))
 
 
-@pytest.mark.parametrize("package", ["io", "phantom", "preparation", "edge", "app", "bench"])
+@pytest.mark.parametrize("package", ["io", "phantom", "preparation", "edge", "app", "commands"])
 def test_device_packages_load_nothing_that_trains(package: str) -> None:
     loaded = loaded_after(
         "import importlib, pkgutil\n"

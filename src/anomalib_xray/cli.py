@@ -21,27 +21,13 @@ from anomalib_xray.io.progress import reported
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser
 
-VERBS = {
-    "app": "anomalib_xray.app.command:app",
-    "attention": "anomalib_xray.explain.command:attention",
-    "bench": "anomalib_xray.bench.command:bench",
-    "benchmark": "anomalib_xray.evaluation.command:benchmark",
-    "bundle": "anomalib_xray.bundling.command:bundle",
-    "explain": "anomalib_xray.explain.command:explain",
-    "fuse": "anomalib_xray.fusion_command:fuse",
-    "phantom": "anomalib_xray.phantom.command:phantom",
-    "plugins": "anomalib_xray.cli:plugins",
-    "predict": "anomalib_xray.edge.command:predict",
-    "prepare": "anomalib_xray.preparation.command:prepare",
-    "progress-gif": "anomalib_xray.progress.command:progress_gif",
-    "serving": "anomalib_xray.edge.serving:serving",
-    "train-foreground": "anomalib_xray.preparation_models.foreground_command:train_foreground",
-    "train-localizer": "anomalib_xray.preparation_models.localizer_command:train_localizer",
-    "tune": "anomalib_xray.tuning.command:tune",
-}
-"""Function of each verb. Its signature gives the arguments (a required ``list[Path]`` is positional, an optional list
-is given item by item, the option before each, a ``bool`` is a switch), its docstring the help, and what it returns the
-exit status, ``None`` for 0. Its module must be light to import."""
+VERBS = (
+    "app", "attention", "bench", "benchmark", "bundle", "explain", "fuse", "phantom", "plugins", "predict", "prepare",
+    "progress-gif", "serving", "train-foreground", "train-localizer", "tune",
+)  # fmt: skip
+"""Each verb is the function of its name in its module of :mod:`anomalib_xray.commands`. Its signature gives the arguments
+(a required ``list[Path]`` is positional, an optional list is given item by item, the option before each, a ``bool`` is a
+switch), its docstring the help, and what it returns the exit status, ``None`` for 0."""
 
 _PROGRAM = "anomalib-xray"
 _SPELLING = "A switch needs no value; names of options may be written with - for _."
@@ -83,41 +69,6 @@ def main(argv: list[str] | None = None) -> int:
     return status
 
 
-def plugins() -> int:
-    """Lists the installed model plugins and says which of them work.
-
-    Returns:
-        Exit status: 0, 1 if a plugin does not work.
-    """
-    import warnings
-    from importlib.util import find_spec
-
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    from anomalib_xray.plugins import check_models, find_plugins
-
-    console = Console()
-    can_import = find_spec("anomalib") is not None
-    if can_import:
-        with console.status("Importing the plugins"), warnings.catch_warnings(action="ignore"):
-            checked = list(check_models())
-    else:
-        checked = [(plugin, "not checked") for plugin in find_plugins()]
-    table = Table(title="Model plugins")
-    for column in ("name", "target", "distribution", "status"):
-        table.add_column(column, overflow="fold")
-    for plugin, reason in checked:
-        # Text, because a reason may hold brackets, which rich would take for its markup.
-        table.add_row(*map(Text, (plugin.name, plugin.target, plugin.distribution, reason or "ok")))
-    console.print(table)
-    if not can_import:
-        console.print("Models need anomalib: pip install 'anomalib-xray[train]' installs it.", markup=False)
-        return _DONE
-    return _FAILED if any(reason for _, reason in checked) else _DONE
-
-
 def _run(arguments: Sequence[str]) -> int:
     """Does what the first argument asks for."""
     if not arguments:
@@ -152,8 +103,8 @@ def _help() -> str:
 
 
 def _function(verb: str) -> Callable[..., int | None]:
-    module, _, name = VERBS[verb].partition(":")
-    function: Callable[..., int | None] = getattr(import_module(module), name)
+    name = verb.replace("-", "_")
+    function: Callable[..., int | None] = getattr(import_module(f"anomalib_xray.commands.{name}"), name)
     return function
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from anomalib_xray.models import AlphaGan, Cae
 from anomalib_xray.phantom import render_phantom
 
 PHANTOMS = 8
+TINY = Path(__file__).parents[1] / "edge" / "tiny_bundle.py"
 
 
 def save(model: AnomalibModule, file: Path) -> Path:
@@ -61,3 +63,15 @@ def phantom_samples(tmp_path_factory: pytest.TempPathFactory) -> list[Sample]:
 @pytest.fixture(scope="session")
 def save_checkpoint() -> Callable[[AnomalibModule, Path], Path]:
     return save
+
+
+@pytest.fixture(scope="session")
+def write_tiny_bundle() -> Callable[..., Path]:
+    """Writes a bundle whose model needs no training."""
+    spec = importlib.util.spec_from_file_location("tiny_bundle_of_bundling", TINY)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    write: Callable[..., Path] = module.write_bundle
+    return write

@@ -9,8 +9,8 @@ import pytest
 import torch
 from anomalib.models import AnomalibModule
 
-from anomalib_xray.bundling.forms import in_half_precision, weights_of
 from anomalib_xray.bundling.graph import ScoreGraph, export_onnx, to_openvino
+from anomalib_xray.bundling.precisions import in_half_precision, weights_of
 from anomalib_xray.edge.graph import Graph
 from anomalib_xray.errors import XrayError
 from anomalib_xray.models import AlphaGan, Cae

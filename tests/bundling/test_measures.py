@@ -5,12 +5,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from anomalib_xray.bundling.forms import gate
 from anomalib_xray.bundling.images import Pictures
-from anomalib_xray.bundling.normal import NormalValues, score_all
-from anomalib_xray.components.export import map_difference, measure_parity, score_differences
+from anomalib_xray.bundling.normal_scores import NormalValues, score_all
+from anomalib_xray.bundling.precisions import gate
 from anomalib_xray.errors import XrayError
 from anomalib_xray.io.write import write_png
+from anomalib_xray.training.export import map_difference, measure_parity, score_differences
 
 
 @pytest.fixture

@@ -14,10 +14,9 @@ from anomalib.models import AnomalibModule
 from anomalib_xray.bundling import writer
 from anomalib_xray.bundling.graph import ScoreGraph
 from anomalib_xray.bundling.images import Sample, prepare_pictures
-from anomalib_xray.bundling.normal import NormalValues, meaning_of, threshold_origin
+from anomalib_xray.bundling.normal_scores import NormalValues, meaning_of, threshold_origin
 from anomalib_xray.bundling.preparation import choose_preparation, copy_pipeline
 from anomalib_xray.bundling.writer import Request
-from anomalib_xray.checkpoint import load_model
 from anomalib_xray.cli import main
 from anomalib_xray.data import Radiographs
 from anomalib_xray.edge.scope import Scope
@@ -29,6 +28,7 @@ from anomalib_xray.preparation.networks import SHIPPED_MODEL
 from anomalib_xray.preparation.pipeline import Pipeline
 from anomalib_xray.preparation.runner import run
 from anomalib_xray.preparation.sources import find_sources
+from anomalib_xray.training.checkpoint import load_model
 
 CHECKPOINT = Path("model.ckpt")
 RAW = {"prepared": False, "pipeline": None}

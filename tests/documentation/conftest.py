@@ -28,7 +28,7 @@ def scratch(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         patch.setenv("NO_ALBUMENTATIONS_UPDATE", "1")
-        patch.setattr("anomalib_xray.components.export.PARITY_IMAGES", 4)
+        patch.setattr("anomalib_xray.training.export.PARITY_IMAGES", 4)
         for name in ("configs", "benchmarks", "scripts", "deploy"):
             Path(name).symlink_to(ROOT / name)
         _radiographs()

@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from anomalib_xray.checkpoint import load_model
+from anomalib_xray.training.checkpoint import load_model
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 

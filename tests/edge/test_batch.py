@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from anomalib_xray.commands.predict import predict
 from anomalib_xray.edge import batch
 from anomalib_xray.edge.bundle import NOTICE
-from anomalib_xray.edge.command import predict
-from anomalib_xray.edge.inputs import with_list
 from anomalib_xray.errors import XrayError
+from anomalib_xray.io.inputs import with_list
 from anomalib_xray.io.write import write_png
 
 from .tiny_bundle import write_bundle

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from anomalib_xray.edge.command import predict
+from anomalib_xray.commands.predict import predict
 from anomalib_xray.edge.ensemble import Ensemble
 from anomalib_xray.edge.overlay import draw_overlay
 from anomalib_xray.edge.predictor import open_predictor

@@ -8,10 +8,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from anomalib_xray.evaluation import cell as module
-from anomalib_xray.evaluation.plan import SHORTCUTS, Cell
 from anomalib_xray.evaluation.shortcuts import SHORTCUTS as NUMBERS
 from anomalib_xray.evaluation.shortcuts import direction_of, shortcut_numbers
+from anomalib_xray.experiments import train as module
+from anomalib_xray.experiments.grid import SHORTCUTS, Cell
 
 
 def test_numbers_follow_their_definitions() -> None:

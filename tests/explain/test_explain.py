@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 
 from anomalib_xray.cli import main
-from anomalib_xray.components.attention import SelfAttention
 from anomalib_xray.edge.bundle import NOTICE
 from anomalib_xray.explain.drawing import draw_explanation
 from anomalib_xray.explain.run import Masks
 from anomalib_xray.io.write import write_png
 from anomalib_xray.models import AlphaGan, Cae, Dcgan, FAnoGan
+from anomalib_xray.networks.attention import SelfAttention
 from anomalib_xray.phantom import render_phantom
 
 SMALL: dict[str, Any] = {"image_size": 64, "width": 8, "latent_size": 16}

@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
-from anomalib_xray.components.attention import SelfAttention
 from anomalib_xray.errors import XrayError
 from anomalib_xray.explain.lrp import check_conservation, plain_copy, relevance
 from anomalib_xray.models import AlphaGan, Bigan, Dcgan, FAnoGan
+from anomalib_xray.networks.attention import SelfAttention
 
 SMALL: dict[str, Any] = {"image_size": 64, "width": 8, "latent_size": 16}
 DCGAN: dict[str, Any] = {**SMALL, "discriminator_width": 4, "references": 64}

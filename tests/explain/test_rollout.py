@@ -5,10 +5,10 @@ import pytest
 import torch
 from torch import nn
 
-from anomalib_xray.components.attention import SelfAttention
-from anomalib_xray.components.sagan import Trunk
 from anomalib_xray.errors import XrayError
 from anomalib_xray.explain.explainers import attention_rollout, mixing, roll_out
+from anomalib_xray.networks.attention import SelfAttention
+from anomalib_xray.networks.sagan import Trunk
 
 
 def layer(pooling: int = 1, gamma: float = 0.5) -> SelfAttention:

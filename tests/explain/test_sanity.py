@@ -5,8 +5,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from anomalib_xray.explain.grad_cam import grad_cam_map
 from anomalib_xray.explain.sanity import Stage, is_sane, randomisation_test, randomise, similarity, weighted_layers
+from anomalib_xray.networks.grad_cam import grad_cam_map
 
 
 def network() -> nn.Sequential:

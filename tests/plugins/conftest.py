@@ -17,7 +17,7 @@ That of a CAE is checked by tests/components/test_export.py.
 
 @pytest.fixture(autouse=True)
 def _few_images_measure_an_export(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("anomalib_xray.components.export.PARITY_IMAGES", 8)
+    monkeypatch.setattr("anomalib_xray.training.export.PARITY_IMAGES", 8)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -11,6 +11,7 @@ import pytest
 import torch
 from torchvision.models.detection.ssd import SSD
 
+from anomalib_xray.commands.train_localizer import train_localizer
 from anomalib_xray.errors import XrayError
 from anomalib_xray.io.write import write_png
 from anomalib_xray.phantom import SceneOptions, render_phantom
@@ -27,7 +28,6 @@ from anomalib_xray.preparation_models.localizer import (
     measure,
     train,
 )
-from anomalib_xray.preparation_models.localizer_command import train_localizer
 from anomalib_xray.preparation_models.localizer_data import Example
 
 

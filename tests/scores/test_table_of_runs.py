@@ -22,8 +22,9 @@ from torch.utils.data import DataLoader
 
 import anomalib_xray.models  # noqa: F401  # makes the plugins known to anomalib
 from anomalib_xray.data import Phantom
-from anomalib_xray.post_processing import XrayPostProcessor
-from anomalib_xray.scores import RECONSTRUCTION_SCORES, ScoreTable, score_metrics
+from anomalib_xray.scores import RECONSTRUCTION_SCORES
+from anomalib_xray.training.post_processor import XrayPostProcessor
+from anomalib_xray.training.score_table import ScoreTable, score_metrics
 
 PATIENTS = 12
 QUIET: dict[str, Any] = {

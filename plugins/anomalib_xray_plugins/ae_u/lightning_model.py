@@ -6,8 +6,8 @@ from typing import Any
 
 from anomalib.models import AnomalibModule
 
-from anomalib_xray.components.fc_autoencoder_model import WEIGHTED_SCORES, FcAutoencoderModel
 from anomalib_xray.scores import EXTRA_SCORES, RECONSTRUCTION_SCORES
+from anomalib_xray.training.fc_autoencoder_model import WEIGHTED_SCORES, FcAutoencoderModel
 
 
 class AeU(FcAutoencoderModel, AnomalibModule):

@@ -12,21 +12,14 @@ from anomalib.models import AnomalibModule
 from torch import Tensor, nn
 from torch.nn.functional import l1_loss
 
-from anomalib_xray.components import (
-    IMAGE_ERRORS,
-    GanModel,
-    ImageError,
-    Latent,
-    ReconstructionModel,
-    check_soft_labels,
-    discriminator_loss,
-    draw,
-    generator_loss,
-)
-from anomalib_xray.components.latent import LOG_VARIANCE
-from anomalib_xray.components.sagan import to_tanh_range
 from anomalib_xray.errors import XrayError
+from anomalib_xray.networks.adversarial import check_soft_labels, discriminator_loss, generator_loss
+from anomalib_xray.networks.latent import LOG_VARIANCE, Latent, draw
+from anomalib_xray.networks.losses import IMAGE_ERRORS, ImageError
+from anomalib_xray.networks.sagan import to_tanh_range
 from anomalib_xray.scores import kld_score
+from anomalib_xray.training.gan_model import GanModel
+from anomalib_xray.training.reconstruction_model import ReconstructionModel
 from anomalib_xray_plugins.alpha_gan.torch_model import MEAN_PROBABILITY, SCORES, AlphaGanModel
 
 

@@ -5,16 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from anomalib_xray.components import (
-    AdversarialLoss,
-    GaussianHead,
-    Latent,
-    MinibatchDiscrimination,
-    generator_of,
-    moving_average,
-)
-from anomalib_xray.components.sagan import SMALLEST, Generator, Trunk, maybe_spectral, to_tanh_range, to_unit_range
-from anomalib_xray.explain.grad_cam import GRAD_CAM, check_map, grad_cam_map
+from anomalib_xray.networks.adversarial import AdversarialLoss, moving_average
+from anomalib_xray.networks.grad_cam import GRAD_CAM, check_map, grad_cam_map
+from anomalib_xray.networks.latent import GaussianHead, Latent
+from anomalib_xray.networks.minibatch_discrimination import MinibatchDiscrimination
+from anomalib_xray.networks.sagan import SMALLEST, Generator, Trunk, maybe_spectral, to_tanh_range, to_unit_range
 from anomalib_xray.scores import (
     EXTRA_SCORES,
     RECONSTRUCTION_SCORES,
@@ -28,6 +23,7 @@ from anomalib_xray.scores import (
     latent_distance,
     mean_probability_score,
 )
+from anomalib_xray.training.gan_model import generator_of
 
 NARROW = -4.0
 """Log-variance of untrained codes: with a wide one all codes look alike to the generator, and it learns nothing from

@@ -11,8 +11,8 @@ from anomalib.models import AnomalibModule
 from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 
-from anomalib_xray.components import ReconstructionModel
 from anomalib_xray.errors import XrayError
+from anomalib_xray.training.reconstruction_model import ReconstructionModel
 from anomalib_xray_plugins.ano_gan.torch_model import SCORES, AnoGanModel
 from anomalib_xray_plugins.dcgan.training import PairTraining
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from anomalib_xray.components import AdversarialLoss, generator_of, moving_average
-from anomalib_xray.components.sagan import to_tanh_range, to_unit_range
+from anomalib_xray.networks.adversarial import AdversarialLoss, moving_average
+from anomalib_xray.networks.sagan import to_tanh_range, to_unit_range
 from anomalib_xray.scores import (
     RECONSTRUCTION_SCORES,
     ReconstructionScorer,
@@ -14,6 +14,7 @@ from anomalib_xray.scores import (
     discriminator_score,
     foreground,
 )
+from anomalib_xray.training.gan_model import generator_of
 from anomalib_xray_plugins.ano_gan.search import CodeSearch, Found, frozen
 from anomalib_xray_plugins.dcgan.networks import Discriminator, Generator, Norm
 

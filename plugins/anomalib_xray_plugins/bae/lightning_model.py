@@ -6,8 +6,8 @@ from typing import Any, Literal
 
 from anomalib.models import AnomalibModule
 
-from anomalib_xray.components import AutoencoderModel
 from anomalib_xray.errors import XrayError
+from anomalib_xray.training.autoencoder_model import AutoencoderModel
 from anomalib_xray_plugins.bae.torch_model import Activation, BaeModel, Output, reduction
 
 

@@ -11,20 +11,19 @@ from anomalib.models import AnomalibModule
 from torch import Tensor, nn
 from torch.nn.functional import l1_loss
 
-from anomalib_xray.components import (
-    IMAGE_ERRORS,
-    GanModel,
-    ImageError,
+from anomalib_xray.errors import XrayError
+from anomalib_xray.networks.adversarial import (
     NoiseSchedule,
-    ReconstructionModel,
     add_noise,
     check_soft_labels,
     discriminator_loss,
     instance_noise_level,
     passing_loss,
 )
-from anomalib_xray.components.sagan import to_tanh_range
-from anomalib_xray.errors import XrayError
+from anomalib_xray.networks.losses import IMAGE_ERRORS, ImageError
+from anomalib_xray.networks.sagan import to_tanh_range
+from anomalib_xray.training.gan_model import GanModel
+from anomalib_xray.training.reconstruction_model import ReconstructionModel
 from anomalib_xray_plugins.bigan.torch_model import SCORES, BiganModel
 
 

@@ -7,8 +7,9 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from anomalib_xray.components import AdversarialLoss, generator_of, moving_average
-from anomalib_xray.components.sagan import (
+from anomalib_xray.networks.adversarial import AdversarialLoss, moving_average
+from anomalib_xray.networks.grad_cam import GRAD_CAM, check_map, grad_cam_map
+from anomalib_xray.networks.sagan import (
     SLOPE,
     SMALLEST,
     Generator,
@@ -17,7 +18,6 @@ from anomalib_xray.components.sagan import (
     to_tanh_range,
     to_unit_range,
 )
-from anomalib_xray.explain.grad_cam import GRAD_CAM, check_map, grad_cam_map
 from anomalib_xray.scores import (
     EXTRA_SCORES,
     RECONSTRUCTION_SCORES,
@@ -32,6 +32,7 @@ from anomalib_xray.scores import (
     latent_distance,
     masked_mean,
 )
+from anomalib_xray.training.gan_model import generator_of
 
 MATCHED_LEVELS = 2
 """Number of levels of the discriminator's image branch, from the last one up, whose features are matched."""

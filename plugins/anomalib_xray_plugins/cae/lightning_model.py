@@ -6,8 +6,8 @@ from typing import Any
 
 from anomalib.models import AnomalibModule
 
-from anomalib_xray.components import AutoencoderModel
 from anomalib_xray.errors import XrayError
+from anomalib_xray.training.autoencoder_model import AutoencoderModel
 from anomalib_xray_plugins.cae.torch_model import CaeModel, Output
 
 LEVELS_AT_MOST = 5

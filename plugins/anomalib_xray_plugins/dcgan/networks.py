@@ -11,8 +11,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from anomalib_xray.components import MinibatchDiscrimination
-from anomalib_xray.components.sagan import SMALLEST, maybe_spectral
+from anomalib_xray.networks.minibatch_discrimination import MinibatchDiscrimination
+from anomalib_xray.networks.sagan import SMALLEST, maybe_spectral
 
 SLOPE = 0.01
 """Slope of leaky ReLU below 0."""

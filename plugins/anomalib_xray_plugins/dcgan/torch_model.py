@@ -6,10 +6,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate, max_pool2d
 
-from anomalib_xray.components import AdversarialLoss, evaluating, moving_average
-from anomalib_xray.components.gan import AT_A_TIME
-from anomalib_xray.components.sagan import to_tanh_range
-from anomalib_xray.explain.grad_cam import GRAD_CAM, check_map, grad_cam_map
+from anomalib_xray.networks.adversarial import AdversarialLoss, moving_average
+from anomalib_xray.networks.grad_cam import GRAD_CAM, check_map, grad_cam_map
+from anomalib_xray.networks.sagan import to_tanh_range
 from anomalib_xray.scores import (
     ScoredBatch,
     SmoothedErrorMap,
@@ -17,6 +16,7 @@ from anomalib_xray.scores import (
     error_scores,
     foreground,
 )
+from anomalib_xray.training.gan_model import AT_A_TIME, evaluating
 from anomalib_xray_plugins.dcgan.networks import Discriminator, Generator, Norm
 
 CHUNK = 1024

@@ -9,9 +9,7 @@ import torch
 from anomalib.data import ImageBatch
 from torch import nn
 
-from anomalib_xray.components import (
-    GanModel,
-    MapModel,
+from anomalib_xray.networks.adversarial import (
     NoiseSchedule,
     add_noise,
     check_soft_labels,
@@ -19,7 +17,9 @@ from anomalib_xray.components import (
     instance_noise_level,
     passing_loss,
 )
-from anomalib_xray.components.sagan import to_tanh_range
+from anomalib_xray.networks.sagan import to_tanh_range
+from anomalib_xray.training.gan_model import GanModel
+from anomalib_xray.training.reconstruction_model import MapModel
 from anomalib_xray_plugins.dcgan.networks import Norm
 
 

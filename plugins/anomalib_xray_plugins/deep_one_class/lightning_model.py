@@ -14,10 +14,10 @@ from torch import Tensor, optim
 from torch.nn.functional import cross_entropy
 from torchvision.transforms.v2 import Transform
 
-from anomalib_xray.components import TrainedModel
-from anomalib_xray.components.monitors import CollapseMonitor, feature_spread
-from anomalib_xray.components.training_images import training_images
 from anomalib_xray.errors import XrayError
+from anomalib_xray.training.monitors import CollapseMonitor, feature_spread
+from anomalib_xray.training.trained_model import TrainedModel
+from anomalib_xray.training.training_images import training_images
 from anomalib_xray.transforms import Augmentation, PadResize
 from anomalib_xray_plugins.deep_one_class.reference import ReferencePictures
 from anomalib_xray_plugins.deep_one_class.torch_model import SCORES, DeepOneClassModel, Features

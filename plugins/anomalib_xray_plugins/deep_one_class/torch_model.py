@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from anomalib_xray.components import Backbone
 from anomalib_xray.errors import XrayError
+from anomalib_xray.networks.backbone import Backbone
 from anomalib_xray.scores import ScoredBatch
 
 

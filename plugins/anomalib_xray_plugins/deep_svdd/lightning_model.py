@@ -12,11 +12,12 @@ from lightning.pytorch import Callback
 from lightning.pytorch.core.optimizer import LightningOptimizer
 from torch import Tensor, nn, optim
 
-from anomalib_xray.components import Phases, TrainedModel, check_share, masked_mse_loss
-from anomalib_xray.components.monitors import CollapseMonitor, feature_spread
-from anomalib_xray.components.training_images import training_images
 from anomalib_xray.errors import XrayError
+from anomalib_xray.networks.losses import masked_mse_loss
 from anomalib_xray.scores import foreground
+from anomalib_xray.training.monitors import CollapseMonitor, feature_spread
+from anomalib_xray.training.trained_model import Phases, TrainedModel, check_share
+from anomalib_xray.training.training_images import training_images
 from anomalib_xray_plugins.deep_svdd.loss import Boundary, enclosing_radius, squared_distance, svdd_loss
 from anomalib_xray_plugins.deep_svdd.networks import BackboneEncoder
 from anomalib_xray_plugins.deep_svdd.torch_model import SCORES, DeepSvddModel

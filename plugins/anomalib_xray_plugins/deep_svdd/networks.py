@@ -13,7 +13,7 @@ from math import log2
 import torch
 from torch import Tensor, nn
 
-from anomalib_xray.components.frozen_backbone import FrozenBackbone
+from anomalib_xray.networks.frozen_backbone import FrozenBackbone
 
 SMALLEST = 4
 """Side of the smallest feature map."""

@@ -12,12 +12,14 @@ from anomalib.data import ImageBatch
 from anomalib.models import AnomalibModule
 from torch import Tensor, nn, optim
 
-from anomalib_xray.components import MapModel, Phases, TrainedModel, evaluating
-from anomalib_xray.components.fc_autoencoder import FcAutoencoder, Kind, fc_autoencoder_loss
-from anomalib_xray.components.memory import Addressing, Memory
-from anomalib_xray.components.sagan import to_tanh_range, to_unit_range
 from anomalib_xray.errors import XrayError
+from anomalib_xray.networks.fc_autoencoder import FcAutoencoder, Kind, fc_autoencoder_loss
+from anomalib_xray.networks.memory import Addressing, Memory
+from anomalib_xray.networks.sagan import to_tanh_range, to_unit_range
 from anomalib_xray.scores import foreground
+from anomalib_xray.training.gan_model import evaluating
+from anomalib_xray.training.reconstruction_model import MapModel
+from anomalib_xray.training.trained_model import Phases, TrainedModel
 from anomalib_xray_plugins.dual_distribution.refinement import Refinement, focal_loss, paint_anomalies
 from anomalib_xray_plugins.dual_distribution.torch_model import DualDistributionModel, score_names
 from anomalib_xray_plugins.dual_distribution.training_images import TrainingImages

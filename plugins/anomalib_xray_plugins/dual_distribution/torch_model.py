@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
-from anomalib_xray.components.fc_autoencoder import FcAutoencoder, Made, squared_error
-from anomalib_xray.components.sagan import to_tanh_range
+from anomalib_xray.networks.fc_autoencoder import FcAutoencoder, Made, squared_error
+from anomalib_xray.networks.sagan import to_tanh_range
 from anomalib_xray.scores import ScoredBatch, SmoothedErrorMap, error_scores, foreground
 from anomalib_xray_plugins.dual_distribution.refinement import REFINED_MAPS, Refinement, Refiner
 

@@ -13,21 +13,14 @@ from lightning.pytorch.utilities.types import LRSchedulerPLType
 from torch import Tensor, nn, optim
 from torch.nn.functional import l1_loss, mse_loss
 
-from anomalib_xray.components import (
-    AdversarialLoss,
-    GanModel,
-    Phases,
-    ReconstructionModel,
-    check_share,
-    discriminator_loss,
-    evaluating,
-    generator_of,
-    masked_mse_loss,
-    passing_loss,
-)
-from anomalib_xray.components.sagan import to_tanh_range
 from anomalib_xray.errors import XrayError
+from anomalib_xray.networks.adversarial import AdversarialLoss, discriminator_loss, passing_loss
+from anomalib_xray.networks.losses import masked_mse_loss
+from anomalib_xray.networks.sagan import to_tanh_range
 from anomalib_xray.scores import foreground
+from anomalib_xray.training.gan_model import GanModel, evaluating, generator_of
+from anomalib_xray.training.reconstruction_model import ReconstructionModel
+from anomalib_xray.training.trained_model import Phases, check_share
 from anomalib_xray_plugins.f_ano_gan.networks import Blocks, Code
 from anomalib_xray_plugins.f_ano_gan.torch_model import SCORES, FAnoGanModel
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from anomalib_xray.components import AdversarialLoss, generator_of, moving_average
-from anomalib_xray.components.sagan import to_tanh_range, to_unit_range
+from anomalib_xray.networks.adversarial import AdversarialLoss, moving_average
+from anomalib_xray.networks.sagan import to_tanh_range, to_unit_range
 from anomalib_xray.scores import (
     EXTRA_SCORES,
     RECONSTRUCTION_SCORES,
@@ -17,6 +17,7 @@ from anomalib_xray.scores import (
     latent_distance,
     masked_mean,
 )
+from anomalib_xray.training.gan_model import generator_of
 from anomalib_xray_plugins.f_ano_gan.networks import Blocks, Code, Critic, Encoder, make_generator
 
 SCORES = (

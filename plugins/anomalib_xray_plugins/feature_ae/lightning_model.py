@@ -9,8 +9,9 @@ from anomalib.data import ImageBatch
 from anomalib.models import AnomalibModule
 from torch import Tensor
 
-from anomalib_xray.components import MapModel, TrainedModel
 from anomalib_xray.errors import XrayError
+from anomalib_xray.training.reconstruction_model import MapModel
+from anomalib_xray.training.trained_model import TrainedModel
 from anomalib_xray_plugins.feature_ae.loss import FeatureLoss
 from anomalib_xray_plugins.feature_ae.torch_model import SCORES, FeatureAeModel
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import adaptive_avg_pool2d, interpolate
 
-from anomalib_xray.components import FrozenBackbone
+from anomalib_xray.networks.frozen_backbone import FrozenBackbone
 from anomalib_xray.scores import ScoredBatch, SmoothedErrorMap, error_scores, foreground
 from anomalib_xray_plugins.feature_ae.loss import FeatureLoss, feature_errors, masked_feature_loss
 

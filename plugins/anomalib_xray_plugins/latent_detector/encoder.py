@@ -9,11 +9,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from anomalib_xray.checkpoint import load_model
-from anomalib_xray.components import FrozenBackbone, HasLatent
-from anomalib_xray.components.random_state import random_state, restore_random_state
 from anomalib_xray.errors import XrayError
+from anomalib_xray.networks.frozen_backbone import FrozenBackbone
+from anomalib_xray.networks.latent import HasLatent
 from anomalib_xray.plugins import settings_of
+from anomalib_xray.training.checkpoint import load_model
+from anomalib_xray.training.random_state import random_state, restore_random_state
 
 
 class BackboneEncoder(nn.Module):

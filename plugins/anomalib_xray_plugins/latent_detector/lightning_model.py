@@ -7,9 +7,10 @@ from typing import Any, get_args
 
 from anomalib.models import AnomalibModule
 
-from anomalib_xray.components import DetectorModel, MapModel
 from anomalib_xray.detectors import DetectorBank, Subset
 from anomalib_xray.errors import XrayError
+from anomalib_xray.training.fitted_model import DetectorModel
+from anomalib_xray.training.reconstruction_model import MapModel
 from anomalib_xray_plugins.latent_detector.encoder import BackboneEncoder, PluginEncoder
 from anomalib_xray_plugins.latent_detector.torch_model import LatentModel, Pooling
 

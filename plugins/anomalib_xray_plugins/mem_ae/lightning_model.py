@@ -6,8 +6,8 @@ from typing import Any
 
 from anomalib.models import AnomalibModule
 
-from anomalib_xray.components.fc_autoencoder_model import FcAutoencoderModel
-from anomalib_xray.components.memory import Addressing, Memory
+from anomalib_xray.networks.memory import Addressing, Memory
+from anomalib_xray.training.fc_autoencoder_model import FcAutoencoderModel
 
 
 class MemAe(FcAutoencoderModel, AnomalibModule):

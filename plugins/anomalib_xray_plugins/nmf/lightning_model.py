@@ -7,10 +7,11 @@ from typing import Any
 
 from anomalib.models import AnomalibModule
 
-from anomalib_xray.components import DetectorModel, ReconstructionModel
 from anomalib_xray.detectors import DetectorBank
 from anomalib_xray.errors import XrayError
 from anomalib_xray.scores import EXTRA_SCORES, RECONSTRUCTION_SCORES
+from anomalib_xray.training.fitted_model import DetectorModel
+from anomalib_xray.training.reconstruction_model import ReconstructionModel
 from anomalib_xray_plugins.nmf.dictionary import Dictionary, Init
 from anomalib_xray_plugins.nmf.per_image import OUTLIER_COLUMNS, Outliers, PerImageModel
 from anomalib_xray_plugins.nmf.torch_model import NmfModel

@@ -6,7 +6,7 @@ from typing import Any
 
 from anomalib.models import AnomalibModule
 
-from anomalib_xray.components.fc_autoencoder_model import FcAutoencoderModel
+from anomalib_xray.training.fc_autoencoder_model import FcAutoencoderModel
 
 
 class ReconstructionAe(FcAutoencoderModel, AnomalibModule):

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
-from anomalib_xray.components import GaussianHead, draw
+from anomalib_xray.networks.latent import GaussianHead, draw
 from anomalib_xray.scores import (
     EXTRA_SCORES,
     RECONSTRUCTION_SCORES,

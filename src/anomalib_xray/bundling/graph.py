@@ -15,11 +15,11 @@ import torch
 from openvino.passes import ConstantFolding, Manager  # type: ignore[import-untyped]  # openvino ships no types
 from torch import Tensor, nn
 
-from anomalib_xray.components.export import OPSET
 from anomalib_xray.edge.graph import INPUT, MAP, SCORES
 from anomalib_xray.errors import XrayError
-from anomalib_xray.post_processing import foreground_of
 from anomalib_xray.scores import ScoredBatch
+from anomalib_xray.training.export import OPSET
+from anomalib_xray.training.post_processor import foreground_of
 
 if TYPE_CHECKING:
     from anomalib.models import AnomalibModule

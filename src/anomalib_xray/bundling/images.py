@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from anomalib_xray.edge.inputs import images_of
 from anomalib_xray.edge.scope import tags_of
 from anomalib_xray.errors import XrayError
+from anomalib_xray.io.inputs import images_of
 from anomalib_xray.io.paths import Finder, absolute
 from anomalib_xray.io.progress import track
 from anomalib_xray.io.radiograph import Radiograph

@@ -9,11 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from anomalib_xray.bundling.card import model_card
-from anomalib_xray.bundling.forms import MAX_AUROC_LOSS, Forms, measure_precisions, quantise
 from anomalib_xray.bundling.images import ABNORMAL, Pictures, Sample, prepare_pictures
-from anomalib_xray.bundling.normal import meaning_of, score_all, threshold_origin
+from anomalib_xray.bundling.normal_scores import meaning_of, score_all, threshold_origin
+from anomalib_xray.bundling.precisions import MAX_AUROC_LOSS, Forms, measure_precisions, quantise
 from anomalib_xray.bundling.preparation import UNKNOWN_DATA, copy_pipeline
-from anomalib_xray.components.export import description_of
 from anomalib_xray.edge.bundle import seal
 from anomalib_xray.edge.description import Data, Description
 from anomalib_xray.edge.scope import Scope
@@ -21,6 +20,7 @@ from anomalib_xray.errors import XrayError
 from anomalib_xray.io.progress import status
 from anomalib_xray.io.write import completed, scratch, write_atomically
 from anomalib_xray.preparation.pipeline import Pipeline
+from anomalib_xray.training.export import description_of
 
 if TYPE_CHECKING:
     from anomalib.models import AnomalibModule

@@ -8,8 +8,8 @@ from anomalib_xray.data.pool import UnlabelledPool
 from anomalib_xray.data.radiographs import Radiographs
 from anomalib_xray.data.rsna_pneumonia import RsnaPneumonia
 from anomalib_xray.data.splits import SplitSizes
+from anomalib_xray.data.stock_command import adapt_stock_command
 from anomalib_xray.data.vinbigdata import VinBigData
-from anomalib_xray.stock_command import adapt_stock_command
 
 __all__ = [
     "ChestFolder",

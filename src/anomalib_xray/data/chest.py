@@ -13,13 +13,13 @@ import pandas as pd
 from anomalib_xray.data.datamodule import RadiographDataModule
 from anomalib_xray.data.partition import read_partition, split_by_partition
 from anomalib_xray.data.splits import SplitSizes, split_by_sizes
+from anomalib_xray.data.stock_command import advice_without_data
 from anomalib_xray.data.table import samples_table
 from anomalib_xray.errors import XrayError
 from anomalib_xray.io.formats import stem_of
 from anomalib_xray.io.listing import list_radiographs
 from anomalib_xray.io.paths import absolute
 from anomalib_xray.io.tables import NOTHING, check_columns, identity, read_table
-from anomalib_xray.stock_command import advice_without_data
 
 logger = logging.getLogger(__name__)
 

@@ -17,8 +17,8 @@ from torchvision.transforms.v2 import Compose, Transform
 from torchvision.tv_tensors import Image, Mask
 
 from anomalib_xray.data.table import has_masks
-from anomalib_xray.edge.inputs import images_of
 from anomalib_xray.errors import XrayError
+from anomalib_xray.io.inputs import images_of
 from anomalib_xray.io.paths import absolute
 from anomalib_xray.io.read import read_anomaly_mask, read_radiograph, to_unit_interval
 

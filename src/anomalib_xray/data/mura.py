@@ -12,11 +12,11 @@ from typing import Any, Literal
 import pandas as pd
 
 from anomalib_xray.data.datamodule import RadiographDataModule
+from anomalib_xray.data.stock_command import advice_without_data
 from anomalib_xray.data.table import label_index, samples_table, split_by_recipe
 from anomalib_xray.errors import XrayError
 from anomalib_xray.io.listing import list_radiographs
 from anomalib_xray.io.tables import read_table
-from anomalib_xray.stock_command import advice_without_data
 
 logger = logging.getLogger(__name__)
 

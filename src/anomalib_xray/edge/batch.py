@@ -13,7 +13,6 @@ import cv2
 
 from anomalib_xray import NOTICE
 from anomalib_xray.edge.ensemble import Ensemble
-from anomalib_xray.edge.inputs import Input, images_of, with_list
 from anomalib_xray.edge.overlay import draw_overlay, enlargement
 from anomalib_xray.edge.result import Result
 from anomalib_xray.edge.scope import tags_of
@@ -21,6 +20,7 @@ from anomalib_xray.edge.table import as_csv, as_json, entry_of, printable, row_o
 from anomalib_xray.errors import XrayError
 from anomalib_xray.io.dicom_tags import read_sop_instance_uid
 from anomalib_xray.io.formats import is_dicom
+from anomalib_xray.io.inputs import Input, images_of, with_list
 from anomalib_xray.io.paths import absolute
 from anomalib_xray.io.progress import track
 from anomalib_xray.io.radiograph import Radiograph

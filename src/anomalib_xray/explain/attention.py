@@ -10,17 +10,17 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from anomalib_xray.components.attention_maps import AttentionMap, Query, attention_maps, has_attention
 from anomalib_xray.edge.batch import printable
 from anomalib_xray.edge.bundle import NOTICE
 from anomalib_xray.edge.graph import CENTRED, to_picture
-from anomalib_xray.edge.inputs import Input
 from anomalib_xray.edge.overlay import Picture, blend
 from anomalib_xray.errors import XrayError
 from anomalib_xray.explain.drawing import LARGEST, enlarged, pre_processed, report, side_by_side
+from anomalib_xray.io.inputs import Input
 from anomalib_xray.io.progress import track
 from anomalib_xray.io.read import Radiograph, read_radiograph
 from anomalib_xray.io.write import write_atomically
+from anomalib_xray.networks.attention_maps import AttentionMap, Query, attention_maps, has_attention
 from anomalib_xray.transforms.pre_processor import padding_of
 
 if TYPE_CHECKING:

@@ -9,12 +9,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
-from anomalib_xray.components.attention import SelfAttention
-from anomalib_xray.components.attention_maps import recorded_inputs
-from anomalib_xray.components.sagan import to_tanh_range
 from anomalib_xray.errors import XrayError
-from anomalib_xray.explain.grad_cam import Judge, feature_maps, grad_cam_map
 from anomalib_xray.explain.lrp import check_conservation, plain_copy, relevance
+from anomalib_xray.networks.attention import SelfAttention
+from anomalib_xray.networks.attention_maps import recorded_inputs
+from anomalib_xray.networks.grad_cam import Judge, feature_maps, grad_cam_map
+from anomalib_xray.networks.sagan import to_tanh_range
 from anomalib_xray.scores import SmoothedErrorMap, foreground
 from anomalib_xray.transforms.pre_processor import padding_of
 

@@ -23,10 +23,10 @@ from torch.nn.functional import max_pool2d
 from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 from torch.nn.utils.parametrize import is_parametrized, type_before_parametrizations
 
-from anomalib_xray.components.attention import SelfAttention
-from anomalib_xray.components.minibatch_discrimination import MinibatchDiscrimination
 from anomalib_xray.errors import XrayError
-from anomalib_xray.explain.grad_cam import Judge
+from anomalib_xray.networks.attention import SelfAttention
+from anomalib_xray.networks.grad_cam import Judge
+from anomalib_xray.networks.minibatch_discrimination import MinibatchDiscrimination
 
 EPSILON = 1e-6
 """Magnitude that keeps the rule from dividing by 0."""

@@ -14,13 +14,13 @@ from torch import Tensor
 from anomalib_xray.edge.batch import printable
 from anomalib_xray.edge.bundle import NOTICE
 from anomalib_xray.edge.graph import to_picture
-from anomalib_xray.edge.inputs import Input
 from anomalib_xray.errors import XrayError
+from anomalib_xray.evaluation.localisation import Localisation, localisation
 from anomalib_xray.explain.drawing import LARGEST, draw_explanation, pre_processed, report
 from anomalib_xray.explain.explainers import Explainer, Explanation
-from anomalib_xray.explain.localisation import Localisation, localisation
 from anomalib_xray.explain.sanity import UNCHANGED, is_sane, randomisation_test, weighted_layers
 from anomalib_xray.io.formats import stem_of
+from anomalib_xray.io.inputs import Input
 from anomalib_xray.io.paths import fitted
 from anomalib_xray.io.progress import track
 from anomalib_xray.io.read import Radiograph, read_anomaly_mask, read_radiograph
@@ -34,8 +34,8 @@ EXPLANATIONS, SANITY = "explain.csv", "sanity.csv"
 """Tables that the command leaves: a row per image, and a row per layer of the sanity check."""
 
 COLUMNS = ("path", "method", "layer", "logit", "largest", "relevance_pixels", "relevance_elsewhere")
-"""Columns of the first table, before the figures of :class:`~anomalib_xray.explain.localisation.Localisation` and the
-reason of an image that could not be used; cells of what is unknown are empty."""
+"""Columns of the first table, before the figures of a :class:`~anomalib_xray.evaluation.localisation.Localisation` and
+the reason of an image that could not be used; cells of what is unknown are empty."""
 
 SANITY_IMAGES = 8
 """Number of images that the sanity check is made on, the first ones."""

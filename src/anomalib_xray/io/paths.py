@@ -191,3 +191,16 @@ def _plain(name: str) -> str:
     except UnicodeDecodeError:
         name = os.fsencode(name).decode("cp1252", errors="replace")
     return unicodedata.normalize("NFC", name).strip()
+
+
+def check_checkpoint(checkpoint: Path) -> None:
+    """Checks that a checkpoint is there, before anything heavy is imported.
+
+    Args:
+        checkpoint: The file.
+
+    Raises:
+        XrayError: There is no such file.
+    """
+    if not checkpoint.is_file():
+        raise XrayError(f"{checkpoint} is no file: name a checkpoint that training wrote, such as model.ckpt.")

@@ -10,8 +10,8 @@ from __future__ import annotations
 import anomalib.models
 from anomalib.models import AnomalibModule
 
+from anomalib_xray.data.stock_command import adapt_stock_command
 from anomalib_xray.plugins import load_models
-from anomalib_xray.stock_command import adapt_stock_command
 
 _loaded = load_models()
 __all__ = list(_loaded.models)  # the names are known only once the plugins were found

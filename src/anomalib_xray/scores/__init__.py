@@ -32,14 +32,12 @@ from anomalib_xray.scores.scorer import (
     ScoredBatch,
     SmoothedErrorMap,
 )
-from anomalib_xray.scores.table import ScoreTable, score_metrics
 
 __all__ = [
     "EXTRA_SCORES",
     "PERCEPTUAL_SCORES",
     "RECONSTRUCTION_SCORES",
     "ReconstructionScorer",
-    "ScoreTable",
     "ScoredBatch",
     "SmoothedErrorMap",
     "anogan_score",
@@ -62,5 +60,4 @@ __all__ = [
     "reconstruction_errors",
     "reconstruction_scores",
     "relative_feature_errors",
-    "score_metrics",
 ]

@@ -22,8 +22,8 @@ from torch.utils.data import DataLoader, Dataset
 from anomalib_xray.data import Phantom
 from anomalib_xray.io.read import to_unit_interval
 from anomalib_xray.phantom import ANOMALY_KINDS, render_phantom
-from anomalib_xray.post_processing import XrayPostProcessor
 from anomalib_xray.scores import ScoredBatch
+from anomalib_xray.training.post_processor import XrayPostProcessor
 
 if TYPE_CHECKING:
     from anomalib.models import AnomalibModule

@@ -8,8 +8,10 @@ from anomalib.data import ImageBatch
 from anomalib.models import AnomalibModule
 from torch import Tensor
 
-from anomalib_xray.components import MapModel, TrainedModel, masked_mse_loss
+from anomalib_xray.networks.losses import masked_mse_loss
 from anomalib_xray.scores import RECONSTRUCTION_SCORES, foreground
+from anomalib_xray.training.reconstruction_model import MapModel
+from anomalib_xray.training.trained_model import TrainedModel
 from anomalib_xray_my_model.torch_model import MyModelNetwork
 
 

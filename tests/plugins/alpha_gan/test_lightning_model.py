@@ -9,8 +9,8 @@ import torch
 from anomalib.data import ImageBatch
 from torch import optim
 
-from anomalib_xray.components import Latent
 from anomalib_xray.errors import XrayError
+from anomalib_xray.networks.latent import Latent
 from anomalib_xray_plugins.alpha_gan import AlphaGan
 from anomalib_xray_plugins.alpha_gan.lightning_model import divergence_loss
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from anomalib_xray.components import Latent
-from anomalib_xray.components.sagan import Trunk
+from anomalib_xray.networks.latent import Latent
+from anomalib_xray.networks.sagan import Trunk
 from anomalib_xray_plugins.alpha_gan.torch_model import SCORES, AlphaGanModel, CodeDiscriminator, Discriminator, Encoder
 
 

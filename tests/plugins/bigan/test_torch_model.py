@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from anomalib_xray.components.sagan import Trunk
+from anomalib_xray.networks.sagan import Trunk
 from anomalib_xray_plugins.bigan.torch_model import SCORES, BiganModel, Encoder, PairDiscriminator
 
 

@@ -10,9 +10,9 @@ import torch
 from anomalib.data import ImageBatch
 from anomalib.engine import Engine
 
-from anomalib_xray.components import AdversarialLoss
 from anomalib_xray.data import Phantom
 from anomalib_xray.errors import XrayError
+from anomalib_xray.networks.adversarial import AdversarialLoss
 from anomalib_xray_plugins.dcgan import Dcgan
 
 PLAYERS = ("discriminator", "generator")

@@ -8,9 +8,9 @@ import timm
 import torch
 from anomalib.data import ImageBatch
 
-from anomalib_xray.components.monitors import CollapseMonitor
 from anomalib_xray.errors import XrayError
 from anomalib_xray.testing.base import fit, normal_batch
+from anomalib_xray.training.monitors import CollapseMonitor
 from anomalib_xray_plugins.deep_svdd import DeepSvdd
 from anomalib_xray_plugins.deep_svdd.loss import away_from_0
 

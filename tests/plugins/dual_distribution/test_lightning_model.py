@@ -11,8 +11,8 @@ from lightning.pytorch import Callback, LightningDataModule, Trainer
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from anomalib_xray.components.fc_autoencoder import FcAutoencoder
 from anomalib_xray.errors import XrayError
+from anomalib_xray.networks.fc_autoencoder import FcAutoencoder
 from anomalib_xray.transforms import Augmentation, XrayPreProcessor
 from anomalib_xray_plugins.dual_distribution import DualDistribution
 from anomalib_xray_plugins.dual_distribution.lightning_model import in_this_step, shuffled_batches

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from anomalib_xray.components.fc_autoencoder import Made
+from anomalib_xray.networks.fc_autoencoder import Made
 from anomalib_xray_plugins.dual_distribution.torch_model import discrepancies
 
 

@@ -10,8 +10,8 @@ from anomalib.data import ImageBatch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import optim
 
-from anomalib_xray.components import AdversarialLoss
 from anomalib_xray.errors import XrayError
+from anomalib_xray.networks.adversarial import AdversarialLoss
 from anomalib_xray.testing.base import Training, assert_same_weights, fit, normal_batch
 from anomalib_xray_plugins.f_ano_gan import FAnoGan
 from anomalib_xray_plugins.f_ano_gan.lightning_model import encoder_loss

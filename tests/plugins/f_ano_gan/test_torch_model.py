@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from anomalib_xray.components import AdversarialLoss
+from anomalib_xray.networks.adversarial import AdversarialLoss
 from anomalib_xray.scores import ReconstructionScorer
 from anomalib_xray_plugins.f_ano_gan.torch_model import SCORES, FAnoGanModel
 

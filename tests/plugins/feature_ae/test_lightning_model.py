@@ -7,8 +7,8 @@ import pytest
 import torch
 import yaml
 
-from anomalib_xray.components import Backbone
 from anomalib_xray.errors import XrayError
+from anomalib_xray.networks.backbone import Backbone
 from anomalib_xray.testing.base import fit, normal_batch
 from anomalib_xray_plugins.feature_ae import FeatureAe
 

@@ -9,9 +9,9 @@ from anomalib.models import AnomalibModule
 from torch import nn
 
 import anomalib_xray.models as plugins
-from anomalib_xray.components import HasLatent
 from anomalib_xray.errors import XrayError
 from anomalib_xray.models import LatentDetector
+from anomalib_xray.networks.latent import HasLatent
 from anomalib_xray.testing.base import Training, fit, normal_batch, prepared, score
 from anomalib_xray_plugins.latent_detector.encoder import PluginEncoder
 

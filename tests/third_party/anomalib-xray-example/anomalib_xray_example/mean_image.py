@@ -9,7 +9,7 @@ from anomalib.data import ImageBatch
 from anomalib.models import AnomalibModule
 from torch import Tensor, nn
 
-from anomalib_xray.components import RadiographModel, masked_mse_loss
+from anomalib_xray.networks.losses import masked_mse_loss
 from anomalib_xray.scores import (
     RECONSTRUCTION_SCORES,
     ScoredBatch,
@@ -17,6 +17,7 @@ from anomalib_xray.scores import (
     foreground,
     reconstruction_scores,
 )
+from anomalib_xray.training.radiograph_model import RadiographModel
 
 
 class MeanImageNetwork(nn.Module):

@@ -1,1 +1,0 @@
-"""How fast a bundle is. Needs torch only to compare with torch."""

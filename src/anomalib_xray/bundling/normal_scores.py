@@ -1,0 +1,130 @@
+"""Scores of radiographs, and what their normal ones say of thresholds and percentiles."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from anomalib_xray.bundling.images import ABNORMAL, Pictures
+from anomalib_xray.edge.description import QUANTILES
+from anomalib_xray.errors import XrayError
+from anomalib_xray.io.progress import track
+from anomalib_xray.training.export import Run, fitted_thresholds
+from anomalib_xray.training.post_processor import IMAGE_QUANTILE, PIXEL_QUANTILE, PIXELS_PER_IMAGE, XrayPostProcessor
+
+if TYPE_CHECKING:
+    from anomalib.models import AnomalibModule
+
+Foreground = Callable[[NDArray[np.float32], tuple[int, int]], NDArray[np.bool_]]
+"""Tells where a picture shows something, at the size of its map."""
+
+
+@dataclass
+class NormalValues:
+    """Scores and map values of normal images.
+
+    Attributes:
+        scores: Of each image, ``(K,)``.
+        pixels: Map values of the foreground, of each picture at most :data:`PIXELS_PER_IMAGE` at even ranks.
+        limits: Smallest and largest map value; ``None`` without a map.
+    """
+
+    scores: list[NDArray[np.float64]] = field(default_factory=list)
+    pixels: list[NDArray[np.float32]] = field(default_factory=list)
+    limits: tuple[float, float] | None = None
+
+    def add_map(self, anomaly_map: NDArray[np.float32], foreground: NDArray[np.bool_]) -> None:
+        """Counts a map ``(S, S)``; the background has no part in the pixels, and the foreground may be exactly 0."""
+        values = anomaly_map[foreground]
+        ranks = np.linspace(0, max(len(values) - 1, 0), min(len(values), PIXELS_PER_IMAGE)).round().astype(np.intp)
+        self.pixels.append(np.sort(values)[ranks])
+        lowest, highest = float(anomaly_map.min()), float(anomaly_map.max())
+        before = self.limits or (lowest, highest)
+        self.limits = min(before[0], lowest), max(before[1], highest)
+
+    def quantiles(self) -> NDArray[np.float64]:
+        """Quantiles 0, 1, ..., 100 % of each score over the images, ``(K, 101)``."""
+        return np.quantile(np.stack(self.scores), np.linspace(0, 1, QUANTILES), axis=0).T
+
+    def threshold(self, quantile: float) -> NDArray[np.float64]:
+        """A quantile of each score over the images, ``(K,)``."""
+        return np.asarray(np.quantile(np.stack(self.scores), quantile, axis=0))
+
+    def pixel_threshold(self, quantile: float) -> float | None:
+        """A quantile of the foreground's map values; ``None`` where there is none."""
+        pixels = np.concatenate(self.pixels) if self.pixels else np.empty(0)
+        return float(np.quantile(pixels, quantile)) if len(pixels) else None
+
+
+def score_all(
+    run: Run, pictures: Sequence[Pictures], what: str, foreground: Foreground | None = None
+) -> tuple[NDArray[np.float64], NormalValues]:
+    """Scores radiographs; one of several views is as anomalous as its worst.
+
+    Args:
+        run: The graph.
+        pictures: The radiographs.
+        what: What the progress calls it.
+        foreground: Tells which values of the maps count; without it none does.
+
+    Returns:
+        Scores ``(N, K)``, and what the images that are not known to be abnormal are like.
+    """
+    normal = NormalValues()
+    scores = []
+    for radiograph in track(pictures, f"Scoring ({what})"):
+        views = list(radiograph.read())
+        answers = [run(picture) for picture in views]
+        of_image = np.stack([answer[0] for answer in answers]).max(axis=0)
+        maps = [
+            (view, anomaly_map)
+            for view, (_, anomaly_map) in zip(views, answers, strict=True)
+            if anomaly_map is not None
+        ]
+        if not np.isfinite(of_image).all() or not all(np.isfinite(anomaly_map).all() for _, anomaly_map in maps):
+            raise XrayError(f"The model gives no finite score or map for {radiograph.path} ({what}): train it anew.")
+        scores.append(of_image)
+        if radiograph.label != ABNORMAL:
+            normal.scores.append(of_image)
+            if foreground is not None:
+                for view, anomaly_map in maps:
+                    normal.add_map(anomaly_map, foreground(view, (anomaly_map.shape[0], anomaly_map.shape[1])))
+    return np.stack(scores), normal
+
+
+def meaning_of(model: AnomalibModule, names: Sequence[str], values: NormalValues, *, recompute: bool) -> dict[str, Any]:
+    """The keys ``thresholds``, ``pixel_threshold``, ``distribution`` and ``map_limits`` of ``bundle.json``.
+
+    With ``recompute`` the thresholds of the model's own validation are left out.
+    """
+    chosen, pixel = (None, None) if recompute else fitted_thresholds(model)
+    image_quantile, pixel_quantile = quantiles_of(model)
+    thresholds = dict(zip(names, values.threshold(image_quantile).tolist(), strict=True))
+    if chosen is not None:
+        thresholds[model.hparams["score"]] = chosen
+    return {
+        "thresholds": thresholds,
+        "pixel_threshold": values.pixel_threshold(pixel_quantile) if pixel is None else pixel,
+        "distribution": dict(zip(names, values.quantiles().tolist(), strict=True)),
+        "map_limits": values.limits,
+    }
+
+
+def quantiles_of(model: AnomalibModule) -> tuple[float, float]:
+    """Shares of normal images and of their pixels below the model's thresholds."""
+    processor = model.post_processor
+    if not isinstance(processor, XrayPostProcessor):
+        return IMAGE_QUANTILE, PIXEL_QUANTILE
+    return processor.image_quantile, processor.pixel_quantile
+
+
+def threshold_origin(model: AnomalibModule, names: Sequence[str], *, recompute: bool) -> dict[str, str]:
+    """Origin of the threshold of each score, in words."""
+    origin = dict.fromkeys(names, f"{100 * quantiles_of(model)[0]:g} % of the normal images lie below")
+    if not recompute and fitted_thresholds(model)[0] is not None:
+        origin[model.hparams["score"]] = "the checkpoint's validation"
+    return origin

@@ -1,0 +1,1 @@
+"""Grids and searches: trainings written as tasks, run, and read again."""

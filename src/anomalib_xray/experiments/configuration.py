@@ -1,0 +1,102 @@
+"""Objects built from configurations as the stock command builds them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from anomalib_xray.errors import user_error_behind
+from anomalib_xray.jobs import SCRATCH
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from anomalib.data import AnomalibDataModule
+    from anomalib.engine import Engine
+    from anomalib.models import AnomalibModule
+    from lightning.pytorch import Callback
+
+
+def build(base: type, settings: Mapping[str, Any]) -> Any:
+    """Builds an instance of ``base`` from ``class_path`` and ``init_args``, as the stock command does.
+
+    Raises:
+        XrayError: Its constructor refuses a setting; jsonargparse's own error would bury the sentence.
+    """
+    from jsonargparse import ArgumentParser
+
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_subclass_arguments(base, "built")
+    try:
+        return parser.instantiate_classes(parser.parse_object({"built": dict(settings)})).built
+    except Exception as error:  # jsonargparse has errors of several kinds
+        cause = user_error_behind(error, error.__traceback__)
+        if cause is None or cause is error:
+            raise
+        raise cause from error
+
+
+def build_data(settings: Mapping[str, Any]) -> AnomalibDataModule:
+    """Builds a datamodule and lets it make its splits."""
+    from anomalib.data import AnomalibDataModule
+    from lightning.pytorch.trainer.states import TrainerFn
+
+    data: AnomalibDataModule = build(AnomalibDataModule, settings)
+    data.prepare_data()
+    # Named as the trainer names it, so that the splits are not made once more when training starts.
+    data.setup(TrainerFn.FITTING)
+    return data
+
+
+def engine_for(model: AnomalibModule, trainer: Mapping[str, Any], folder: Path, *callbacks: Callback) -> Engine:
+    """An engine whose run leaves a score table and what its callbacks write; the rest is removed with the task.
+
+    Args:
+        model: The model that it is to train.
+        trainer: Arguments of the trainer from a configuration; loggers and checkpoints are left out.
+        folder: Folder of the task.
+        *callbacks: Further callbacks, which come first.
+    """
+    from anomalib.engine import Engine
+    from lightning.pytorch.callbacks import ModelCheckpoint
+
+    from anomalib_xray.training.radiograph_model import RadiographModel
+    from anomalib_xray.training.score_table import ScoreTable
+
+    arguments = trainer_arguments(trainer)
+    configured = [item for item in arguments.pop("callbacks") if not isinstance(item, ModelCheckpoint)]
+    # Models of this project bring the score table along.
+    table = [] if isinstance(model, RadiographModel) else [ScoreTable()]
+    own = {"default_root_dir": folder / SCRATCH, "logger": False, "enable_progress_bar": False}
+    return Engine(
+        callbacks=[*callbacks, *configured, *table],
+        **{"num_sanity_val_steps": 0, "enable_model_summary": False, **arguments, **own},
+    )
+
+
+def trainer_arguments(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Arguments of a trainer as the stock command builds them: without loggers, ``callbacks`` as objects."""
+    from jsonargparse import ArgumentParser
+    from lightning.pytorch import Trainer
+
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_class_arguments(Trainer, "trainer", instantiate=False, fail_untyped=False)
+    given = {key: value for key, value in settings.items() if key != "logger"}
+    built = parser.instantiate_classes(parser.parse_object({"trainer": given})).trainer
+    arguments = {key: built[key] for key in given}
+    callbacks = arguments.pop("callbacks", None) or []
+    return {**arguments, "callbacks": callbacks if isinstance(callbacks, list) else [callbacks]}
+
+
+def begin(seed: int) -> None:
+    """Starts a task that trains: everything seeded, all plugins known, and nothing said that nobody reads."""
+    import logging
+    import warnings
+
+    warnings.filterwarnings("ignore")
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    from lightning.pytorch import seed_everything
+
+    import anomalib_xray.models  # noqa: F401
+
+    seed_everything(seed, verbose=False)

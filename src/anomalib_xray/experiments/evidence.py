@@ -1,0 +1,160 @@
+"""What a test leaves for the report besides scores: pixel metrics, scores by k, and the most telling pictures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from lightning.pytorch import Callback
+from numpy.typing import NDArray
+
+from anomalib_xray.experiments.train import CASES, TOP_K
+from anomalib_xray.io.write import write_atomically, write_png
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+COUNTS = (10, 50, 200, 1000)
+"""Numbers k of pixels; 200 is the published one."""
+
+SHARES = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
+"""Numbers k of pixels as shares of the foreground."""
+
+KINDS = {
+    "most anomalous abnormal": (1, -1),
+    "least anomalous abnormal": (1, 1),
+    "most anomalous normal": (0, -1),
+    "least anomalous normal": (0, 1),
+}
+"""Label of each kind of case, and whether its scores are sorted upwards (1) or downwards (-1)."""
+
+CASES_A_KIND = 3
+
+_LARGEST_MAPS = 200_000_000  # values: what fits into memory beside a model
+
+Case = dict[str, Any]
+
+
+class Evidence(Callback):
+    """Takes part in the test before the post-processor, so that scores and maps are raw.
+
+    Pixel metrics need masks. They count foreground pixels only, since a black background that is always normal would
+    flatter; AUPRO is defined on whole pictures and counts all.
+    """
+
+    def __init__(self) -> None:
+        self._values: list[NDArray[np.float32]] = []
+        self._truth: list[NDArray[np.bool_]] = []
+        self._by_k: list[dict[str, Any]] = []
+        self._cases: dict[str, list[Case]] = {kind: [] for kind in KINDS}
+        self._overlap: Any = None
+        self._pixels = 0
+
+    def on_test_batch_end(self, *arguments: Any) -> None:
+        """Looks at a batch of scored images, the fourth argument."""
+        batch = arguments[3]
+        image = batch.image.detach().cpu().float()
+        maps = None if batch.anomaly_map is None else batch.anomaly_map.detach().cpu().float()
+        if maps is not None:
+            maps = maps.reshape(len(maps), *maps.shape[-2:])
+        foreground = foreground_of(image)
+        masks = None if batch.gt_mask is None else batch.gt_mask.cpu().reshape(foreground.shape).bool()
+        for index, path in enumerate(batch.image_path):
+            label = None if batch.gt_label is None else int(batch.gt_label[index])
+            score = float(batch.pred_score.reshape(-1)[index])
+            case = {"image_path": path, "label": label, "score": score, "image": image[index].numpy()}
+            case["map"] = None if maps is None else maps[index].numpy()
+            case["mask"] = None if masks is None or not masks[index].any() else masks[index].numpy()
+            if maps is not None:
+                values = maps[index][foreground[index]].numpy()
+                self._by_k.append({"image_path": path, "label": label, **means_by_k(values)})
+            self._keep(case)
+        if maps is not None and masks is not None and self._pixels + maps.numel() <= _LARGEST_MAPS:
+            self._pixels += maps.numel()
+            self._values.append(maps[foreground].numpy())
+            self._truth.append(masks[foreground].numpy())
+            self._measure_overlap(maps, masks)
+
+    def write(self, folder: Path) -> dict[str, float]:
+        """Writes the pictures and the scores by k.
+
+        Returns:
+            ``AUROC``, ``AUPRO`` (up to a false-positive rate of 0.3) and best ``Dice`` of the pixels; nothing without
+            maps and masks.
+        """
+        if self._by_k:
+            write_atomically(folder / TOP_K, pd.DataFrame(self._by_k).to_csv(index=False))
+        rows = [row for kind, cases in self._cases.items() for row in _write_cases(folder / CASES, kind, cases)]
+        write_atomically(folder / CASES / "cases.csv", pd.DataFrame(rows).to_csv(index=False))
+        if not self._truth or not any(truth.any() for truth in self._truth):
+            return {}
+        values, truth = np.concatenate(self._values), np.concatenate(self._truth)
+        return {**pixel_metrics(values, truth), "AUPRO": float(self._overlap.compute())}
+
+    def _measure_overlap(self, maps: Tensor, masks: Tensor) -> None:
+        from types import SimpleNamespace
+
+        from anomalib.metrics import AUPRO
+
+        if self._overlap is None:
+            self._overlap = AUPRO(fields=["anomaly_map", "gt_mask"])
+        self._overlap.update(SimpleNamespace(anomaly_map=maps, gt_mask=masks.int()))
+
+    def _keep(self, case: Case) -> None:
+        """Keeps a case where it belongs to the first of its kind."""
+        for kind, (label, direction) in KINDS.items():
+            if case["label"] == label:
+                cases = sorted([*self._cases[kind], case], key=lambda one, way=direction: way * one["score"])  # type: ignore[misc]  # mypy does not type lambdas with defaults
+                self._cases[kind] = cases[:CASES_A_KIND]
+
+
+def foreground_of(image: Tensor) -> Tensor:
+    """Pixels ``(N, H, W)`` above the smallest value of their image ``(N, C, H, W)``; all where it has one value only.
+
+    Models normalise in different ways, which leave the background the smallest value.
+    """
+    brightest = image.amax(1)
+    above: Tensor = brightest > brightest.amin((1, 2), keepdim=True)
+    return above | ~above.any(2, keepdim=True).any(1, keepdim=True)
+
+
+def means_by_k(values: NDArray[np.float32]) -> dict[str, float]:
+    """Means of the k largest of the values ``(P,)``, for :data:`COUNTS`, ``k=200``, and :data:`SHARES`, ``k=0.01``."""
+    sums = np.cumsum(np.sort(values)[::-1], dtype=np.float64)
+    counts = {f"k={count}": count for count in COUNTS}
+    counts |= {f"k={share:g}": round(share * len(values)) for share in SHARES if share < 1} | {"k=1.0": len(values)}
+    counts = {name: min(max(count, 1), len(values)) for name, count in counts.items()}
+    return {name: float(sums[count - 1] / count) for name, count in counts.items()}
+
+
+def pixel_metrics(values: NDArray[np.float32], truth: NDArray[np.bool_]) -> dict[str, float]:
+    """``AUROC`` and best ``Dice`` of the values ``(P,)`` of a map against the truth ``(P,)`` of a mask."""
+    from sklearn.metrics import precision_recall_curve, roc_auc_score
+
+    precision, recall, _ = precision_recall_curve(truth, values)
+    dice = 2 * precision * recall / np.maximum(precision + recall, np.finfo(float).tiny)
+    return {"AUROC": float(roc_auc_score(truth, values)), "Dice": float(dice.max())}
+
+
+def _write_cases(folder: Path, kind: str, cases: list[Case]) -> list[dict[str, Any]]:
+    rows = []
+    for rank, case in enumerate(cases, 1):
+        stem = f"{kind.replace(' ', '_')}_{rank}"
+        row: dict[str, Any] = {"kind": kind, "image": f"{stem}.png", "map": "", "low": "", "high": "", "mask": ""}
+        picture = case["image"].mean(0)
+        write_png(folder / row["image"], _stretched(picture, 255).astype(np.uint8))
+        if case["map"] is not None:
+            row |= {"map": f"{stem}_map.png", "low": float(case["map"].min()), "high": float(case["map"].max())}
+            write_png(folder / row["map"], _stretched(case["map"], 65535).astype(np.uint16))
+        if case["mask"] is not None:
+            row["mask"] = f"{stem}_mask.png"
+            write_png(folder / row["mask"], case["mask"].astype(np.uint8) * 255)
+        rows.append({**row, **{key: case[key] for key in ("image_path", "label", "score")}})
+    return rows
+
+
+def _stretched(picture: NDArray[np.float32], largest: int) -> NDArray[np.float64]:
+    low, high = float(picture.min()), float(picture.max())
+    return np.rint((picture.astype(np.float64) - low) * largest / max(high - low, np.finfo(float).tiny))

@@ -1,0 +1,162 @@
+"""A row of a benchmark's tables: its figures, and what may be claimed of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from math import nan
+
+import numpy as np
+import pandas as pd
+
+from anomalib_xray.evaluation.bootstrap import METRICS, Estimate, interval, over_seeds, patient_weights, simultaneous
+from anomalib_xray.evaluation.ranking import Ranking, Values
+from anomalib_xray.experiments.grid import SHORTCUTS
+
+FALSE_FINDINGS = 0.05
+"""Largest chance that a whole report claims anything that is not so."""
+
+
+@dataclass
+class Row:
+    """One line of the table.
+
+    Attributes:
+        data: Name of the data set.
+        preparation: Name of the preparation.
+        equalize: Whether pictures were equalised.
+        model: Name of the model.
+        score: Name of the score.
+        seeds: Value of each metric by seed.
+        estimates: Mean of each metric over the seeds, with its interval over patients.
+        against: Difference of each metric from the baseline's, with its interval; empty where there is no pair.
+        joint: AUROC (``AUROC``), its difference from the baseline's (``against``) and from each shortcut's (by the
+            shortcut's name), with intervals that hold together over all rows of the report: what is claimed.
+        direction: -1 for a shortcut of which small numbers are abnormal; its figures are those of that direction.
+        prevalence: Share of abnormal units, which is chance for the average precision.
+        costs: Means over the seeds: ``training_s``, ``testing_s``, ``images``, ``parameters``, ``gflop``,
+            ``peak_memory_gib``.
+        pixel: Mean and standard deviation over the seeds of ``AUROC``, ``AUPRO`` and ``Dice`` of the anomaly map; empty
+            without masks or map.
+        failures: Reason of each seed that failed.
+        notes: Warnings.
+    """
+
+    data: str
+    preparation: str
+    equalize: bool
+    model: str
+    score: str
+    seeds: dict[str, dict[int, float]] = field(default_factory=dict)
+    estimates: dict[str, Estimate] = field(default_factory=dict)
+    against: dict[str, Estimate] = field(default_factory=dict)
+    joint: dict[str, Estimate] = field(default_factory=dict)
+    direction: int = 1
+    prevalence: float = nan
+    costs: dict[str, float] = field(default_factory=dict)
+    pixel: dict[str, tuple[float, float]] = field(default_factory=dict)
+    failures: dict[int, str] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+    def side(self, name: str, of: float = 0.0) -> int:
+        """On which side of a value a joint interval lies: 1 above, -1 below, 0 if it holds it or there is none."""
+        found = self.joint.get(name)
+        return 0 if found is None else int(found.low > of) - int(found.high < of)
+
+    @property
+    def leaks(self) -> bool:
+        """Whether this is a number that needs no model and clearly tells the classes apart."""
+        return self.model == SHORTCUTS and self.side("AUROC", 0.5) > 0
+
+
+@dataclass
+class Draws:
+    """A score's metrics in every draw of patients, as means over the seeds."""
+
+    ids: list[str]
+    patients: int  # of the smaller class
+    values: dict[str, tuple[float, Values]]
+
+
+def measure(row: Row, runs: Mapping[int, pd.DataFrame]) -> Draws | None:
+    """Fills in the metrics of a row, each by itself.
+
+    Args:
+        row: The row.
+        runs: Units by seed, with the columns ``id``, ``patient``, ``label`` and ``score``.
+
+    Returns:
+        The metrics in every draw; nothing where there is no run, or one class only.
+    """
+    if not runs:
+        return None
+    draws = []
+    for seed, units in runs.items():
+        ranking, weights = Ranking(units["label"], units["score"]), _weights(tuple(units["patient"]))
+        row.prevalence = float(units["label"].mean())
+        for name, metric in METRICS.items():
+            row.seeds.setdefault(name, {})[seed] = float(metric(ranking, None)[0])
+        draws.append({name: metric(ranking, weights) for name, metric in METRICS.items()})
+    if row.prevalence in (0, 1):
+        row.notes.append("its test has one class only")
+        return None
+    values = {name: (over_seeds(row.seeds[name])[0], np.mean([one[name] for one in draws], axis=0)) for name in METRICS}
+    row.estimates = {name: interval(*value) for name, value in values.items()}
+    patients = int(units.groupby("label")["patient"].nunique().min())
+    return Draws(units["id"].tolist(), patients, values)
+
+
+@lru_cache(maxsize=1)
+def _weights(patients: tuple[str, ...]) -> Values:
+    """The draws of patients, once for all rows and seeds of a test set, which stand one after the other."""
+    return patient_weights(pd.Series(patients))
+
+
+def compare(rows: Sequence[Row], draws: Sequence[Draws | None], baseline: str | None, false: float) -> None:
+    """Compares the rows of one part with chance, with the baseline and with the shortcuts, and notes what is clear.
+
+    Args:
+        rows: The rows, shortcuts included.
+        draws: What :func:`measure` found for each.
+        baseline: Model that the others are compared with; its first score.
+        false: Chance that any of the joint intervals leaves out its true value.
+    """
+    measured = [(row, one) for row, one in zip(rows, draws, strict=True) if one is not None]
+    reference = next((one for row, one in measured if row.model == baseline), None)
+    shortcuts = [(row.score, one) for row, one in measured if row.model == SHORTCUTS]
+    claims: list[tuple[Row, str, tuple[float, Values]]] = []
+    for row, one in measured:
+        claims.append((row, "AUROC", one.values["AUROC"]))
+        if row.model == SHORTCUTS:
+            continue
+        if reference is not None and row.model != baseline and one.ids == reference.ids:
+            differences = {name: _minus(value, reference.values[name]) for name, value in one.values.items()}
+            row.against = {name: interval(*value) for name, value in differences.items()}
+            claims.append((row, "against", differences["AUROC"]))
+        claims += [
+            (row, number, _minus(one.values["AUROC"], other.values["AUROC"]))
+            for number, other in shortcuts
+            if one.ids == other.ids
+        ]
+    if not claims:
+        return
+    joint = simultaneous([figure for *_, figure in claims], min(one.patients for _, one in measured), 1 - false)
+    for (row, name, _), estimate in zip(claims, joint, strict=True):
+        row.joint[name] = estimate
+    leaks = [row for row, _ in measured if row.leaks]
+    for row, _ in measured:
+        row.notes += _notes(row, leaks)
+
+
+def _minus(first: tuple[float, Values], second: tuple[float, Values]) -> tuple[float, Values]:
+    return first[0] - second[0], first[1] - second[1]
+
+
+def _notes(row: Row, leaks: Sequence[Row]) -> list[str]:
+    """What the joint intervals of a row allow to say."""
+    if row.model == SHORTCUTS:
+        return ["tells the classes apart"] if row.leaks else []
+    notes = ["below chance"] if row.side("AUROC", 0.5) < 0 else []
+    as_good = [leak.score for leak in leaks if row.side(leak.score) <= 0]
+    return [*notes, f"not clearly better than {', '.join(as_good)}"] if as_good else notes

@@ -1,0 +1,132 @@
+"""Runs the cells of a benchmark that are not done, each as a task in a fresh interpreter."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from anomalib_xray.errors import XrayError
+from anomalib_xray.experiments.grid import Cell, Grid
+from anomalib_xray.experiments.train import make_data, run_cell
+from anomalib_xray.io.progress import track
+from anomalib_xray.jobs import Backend, read_result, results, run_task, write_task
+
+CELLS = "cells"
+
+
+def run_cells(
+    grid: Grid, out: Path, *, workers: int, backend: Backend = "loky", scheduler: str | None = None, retry: bool = False
+) -> None:
+    """Runs what is not done; a run that is stopped goes on where it was.
+
+    Args:
+        grid: The benchmark.
+        out: Folder to write to.
+        workers: Cells that run at once.
+        backend: See :func:`anomalib_xray.jobs.results`.
+        scheduler: As there.
+        retry: Whether cells that failed run again.
+
+    Raises:
+        XrayError: Pictures cannot be prepared, or a cluster not be used.
+    """
+    todo = [cell for cell in grid.all_cells if is_open(out, cell, retry=retry)]
+    tasks = [write_cell(cell, grid, out) for cell in todo]
+    run = partial(_run, threads=max(1, (os.cpu_count() or 1) // workers))
+    total = len(grid.all_cells)
+    ended = results(run, tasks, workers=workers, backend=backend, scheduler=scheduler, shared=out)
+    for line in track(ended, "cells", total, done=total - len(todo)):
+        print(line, flush=True)
+
+
+def _run(folder: Path, threads: int) -> str:
+    """Runs a cell and says what became of it."""
+    result = run_task(folder, threads)
+    return f"{folder.name}: {result['status']}" + (f", {result['reason']}" if "reason" in result else "")
+
+
+def is_open(out: Path, cell: Cell, *, retry: bool) -> bool:
+    """Whether a cell still has to run."""
+    result = read_result(folder_of(out, cell))
+    return result is None or (retry and result["status"] != "done")
+
+
+def folder_of(out: Path, cell: Cell) -> Path:
+    """The folder of a cell."""
+    return out / CELLS / cell.key
+
+
+def write_cell(cell: Cell, grid: Grid, out: Path) -> Path:
+    """Writes the task of a cell, whose pictures are made and prepared first where they are not yet.
+
+    Returns:
+        The folder of the task.
+
+    Raises:
+        XrayError: The pictures cannot be made or prepared.
+    """
+    pipeline = grid.preparations[cell.preparation]
+    if pipeline is None:
+        return write_task(folder_of(out, cell), run_cell, asdict(cell))
+    prepared = out / "prepared" / f"{cell.data}-{cell.preparation}"
+    if not (prepared / "manifest.csv").exists():
+        _prepare(cell, pipeline, prepared)
+    init_args = {**cell.data_config["init_args"], "prepared_root": str(prepared)}
+    pointed = replace(cell, data_config={**cell.data_config, "init_args": init_args})
+    return write_task(folder_of(out, cell), run_cell, asdict(pointed))
+
+
+def _prepare(cell: Cell, config: Path, prepared: Path) -> None:
+    """Prepares the pictures of a cell, which are made first where they are generated."""
+    from anomalib_xray.preparation.pipeline import Pipeline
+    from anomalib_xray.preparation.report import print_summary
+    from anomalib_xray.preparation.runner import run
+    from anomalib_xray.preparation.sources import find_sources
+
+    init_args = cell.data_config["init_args"]
+    table = None if init_args.get("table") is None else Path(init_args["table"])
+    root = Path(init_args.get("root") or Path(table or "").parent)
+    if not root.exists():
+        _make_data(cell)
+    masks = Path("ground_truth") / "anomaly"
+    has_masks = table is None and (root / masks).is_dir()
+    try:
+        sources = find_sources(root, prepared, table=table, masks=masks if has_masks else None, only=_body_part(cell))
+        summary = run(Pipeline.load(config), root, prepared, sources, workers=os.cpu_count() or 1)
+    except XrayError as error:
+        raise XrayError(f"The pictures of {cell.data} could not be prepared with {config}: {error}") from error
+    print_summary(summary, prepared)
+
+
+def _body_part(cell: Cell) -> str | None:
+    """The only folder of MURA that a cell reads: each part has a pipeline of its own, and all are 40,000 images."""
+    if not str(cell.data_config["class_path"]).endswith(".Mura"):
+        return None
+    parts = cell.data_config["init_args"].get("body_parts", "XR_HAND")
+    names = [parts] if isinstance(parts, str) else list(parts)
+    return f"*/XR_{names[0].upper().removeprefix('XR_')}/*" if len(names) == 1 else None
+
+
+def _make_data(cell: Cell) -> None:
+    """Has a data set made that is generated, in a fresh interpreter, since datamodules import torch."""
+    with TemporaryDirectory() as folder:
+        result = run_task(write_task(Path(folder), make_data, asdict(cell)), threads=1)
+    if result["status"] != "done":
+        raise XrayError(f"The pictures of {cell.data} cannot be found or made: {result['reason']}")
+
+
+def estimate_seconds(grid: Grid, out: Path, todo: Sequence[Cell]) -> float | None:
+    """How long the open cells will take on one worker, from those that are done; nothing if none is."""
+    known: dict[str, list[float]] = {}
+    for cell in grid.all_cells:
+        result = read_result(folder_of(out, cell))
+        if result is not None and "training_s" in result:
+            known.setdefault(cell.model, []).append(result["training_s"] + result["testing_s"])
+    if not known:
+        return None
+    overall = [seconds for some in known.values() for seconds in some]
+    return sum(sum(some) / len(some) for some in (known.get(cell.model, overall) for cell in todo))

@@ -1,0 +1,194 @@
+"""A search, read from a YAML file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from functools import reduce
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from anomalib_xray.errors import XrayError, refusal
+from anomalib_xray.experiments.configuration import build
+from anomalib_xray.experiments.objective import Objective, read_objective
+from anomalib_xray.experiments.space import Range, Space, merged, read_space, with_values
+from anomalib_xray.io.text import check_keys, read_yaml
+from anomalib_xray.plugins import settings_of
+
+_CHANGED = ("model", "data", "trainer")
+_KEYS = {"base", "ranges", "objective", "seed", "pruning", *_CHANGED}
+
+
+@dataclass(frozen=True)
+class Pruning:
+    """When a trial is given up: where its measure is worse than the median of the others at the same epoch.
+
+    Neither the first finished trials nor the first epochs count.
+    """
+
+    startup_trials: int = 5
+    warmup_epochs: int = 0
+
+
+@dataclass(frozen=True)
+class Search:
+    """A search.
+
+    Attributes:
+        config: Configuration as ``anomalib train`` takes it, in which the ranges are filled.
+        space: The ranges.
+        objective: What is optimised.
+        seed: Seed of the proposals.
+        pruning: When a trial is given up; never where nothing.
+    """
+
+    config: dict[str, Any]
+    space: Space
+    objective: Objective
+    seed: int = 42
+    pruning: Pruning | None = None
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """All that decides what a search proposes and measures; two searches of other settings are not one."""
+        return asdict(self)
+
+
+def read_search(path: Path) -> Search:
+    """Reads a search.
+
+    Files that it names are relative to its own folder.
+
+    Args:
+        path: The YAML file. ``base`` names one or several configurations, each laid over the one before, and ``model``,
+            ``data`` and ``trainer`` change them; ``ranges`` and ``objective`` say what is searched and by what it is
+            judged.
+
+    Returns:
+        The search.
+
+    Raises:
+        XrayError: The file, or one that it names, cannot be read or says something else.
+    """
+    content = read_yaml(path, _KEYS)
+    where = str(path)
+    config = _configuration(content, path)
+    space = read_space(content.get("ranges"), where)
+    # Says where a range has no place.
+    with_values(config, {item.name: item.values[0] for item in space.ranges})
+    return Search(
+        config=config,
+        space=space,
+        objective=read_objective(content.get("objective"), [item.name for item in space.ranges], where),
+        seed=_whole(content.get("seed", 42), "seed", where),
+        pruning=_pruning(content.get("pruning"), where),
+    )
+
+
+def _configuration(content: Mapping[str, Any], path: Path) -> dict[str, Any]:
+    """The configurations that are named, laid over each other, with what is changed."""
+    base = content.get("base")
+    files = [base] if isinstance(base, str) else base
+    if not isinstance(files, list) or not files:
+        raise XrayError(f"{path} names no base; give a configuration as anomalib train takes it, such as ../cae.yaml.")
+    changes = {key: content[key] for key in _CHANGED if content.get(key) is not None}
+    for key, value in changes.items():
+        if not isinstance(value, dict):
+            raise XrayError(f"{key} in {path} is {value!r}; give settings by name.")
+    config: dict[str, Any] = reduce(_laid_over, [read_yaml(path.parent / str(file)) for file in files], {})
+    config = merged(config, changes)
+    for key in ("model", "data"):
+        if not isinstance(config.get(key), dict) or "class_path" not in config[key]:
+            raise XrayError(f"{path} and its base have no {key} with a class_path; name a configuration with one.")
+    return config
+
+
+def _laid_over(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """A configuration over another one; data with a class replace those before, as under the stock command."""
+    names_data = isinstance(over.get("data"), dict) and "class_path" in over["data"]
+    return merged({key: value for key, value in under.items() if key != "data" or not names_data}, over)
+
+
+def _pruning(content: Any, where: str) -> Pruning | None:
+    if content is None or content is False:
+        return None
+    if not isinstance(content, dict):
+        raise XrayError(f"pruning in {where} is {content!r}; give startup_trials and warmup_epochs, or leave it out.")
+    check_keys(content, {"startup_trials", "warmup_epochs"}, f"pruning in {where}")
+    return Pruning(**{key: _whole(value, key, where) for key, value in content.items()})
+
+
+def _whole(value: Any, key: str, where: str) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        raise XrayError(f"{key} in {where} is {value!r}; give a whole number from 0.")
+    return value
+
+
+def check_search(search: Search) -> None:
+    """Checks the names and the ends of all ranges, and builds the model once.
+
+    Raises:
+        XrayError: A class does not exist or does not take a setting, a setting does not take a value, or the model
+            refuses its settings.
+    """
+    from anomalib.data import AnomalibDataModule
+    from anomalib.models import AnomalibModule
+    from jsonargparse import ArgumentParser
+    from lightning.pytorch import Trainer
+
+    import anomalib_xray.models  # noqa: F401  # makes the plugins known
+
+    for item in search.space.ranges:
+        _check_name(item, search.config)
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_subclass_arguments(AnomalibModule, "model")
+    parser.add_subclass_arguments(AnomalibDataModule, "data")
+    parser.add_class_arguments(Trainer, "trainer", instantiate=False, fail_untyped=False)
+    complete = _complete(search)
+    for item in search.space.ranges:
+        for value in item.values:
+            try:
+                parser.parse_object(_sections(with_values(complete, {item.name: value})))
+            except Exception as error:  # jsonargparse has errors of several kinds
+                reason = refusal(str(error), "setting")
+                raise XrayError(f"With {item.name}: {value} the configuration is refused: {reason}.") from error
+    try:
+        build(AnomalibModule, complete["model"])
+    except XrayError:
+        raise
+    except Exception as error:  # a constructor may fail in any way
+        raise XrayError(f"The model cannot be built: {' '.join(str(error).split())}.") from error
+
+
+def _check_name(item: Range, config: Mapping[str, Any]) -> None:
+    """Refuses a setting that its class does not have; what is deeper is left to the parser."""
+    from lightning.pytorch import Trainer
+
+    section, *rest = item.name.split(".")
+    owner = Trainer if section == "trainer" else _class(str(config[section]["class_path"]))
+    name = rest[0] if section == "trainer" else rest[1]
+    settings = settings_of(owner)
+    if name not in settings:
+        raise XrayError(f"The range {item.name} is no setting of {owner.__name__}; there are {', '.join(settings)}.")
+
+
+def _class(path: str) -> type:
+    module, _, name = path.rpartition(".")
+    try:
+        found: type = getattr(import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise XrayError(f"There is no class {path}; give a class_path such as anomalib_xray.models.Cae.") from error
+    return found
+
+
+def _complete(search: Search) -> dict[str, Any]:
+    """The base, with the first value of a range where the base has none."""
+    filled = with_values(search.config, {item.name: item.values[0] for item in search.space.ranges})
+    return merged(filled, search.config)
+
+
+def _sections(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The parts that are built; the command has further settings of its own."""
+    trainer = {key: value for key, value in (config.get("trainer") or {}).items() if key != "logger"}
+    return {"model": config["model"], "data": config["data"], "trainer": trainer}

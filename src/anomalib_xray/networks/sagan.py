@@ -1,0 +1,133 @@
+"""Convolutional blocks that self-attentive GANs share: the way down to 4 x 4 and the way up from a code.
+
+Source: Zhang et al. 2019 (SAGAN); arXiv 2001.10883, section 3 and its appendix tables of BiGAN and α-GAN. Images are
+(-1, 1) here.
+"""
+
+from __future__ import annotations
+
+from math import log2
+
+from torch import Tensor, nn
+from torch.nn.utils.parametrizations import spectral_norm
+
+from anomalib_xray.networks.attention import SelfAttention
+
+SMALLEST = 4
+"""Side of the smallest feature map."""
+
+LARGEST_ATTENTION = 64
+"""Side of the largest feature map of the generator with self-attention; 128 would cost 16 times as much."""
+
+WIDEST = 16
+"""Most channels of a level, in multiples of the first level's."""
+
+SLOPE = 0.1
+"""Slope of leaky ReLU below 0."""
+
+
+def level_channels(image_size: int, width: int) -> list[int]:
+    """Channels of the feature maps from half the image's side down to 4 x 4; 64 ... 1024 at 128 pixels as published."""
+    levels = int(log2(image_size // SMALLEST))
+    return [width * min(2**level, WIDEST) for level in range(levels)]
+
+
+def maybe_spectral(layer: nn.Module, spectral: bool) -> nn.Module:
+    """The layer with spectral normalisation (Miyato et al. 2018), or as it is."""
+    return spectral_norm(layer) if spectral else layer
+
+
+def to_tanh_range(image: Tensor) -> Tensor:
+    """[0, 1] to the generator's [-1, 1]."""
+    return 2 * image - 1
+
+
+def to_unit_range(image: Tensor) -> Tensor:
+    """The generator's [-1, 1] to [0, 1]."""
+    return (image + 1) / 2
+
+
+class Trunk(nn.Module):
+    """Downward path of encoders and discriminators, ``(N, 1, S, S)`` to ``(N, C, 4, 4)``.
+
+    4 x 4 convolutions of stride 2 and leaky ReLU; self-attention on the last two levels.
+
+    Args:
+        image_size: Side S of the images.
+        width: Channels of the first level.
+        attention: Whether there is self-attention.
+        pooling: Pooling of keys and values in self-attention.
+        spectral: Whether convolutions are spectrally normalised.
+    """
+
+    def __init__(
+        self, image_size: int, width: int, attention: bool = True, pooling: int = 2, spectral: bool = True
+    ) -> None:
+        super().__init__()
+        channels = level_channels(image_size, width)
+        self.channels = channels[-1]
+        self.levels = nn.ModuleList()
+        for level, (inputs, outputs) in enumerate(zip([1, *channels], channels, strict=False)):
+            layers = [
+                maybe_spectral(nn.Conv2d(inputs, outputs, 4, 2, 1), spectral),
+                nn.LeakyReLU(SLOPE, inplace=True),
+            ]
+            if attention and level >= len(channels) - 2:
+                layers.append(SelfAttention(outputs, pooling))
+            self.levels.append(nn.Sequential(*layers))
+
+    def forward(self, image: Tensor) -> Tensor:
+        """The features of the last level, ``(N, C, 4, 4)``."""
+        return self.features(image)[-1]
+
+    def features(self, image: Tensor) -> list[Tensor]:
+        """The features of every level, from ``(N, width, S / 2, S / 2)`` to ``(N, C, 4, 4)``."""
+        found = []
+        for level in self.levels:
+            image = level(image)
+            found.append(image)
+        return found
+
+
+class Generator(nn.Module):
+    """Code to image: 4 x 4 transposed convolutions with batch normalisation and ReLU.
+
+    Self-attention stands on the two largest levels up to 64 x 64.
+
+    Args:
+        image_size: Side S of the images.
+        width: Channels of the level before the last.
+        latent_size: Length Z of the code.
+        attention: Whether there is self-attention.
+        pooling: Pooling of keys and values in self-attention.
+        spectral: Whether convolutions, the last one excepted, are spectrally normalised.
+    """
+
+    def __init__(
+        self,
+        image_size: int,
+        width: int,
+        latent_size: int,
+        attention: bool = True,
+        pooling: int = 2,
+        spectral: bool = True,
+    ) -> None:
+        super().__init__()
+        channels = level_channels(image_size, width)[::-1]
+        largest = min(image_size // 2, LARGEST_ATTENTION)
+        layers: list[nn.Module] = []
+        for level, (inputs, outputs) in enumerate(zip([latent_size, *channels], channels, strict=False)):
+            stride, padding = (1, 0) if level == 0 else (2, 1)
+            layers += [
+                maybe_spectral(nn.ConvTranspose2d(inputs, outputs, 4, stride, padding), spectral),
+                nn.BatchNorm2d(outputs),
+                nn.ReLU(inplace=True),
+            ]
+            if attention and SMALLEST * 2**level in (largest // 2, largest):
+                layers.append(SelfAttention(outputs, pooling))
+        self.layers = nn.Sequential(*layers, nn.ConvTranspose2d(channels[-1], 1, 4, 2, 1), nn.Tanh())
+
+    def forward(self, code: Tensor) -> Tensor:
+        """Generates ``(N, 1, S, S)`` in (-1, 1) from ``(N, Z)``."""
+        image: Tensor = self.layers(code[:, :, None, None])
+        return image

@@ -1,1 +1,0 @@
-"""A training as a moving picture, from the grids that it logged."""

@@ -1,0 +1,183 @@
+"""The charts of one part of a benchmark."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from markupsafe import Markup
+
+from anomalib_xray.evaluation.curves import Curve, has_both_classes, pr_curve, roc_curve
+from anomalib_xray.experiments.rows import Row
+from anomalib_xray.report.material import Material, Part
+from anomalib_xray.report.svg import Axis, Chart, Figure, Key
+
+BINS = 24
+
+LARGE = (380, 290)
+SMALL = (190, 150)
+"""Size of the charts that stand many in a row."""
+
+_KINDS = {0: "normal", 1: "abnormal"}
+
+
+def runs_of(row: Row, part: Part, material: Material) -> list[pd.DataFrame]:
+    """Units of each finished seed of a row, see :meth:`Material.units`; none where a class has no unit."""
+    runs = [material.units(cell, row.score) for cell in material.done(part.cells.get(row.model, []))]
+    return runs if has_both_classes(runs) else []
+
+
+def draw_curves(part: Part, material: Material) -> tuple[list[Figure], list[Figure]]:
+    """Draws ROC and precision-recall curves; none where no model has both classes.
+
+    Returns:
+        Two large charts with the models that have a colour and the best shortcut; and two small ones for each model.
+    """
+    curves = {}
+    for row in part.models:
+        runs = runs_of(row, part, material)
+        if runs:
+            curves[part.label(row)] = (row, roc_curve(runs), pr_curve(runs))
+    if not curves:
+        return [], []
+    prevalence = next(iter(curves.values()))[0].prevalence
+    roc, pr = _roc_and_pr(part.title, prevalence)
+    keys: dict[str, list[Key]] = {"AUROC": [], "AP": []}
+    shown = [(part.label(row), *curves[part.label(row)]) for row in part.highlighted() if part.label(row) in curves]
+    for place, (label, row, *pair) in enumerate(reversed(shown)):
+        for chart, curve in zip((roc, pr), pair, strict=True):
+            # More bands than those of the best one and the baseline would hide each other.
+            _draw_curve(chart, curve, part.styles[row.model], label, band=place == len(shown) - 1)
+        for metric, own in keys.items():
+            own.insert(0, Key(part.styles[row.model], label, _figure(row, metric)))
+    if shortcut := _draw_shortcut(part, material, roc, pr):
+        for metric, own in keys.items():
+            own.append(Key("cut", f"shortcut {shortcut.score}", _figure(shortcut, metric)))
+    note = "Band: 95 % of draws of patients, for the highest model. Dotted: chance."
+    large = [
+        Figure(roc.svg(), "ROC", keys["AUROC"], f"{note} Beside the names: AUROC."),
+        Figure(
+            pr.svg(),
+            "Precision and recall",
+            keys["AP"],
+            f"{note} Chance is the prevalence, {prevalence:.1%}. Beside the names: average precision.",
+        ),
+    ]
+    return large, [figure for label, curve in curves.items() for figure in _small_curves(label, *curve)]
+
+
+def _draw_shortcut(part: Part, material: Material, roc: Chart, pr: Chart) -> Row | None:
+    """Draws the best shortcut in its direction; returns its row, or nothing where there is none."""
+    row = part.best_shortcut
+    runs = [] if row is None else runs_of(row, part, material)
+    if row is None or not runs:
+        return None
+    runs = [run.assign(score=row.direction * run["score"]) for run in runs]
+    for chart, curve in ((roc, roc_curve(runs)), (pr, pr_curve(runs))):
+        chart.line(curve.x, curve.y, "cut", f"shortcut {row.score}")
+    return row
+
+
+def _small_curves(label: str, row: Row, roc: Curve, pr: Curve) -> list[Figure]:
+    charts = _roc_and_pr(label, row.prevalence, SMALL)
+    for chart, curve in zip(charts, (roc, pr), strict=True):
+        _draw_curve(chart, curve, "s1", label, band=True)
+    figures = (f"AUROC {_figure(row)}", f"AP {_figure(row, 'AP')}")
+    return [Figure(chart.svg(), label, note=note) for chart, note in zip(charts, figures, strict=True)]
+
+
+def _roc_and_pr(name: str, prevalence: float, size: tuple[int, int] = LARGE) -> tuple[Chart, Chart]:
+    """Empty charts of both curves, with chance."""
+    labels = (("1 - specificity", "sensitivity"), ("sensitivity (recall)", "precision"))
+    axes = [[Axis(label, 0, 1, sparse=size == SMALL) for label in pair] for pair in labels]
+    titles = (f"ROC curves, {name}", f"Precision-recall curves, {name}")
+    roc, pr = (Chart(x, y, title, size) for (x, y), title in zip(axes, titles, strict=True))
+    roc.line([0, 1], [0, 1], "chance", "chance")
+    pr.across(prevalence, "chance", f"prevalence {prevalence:.1%}")
+    return roc, pr
+
+
+def _draw_curve(chart: Chart, curve: Curve, style: str, label: str, *, band: bool) -> None:
+    if band:
+        chart.band(curve.x, curve.low, curve.high, style)
+    chart.line(curve.x, curve.y, style, label)
+
+
+def draw_histograms(part: Part, material: Material) -> list[Figure]:
+    """Draws how scores of normal and of abnormal units are spread, a small chart a model.
+
+    They are of the first finished seed: scores of different trainings have different units.
+    """
+    figures = []
+    for row in part.models:
+        cell = material.done(part.cells[row.model])[0]
+        units = material.units(cell, row.score)
+        figures.append(
+            Figure(_histogram(units, part.label(row)), row.model, note=f"{part.score(row)}, seed {cell.seed}")
+        )
+    return figures
+
+
+def _histogram(units: pd.DataFrame, name: str) -> Markup:
+    # Single far scores would leave the rest one bar; they count in the first and the last one.
+    low, high = np.quantile(units["score"], [0.01, 0.98])
+    if low == high:
+        low, high = low - 0.5, high + 0.5
+    edges = np.linspace(low, high, BINS + 1)
+    shares = {}
+    for label, part in units.groupby("label"):
+        counts, _ = np.histogram(np.clip(part["score"], low, high), edges)
+        shares[int(str(label))] = (counts / len(part), len(part))
+    top = max(float(share.max()) for share, _ in shares.values())
+    description = f"Histogram of the scores of {name}"
+    chart = Chart(Axis("score", float(low), float(high), sparse=True), Axis("", 0, top * 1.05), description, SMALL)
+    for label, (share, count) in shares.items():
+        chart.area(edges.tolist(), share.tolist(), _KINDS[label], f"{_KINDS[label]} ({count})")
+    return chart.svg()
+
+
+def draw_costs(part: Part) -> Figure | None:
+    """Draws AUROC against the multiplications and additions of scoring one image, where any are known."""
+    rows = [row for row in part.leaders if row.costs.get("gflop", 0) > 0]
+    if not rows:
+        return None
+    costs = [row.costs["gflop"] for row in rows]
+    chart = Chart(
+        Axis("GFLOP an image", min(costs) / 1.6, max(costs) * 1.6, log=True),
+        auroc_axis([(row.estimates["AUROC"].low, row.estimates["AUROC"].high) for row in rows]),
+        f"AUROC against GFLOP, {part.title}",
+        (620, 330),
+    )
+    chart.across(0.5, "chance", "chance")
+    front = efficient(rows)
+    for row in rows:
+        estimate, style = row.estimates["AUROC"], "s1" if row in front else "rest"
+        title = f"{row.model}: AUROC {estimate.value:.3f}, {row.costs['gflop']:.3g} GFLOP"
+        chart.dot(row.costs["gflop"], estimate.value, (estimate.low, estimate.high), style, title)
+    for row in [*front, *(row for row in rows if row not in front)]:
+        style = "name" if row in front else "faint"
+        chart.write(row.costs["gflop"], row.estimates["AUROC"].value, row.model, style)
+    missing = [row.model for row in part.leaders if row not in rows]
+    note = "Whiskers: 95 % intervals. " + (f"Not counted: {', '.join(missing)}." if missing else "")
+    keys = [Key("s1", "no cheaper model is as good"), Key("rest", "a cheaper one is at least as good")]
+    return Figure(chart.svg(), "AUROC against GFLOP", keys, note.strip())
+
+
+def efficient(rows: Sequence[Row]) -> list[Row]:
+    """Rows whose AUROC is higher than that of every row of fewer ``gflop``, the cheapest first."""
+    found: list[Row] = []
+    for row in sorted(rows, key=lambda row: (row.costs["gflop"], -row.estimates["AUROC"].value)):
+        if not found or row.estimates["AUROC"].value > found[-1].estimates["AUROC"].value:
+            found.append(row)
+    return found
+
+
+def auroc_axis(ends: Sequence[tuple[float, float]]) -> Axis:
+    """An axis that holds chance and all figures, given as their smallest and largest values."""
+    low, high = min(low for low, _ in ends), max(high for _, high in ends)
+    return Axis("AUROC", max(0.0, min(low, 0.5) - 0.03), min(1.0, max(high, 0.5) + 0.03))
+
+
+def _figure(row: Row, metric: str = "AUROC") -> str:
+    return f"{row.estimates[metric].value:.3f}"

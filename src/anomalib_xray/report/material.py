@@ -1,0 +1,158 @@
+"""What the cells of a benchmark left, in parts whose rows may be compared with each other."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from anomalib_xray.experiments.grid import SHORTCUTS, Cell, Grid
+from anomalib_xray.experiments.rows import Row
+from anomalib_xray.experiments.run_grid import folder_of
+from anomalib_xray.experiments.train import SCORES
+from anomalib_xray.jobs import read_result
+from anomalib_xray.report.results import read_units
+
+HIGHLIGHTS = 5
+"""Models of a part that have a colour of their own; more could not be told apart."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """The rows of one data set, prepared in one way, which share their test images.
+
+    Attributes:
+        data: Name of the data set.
+        preparation: Name of the preparation.
+        equalize: Whether pictures were equalised.
+        rows: Its rows, shortcuts included.
+        cells: Its cells by model; each seed is one.
+        sized: Cells by model that trained on some of the images only.
+        baseline: Model that the others are compared with.
+    """
+
+    data: str
+    preparation: str
+    equalize: bool
+    rows: list[Row]
+    cells: dict[str, list[Cell]]
+    sized: dict[str, list[Cell]]
+    baseline: str | None
+
+    @property
+    def title(self) -> str:
+        """Name for a reader."""
+        return ", ".join([self.data, self.preparation, *(["equalised"] if self.equalize else [])])
+
+    @cached_property
+    def models(self) -> list[Row]:
+        """Rows of models that have figures, the highest AUROC first."""
+        found = [row for row in self.rows if row.model != SHORTCUTS and row.estimates]
+        return sorted(found, key=lambda row: -row.estimates["AUROC"].value)
+
+    @cached_property
+    def best_shortcut(self) -> Row | None:
+        """The number of a picture that tells the classes apart best, in its direction."""
+        return max(self.shortcuts, key=lambda row: row.estimates["AUROC"].value, default=None)
+
+    @property
+    def shortcuts(self) -> list[Row]:
+        """Rows of numbers that need no model, those that have figures."""
+        return [row for row in self.rows if row.model == SHORTCUTS and row.estimates]
+
+    @cached_property
+    def baseline_row(self) -> Row | None:
+        """The row that others are compared with, where it has figures: the first score of the baseline."""
+        first = next((row for row in self.rows if row.model == self.baseline), None)
+        return first if first is not None and first.estimates else None
+
+    @cached_property
+    def leaders(self) -> list[Row]:
+        """The highest row of each model, the highest first."""
+        highest: dict[str, Row] = {}
+        for row in self.models:
+            highest.setdefault(row.model, row)
+        return list(highest.values())
+
+    @cached_property
+    def styles(self) -> dict[str, str]:
+        """Style class of each model in the charts: colours for the highest, one for the baseline, grey for the rest."""
+        styles = dict.fromkeys((row.model for row in self.leaders), "rest")
+        ranked = [row.model for row in self.leaders if row.model != self.baseline]
+        styles |= {model: f"s{place}" for place, model in enumerate(ranked[:HIGHLIGHTS], start=1)}
+        return styles | ({self.baseline_row.model: "base"} if self.baseline_row else {})
+
+    def score(self, row: Row) -> str:
+        """Name of a row's score for a reader."""
+        cells = self.cells.get(row.model, [])
+        return row.score if row.model == SHORTCUTS or not cells else score_name(row, cells[0])
+
+    def label(self, row: Row) -> str:
+        """What tells a row from the others: the model, with its score where the model has several."""
+        several = sum(other.model == row.model for other in self.rows) > 1
+        return f"{row.model} {self.score(row)}" if several else row.model
+
+    def highlighted(self) -> list[Row]:
+        """The highest rows of models that have a colour of their own."""
+        return [row for row in self.leaders if self.styles[row.model] != "rest"]
+
+
+def score_name(row: Row, cell: Cell) -> str:
+    """Name of a row's score, also where the tables only say that it is the one that the model chose.
+
+    Such as ``mse_top_k``; ``own`` for a model that has one score without a name.
+    """
+    chosen = str(cell.model_config.get("init_args", {}).get("score", "own"))
+    return chosen if row.score == "pred_score" else row.score
+
+
+class Material:
+    """Results and scores of the cells of a benchmark, each read once."""
+
+    def __init__(self, grid: Grid, out: Path) -> None:
+        self.grid, self.out = grid, out
+        self.results = {cell.key: read_result(folder_of(out, cell)) for cell in grid.all_cells}
+        self._read = lru_cache(maxsize=256)(self._units)
+
+    def done(self, cells: Sequence[Cell]) -> list[Cell]:
+        """The cells that were finished."""
+        return [cell for cell in cells if self.result(cell).get("status") == "done"]
+
+    def result(self, cell: Cell) -> dict[str, Any]:
+        """What a cell left behind, nothing if it has not run."""
+        return self.results[cell.key] or {}
+
+    def folder(self, cell: Cell) -> Path:
+        """The folder of a cell."""
+        return folder_of(self.out, cell)
+
+    def units(self, cell: Cell, score: str) -> pd.DataFrame:
+        """Units of evaluation of a finished cell, see :func:`anomalib_xray.report.results.read_units`."""
+        return self._read(self.folder(cell) / SCORES, score)
+
+    def _units(self, path: Path, score: str) -> pd.DataFrame:
+        return read_units(path, score, self.grid.level)
+
+
+def parts_of(rows: Sequence[Row], grid: Grid) -> list[Part]:
+    """Sorts rows and cells into parts, in the order of the rows."""
+    by_part: dict[tuple[str, str, bool], list[Row]] = {}
+    for row in rows:
+        by_part.setdefault((row.data, row.preparation, row.equalize), []).append(row)
+    return [
+        Part(*key, part, _by_model(grid.cells, key), _by_model(grid.curve_cells, key), grid.baseline)
+        for key, part in by_part.items()
+    ]
+
+
+def _by_model(cells: Sequence[Cell], part: tuple[str, str, bool]) -> dict[str, list[Cell]]:
+    """Cells of a part by model; shortcuts belong to the equalised pictures as well."""
+    found: dict[str, list[Cell]] = {}
+    for cell in cells:
+        if (cell.data, cell.preparation) == part[:2] and (cell.equalize == part[2] or cell.model == SHORTCUTS):
+            found.setdefault(cell.model, []).append(cell)
+    return found

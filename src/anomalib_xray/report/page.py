@@ -1,0 +1,310 @@
+"""The report of a benchmark: one HTML file that holds everything it shows."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import yaml
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from anomalib_xray.edge.bundle import NOTICE
+from anomalib_xray.experiments.grid import SHORTCUTS, Cell, Grid
+from anomalib_xray.experiments.rows import Row
+from anomalib_xray.io.progress import status
+from anomalib_xray.io.write import write_atomically
+from anomalib_xray.jobs import RESULT
+from anomalib_xray.report.cases import KINDS, Case, read_cases
+from anomalib_xray.report.charts import draw_costs, draw_curves, draw_histograms
+from anomalib_xray.report.dependence import draw_top_k, draw_training_size
+from anomalib_xray.report.findings import Sentence, caution, findings_of
+from anomalib_xray.report.lines import (
+    Table,
+    cost_table,
+    main_table,
+    overview,
+    pixel_table,
+    published_tables,
+)
+from anomalib_xray.report.material import Material, Part, parts_of
+from anomalib_xray.report.svg import Figure
+
+REPORT = "report.html"
+
+PICTURE_BYTES = 5_000_000
+"""Most that pictures of cases take in the file; what is beyond is left out, and the report says so."""
+
+MODELS_WITH_CASES = 3
+
+
+@dataclass
+class PartView:
+    """What the report shows of one part; the template names it."""
+
+    title: str
+    summary: str
+    findings: list[Sentence]
+    main: Table
+    curves: list[Figure] = field(default_factory=list)
+    small_curves: list[Figure] = field(default_factory=list)
+    histograms: list[Figure] = field(default_factory=list)
+    top_k: list[Figure] = field(default_factory=list)
+    training_size: Figure | None = None
+    pixel: Table | None = None
+    cases: list[tuple[str, list[Case]]] = field(default_factory=list)
+    cost_figure: Figure | None = None
+    costs: Table | None = None
+
+
+def write_report(rows: Sequence[Row], grid: Grid, out: Path) -> Path:
+    """Writes OUT/report.html: one file with all figures, curves and pictures, which loads nothing.
+
+    The same results make the same file.
+
+    Raises:
+        XrayError: What a cell left cannot be read, or the file cannot be written.
+    """
+    material, parts = Material(grid, out), parts_of(rows, grid)
+    with status("Writing the report"):
+        views = [_view(part, material) for part in parts]
+    left_out = _limit_pictures(views)
+    environment = Environment(
+        loader=PackageLoader(__package__, "templates"), autoescape=True, undefined=StrictUndefined,
+        trim_blocks=True, lstrip_blocks=True,
+    )  # fmt: skip
+    script = environment.loader.get_source(environment, "sort.js")[0] if environment.loader else ""
+    text = environment.get_template("report.html.j2").render(
+        title=grid.title,
+        notice=NOTICE,
+        level=grid.level,
+        baseline=grid.baseline,
+        views=views,
+        caution=caution(parts),
+        overview=overview(parts),
+        selections=_selections(grid),
+        published=published_tables(parts),
+        failures=failures_of(material),
+        facts=facts_of(material),
+        config=config_of(grid),
+        left_out=left_out,
+        kinds=KINDS,
+        absent=[sentence for name, sentence in _ABSENT.items() if not any(getattr(view, name) for view in views)],
+        script=script,
+        script_hash=_hash(script),
+        seeds=len({cell.seed for cell in grid.cells if cell.model != SHORTCUTS}),
+    )
+    write_atomically(out / REPORT, text)
+    return out / REPORT
+
+
+_ABSENT = {
+    "curves": "ROC and precision-recall curves: no model has both classes in its test.",
+    "top_k": "AUROC against k: no cell left a table of the largest values of its maps.",
+    "training_size": "AUROC against training size: the grid trains no model on a part of the images.",
+    "pixel": "Pixel figures: no cell measured maps against masks.",
+    "cases": "Best and worst cases: no cell left pictures.",
+    "cost_figure": "AUROC against GFLOP: no cell counted them.",
+}
+"""What stands in the place of something that no part has."""
+
+
+def _view(part: Part, material: Material) -> PartView:
+    """Draws everything of one part."""
+    curves, small = draw_curves(part, material)
+    return PartView(
+        title=part.title,
+        summary=_summary(part, material),
+        findings=findings_of(part),
+        main=main_table(part, material.grid.selection),
+        curves=curves,
+        small_curves=small,
+        histograms=draw_histograms(part, material),
+        top_k=draw_top_k(part, material),
+        training_size=draw_training_size(part, material),
+        pixel=pixel_table(part),
+        cases=_cases(part, material),
+        cost_figure=draw_costs(part),
+        costs=cost_table(part) if part.models else None,
+    )
+
+
+def _summary(part: Part, material: Material) -> str:
+    """What a part was tested on."""
+    for row in part.models:
+        for cell in material.done(part.cells[row.model]):
+            units = material.units(cell, row.score)
+            patients = units["patient"].nunique()
+            whose = "" if material.grid.level == "patient" else f" of {patients} patients"
+            names = {"image": "images", "study": "studies", "patient": "patients"}
+            return (
+                f"{len(units)} test {names[material.grid.level]}{whose}, {units['label'].mean():.1%} abnormal; "
+                f"{len(part.leaders)} models"
+            )
+    return "no finished model"
+
+
+def _cases(part: Part, material: Material) -> list[tuple[str, list[Case]]]:
+    """Cases of the highest models that left any, of the first seed that did."""
+    found = []
+    for row in part.leaders:
+        for cell in material.done(part.cells[row.model]):
+            cases = read_cases(material.folder(cell))
+            if cases:
+                found.append((f"{row.model}, seed {cell.seed}", cases))
+                break
+        if len(found) == MODELS_WITH_CASES:
+            break
+    return found
+
+
+def _limit_pictures(views: Sequence[PartView]) -> int:
+    """Leaves out cases beyond the space for pictures, those of lower models first, and counts them."""
+    room, left_out = PICTURE_BYTES, 0
+    for place in range(MODELS_WITH_CASES):
+        for view in views:
+            if place >= len(view.cases):
+                continue
+            name, cases = view.cases[place]
+            kept = []
+            for case in cases:
+                room -= len(case.uri)
+                if room >= 0:
+                    kept.append(case)
+            left_out += len(cases) - len(kept)
+            view.cases[place] = (name, kept)
+    return left_out
+
+
+def _selections(grid: Grid) -> dict[str, list[str]]:
+    """Models by what their settings were chosen by."""
+    found: dict[str, list[str]] = {}
+    for model, selection in grid.selection.items():
+        found.setdefault(selection, []).append(model)
+    return found
+
+
+def _hash(script: str) -> str:
+    """What the page's security policy calls the only script that may run."""
+    return "sha256-" + base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")
+
+
+class Failure(NamedTuple):
+    """A cell without figures: data set, preparation and model, its seed, and why."""
+
+    where: str
+    seed: int
+    reason: str
+
+
+def failures_of(material: Material) -> list[Failure]:
+    """Cells that failed, in the order of the grid."""
+    cells = material.grid.all_cells
+    results = [(cell, material.result(cell)) for cell in cells]
+    return [
+        Failure(_where(cell), cell.seed, str(result.get("reason", "no reason given")))
+        for cell, result in results
+        if result and result["status"] != "done"
+    ]
+
+
+def _where(cell: Cell) -> str:
+    parts = [cell.data, cell.preparation, *(["equalised"] if cell.equalize else []), cell.model]
+    return ", ".join([*parts, *([] if cell.training_size is None else [f"{cell.training_size} training images"])])
+
+
+def facts_of(material: Material) -> dict[str, str]:
+    """Facts about the run by name. Dates are those of the results: the same results make the same report."""
+    grid = material.grid
+    cells = grid.all_cells
+    results = [result for result in map(material.result, cells) if result]
+    done = sum(result["status"] == "done" for result in results)
+    failed = len(results) - done
+    seeds = sorted({cell.seed for cell in grid.cells if cell.model != SHORTCUTS})
+    hours = sum(float(result.get("training_s", 0)) for result in results) / 3600
+    facts = {
+        "Cells": f"{done} of {len(cells)} done, {failed} failed, {len(cells) - len(results)} not run",
+        "Seeds of the models": _joined(seeds),
+        "Unit of evaluation": grid.level,
+        "Baseline": grid.baseline or "none",
+        "Results from": _dates(material, cells),
+        "Training, all cells": f"{hours:.1f} hours" if hours >= 1 else f"{60 * hours:.1f} minutes",
+        "Machine": _joined(sorted({result["machine"] for result in results if result.get("machine")}))
+        or "not recorded",
+        "Threads a cell": _joined(sorted({result["threads"] for result in results if "threads" in result}))
+        or "not recorded",
+    }
+    return facts | _versions(result.get("versions", {}) for result in results)
+
+
+def _versions(recorded: Iterable[Mapping[str, str]]) -> dict[str, str]:
+    """Versions of packages; all of them where cells differ."""
+    found: dict[str, set[str]] = {}
+    for versions in recorded:
+        for name, version in versions.items():
+            found.setdefault(name, set()).add(version)
+    return {name: _joined(sorted(versions)) for name, versions in found.items()}
+
+
+def _dates(material: Material, cells: Iterable[Cell]) -> str:
+    paths = [material.folder(cell) / RESULT for cell in cells]
+    times = [path.stat().st_mtime for path in paths if path.is_file()]
+    if not times:
+        return "none yet"
+    days = [datetime.fromtimestamp(time, UTC).strftime("%Y-%m-%d") for time in (min(times), max(times))]
+    return days[0] if days[0] == days[1] else f"{days[0]} to {days[1]}"
+
+
+def _joined(values: Iterable[object]) -> str:
+    return ", ".join(map(str, values))
+
+
+def config_of(grid: Grid) -> str:
+    """The grid as YAML: every setting of every model and data set, files that it names resolved."""
+    models: dict[str, Any] = {}
+    data: dict[str, Any] = {}
+    for cell in grid.cells:
+        data.setdefault(cell.data, cell.data_config)
+        if cell.model != SHORTCUTS:
+            models.setdefault(cell.model, _entry(cell, grid, data[cell.data]))
+    content: dict[str, Any] = {
+        "title": grid.title,
+        "level": grid.level,
+        "baseline": grid.baseline,
+        "seeds": sorted({cell.seed for cell in grid.cells if cell.model != SHORTCUTS}),
+        "preparations": {name: None if path is None else str(path) for name, path in grid.preparations.items()},
+        "equalize": sorted({cell.equalize for cell in grid.cells if cell.model != SHORTCUTS}),
+        "training_sizes": sorted({cell.training_size for cell in grid.curve_cells if cell.training_size}),
+        "data": data,
+        "models": models,
+    }
+    # Aliases, which YAML writes for settings that models share, help a machine and not a reader.
+    return yaml.dump(content, Dumper=_Plain, sort_keys=False, allow_unicode=True, width=110)
+
+
+def _entry(cell: Cell, grid: Grid, data: Mapping[str, Any]) -> dict[str, Any]:
+    common = data.get("init_args", {})
+    own = {
+        name: value
+        for name, value in cell.data_config.get("init_args", {}).items()
+        if name not in common or common[name] != value
+    }
+    entry = {
+        **cell.model_config,
+        "data": own,
+        "trainer": cell.trainer,
+        "scores": grid.scores.get(cell.model),
+        "selection": grid.selection.get(cell.model),
+        "image_size": cell.image_size,
+        "weights": cell.weights,
+    }
+    return {name: value for name, value in entry.items() if value not in (None, {})}
+
+
+class _Plain(yaml.SafeDumper):
+    def ignore_aliases(self, data: Any) -> bool:  # noqa: ARG002  # the signature is the parent's
+        return True

@@ -1,0 +1,164 @@
+"""What a benchmark found: a row for each model, data set and preparation, over its seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from anomalib_xray.errors import XrayError
+from anomalib_xray.evaluation.bootstrap import over_seeds
+from anomalib_xray.evaluation.shortcuts import SHORTCUTS as NUMBERS
+from anomalib_xray.evaluation.shortcuts import direction_of
+from anomalib_xray.evaluation.units import CHOSEN, LEVELS, check_score, read_scores, units_of
+from anomalib_xray.experiments.grid import SHORTCUTS, Cell, Grid
+from anomalib_xray.experiments.rows import FALSE_FINDINGS, Draws, Row, compare, measure
+from anomalib_xray.experiments.run_grid import folder_of
+from anomalib_xray.experiments.train import SCORES
+from anomalib_xray.jobs import read_result
+
+UNVALIDATED = "direction chosen on the test images"
+"""Note of a shortcut whose direction no validation images could tell."""
+
+PIXEL = ("AUROC", "AUPRO", "Dice")
+"""Metrics of anomaly maps against masks."""
+
+Group = tuple[str, str, bool]
+
+
+def read_rows(grid: Grid, out: Path) -> list[Row]:
+    """Evaluates what is done.
+
+    Returns:
+        Rows in the order of the grid; those without any finished cell have no figures.
+
+    Raises:
+        XrayError: A score that the grid names is not in a table.
+    """
+    groups: dict[Group, dict[str, list[Cell]]] = {}
+    shortcuts: dict[tuple[str, str], list[Cell]] = {}
+    for cell in grid.cells:
+        if cell.model == SHORTCUTS:
+            shortcuts.setdefault((cell.data, cell.preparation), []).append(cell)
+        else:
+            groups.setdefault((cell.data, cell.preparation, cell.equalize), {}).setdefault(cell.model, []).append(cell)
+    rows: list[Row] = []
+    for group, models in groups.items():
+        names = [(SHORTCUTS, number) for number in NUMBERS]
+        names += [(model, score) for model in models for score in grid.scores.get(model, [CHOSEN])]
+        found = []
+        for model, score in names:
+            cells = shortcuts[group[:2]] if model == SHORTCUTS else models[model]
+            found.append(_row(Row(*group, model, score), cells, grid, out))
+        # Findings of several parts are findings of one report.
+        compare([row for row, _ in found], [draws for _, draws in found], grid.baseline, FALSE_FINDINGS / len(groups))
+        rows += [row for row, _ in found]
+    return rows
+
+
+def _row(row: Row, cells: Sequence[Cell], grid: Grid, out: Path) -> tuple[Row, Draws | None]:
+    """Fills a row from its cells."""
+    runs, costs, pixel = {}, [], {}
+    for cell in cells:
+        result = read_result(folder_of(out, cell))
+        if result is None:
+            continue
+        if result["status"] != "done":
+            row.failures[cell.seed] = result["reason"]
+            continue
+        runs[cell.seed] = read_units(folder_of(out, cell) / SCORES, row.score, grid.level)
+        if row.model == SHORTCUTS:
+            runs[cell.seed] = _in_direction(row, runs[cell.seed], result.get("directions", {}))
+        pixel[cell.seed] = result.get("pixel") or {}
+        costs.append({key: value for key, value in result.items() if isinstance(value, int | float)})
+    draws = measure(row, runs)
+    if draws is not None:
+        row.costs = {str(name): float(value) for name, value in pd.DataFrame(costs).mean().items()}
+        row.pixel = {
+            name: over_seeds({seed: metrics[name] for seed, metrics in pixel.items()})
+            for name in PIXEL
+            if all(name in metrics for metrics in pixel.values())
+        }
+    return row, draws
+
+
+def _in_direction(row: Row, units: pd.DataFrame, directions: Mapping[str, int]) -> pd.DataFrame:
+    """A shortcut in the direction that its cell found on validation images, or else the better one of the test."""
+    if row.score in directions:
+        row.direction = directions[row.score]
+    elif units["label"].nunique() == 2:
+        row.direction = direction_of(units["label"], units["score"])
+        row.notes.append(UNVALIDATED)
+    if row.direction < 0:
+        row.notes.append("small ones are abnormal")
+    return units.assign(score=row.direction * units["score"])
+
+
+def read_units(path: Path, score: str, level: str) -> pd.DataFrame:
+    """Reads a score of the units of evaluation (images, studies or patients).
+
+    Returns:
+        Columns ``id``, ``patient``, ``label`` (0 or 1) and ``score``, in the order of the ids.
+
+    Raises:
+        XrayError: The table has no such score, or does not say which unit an image belongs to.
+    """
+    table = _read_table(path)
+    check_score(table, score, path)
+    units = units_of(table, level, [score])
+    if units is None:
+        raise XrayError(f"{path} does not say which {level} an image belongs to; evaluate by image.")
+    names = units[LEVELS[level]].agg("/".join, axis=1)
+    return units.assign(id=names).rename(columns={score: "score"}).sort_values("id", ignore_index=True)
+
+
+_read_table = lru_cache(maxsize=1)(read_scores)
+"""A score table, once for all its scores, whose rows stand one after the other."""
+
+
+COLUMNS = (
+    "data", "preparation", "equalize", "model", "score", "selection", "seeds", "AUROC", "AUROC_low", "AUROC_high",
+    "AUROC_std", "AP", "prevalence", "sensitivity_at_90", "pixel_AUROC", "pixel_AUPRO", "pixel_Dice",
+    "against_baseline", "against_low", "against_high",
+    "training_s", "ms_an_image", "peak_memory_gib", "parameters", "gflop", "notes",
+)  # fmt: skip
+"""Columns of the table, as they stand in its CSV file."""
+
+
+def as_frame(rows: Sequence[Row], grid: Grid) -> pd.DataFrame:
+    """The rows as one table of plain values, see :data:`COLUMNS`."""
+    return pd.DataFrame([_values(row, grid) for row in rows], columns=list(COLUMNS))
+
+
+def _values(row: Row, grid: Grid) -> dict[str, Any]:
+    auroc, against = row.estimates.get("AUROC"), row.against.get("AUROC")
+    notes = list(row.notes)
+    if side := row.side("against"):
+        notes.append(f"clearly {'better' if side > 0 else 'worse'} than {grid.baseline}")
+    notes += [f"seed {seed} failed: {reason}" for seed, reason in row.failures.items()]
+    if auroc is None and not notes:
+        notes.append("not run yet")
+    values: dict[str, Any] = {
+        "data": row.data,
+        "preparation": row.preparation,
+        "equalize": row.equalize,
+        "model": row.model,
+        "score": row.score,
+        "selection": "no model" if row.model == SHORTCUTS else grid.selection[row.model],
+        "seeds": len(row.seeds.get("AUROC", {})),
+        "prevalence": row.prevalence,
+        "notes": "; ".join(notes),
+    }
+    if auroc is not None:
+        values |= {"AUROC": auroc.value, "AUROC_low": auroc.low, "AUROC_high": auroc.high}
+        values["AUROC_std"] = over_seeds(row.seeds["AUROC"])[1]
+        values |= {name: row.estimates[name].value for name in ("AP", "sensitivity_at_90")}
+    if against is not None:
+        values |= {"against_baseline": against.value, "against_low": against.low, "against_high": against.high}
+    values |= {f"pixel_{name}": value for name, (value, _) in row.pixel.items()}
+    if "testing_s" in row.costs:
+        values["ms_an_image"] = 1000 * row.costs["testing_s"] / row.costs["images"]
+    return values | {key: row.costs[key] for key in COLUMNS if key in row.costs}

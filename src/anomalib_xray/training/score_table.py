@@ -1,0 +1,223 @@
+"""The table of all scores that training, ``anomalib test`` and ``anomalib predict`` leave behind.
+
+All comparison reads this table: AUROC and average precision are computed from its raw scores by rank, never from
+normalised or batch-wise transformed ones.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from math import nan
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+import torch.distributed as distributed
+from anomalib.data import InferenceBatch
+from anomalib.metrics import Evaluator
+from anomalib.post_processing import PostProcessor
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.utilities import rank_zero_only
+from sklearn.metrics import average_precision_score, roc_auc_score
+
+from anomalib_xray.errors import XrayError
+from anomalib_xray.evaluation.units import CHOSEN, ID_COLUMNS, LEVELS, PREDICTIONS, TEST_SCORES, scores_of, units_of
+from anomalib_xray.io.write import write_atomically
+
+logger = logging.getLogger(__name__)
+
+VALIDATION = "val_"
+"""Prefix of what belongs to validation."""
+
+
+class ScoreTable(Callback):
+    """Writes ``scores.csv`` (test), ``val_scores.csv`` (each validation) or ``predictions.csv`` (predict), and logs.
+
+    One row per image: path, path of the original that it was prepared from (its own where it was not), patient, study,
+    label (0 normal, 1 abnormal, empty unknown), decision at the model's threshold, the raw chosen score and every named
+    score. The table of a validation replaces the one before; a fusion of scores is fitted on its normal images. Logged
+    are AUROC and average precision: ``image_``, ``study_`` and ``patient_AUROC`` and ``_AP`` of the chosen score, and
+    the same with ``_<score>`` appended for every named score; in validation with the prefix ``val_``, and there also
+    the means over normal images, ``val_normal_mean`` and ``val_normal_mean_<score>``. Originals, patients and studies
+    come from the data set's sample table, joined by path; without patients only the images are evaluated.
+
+    Models of this project bring it along; for others it is added under ``trainer.callbacks``. Their evaluator logs an
+    ``image_AUROC`` of its own, from squashed scores; beside it the one of the raw scores is ``image_AUROC_raw``.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._rows: list[dict[str, Any]] = []
+
+    def _table(self, pl_module: LightningModule, samples: pd.DataFrame | None) -> pd.DataFrame:
+        """Builds the table of the rows collected so far."""
+        table = pd.DataFrame(self._rows)
+        table["pred_label"] = _decisions(pl_module, table["pred_score"].tolist())
+        table["label"] = table["label"].astype("Int64")
+        table = _with_origins(table, samples)
+        return table[[*ID_COLUMNS, "pred_label", *scores_of(table)]]
+
+    def _finish(self, trainer: Trainer, pl_module: LightningModule, samples: pd.DataFrame | None, prefix: str) -> None:
+        """Writes the table of the rows collected so far and logs its metrics."""
+        if trainer.sanity_checking:
+            return
+        self._rows = _of_all_processes(self._rows)
+        if not self._rows:
+            return
+        table = self._table(pl_module, samples)
+        _write(table, Path(trainer.default_root_dir) / (prefix + TEST_SCORES))
+        metrics = {prefix + name: value for name, value in score_metrics(table).items()}
+        if prefix == VALIDATION:
+            metrics |= {prefix + name: value for name, value in normal_means(table).items()}
+        taken = _names_of_evaluator(pl_module)
+        pl_module.log_dict({f"{name}_raw" if name in taken else name: value for name, value in metrics.items()})
+
+    def on_validation_epoch_start(self, *_: Any) -> None:
+        """Forgets the rows of the last epoch or run."""
+        self._rows = []
+
+    on_test_epoch_start = on_predict_epoch_start = on_validation_epoch_start  # type: ignore[assignment]  # takes any
+
+    def on_validation_batch_end(
+        self,
+        _trainer: Trainer,
+        _module: LightningModule,
+        outputs: Any,
+        *_: Any,
+    ) -> None:
+        """Collects the raw scores of a batch."""
+        if outputs.pred_score is None:
+            raise XrayError("The model gives no image scores, so there is no score table to write.")
+        count = len(outputs.pred_score)
+        labels = [None] * count if outputs.gt_label is None else outputs.gt_label.int().reshape(count).tolist()
+        columns = {CHOSEN: outputs.pred_score, **getattr(outputs, "scores", {})}
+        values = zip(*(scores.reshape(count).tolist() for scores in columns.values()), strict=True)
+        for path, label, scores in zip(outputs.image_path or [""] * count, labels, values, strict=True):
+            self._rows.append({"image_path": str(path), "label": label, **dict(zip(columns, scores, strict=True))})
+
+    on_test_batch_end = on_predict_batch_end = on_validation_batch_end  # type: ignore[assignment]  # takes any
+
+    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Writes the table and logs its metrics with the prefix ``val_``."""
+        self._finish(trainer, pl_module, _samples(trainer.val_dataloaders), VALIDATION)
+
+    def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Writes the table and logs its metrics."""
+        self._finish(trainer, pl_module, _samples(trainer.test_dataloaders), "")
+
+    def on_predict_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Writes the table, and ``failed.csv`` with the reason of each file that could not be read."""
+        loaders = trainer.predict_dataloaders
+        for loader in loaders if isinstance(loaders, list) else [loaders]:
+            _write_failures(getattr(getattr(loader, "dataset", None), "failures", {}), Path(trainer.default_root_dir))
+        self._rows = _of_all_processes(self._rows)
+        if self._rows:
+            table = self._table(pl_module, _samples(trainer.predict_dataloaders))
+            _write(table, Path(trainer.default_root_dir) / PREDICTIONS)
+
+
+def score_metrics(table: pd.DataFrame) -> dict[str, float]:
+    """Computes AUROC and average precision of every score at image, study and patient level.
+
+    Args:
+        table: Score table, as of :func:`~anomalib_xray.evaluation.units.units_of`, with ``pred_score`` and more scores;
+            ``pred_label`` is ignored.
+
+    Returns:
+        ``{level}_AUROC`` and ``{level}_AP`` of ``pred_score``, and ``{level}_AUROC_{score}`` and ``{level}_AP_{score}``
+        of every other score; levels without ids, or without both labels, are left out. A score that is not finite for
+        some image has no rank, so its metrics are not a number.
+    """
+    scores = scores_of(table)
+    finite = {score: bool(np.isfinite(table.loc[table["label"].notna(), score]).all()) for score in scores}
+    metrics: dict[str, float] = {}
+    for level in LEVELS:
+        units = units_of(table, level, scores)
+        if units is None or units["label"].nunique() < 2:
+            continue
+        for score in scores:
+            suffix = "" if score == CHOSEN else f"_{score}"
+            both = (units["label"], units[score])
+            metrics[f"{level}_AUROC{suffix}"] = float(roc_auc_score(*both)) if finite[score] else nan
+            metrics[f"{level}_AP{suffix}"] = float(average_precision_score(*both)) if finite[score] else nan
+    return metrics
+
+
+def normal_means(table: pd.DataFrame) -> dict[str, float]:
+    """Computes the mean of every score over normal images, by which training can be followed without labels.
+
+    Args:
+        table: Score table; where no image has a label, all are taken for normal, as one-class training assumes.
+
+    Returns:
+        ``normal_mean`` of ``pred_score`` and ``normal_mean_{score}`` of every other score; nothing where no image is
+        normal.
+    """
+    normal = table if table["label"].isna().all() else table[table["label"] == 0]
+    return {
+        "normal_mean" if score == CHOSEN else f"normal_mean_{score}": float(normal[score].mean())
+        for score in (scores_of(table) if len(normal) else [])
+    }
+
+
+def _with_origins(table: pd.DataFrame, samples: pd.DataFrame | None) -> pd.DataFrame:
+    """Joins originals, patients and studies to the rows by path; the image itself, or nothing, where unknown."""
+    if samples is None or not {"patient", "study"} <= set(samples.columns):
+        return table.assign(source_path=table["image_path"], patient="", study="")
+    source = samples["source" if "source" in samples else "image_path"]
+    ids = samples[["image_path", "patient", "study"]].assign(source_path=source).astype(str)
+    joined = table.merge(ids, on="image_path", how="left").fillna({"patient": "", "study": ""})
+    return joined.assign(source_path=joined["source_path"].fillna(joined["image_path"]))
+
+
+def _samples(dataloaders: Any) -> pd.DataFrame | None:
+    """Finds the sample table behind the trainer's dataloader, if it has one."""
+    loader = dataloaders[0] if isinstance(dataloaders, list) else dataloaders
+    samples = getattr(getattr(loader, "dataset", None), "samples", None)
+    return samples if isinstance(samples, pd.DataFrame) else None
+
+
+def _names_of_evaluator(module: LightningModule) -> set[str]:
+    """Names that anomalib's evaluator logs; Lightning refuses to log one twice."""
+    evaluator = getattr(module, "evaluator", None)
+    if not isinstance(evaluator, Evaluator):
+        return set()
+    return {metric.name for metric in (*evaluator.val_metrics, *evaluator.test_metrics)}
+
+
+def _decisions(module: LightningModule, scores: list[float]) -> list[int] | None:
+    """Decides on raw scores as the model's post-processor does, or not at all if it has no threshold."""
+    processor = getattr(module, "post_processor", None)
+    if not isinstance(processor, PostProcessor) or bool(torch.isnan(processor.image_threshold)):
+        return None
+    batch = InferenceBatch(pred_score=torch.tensor(scores, device=module.device))
+    decisions = processor(batch).pred_label
+    return None if decisions is None else decisions.int().tolist()
+
+
+def _of_all_processes(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The rows of every process, each image once: images are repeated until all processes have the same number."""
+    if not (distributed.is_available() and distributed.is_initialized()):
+        return rows
+    parts: list[list[dict[str, Any]]] = [[] for _ in range(distributed.get_world_size())]
+    distributed.all_gather_object(parts, rows)
+    return list({row["image_path"]: row for part in parts for row in part}.values())
+
+
+@rank_zero_only
+def _write(table: pd.DataFrame, path: Path) -> None:
+    """Writes the table, sorted by path, in one step."""
+    write_atomically(path, table.sort_values("image_path").to_csv(index=False))
+    logger.info("Scores of %d images written to %s", len(table), path)
+
+
+@rank_zero_only
+def _write_failures(failures: Mapping[Path, str], folder: Path) -> None:
+    """Writes why files could not be read, if there are any, and says how many."""
+    if failures:
+        table = pd.DataFrame({"image_path": map(str, failures), "error": failures.values()})
+        write_atomically(folder / "failed.csv", table.to_csv(index=False))
+        logger.warning("%d files could not be read; %s says why.", len(failures), folder / "failed.csv")

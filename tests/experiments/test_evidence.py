@@ -1,0 +1,108 @@
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import cv2
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from sklearn.metrics import roc_auc_score
+
+from anomalib_xray.experiments.evidence import CASES, KINDS, TOP_K, Evidence, foreground_of, means_by_k, pixel_metrics
+
+
+def batch(start: int, count: int, **changes: Any) -> SimpleNamespace:
+    """Pictures with a black frame, whose scores are their numbers and whose odd ones are abnormal."""
+    random = torch.Generator().manual_seed(start)
+    image = torch.zeros(count, 3, 8, 8)
+    image[:, :, 2:6, 2:6] = torch.rand(count, 1, 4, 4, generator=random) / 2 + 0.5
+    numbers = torch.arange(start, start + count)
+    mask = torch.zeros(count, 8, 8, dtype=torch.bool)
+    mask[numbers % 2 == 1, 3:5, 3:5] = True
+    content = {
+        "image": image,
+        "anomaly_map": torch.rand(count, 1, 8, 8, generator=random) + mask[:, None] * 0.5,
+        "gt_mask": mask,
+        "gt_label": numbers % 2 == 1,
+        "pred_score": numbers.float(),
+        "image_path": [f"{number}.png" for number in numbers.tolist()],
+    }
+    return SimpleNamespace(**{**content, **changes})
+
+
+def collect(*batches: SimpleNamespace) -> Evidence:
+    evidence = Evidence()
+    for number, one in enumerate(batches):
+        evidence.on_test_batch_end(None, None, None, one, number)  # type: ignore[arg-type]  # not looked at
+    return evidence
+
+
+def test_means_of_the_largest_values() -> None:
+    values = np.random.default_rng(0).normal(size=500).astype(np.float32)
+    means = means_by_k(values)
+    descending = sorted(values.tolist(), reverse=True)
+    for name, count in {"k=10": 10, "k=200": 200, "k=1000": 500, "k=0.01": 5, "k=0.001": 1, "k=1.0": 500}.items():
+        assert means[name] == pytest.approx(np.mean(descending[:count]), abs=1e-6)
+
+
+def test_the_background_is_the_smallest_value_however_it_is_normalised() -> None:
+    image = torch.zeros(2, 3, 4, 4)
+    image[0, :, 1:3, 1:3] = 0.5
+    image[1] = 0.25
+    for normalised in (image, (image - 0.45) / 0.225):
+        found = foreground_of(normalised)
+        assert torch.equal(found[0], image[0, 0] > 0)
+        assert found[1].all()
+
+
+def test_pixel_metrics_against_their_definitions() -> None:
+    random = np.random.default_rng(0)
+    truth = random.random(400) < 0.2
+    values = (random.normal(size=400) + truth).astype(np.float32)
+    metrics = pixel_metrics(values, truth)
+    dice = [2 * (truth & (values >= t)).sum() / (truth.sum() + (values >= t).sum()) for t in values]
+    pairs = values[truth][:, None] > values[~truth][None]
+    assert metrics["Dice"] == pytest.approx(max(dice))
+    assert metrics["AUROC"] == pytest.approx(pairs.mean())
+
+
+def test_what_a_test_leaves_behind(tmp_path: Path) -> None:
+    batches = batch(0, 7), batch(7, 6)
+    pixel = collect(*batches).write(tmp_path)
+    maps, masks, inside = (
+        np.concatenate([part(one).numpy() for one in batches])
+        for part in (lambda one: one.anomaly_map[:, 0], lambda one: one.gt_mask, lambda one: one.image[:, 0] > 0)
+    )
+    assert pixel["AUROC"] == pytest.approx(roc_auc_score(masks[inside], maps[inside]))
+    assert 0.5 < pixel["AUPRO"] <= 1
+
+    table = pd.read_csv(tmp_path / TOP_K)
+    assert table["image_path"].tolist() == [f"{number}.png" for number in range(13)]
+    assert table["k=1.0"][3] == pytest.approx(maps[3][inside[3]].mean())
+
+    cases = pd.read_csv(tmp_path / CASES / "cases.csv", keep_default_na=False)
+    names = {kind: cases.loc[cases["kind"] == kind, "image_path"].tolist() for kind in KINDS}
+    assert names == {
+        "most anomalous abnormal": ["11.png", "9.png", "7.png"],
+        "least anomalous abnormal": ["1.png", "3.png", "5.png"],
+        "most anomalous normal": ["12.png", "10.png", "8.png"],
+        "least anomalous normal": ["0.png", "2.png", "4.png"],
+    }
+    row = cases[cases["image_path"] == "11.png"].iloc[0]
+    stored = cv2.imread(str(tmp_path / CASES / row["map"]), cv2.IMREAD_UNCHANGED)
+    restored = stored / 65535 * (float(row["high"]) - float(row["low"])) + float(row["low"])
+    np.testing.assert_allclose(restored, maps[11], atol=1e-4)
+    drawn = cv2.imread(str(tmp_path / CASES / row["mask"]), cv2.IMREAD_UNCHANGED)
+    np.testing.assert_array_equal(drawn > 0, masks[11])
+    assert cases.loc[cases["label"] == 0, "mask"].eq("").all()
+
+
+def test_models_without_maps_leave_their_pictures(tmp_path: Path) -> None:
+    assert collect(batch(0, 4, anomaly_map=None, gt_mask=None)).write(tmp_path) == {}
+    assert not (tmp_path / TOP_K).exists()
+    cases = pd.read_csv(tmp_path / CASES / "cases.csv", keep_default_na=False)
+    assert cases["map"].eq("").all()
+    assert len(cases) == 8
