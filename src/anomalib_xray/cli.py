@@ -25,9 +25,9 @@ VERBS = (
     "app", "attention", "bench", "benchmark", "bundle", "explain", "fuse", "phantom", "plugins", "predict", "prepare",
     "progress-gif", "serving", "train-foreground", "train-localizer", "tune",
 )  # fmt: skip
-"""Each verb is the function of its name in its module of :mod:`anomalib_xray.commands`. Its signature gives the arguments
-(a required ``list[Path]`` is positional, an optional list is given item by item, the option before each, a ``bool`` is a
-switch), its docstring the help, and what it returns the exit status, ``None`` for 0."""
+"""Each verb is the function of its name in its module of :mod:`anomalib_xray.commands`. Its signature gives the
+arguments (a required ``list[Path]`` is positional, an optional list is given item by item, the option before each, a
+``bool`` is a switch), its docstring the help, and what it returns the exit status, ``None`` for 0."""
 
 _PROGRAM = "anomalib-xray"
 _SPELLING = "A switch needs no value; names of options may be written with - for _."
