@@ -30,7 +30,8 @@ class DeepSvdd(TrainedModel, AnomalibModule):
     One-Class Classification", ICML. The centre is the mean code of the training images when this training starts.
 
     With ``pretrain_share`` the first epochs train the network as an autoencoder. Which is which follows from the epoch
-    and ``trainer.max_epochs``; before the other epochs the scores mean nothing.
+    and ``trainer.max_epochs``; before the other epochs the scores mean nothing. Schedules run over each part's own
+    epochs.
 
     Args:
         width: Channels of the first level; the widest level has 4 times as many.

@@ -40,7 +40,7 @@ class DualDistribution(MapModel, TrainedModel, AnomalibModule):
     64 pixels takes 16 KiB. Every network goes through its images in an order of its own. An epoch is one pass of every
     network through its images, in batches of the datamodule's size: A, which has more images, makes more updates,
     spread evenly over the trainer's steps, of which there are as many as batches of normal images. Images that are
-    augmented are read anew in every epoch.
+    augmented are read anew in every epoch. Schedules run over the epochs of the ensembles and of the refinement.
 
     Source: Cai et al. 2022, "Dual-distribution discrepancy for anomaly detection in chest X-rays" (2206.03935); the
     refinement Cai et al. 2023 (Medical Image Analysis 86).

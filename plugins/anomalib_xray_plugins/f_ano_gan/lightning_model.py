@@ -32,7 +32,7 @@ class FAnoGan(ReconstructionModel, GanModel, AnomalibModule):
     The first epochs train generator and critic, the last ones the encoder alone, through the generator as evaluation
     uses it. Which is which follows from the epoch and ``trainer.max_epochs``; validation scores mean little before the
     encoder's epochs, and a training that is stopped early has no encoder. Where the epochs are too few to be divided,
-    and with ``encoder_share: 0``, every step trains all three.
+    and with ``encoder_share: 0``, every step trains all three. Schedules run over each network's own epochs.
 
     Args:
         image_size: Side of the square that images are padded and resized to: 64, 128, 256 or 512 pixels.

@@ -65,7 +65,7 @@ class RadiographModel(ExportWithParity):
         equalize: Whether the foreground's histogram is equalised.
         augmentation: Augmentation in training: ``default``, ``advanced`` or none.
         score: Score that becomes the predicted score.
-        seed: Seed of weights, shuffling, augmentation and what else is drawn; none leaves them random.
+        seed: Seed of weights, shuffling and augmentation; none leaves them random.
         pre_processor: Pre-processor, or whether to use the default one.
         post_processor: Post-processor, or whether to use the default one.
         evaluator: Evaluator, or whether to use the default one.

@@ -106,8 +106,7 @@ class TrainedModel(RadiographModel):
 
     Args:
         learning_rate: Learning rate of Adam.
-        schedule: Learning rate over the training, or a network's own part of it: ``constant``, ``linear``, ``cosine``
-            or ``exponential``.
+        schedule: Learning rate over the training: ``constant``, ``linear``, ``cosine`` or ``exponential``.
     """
 
     betas: tuple[float, float] = (0.9, 0.999)
