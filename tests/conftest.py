@@ -14,6 +14,9 @@ from zipfile import ZipFile
 
 import pytest
 
+# Sources of other distributions, one of them broken on purpose: they are installed and run, not imported.
+collect_ignore = ["third_party"]
+
 
 def run_command(folder: Path, command: Sequence[str | Path], status: int = 0, **settings: str) -> str:
     """Runs an installed command in a folder; returns what it printed, and fails on another exit status.
