@@ -17,7 +17,7 @@ from anomalib_xray.data import Mura, Phantom
 from anomalib_xray.data.stock_command import adapt_stock_command, advice_without_data, mistake
 from anomalib_xray.errors import XrayError
 
-CONFIGS = Path(__file__).parents[1] / "configs"
+CONFIGS = Path(__file__).parents[2] / "configs"
 MODELS = [
     file
     for file in sorted([*CONFIGS.glob("*.yaml"), *CONFIGS.glob("paper/*.yaml")])

@@ -8,7 +8,7 @@ from anomalib_xray.experiments.grid import SHORTCUTS, Cell, Grid, read_grid
 from anomalib_xray.experiments.rows import Row
 from anomalib_xray.report.published import Published, family_of, published_figures, published_for
 
-CONFIGS = Path(__file__).parents[3] / "configs" / "benchmark"
+CONFIGS = Path(__file__).parents[2] / "configs" / "benchmark"
 
 
 def make_cell(model: str, data: str = "Mura", **settings: object) -> Cell:
