@@ -12,7 +12,7 @@ from torchvision.transforms.v2 import Transform
 
 from anomalib_xray.data.dataset import read_image
 from anomalib_xray.errors import XrayError
-from anomalib_xray.io.listing import list_radiographs
+from anomalib_xray.io.inputs import list_radiographs
 from anomalib_xray.io.paths import absolute
 
 logger = logging.getLogger(__name__)

@@ -17,7 +17,7 @@ from anomalib_xray.data.stock_command import advice_without_data
 from anomalib_xray.data.table import samples_table
 from anomalib_xray.errors import XrayError
 from anomalib_xray.io.formats import stem_of
-from anomalib_xray.io.listing import list_radiographs
+from anomalib_xray.io.inputs import list_radiographs
 from anomalib_xray.io.paths import absolute
 from anomalib_xray.io.tables import NOTHING, check_columns, identity, read_table
 

@@ -13,7 +13,7 @@ from anomalib_xray.data.chest import ChestDataModule
 from anomalib_xray.data.splits import SplitSizes
 from anomalib_xray.data.stock_command import advice_without_data
 from anomalib_xray.errors import XrayError
-from anomalib_xray.io.listing import list_radiographs
+from anomalib_xray.io.inputs import list_radiographs
 from anomalib_xray.io.tables import identity
 
 logger = logging.getLogger(__name__)

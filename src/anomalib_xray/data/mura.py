@@ -15,7 +15,7 @@ from anomalib_xray.data.datamodule import RadiographDataModule
 from anomalib_xray.data.stock_command import advice_without_data
 from anomalib_xray.data.table import label_index, samples_table, split_by_recipe
 from anomalib_xray.errors import XrayError
-from anomalib_xray.io.listing import list_radiographs
+from anomalib_xray.io.inputs import list_radiographs
 from anomalib_xray.io.tables import read_table
 
 logger = logging.getLogger(__name__)

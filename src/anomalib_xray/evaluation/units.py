@@ -7,8 +7,8 @@ from pathlib import Path
 import pandas as pd
 
 from anomalib_xray.errors import XrayError
-from anomalib_xray.io.frames import read_frame
 from anomalib_xray.io.tables import identity
+from anomalib_xray.io.text import read_frame
 
 TEST_SCORES, VALIDATION_SCORES, PREDICTIONS = "scores.csv", "val_scores.csv", "predictions.csv"
 """Names of the tables that a test, a validation and a prediction leave behind."""

@@ -10,11 +10,14 @@ import io
 import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from anomalib_xray.errors import XrayError
 from anomalib_xray.io.paths import read_bytes, unescaped
 from anomalib_xray.io.write import write_atomically
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 MAX_TEXT_BYTES = 400_000_000
 
@@ -126,6 +129,39 @@ def read_csv(path: Path, columns: Collection[str] | None = None) -> list[dict[st
         raise XrayError(f"{path} cannot be read as a CSV table: {error} (line {lines.line_num + 1}).") from error
     finally:
         csv.field_size_limit(limit)
+
+
+def read_frame(path: Path, needed: Collection[str], *, text: Collection[str], advice: str) -> pd.DataFrame:
+    """Reads a table that this package wrote.
+
+    Args:
+        path: The file.
+        needed: Columns that it must have.
+        text: Columns whose cells stay as they were written; in others an empty cell is a missing number.
+        advice: What to do where it is unusable, which ends the message.
+
+    Returns:
+        The table.
+
+    Raises:
+        XrayError: The file cannot be read, is no such table, or lacks a column.
+    """
+    import pandas as pd
+
+    try:
+        numbers = {str(name) for name in pd.read_csv(path, nrows=0)} - set(text)
+        table = pd.read_csv(
+            path,
+            dtype=dict.fromkeys(text, str),
+            keep_default_na=False,
+            na_values={name: ["", "nan"] for name in numbers},
+        )
+    except (OSError, ValueError) as error:  # pandas' parser errors are ValueErrors
+        reason = " ".join(str(error).split())
+        raise XrayError(f"{path} cannot be read as a CSV table: {reason}; {advice}.") from error
+    if lacking := [column for column in needed if column not in table]:
+        raise XrayError(f"{path} has no column {', '.join(lacking)}; {advice}.")
+    return table.assign(**{name: table[name].map(unescaped) for name in text if name in table})
 
 
 def csv_text(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> str:

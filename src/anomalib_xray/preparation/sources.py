@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 
 from anomalib_xray.errors import XrayError
 from anomalib_xray.io.formats import stem_of
-from anomalib_xray.io.listing import MASKS, list_radiographs
+from anomalib_xray.io.inputs import MASKS, list_radiographs
 from anomalib_xray.io.paths import Finder, absolute, fitted, is_below
 from anomalib_xray.io.tables import NOTHING, Row, check_columns, identity, patient_ids, read_table
 from anomalib_xray.preparation.record import HOUSEKEEPING, MANIFEST
@@ -50,7 +50,7 @@ def find_sources(
     """Lists the radiographs to prepare.
 
     Args:
-        root: Folder of the raw radiographs, searched as :func:`anomalib_xray.io.listing.list_radiographs` says.
+        root: Folder of the raw radiographs, searched as :func:`anomalib_xray.io.inputs.list_radiographs` says.
         out: Folder of the prepared ones; what lies in it is no source.
         table: CSV file with a header that lists the radiographs instead: the column ``image_path`` below ``root``, and
             ``patient``, ``study`` and ``mask_path`` where it has them. Links below ``root`` are followed, but no path

@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 from anomalib_xray.errors import XrayError
-from anomalib_xray.io.listing import list_radiographs
+from anomalib_xray.io.inputs import list_radiographs
 from anomalib_xray.io.paths import Finder, absolute
 from anomalib_xray.io.read import read_radiograph
 from anomalib_xray.io.tables import identity, read_table

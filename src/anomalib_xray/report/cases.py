@@ -15,9 +15,8 @@ from numpy.typing import NDArray
 
 from anomalib_xray.edge.overlay import Picture, blend
 from anomalib_xray.experiments.train import CASES
-from anomalib_xray.io.frames import read_frame
 from anomalib_xray.io.read import read_radiograph
-from anomalib_xray.io.text import read_text
+from anomalib_xray.io.text import read_frame, read_text
 
 if TYPE_CHECKING:
     import pandas as pd
