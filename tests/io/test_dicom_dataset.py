@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from anomalib_xray.errors import XrayError
-from anomalib_xray.io.dicom_dataset import BoundedReader, inflated, read_elements
+from anomalib_xray.io.dicom_dataset import BoundedReader, read_elements, standard_file
 from anomalib_xray.io.read import decode_radiograph
 
 pytest.importorskip("pydicom")
@@ -41,7 +41,8 @@ def refused(content: bytes) -> bool:
 
 def test_reading_is_bounded_in_number_and_size(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("anomalib_xray.io.dicom_dataset._MAX_READS", 3)
-    reader = BoundedReader(b"0123456789", largest=4)
+    monkeypatch.setattr("anomalib_xray.io.dicom_dataset._MAX_VALUE", 4)
+    reader = BoundedReader(b"0123456789")
     assert reader.read(4) == b"0123"
     with pytest.raises(ValueError, match="large"):
         reader.read()
@@ -90,12 +91,12 @@ def test_lengths_that_lead_out_of_the_file_are_refused(make_dicom: Make, length:
 
 def test_a_deflated_file_is_inflated_to_the_same_data_set(make_dicom: Make) -> None:
     content = make_dicom(GREY, syntax=DEFLATED)
-    plain = inflated(content, "a")
+    plain = standard_file(content, "a")
     assert plain.endswith(GREY.tobytes())
-    assert read_elements(plain, ["Rows"]).Rows == 6
-    assert inflated(plain, "a") is plain
+    assert read_elements(plain, ["Rows"])[0].Rows == 6
+    assert standard_file(plain, "a") is plain
     with pytest.raises(ValueError, match="truncated"):
-        inflated(content[:-3], "a")
+        standard_file(content[:-3], "a")
 
 
 def test_a_deflated_bomb_is_refused_on_the_way(make_dicom: Make, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""Look at a compressed frame of a DICOM file before a decoder does.
+"""Check a compressed frame of a DICOM file before a decoder sees it.
 
 Decoders believe the frame, not the data set around it: a frame that declares another size, other channels or another
 depth, or that grows without end, is refused here.
@@ -24,7 +24,7 @@ _RLE_SLACK = 256  # bytes that writers pad a segment with
 
 @dataclass(frozen=True)
 class Expected:
-    """The data set's account of its frame: height, width, channels and 8 or 16 bits."""
+    """The frame that the data set describes: height, width, channels and 8 or 16 bits."""
 
     rows: int
     columns: int
@@ -34,7 +34,7 @@ class Expected:
 
 @dataclass(frozen=True)
 class Samples:
-    """A frame's account of its samples; ``kind`` is the byte behind ``FF`` in a JPEG's or JPEG-LS's marker."""
+    """The samples of a frame by its own header; ``kind`` is the byte behind ``FF`` in a JPEG's or JPEG-LS's marker."""
 
     precision: int
     signed: bool = False
@@ -58,11 +58,7 @@ def is_rle(frame: bytes, expected: Expected) -> bool:
 
 
 def jpeg_2000_codestream(frame: bytes) -> bytes:
-    """The codestream of a JPEG 2000 frame, out of the boxes of a JP2 file that some writers leave around it.
-
-    Raises:
-        UnusableError: The JP2 file is damaged, or its samples are positions in a palette.
-    """
+    """The codestream of a JPEG 2000 frame, without the boxes of a JP2 file that some writers leave around it."""
     if not frame.startswith(_JP2_SIGNATURE):
         return frame
     position = 0
@@ -82,7 +78,7 @@ def jpeg_2000_codestream(frame: bytes) -> bytes:
 
 
 def check_jpeg(frame: bytes, expected: Expected) -> Samples:
-    """Refuses a JPEG or JPEG-LS frame that is truncated or declares another picture than expected."""
+    """Refuse a JPEG or JPEG-LS frame that is truncated or declares another picture than expected."""
     header = jpeg_frame(frame)
     if header is not None and header.kind not in _DECODED_JPEG:
         raise UnusableError(
@@ -98,7 +94,7 @@ def check_jpeg(frame: bytes, expected: Expected) -> Samples:
 
 
 def check_jpeg_2000(frame: bytes, expected: Expected) -> Samples:
-    """Refuses a JPEG 2000 codestream that is truncated or declares another picture than expected."""
+    """Refuse a JPEG 2000 codestream that is truncated or declares another picture than expected."""
     if not frame.startswith(_J2K_SIGNATURE) or len(frame) < 4 + _J2K_SIZE_LENGTH:
         raise UnusableError("is damaged: its picture is no JPEG 2000 codestream; export it again.")
     if _J2K_END not in frame[-_J2K_PADDING:]:  # coded data never holds these two bytes
@@ -111,7 +107,7 @@ def check_jpeg_2000(frame: bytes, expected: Expected) -> Samples:
 
 
 def check_rle(frame: bytes, expected: Expected) -> None:
-    """Refuses an RLE frame, whose 2 bytes can become 128, where a segment would become longer than the picture."""
+    """Refuse an RLE frame, whose 2 bytes can become 128, if a segment would become longer than the picture."""
     count = int.from_bytes(frame[:4], "little")
     if len(frame) < _RLE_HEADER or count != expected.samples * expected.bits_allocated // 8:
         raise UnusableError(
@@ -124,7 +120,7 @@ def check_rle(frame: bytes, expected: Expected) -> None:
 
 
 def _check_segment(segment: bytes, longest: int) -> None:
-    """Adds up how long the runs of a segment become (PS3.5, section G.3.2)."""
+    """Add up the runs of a segment (PS3.5, section G.3.2)."""
     position, length = 0, 0
     while position < len(segment):
         control = segment[position]

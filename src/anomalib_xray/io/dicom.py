@@ -14,7 +14,6 @@ import cv2
 from anomalib_xray.io.dicom_dataset import (
     has_big_endian_pixels,
     read_elements,
-    read_up_to_pixels,
     reading_dicom,
     standard_file,
 )
@@ -47,33 +46,32 @@ _TAGS_OF_GROUPS = (b"\x00\x52\x29\x92", b"\x00\x52\x30\x92", b"\x52\x00\x92\x29"
 def decode_dicom(
     content: bytes, *, name: str, max_pixels: int = MAX_PIXELS, notes: list[str] | None = None
 ) -> Radiograph:
-    """Decodes the one picture of a DICOM file.
+    """Decode the one picture of a DICOM file.
 
-    The stored values go through the modality transform (lookup table or rescaling), then through the first VOI
-    transform (lookup table, else window), and those of MONOCHROME1 are then mirrored within the picture's range, so
-    that bone is bright. An 8-bit picture that no transform changes keeps its levels; every other one is stretched
-    linearly so that its minimum becomes 0 and its maximum the highest level; a constant one becomes 0. Padding becomes
-    0 and does not count for the minimum and the maximum. Colour becomes weighted grey (ITU-R BT.601) of what a screen
-    shows. Overlays and presentation states are not applied, and pixels that are not square are not stretched.
+    The stored values go through the modality transform, then through the first VOI transform (lookup table, else
+    window); those of MONOCHROME1 are then mirrored within the picture's range, so that bone is bright. An 8-bit picture
+    that no transform changes keeps its levels; every other one is stretched linearly so that its minimum becomes 0 and
+    its maximum the highest level; a constant one becomes 0. Padding becomes 0 and does not count for the minimum and
+    the maximum. Colour becomes weighted grey (ITU-R BT.601). Overlays and presentation states are not applied, and
+    pixels that are not square are not stretched.
 
-    No value of the header is believed unchecked. One that contradicts the pixels is repaired where the standard or the
-    pixels settle what it must be; one that only advises on the display is left out where it cannot be used; both are
-    noted. Where the picture depends on it, the file is refused.
+    No value of the header is believed unchecked. One that contradicts the pixels is repaired if the standard or the
+    pixels settle it; one that only advises on the display is left out if it cannot be used; both are noted. If the
+    picture depends on it, the file is refused.
 
     Args:
         content: The whole file.
-        name: What messages call it, for example the path.
+        name: Name of the file in messages, for example its path.
         max_pixels: Larger pictures are refused before they are decoded.
-        notes: List to which is added what of the header was not followed: ``WindowWidth-ignored``,
-            ``BitsStored-repaired``, and such words of a keyword and what was done. Without a list it is a warning.
+        notes: List to which notes are added: ``WindowWidth-ignored``, ``BitsStored-repaired``. Without a list they are
+            a warning.
 
     Returns:
         The picture (H, W): uint8 if at most 8 bits are stored, else uint16. A palette's depth is that of its entries.
 
     Raises:
         XrayError: The file is too large, damaged, has several frames or no picture, contradicts itself, is of a kind
-            that is not supported, or pydicom is missing. The message quotes nothing of the file but numbers about its
-            pixels.
+            that is not supported, or pydicom is missing. The message quotes only numbers about the pixels.
     """
     found: list[str] = []
     with reading_dicom(name):
@@ -97,8 +95,8 @@ class Unwindowed:
 
     Attributes:
         image: (H, W), as :func:`decode_dicom` returns it, but for the window.
-        ends: Values, in the file's own units, that the darkest and the brightest level of its depth stand for.
-        windows: Centres and widths that the file suggests, in its own units, those that would show nothing left out.
+        ends: Values, in the file's own units, of the darkest and the brightest level.
+        windows: Centres and widths that the file suggests, in its own units, without those that would show nothing.
     """
 
     image: Radiograph
@@ -107,14 +105,10 @@ class Unwindowed:
 
 
 def decode_unwindowed(content: bytes, *, name: str, max_pixels: int = MAX_PIXELS) -> Unwindowed | None:
-    """Decodes the one picture of a DICOM file as :func:`decode_dicom` does, and leaves the window out.
+    """Decode the one picture of a DICOM file as :func:`decode_dicom` does, without the window.
 
-    Returns:
-        The picture; ``None`` where no linear window leads to what :func:`decode_dicom` returns: one in colour, of a
-        single level, with a VOI table, or with a sigmoid.
-
-    Raises:
-        XrayError: As of :func:`decode_dicom`.
+    ``None`` if no linear window leads to the result of :func:`decode_dicom`: for a picture in colour, of a single
+    level, with a VOI table, or with a sigmoid.
     """
     with reading_dicom(name):
         data_set, stored = _stored(content, name, max_pixels, [])
@@ -131,8 +125,8 @@ def _stored(content: bytes, name: str, max_pixels: int, notes: list[str]) -> tup
     """The checked elements, and the pixels as they are stored."""
     swapped = has_big_endian_pixels(content)
     content = standard_file(content, name, notes)
-    data_set, start = read_up_to_pixels(content, _ELEMENTS)
+    data_set, start = read_elements(content, _ELEMENTS)
     check_header(data_set, name=name, max_pixels=max_pixels, notes=notes)
     if any(content.find(tag, 0, start) >= 0 for tag in _TAGS_OF_GROUPS):  # those of many frames are never read
-        take_functional_groups(data_set, read_elements(content, FUNCTIONAL_GROUPS), notes)
+        take_functional_groups(data_set, read_elements(content, FUNCTIONAL_GROUPS)[0], notes)
     return data_set, stored_pixels(data_set, content, start, notes, swapped=swapped)

@@ -1,4 +1,4 @@
-"""Open the data set of a DICOM file that nobody vouches for."""
+"""The data set of an untrusted DICOM file."""
 
 from __future__ import annotations
 
@@ -29,10 +29,7 @@ _one_at_a_time = Lock()
 
 
 class UnusableError(ValueError):
-    """What is wrong with a DICOM file, as the predicate of a sentence about it.
-
-    It quotes nothing of the file but numbers about its pixels.
-    """
+    """The fault of a DICOM file, as the predicate of a sentence; it quotes only numbers about the pixels."""
 
 
 _TOO_MUCH = (
@@ -44,36 +41,28 @@ _TOO_MUCH = (
 class BoundedReader(BytesIO):
     """Content that is read in a limited number of limited pieces.
 
-    A hostile file of some megabytes can hold millions of nested elements, or one text of a million values; pydicom
-    would make objects of them all.
+    A hostile file of some megabytes can hold millions of nested elements or values, each an object to pydicom.
     """
 
-    def __init__(self, content: bytes, *, largest: int = MAX_BYTES) -> None:
+    def __init__(self, content: bytes) -> None:
         super().__init__(content)
-        self._largest = largest
         self._reads_left = _MAX_READS
 
     def read(self, size: int | None = -1, /) -> bytes:
-        """Reads the next piece; an :class:`UnusableError` says that a limit is reached."""
+        """Read the next piece; an :class:`UnusableError` says that a limit is reached."""
         self._reads_left -= 1
         piece = super().read(size)
-        if self._reads_left < 0 or len(piece) > self._largest:
+        if self._reads_left < 0 or len(piece) > _MAX_VALUE:
             raise UnusableError(_TOO_MUCH)
         return piece
 
 
 @contextmanager
 def reading_dicom(name: str) -> Iterator[None]:
-    """Turns whatever pydicom and its decoders raise into one sentence, and keeps them silent.
+    """Turn whatever pydicom and its decoders raise into an :class:`XrayError` about ``name``, and keep them silent.
 
     Their messages quote values of the file, which may be a patient's; so neither their warnings nor their log nor their
     errors are passed on. One thread at a time, because the filters of warnings belong to the process.
-
-    Args:
-        name: What the sentence calls the file.
-
-    Raises:
-        XrayError: Anything was raised within.
     """
     logger = logging.getLogger("pydicom")
     with _one_at_a_time, warnings.catch_warnings():
@@ -100,31 +89,20 @@ def reading_dicom(name: str) -> Iterator[None]:
             logger.disabled = was_disabled
 
 
-def read_elements(content: bytes, keywords: Sequence[str | int]) -> Dataset:
-    """Elements of a DICOM file's data set up to its pixels, and the meta information; within :func:`reading_dicom`.
+def read_elements(content: bytes, keywords: Sequence[str | int]) -> tuple[Dataset, int]:
+    """Elements, by keywords or tags, of a :func:`standard_file` up to its pixels, and the position of the pixels.
 
-    Args:
-        content: The file, as :func:`standard_file` returns it.
-        keywords: Keywords or tags of the elements to read.
-
-    Raises:
-        UnusableError: A value is too large, or there are too many elements.
-        Exception: Anything that pydicom raises.
+    Without pixels the position is the file's end. To be called within :func:`reading_dicom`.
     """
-    return read_up_to_pixels(content, keywords)[0]
-
-
-def read_up_to_pixels(content: bytes, keywords: Sequence[str | int]) -> tuple[Dataset, int]:
-    """As :func:`read_elements`, and where the element of the pixels begins; the file's end where there is none."""
     from pydicom import config, dcmread
     from pydicom.datadict import dictionary_VR, tag_for_keyword
 
     tags = [tag_for_keyword(keyword) or 0 if isinstance(keyword, str) else keyword for keyword in keywords]
-    reader = BoundedReader(content, largest=_MAX_VALUE)
+    reader = BoundedReader(content)
     data_set = dcmread(reader, stop_before_pixels=True, specific_tags=tags)
     if reader.tell() >= len(content) and config.assume_implicit_vr_switch:
         # An element whose value representation is none is taken for one without, of a length that leads anywhere.
-        reader = BoundedReader(content, largest=_MAX_VALUE)
+        reader = BoundedReader(content)
         config.assume_implicit_vr_switch = False
         try:
             data_set = dcmread(reader, stop_before_pixels=True, specific_tags=tags)
@@ -134,26 +112,6 @@ def read_up_to_pixels(content: bytes, keywords: Sequence[str | int]) -> tuple[Da
         if dictionary_VR(element.tag) != "SQ" and len(element.value or b"") > _MAX_SIMPLE_VALUE:
             raise UnusableError(_TOO_MUCH)
     return data_set, reader.tell()
-
-
-def inflated(content: bytes, name: str) -> bytes:
-    """The file itself, or an uncompressed equivalent of one whose whole data set is deflated (PS3.5, section A.5).
-
-    Raises:
-        XrayError: The data set would become larger than any radiograph.
-        Exception: Anything that pydicom or zlib raises.
-    """
-    from pydicom.filereader import read_dataset, read_preamble
-    from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian
-
-    reader = BoundedReader(content, largest=_MAX_VALUE)
-    read_preamble(reader, force=False)
-    meta = read_dataset(
-        reader, is_implicit_VR=False, is_little_endian=True, stop_when=lambda tag, _vr, _length: tag >> 16 != 2
-    )
-    if meta.get("TransferSyntaxUID") != DeflatedExplicitVRLittleEndian:
-        return content
-    return with_meta(ExplicitVRLittleEndian, _inflated(content[reader.tell() :], name))
 
 
 def with_meta(syntax: str, encoded: bytes) -> bytes:
@@ -172,7 +130,7 @@ def with_meta(syntax: str, encoded: bytes) -> bytes:
 
 
 def _inflated(deflated: bytes, name: str) -> bytes:
-    """Inflates piece by piece, so that a few kilobytes cannot become gigabytes."""
+    """Inflate piece by piece, so that a few kilobytes cannot become gigabytes."""
     wrapped = deflated[:1] == b"\x78" and int.from_bytes(deflated[:2], "big") % 31 == 0  # as zlib itself writes
     inflater = zlib.decompressobj(zlib.MAX_WBITS if wrapped else -zlib.MAX_WBITS)
     pieces, size = [], 0
@@ -190,33 +148,27 @@ def _inflated(deflated: bytes, name: str) -> bytes:
 
 _PREFIXED = DICOM_PREAMBLE + len(DICOM_PREFIX)
 _META = b"\x02\0"  # group of the meta information, which is always little endian
-_TRANSFER_SYNTAX = (0x0002, 0x0010)
 _MOST_META_ELEMENTS = 100
 
 
 def standard_file(content: bytes, name: str, notes: list[str] | None = None) -> bytes:
     """The file itself, or an equivalent one that has preamble, prefix and transfer syntax and is not deflated.
 
-    A transfer syntax that is missing, unknown, or belied by the first elements is told from these; whether the pixels
-    are compressed, and how, is told from the pixels themselves (:mod:`anomalib_xray.io.dicom_pixels`). To be called
+    A transfer syntax that is missing, unknown, or contradicted by the first elements is told from these; the
+    compression of the pixels is told from the pixels themselves (:mod:`anomalib_xray.io.dicom_pixels`). To be called
     within :func:`reading_dicom`.
 
     Args:
         content: The file, as :func:`anomalib_xray.io.formats.is_dicom` takes it for DICOM.
-        name: What messages call it.
-        notes: List to which ``TransferSyntaxUID-repaired`` is added where it was, or ``TransferSyntaxUID-ignored``
-            where nobody knows it, so that whoever decodes uncompressed pixels has to look at them.
-
-    Raises:
-        XrayError: A deflated data set would become larger than any radiograph.
-        UnusableError: How the data set is encoded cannot be told.
-        Exception: Anything that pydicom or zlib raises.
+        name: Name of the file in messages.
+        notes: List to which ``TransferSyntaxUID-repaired`` is added, or ``TransferSyntaxUID-ignored`` if it is unknown,
+            so that uncompressed pixels have to be looked at.
     """
     from pydicom import uid
 
     syntax, start = _transfer_syntax(content)
     if syntax == uid.DeflatedExplicitVRLittleEndian:
-        return inflated(content if _has_prefix(content) else with_meta(syntax, content[start:]), name)
+        return with_meta(uid.ExplicitVRLittleEndian, _inflated(content[start:], name))
     told = data_set_encoding(content[start : start + _PREFIXED])
     known = syntax in uid.AllTransferSyntaxes
     if known and (told is None or told == _plain(syntax) or (uid.UID(syntax).is_encapsulated and told[0])):
@@ -227,15 +179,14 @@ def standard_file(content: bytes, name: str, notes: list[str] | None = None) -> 
     if told is not None:
         return with_meta(PLAIN_SYNTAX[told], content[start:])
     try:
-        return inflated(with_meta(uid.DeflatedExplicitVRLittleEndian, content[start:]), name)
+        return with_meta(uid.ExplicitVRLittleEndian, _inflated(content[start:], name))
     except (ValueError, zlib.error) as error:
-        raise UnusableError(_UNTOLD) from error
+        raise UnusableError(
+            "is DICOM without a transfer syntax (0002,0010), or an unknown one, and its content does not tell which; "
+            "export it again, or write the transfer syntax into it."
+        ) from error
 
 
-_UNTOLD = (
-    "is DICOM without a transfer syntax (0002,0010), or an unknown one, and its content does not tell which; "
-    "export it again, or write the transfer syntax into it."
-)
 IMPLICIT = "1.2.840.10008.1.2"
 BIG_ENDIAN_PIXELS = "1.2.840.113619.5.2"
 """A private one of GE: implicit value representations, little endian, but for the words of the pixels."""
@@ -261,7 +212,7 @@ def _has_prefix(content: bytes) -> bool:
 
 
 def _transfer_syntax(content: bytes) -> tuple[str, int]:
-    """The transfer syntax by the meta information, empty where it has none, and where the data set begins."""
+    """The transfer syntax by the meta information, empty without one, and the start of the data set."""
     position = _start(content)
     encoding = data_set_encoding(content[position : position + _PREFIXED])
     explicit = encoding is None or encoding[1]
@@ -269,17 +220,16 @@ def _transfer_syntax(content: bytes) -> tuple[str, int]:
     for _ in range(_MOST_META_ELEMENTS):
         if content[position : position + 2] != _META or len(content) < position + 8:
             break
-        element = int.from_bytes(content[position + 2 : position + 4], "little")
         header, length = _header(content[position : position + 12], explicit=explicit)
         value = content[position + header : position + header + length]
-        if (0x0002, element) == _TRANSFER_SYNTAX:
+        if content[position + 2 : position + 4] == b"\x10\0":
             syntax = value.rstrip(b"\0 ").decode("ascii", "replace").strip()
         position += header + length
     return syntax, position
 
 
 def _start(content: bytes) -> int:
-    """Where the meta information begins, or the data set where there is none."""
+    """Position of the meta information, or of the data set without one."""
     if _has_prefix(content):
         return _PREFIXED
     if content.startswith(DICOM_PREFIX):

@@ -1,4 +1,4 @@
-"""From the stored values of a grey DICOM picture to the levels that a viewer shows.
+"""The levels that a viewer shows of the stored values of a grey DICOM picture.
 
 Everything is done on a table with an entry for each value that a pixel's cell can hold, whatever the picture's size.
 """
@@ -38,22 +38,20 @@ _SMALL_GAP = 0.25
 """Share of the range; the values of a picture lie closer to each other."""
 _FEW = 0.05
 """Share of the pixels; lead marks take less, and parts of a body more."""
-_OVERLAYS = range(0x6000, 0x6020, 2)
-OVERLAY_POSITIONS = tuple((group << 16) | 0x0102 for group in _OVERLAYS)
+_OTHER_FUNCTIONS = ("LINEAR_EXACT", "SIGMOID")
+OVERLAY_POSITIONS = tuple((group << 16) | 0x0102 for group in range(0x6000, 0x6020, 2))
 """Tags that say in which bit of a pixel an overlay is hidden, as older editions of the standard allowed."""
 
 
 def displayed(
     stored: Stored, data_set: Dataset, notes: list[str], *, voi: bool = True
 ) -> tuple[Radiograph, tuple[float, float]]:
-    """Takes stored grey values (H, W) through the display pipeline, with the VOI transform or without.
+    """Take stored grey values (H, W) through the display pipeline, with the VOI transform or without.
 
     Returns:
         The levels (H, W), uint8 if at most 8 bits are stored, else uint16; and the values, after the modality
-        transform, that the darkest and the brightest level of this depth stand for where there is no VOI transform.
-
-    Raises:
-        UnusableError: A modality transform cannot be what it says.
+            transform, of
+        the darkest and the brightest level of this depth without a VOI transform.
     """
     cells = cast("Radiograph", stored.pixels)
     size = 2 ** (8 * cells.dtype.itemsize)
@@ -85,7 +83,7 @@ def displayed(
 
 
 def _levels(counts: _Values, data_set: Dataset, pixels: Stored, notes: list[str]) -> tuple[_Values, _Mask, int]:
-    """The stored value and whether it is padding, for each content of a cell; and the bits that are really stored."""
+    """The stored value of each content of a cell, whether it is padding, and the bits that are really stored."""
     present, precision = counts > 0, pixels.precision
     cells = np.arange(present.size, dtype=np.int64)
     width = 8 if present.size == 256 else 16
@@ -120,7 +118,7 @@ def _levels(counts: _Values, data_set: Dataset, pixels: Stored, notes: list[str]
 
 
 def _is_rubbish(beyond: NDArray[np.int64]) -> bool:
-    """Whether bits (H, W) that should be unused are the same everywhere, or follow no picture: then they mean nothing.
+    """Whether bits (H, W) that should be unused are the same everywhere, or follow no picture, and so mean nothing.
 
     The high bits of values that have more bits than declared are the same in most neighbours.
     """
@@ -148,7 +146,7 @@ def _hides_overlays(data_set: Dataset, first: int) -> bool:
 
 
 def _is_padding(values: NDArray[np.int64], width: int, data_set: Dataset) -> _Mask:
-    """Which values are padding (PS3.3, section C.7.5.1.1.2)."""
+    """Mask of the values that are padding (PS3.3, section C.7.5.1.1.2)."""
     ends = [number_of(data_set, keyword) for keyword in ("PixelPaddingValue", "PixelPaddingRangeLimit")]
     if ends[0] is None:
         return np.zeros(values.shape, np.bool_)
@@ -159,7 +157,7 @@ def _is_padding(values: NDArray[np.int64], width: int, data_set: Dataset) -> _Ma
 
 
 def _checked_padding(levels: _Values, counts: _Values, padding: _Mask, data_set: Dataset, notes: list[str]) -> _Mask:
-    """The padding, none where it would leave nothing of the picture."""
+    """The padding, empty if it would leave nothing of the picture."""
     present = counts > 0
     shown = present & ~padding
     has_range = is_filled(data_set, "PixelPaddingRangeLimit")
@@ -217,7 +215,7 @@ def _modality_table(item: Dataset, levels: _Values, shown: _Mask, data_set: Data
 def _voi(values: _Values, shown: _Mask, data_set: Dataset, bits: int, notes: list[str]) -> tuple[_Values, bool]:
     """The first usable VOI transform (PS3.3, section C.11.2), and whether it is a window that does something.
 
-    A table or a window is a hint for the display: one that cannot be used, or that shows nothing, is left out.
+    A table or a window is a hint for the display: one that is unusable, or that shows nothing, is left out.
     """
     for item in items_of(data_set, "VOILUTSequence"):
         table = lookup_table(item, "LUT", little=data_set.original_encoding[1] is not False)
@@ -227,7 +225,7 @@ def _voi(values: _Values, shown: _Mask, data_set: Dataset, bits: int, notes: lis
     if not (is_filled(data_set, "WindowCenter") or is_filled(data_set, "WindowWidth")):
         return values, False
     function = window_function(data_set)
-    if function not in _FUNCTIONS:
+    if function not in ("LINEAR", *_OTHER_FUNCTIONS):
         add_note(notes, "VOILUTFunction", "ignored")
     windows = _windows(data_set)
     for centre, width in windows:
@@ -243,7 +241,7 @@ def _voi(values: _Values, shown: _Mask, data_set: Dataset, bits: int, notes: lis
 
 
 def window_function(data_set: Dataset) -> str:
-    """The VOI LUT Function, in capitals; linear where it is empty or missing (PS3.3, section C.11.2.1.3)."""
+    """The VOI LUT Function, in capitals; linear if it is empty or missing (PS3.3, section C.11.2.1.3)."""
     return str(value_of(data_set, "VOILUTFunction") or "LINEAR").strip().upper()
 
 
@@ -253,12 +251,8 @@ def usable_windows(data_set: Dataset) -> list[tuple[float, float]]:
     return [window for window in _windows(data_set) if _is_usable(*window, function)]
 
 
-_OTHER_FUNCTIONS = ("LINEAR_EXACT", "SIGMOID")
-_FUNCTIONS = ("LINEAR", *_OTHER_FUNCTIONS)
-
-
 def _windows(data_set: Dataset) -> list[tuple[float, float]]:
-    """All centres and widths; not a number where they are none."""
+    """All centres and widths, NaN for what is not a number."""
     try:
         both = [data_set.get(keyword) for keyword in ("WindowCenter", "WindowWidth")]
         centres, widths = ([value] if np.isscalar(value) else list(value or ()) for value in both)
@@ -296,7 +290,7 @@ def _shows(after: _Values, before: _Values, shown: _Mask) -> bool:
 
 
 def palette_grey(stored: Stored, data_set: Dataset) -> Radiograph:
-    """Looks up the colours of a palette, as weighted grey (ITU-R BT.601) of the depth of the palette's entries."""
+    """Look up the colours of a palette, as weighted grey (ITU-R BT.601) of the depth of its entries."""
     cells = cast("Radiograph", stored.pixels)
     levels = np.arange(2 ** (8 * cells.dtype.itemsize), dtype=np.float64)
     tables: list[LookupTable] = []

@@ -1,4 +1,4 @@
-"""Values of a DICOM header, believed only as far as they can be true, and lookup tables."""
+"""Checked values and lookup tables of a DICOM header."""
 
 from __future__ import annotations
 
@@ -32,16 +32,10 @@ _IN_GROUPS = {
 """Elements on which the picture depends, by the macros that they are in (PS3.3, section C.7.6.16)."""
 UNREADABLE = (ValueError, TypeError, NotImplementedError, OverflowError, AttributeError)
 """Errors of pydicom where an element's bytes are no value of its kind."""
-_SQUARE = 0.01  # relative difference of a pixel's sides below which it counts as square
 
 
 def check_header(data_set: Dataset, *, name: str, max_pixels: int, notes: list[str]) -> None:
-    """Refuses what is not one picture of a known kind and of limited size, and repairs what the standard settles.
-
-    Raises:
-        XrayError: The picture is too large, or of no size.
-        UnusableError: An element without which the pixels mean nothing is missing, or contradicts another one.
-    """
+    """Refuse anything but one picture of a known kind and of limited size, and repair what the standard settles."""
     _check_extent(data_set, name, max_pixels)
     _check_frames(data_set, notes)
     _check_colours(data_set, notes)
@@ -50,7 +44,7 @@ def check_header(data_set: Dataset, *, name: str, max_pixels: int, notes: list[s
 
 
 def take_functional_groups(data_set: Dataset, groups: Dataset, notes: list[str]) -> None:
-    """Takes over what the :data:`FUNCTIONAL_GROUPS` of an enhanced object say about its one frame."""
+    """Take over the :data:`FUNCTIONAL_GROUPS` of an enhanced object for its one frame."""
     for macro, keywords in _IN_GROUPS.items():
         # A macro is either shared or that of the frame; the narrower one counts where a writer has both.
         items = [
@@ -70,7 +64,7 @@ def take_functional_groups(data_set: Dataset, groups: Dataset, notes: list[str])
 
 
 def value_of(data_set: Dataset, keyword: str, *, whole: bool = False) -> Any:
-    """The value of an element, None where it is missing, empty, or no value of its kind; the first of several."""
+    """The value of an element, the first of several; None if it is missing, empty, or not of its kind."""
     try:
         value = data_set.get(keyword)
     except UNREADABLE:
@@ -81,7 +75,7 @@ def value_of(data_set: Dataset, keyword: str, *, whole: bool = False) -> Any:
 
 
 def items_of(data_set: Dataset, keyword: str) -> list[Dataset]:
-    """The items of a sequence; none where it is missing or no sequence."""
+    """The items of a sequence; none if it is missing or not a sequence."""
     try:
         return list(value_of(data_set, keyword, whole=True) or ())
     except UNREADABLE:
@@ -89,7 +83,7 @@ def items_of(data_set: Dataset, keyword: str) -> list[Dataset]:
 
 
 def number_of(data_set: Dataset, keyword: str) -> float | None:
-    """The finite number of an element, the first one of several; None where there is none."""
+    """The finite number of an element, the first of several; None without one."""
     try:
         number = float(value_of(data_set, keyword))
     except (TypeError, ValueError, OverflowError):
@@ -106,7 +100,7 @@ def is_filled(data_set: Dataset, keyword: str) -> bool:
 
 
 def add_note(notes: list[str], keyword: str, what: str) -> None:
-    """Adds ``keyword-what`` unless it is there."""
+    """Add ``keyword-what`` unless it is there."""
     if (note := f"{keyword}-{what}") not in notes:
         notes.append(note)
 
@@ -130,7 +124,7 @@ def _check_extent(data_set: Dataset, name: str, max_pixels: int) -> None:
 
 
 def _check_frames(data_set: Dataset, notes: list[str]) -> None:
-    """One frame; a count that is none is left out, and the number of pixels tells."""
+    """Allow one frame; an impossible count is left out, and the number of pixels tells."""
     if not is_filled(data_set, "NumberOfFrames"):
         return
     frames = _whole(data_set, "NumberOfFrames")
@@ -201,13 +195,13 @@ def _check_bits(data_set: Dataset, notes: list[str]) -> None:
 
 
 def _note_shape_of_pixels(data_set: Dataset, notes: list[str]) -> None:
-    """Notes pixels that are not square: the picture is decoded as stored, and a viewer would stretch it."""
+    """Note pixels that are not square: the picture is decoded as stored, and a viewer would stretch it."""
     for keyword in ("PixelAspectRatio", "PixelSpacing", "ImagerPixelSpacing"):
         try:
             down, across = (float(side) for side in data_set.get(keyword) or ())
         except UNREADABLE:
             continue
-        if min(down, across) > 0 and abs(down / across - 1) > _SQUARE:
+        if min(down, across) > 0 and abs(down / across - 1) > 0.01:
             add_note(notes, keyword, "ignored")
             return
 
@@ -217,34 +211,34 @@ _MOST_ENTRIES = 65536
 
 @dataclass(frozen=True, eq=False)
 class LookupTable:
-    """A lookup table: entries (n,), the value that the first is for, and bits (PS3.3, C.11.1.1 and C.7.6.3.1.5)."""
+    """A lookup table: entries (n,), the value of the first one, and bits (PS3.3, C.11.1.1 and C.7.6.3.1.5)."""
 
     entries: NDArray[np.float64]
     first: int
     depth: int
 
     def apply(self, values: NDArray[np.float64], *, signed: bool) -> NDArray[np.float64]:
-        """Looks values up; those before the first entry give that one, those behind the last entry that one."""
+        """Look values up; those outside of the table give its first or its last entry."""
         first = self.first - _MOST_ENTRIES if signed and self.first >= _MOST_ENTRIES // 2 else self.first
         places = np.clip(np.rint(values) - first, 0, len(self.entries) - 1)
         return np.asarray(self.entries[places.astype(np.int64)], np.float64)
 
 
 def lookup_table(item: Dataset, prefix: str, *, little: bool) -> LookupTable | None:
-    """A table whose keywords begin with ``prefix``; None where it is missing or shorter than its descriptor says."""
+    """A table whose keywords begin with ``prefix``; None if it is missing or shorter than its descriptor says."""
     try:
         descriptor = _words(item[f"{prefix}Descriptor"].value, little=little)
         data = item[f"{prefix}Data"].value
         count, first, depth = (int(number) % _MOST_ENTRIES for number in descriptor)
         count = count or _MOST_ENTRIES
         entries = _entries(data, count, depth, little=little)
-    except (KeyError, ValueError, TypeError, NotImplementedError, AttributeError, OverflowError):
+    except (KeyError, *UNREADABLE):
         return None
     return None if len(entries) < count else LookupTable(entries[:count].astype(np.float64), first, depth)
 
 
 def _entries(data: Any, count: int, depth: int, *, little: bool) -> NDArray[Any]:
-    """One entry a byte where entries of 8 bits are packed, else one a word of 16 bits."""
+    """Entries packed in bytes if they have 8 bits, else in words of 16 bits."""
     if not isinstance(data, bytes):
         words = np.asarray(_words(data, little=little), np.int64) % _MOST_ENTRIES
         if depth > 8 or len(words) >= count:
@@ -259,7 +253,7 @@ def _entries(data: Any, count: int, depth: int, *, little: bool) -> NDArray[Any]
 
 
 def _words(value: Any, *, little: bool) -> Any:
-    """Numbers of 16 bits, also where pydicom could not tell their kind and left bytes."""
+    """Numbers of 16 bits, also from the bytes that pydicom leaves if it cannot tell their kind."""
     if isinstance(value, bytes):
         return np.frombuffer(value[: len(value) // 2 * 2], "<u2" if little else ">u2")
     return [value] if isinstance(value, int) else list(value)

@@ -30,15 +30,9 @@ NO_PICTURE = "is a DICOM file without a picture, or truncated; give the whole fi
 
 _PIXELS, _FLOAT, _DOUBLE = b"\xe0\x7f\x10\x00", b"\xe0\x7f\x08\x00", b"\xe0\x7f\x09\x00"
 _ITEM, _SEQUENCE_END = b"\xfe\xff\x00\xe0", b"\xfe\xff\xdd\xe0"
-_UNDEFINED = 0xFFFFFFFF
 _MOST_FRAGMENTS = 100_000
-_OFFSET = 4  # bytes of an entry of the offset table, which has one for each frame
 _JPEG_LS = 0xF7
-_SYNTAX_OF_JPEG = {
-    0xC0: "1.2.840.10008.1.2.4.50",
-    0xC3: "1.2.840.10008.1.2.4.57",
-    _JPEG_LS: "1.2.840.10008.1.2.4.80",
-}
+_SYNTAX_OF_JPEG = {0xC3: "1.2.840.10008.1.2.4.57", _JPEG_LS: "1.2.840.10008.1.2.4.80"}
 _ANY_JPEG = "1.2.840.10008.1.2.4.50"
 """gdcm goes by the stream. pydicom would refuse 12 bits under the name of the extended process, which gdcm decodes."""
 _JPEG_2000 = "1.2.840.10008.1.2.4.91"
@@ -59,22 +53,14 @@ class Stored:
 
 
 def stored_pixels(data_set: Dataset, content: bytes, start: int, notes: list[str], *, swapped: bool = False) -> Stored:
-    """Decodes the pixels, whose element begins at ``start`` of the file.
+    """Decode the pixels, whose element begins at ``start`` of the file.
 
-    ``TransferSyntaxUID-ignored`` in the notes says that nobody knows how the pixels are stored; it becomes ``repaired``
-    where they tell it themselves.
-
-    Args:
-        data_set: The checked elements before the pixels (:mod:`anomalib_xray.io.dicom_header`).
-        content: The file.
-        start: Where the element of the pixels begins.
-        notes: List to which is added what was repaired.
-        swapped: Whether uncompressed words of 16 bits are declared to be of the other byte order than the elements.
+    ``TransferSyntaxUID-ignored`` in the notes says that it is unknown how the pixels are stored; it becomes
+    ``repaired`` if they tell it themselves. ``swapped`` says that uncompressed words of 16 bits are declared to be of
+    the other byte order than the elements. Anything that pydicom and its decoders raise passes.
 
     Raises:
         UnusableError: There are none, or not as many as the data set says, or their compression cannot be undone.
-        ModuleNotFoundError: gdcm is needed and missing.
-        Exception: Anything that pydicom and its decoders raise.
     """
     implicit, little = data_set.original_encoding
     value, vr, undefined = _value(content, start, implicit=bool(implicit), little=bool(little))
@@ -108,7 +94,7 @@ def _value(content: bytes, start: int, *, implicit: bool, little: bool) -> tuple
     vr = "OW" if implicit else content[start + 4 : start + 6].decode("ascii", "replace")
     at = 4 if implicit else short
     length = int.from_bytes(content[start + at : start + header], order)  # type: ignore[arg-type]
-    undefined = length == _UNDEFINED
+    undefined = length == 0xFFFFFFFF
     return content[start + header : None if undefined else start + header + length], vr, undefined
 
 
@@ -122,8 +108,7 @@ def _native_length(data_set: Dataset) -> int:
 
 def _frame(value: bytes, native: int, *, declared: bool, undefined: bool) -> bytes | None:
     """The compressed frame of a value; None for uncompressed pixels, whatever the transfer syntax declares."""
-    wrapped = value.startswith(_ITEM) and (undefined or declared)
-    if wrapped:
+    if value.startswith(_ITEM) and (undefined or declared):
         return _joined(_fragments(value))
     if len(value) < native and (is_jpeg(value) or is_jpeg_2000(value)):
         return value
@@ -133,7 +118,7 @@ def _frame(value: bytes, native: int, *, declared: bool, undefined: bool) -> byt
 
 
 def _fragments(value: bytes) -> list[bytes]:
-    """The items of encapsulated pixels (PS3.5, section A.4), walked by their lengths up to the end or the delimiter."""
+    """The items of encapsulated pixels (PS3.5, section A.4), up to the end or the delimiter."""
     fragments: list[bytes] = []
     position = 0
     while len(fragments) < _MOST_FRAGMENTS:
@@ -152,7 +137,8 @@ def _joined(fragments: list[bytes]) -> bytes:
     if not fragments:
         raise UnusableError(NO_PICTURE)
     first, *others = fragments
-    is_table = not (is_jpeg(first) or is_jpeg_2000(first)) and (bool(others) or len(first) <= _OFFSET)
+    # The table has an entry of 4 bytes per frame.
+    is_table = not (is_jpeg(first) or is_jpeg_2000(first)) and (bool(others) or len(first) <= 4)
     parts = others if is_table else fragments
     if sum(is_jpeg(part) or is_jpeg_2000(part) for part in parts) > 1:
         raise UnusableError("holds several frames, whatever NumberOfFrames says; export the one to look at.")
@@ -160,9 +146,9 @@ def _joined(fragments: list[bytes]) -> bytes:
 
 
 def _in_byte_order(data_set: Dataset, stored: Stored, notes: list[str], *, swapped: bool = False) -> Stored:
-    """The pixels in the byte order in which they are a picture, where there is doubt about the declared one.
+    """The pixels in the byte order in which they are a picture, if the declared one is in doubt.
 
-    Neighbours in a picture are alike; with their bytes swapped, what noise there is becomes the largest difference.
+    Neighbours in a picture are alike; with their bytes swapped, noise becomes the largest difference.
     """
     cells = stored.pixels
     is_known = not (swapped or _UNKNOWN_SYNTAX in notes)
@@ -207,7 +193,7 @@ def _roughness(pixels: NDArray[Any]) -> float:
 
 
 def _check_length(data_set: Dataset, value: bytes, notes: list[str]) -> None:
-    """Compares how many pixels there are with how many the data set wants."""
+    """Compare the bytes of the pixels with those that the data set wants."""
     wanted = _native_length(data_set)
     excess = len(value) - wanted
     if excess < 0:
@@ -231,13 +217,18 @@ def _check_length(data_set: Dataset, value: bytes, notes: list[str]) -> None:
 
 
 def _decompressed(data_set: Dataset, frame: bytes, notes: list[str]) -> Stored:
-    """The pixels of a compressed frame, which is looked at before a decoder is."""
+    """The pixels of a compressed frame, which is checked before it is decoded."""
     from pydicom.encaps import encapsulate
 
     expected = Expected(data_set.Rows, data_set.Columns, data_set.SamplesPerPixel, data_set.BitsAllocated)
     if not (is_jpeg(frame) or is_jpeg_2000(frame)):
         if data_set.file_meta.TransferSyntaxUID != _RLE and not is_rle(frame, expected):
-            _refuse_unknown(data_set)
+            syntax = data_set.file_meta.TransferSyntaxUID
+            kind = f"as {syntax.name}" if syntax.is_encapsulated else "by an unknown transfer syntax"
+            raise UnusableError(
+                f"is compressed {kind}, and the installed decoders find no picture of theirs in it (JPEG, JPEG-LS, "
+                "JPEG 2000, RLE); save it uncompressed with the program that wrote it, or as PNG."
+            )
         check_rle(frame, expected)
         stored = Stored(_array(data_set, _RLE, encapsulate([frame]), data_set.BitsAllocated, plugin="pydicom"))
         return _in_byte_order(data_set, stored, notes)  # some writers begin with the lower bytes
@@ -275,15 +266,6 @@ def _decompressed(data_set: Dataset, frame: bytes, notes: list[str]) -> Stored:
     return Stored(pixels, samples.precision)
 
 
-def _refuse_unknown(data_set: Dataset) -> None:
-    syntax = data_set.file_meta.TransferSyntaxUID
-    kind = f"as {syntax.name}" if syntax.is_encapsulated else "by an unknown transfer syntax"
-    raise UnusableError(
-        f"is compressed {kind}, and the installed decoders find no picture of theirs in it (JPEG, JPEG-LS, JPEG 2000, "
-        "RLE); save it uncompressed with the program that wrote it, or as PNG."
-    )
-
-
 def _array(
     data_set: Dataset,
     syntax: str,
@@ -294,7 +276,7 @@ def _array(
     plugin: str = "",
     vr: str = "OB",
 ) -> NDArray[Any]:
-    """Decodes by pydicom: whole cells without a sign, or samples of a compressed frame in their two's complement."""
+    """Decode by pydicom: whole cells without a sign, or samples of a compressed frame in their two's complement."""
     from pydicom import Dataset as NewDataset
     from pydicom.dataelem import DataElement
     from pydicom.dataset import FileMetaDataset

@@ -1,4 +1,4 @@
-"""The few things that are read from a DICOM file beside its pixels."""
+"""The few elements that are read from a DICOM file beside its pixels."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ _SPACING = re.compile(r"\d{1,2}(\.\d{1,8})?")
 
 
 def read_tags(source: str | Path | bytes) -> dict[str, str]:
-    """Reads what a DICOM file says about its radiograph, and nothing about the patient.
+    """Read what a DICOM file says about its radiograph, and nothing about the patient.
 
     Only the elements named here are ever read, and only values out of closed lists and numbers of a plausible form are
     kept: an element that is meant for a code is where a person's name lands by mistake.
@@ -63,8 +63,10 @@ def read_tags(source: str | Path | bytes) -> dict[str, str]:
     Returns:
         Those of ``Modality``, ``BodyPartExamined``, ``Laterality``, ``ImageLaterality``, ``ViewPosition``,
         ``PhotometricInterpretation``, ``Rows``, ``Columns``, ``BitsStored``, ``PixelSpacing`` and
-        ``ImagerPixelSpacing`` (millimetres between rows and between columns, divided by a backslash) that the file has
-        and that are kept. Empty for a file that is not DICOM.
+            ``ImagerPixelSpacing``
+        (millimetres between rows and between columns, divided by a backslash) that the file has and that are kept.
+            Empty
+        for a file that is not DICOM.
 
     Raises:
         XrayError: The file cannot be read, or is damaged, or pydicom is missing.
@@ -74,7 +76,7 @@ def read_tags(source: str | Path | bytes) -> dict[str, str]:
     if not is_dicom(content):
         return {}
     with reading_dicom(name):
-        data_set = read_elements(standard_file(content, name), (*_WORDS, *_COUNTS, *_SPACINGS))
+        data_set, _ = read_elements(standard_file(content, name), (*_WORDS, *_COUNTS, *_SPACINGS))
         return {keyword: text for keyword, text in _texts(data_set) if text}
 
 
@@ -82,33 +84,26 @@ def read_sop_instance_uid(content: bytes) -> str | None:
     """The unique identifier of a DICOM file, by which an archive finds it.
 
     ``None`` for a file that is not DICOM, or has none of the right form.
-
-    Raises:
-        XrayError: The file is damaged, or pydicom is missing.
     """
     if not is_dicom(content):
         return None
     with reading_dicom("The file"):
-        data_set = read_elements(standard_file(content, "The file"), ("SOPInstanceUID",))
+        data_set, _ = read_elements(standard_file(content, "The file"), ("SOPInstanceUID",))
         uid = str(value_of(data_set, "SOPInstanceUID", whole=True) or "")
     return uid if _UID.fullmatch(uid) else None
 
 
 def read_owner(content: bytes) -> tuple[str, str]:
-    """Whose radiograph a DICOM file is, to tell files of different people apart. It is never to be shown.
+    """The patient and the study of a DICOM file, to tell files of different people apart; never to be shown.
 
-    Returns:
-        The patient (the id, or name and date of birth where it has none) and the study, both trimmed and in one Unicode
-        form; empty where the file does not say, or is not DICOM.
-
-    Raises:
-        XrayError: The file is damaged, or pydicom is missing.
+    The patient is the id, or name and date of birth without one. Both are trimmed and in one Unicode form, and empty if
+    the file does not say, or is not DICOM.
     """
     if not is_dicom(content):
         return "", ""
     keywords = ("SpecificCharacterSet", "PatientID", "PatientName", "PatientBirthDate", "StudyInstanceUID")
     with reading_dicom("The file"):
-        data_set = read_elements(standard_file(content, "The file"), keywords)
+        data_set, _ = read_elements(standard_file(content, "The file"), keywords)
         values = [str(value_of(data_set, keyword, whole=True) or "") for keyword in keywords[1:]]
     patient, name, birth, study = (unicodedata.normalize("NFC", value).strip() for value in values)
     name = name.rstrip("^= ")
@@ -116,7 +111,7 @@ def read_owner(content: bytes) -> tuple[str, str]:
 
 
 def known_word(text: str, keyword: str) -> str:
-    """The word of a closed list that a text means; empty where it means none or several, or says more beside it.
+    """The word of a closed list that a text means; empty for none, for several, or if it says more.
 
     >>> known_word("LEFT HAND", "BodyPartExamined"), known_word("C-SPINE", "BodyPartExamined")
     ('HAND', 'CSPINE')

@@ -1,4 +1,4 @@
-"""Write a result as a DICOM secondary capture, so that an archive files it beside its radiograph."""
+"""Results as DICOM secondary captures, so that an archive files them beside their radiographs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from anomalib_xray import __version__
 from anomalib_xray.errors import XrayError
-from anomalib_xray.io.dicom_dataset import UnusableError, read_up_to_pixels, reading_dicom, standard_file
+from anomalib_xray.io.dicom_dataset import UnusableError, read_elements, reading_dicom, standard_file
 from anomalib_xray.io.dicom_header import number_of
 from anomalib_xray.io.dicom_tags import read_tags
 from anomalib_xray.io.formats import is_dicom
@@ -53,22 +53,15 @@ _LONGEST_DESCRIPTION = 64
 
 
 def write_secondary_capture(
-    path: str | Path,
-    picture: NDArray[np.uint8],
-    *,
-    source: str | Path | None = None,
-    **settings: Any,
+    path: str | Path, picture: NDArray[np.uint8], *, source: str | Path | None = None, **settings: Any
 ) -> None:
-    """Writes what :func:`encode_secondary_capture` encodes, about a radiograph's file.
+    """Write a result as a DICOM file; settings and errors as of :func:`encode_secondary_capture`.
 
     Args:
         path: The file to write; missing folders are made, an existing file is replaced.
         picture: (H, W), or (H, W, 3) in OpenCV's order BGR; uint8.
-        source: The radiograph that the result is about; body part, side and view are copied from a DICOM file.
-        **settings: As of :func:`encode_secondary_capture`.
-
-    Raises:
-        XrayError: As of :func:`encode_secondary_capture`, or a file cannot be read or written.
+        source: The radiograph of the result; body part, side and view are copied from a DICOM file.
+        **settings: Settings of :func:`encode_secondary_capture`.
     """
     content = b"" if source is None else read_bytes(source)
     names: dict[str, Any] = {"name": str(path), "source_name": str(path if source is None else source)}
@@ -88,7 +81,7 @@ def encode_secondary_capture(
     name: str = "The secondary capture",
     source_name: str = "the source",
 ) -> bytes:
-    """Encodes a picture as a derived secondary capture image, uncompressed.
+    """Encode a picture as a derived secondary capture image, uncompressed.
 
     Identifiers are computed from the content, so that the same result made again takes the place of the first one in an
     archive. All results about one source share a study, and those of one description and series within it share a
@@ -97,24 +90,24 @@ def encode_secondary_capture(
 
     Args:
         picture: (H, W), or (H, W, 3) in OpenCV's order BGR; uint8.
-        source: Content of the radiograph's file; empty where there is none.
-        description: What the picture is, in at most 64 characters; it names the series.
+        source: Content of the radiograph's file; empty without one.
+        description: Name of the series, in at most 64 characters.
         keep_patient: Whether to copy the patient and the study from the source, which must then be DICOM, and to refer
             to it, so that an archive files the result there.
         annotated: Whether text is drawn into the picture, such as a score or a file's name.
-        series: What tells its series apart from others of the same description, e.g. the digest of a bundle.
-        scale: Pixels of the picture to a pixel of the source, from which lengths in the picture follow; ``None`` where
-            they cannot be measured.
-        made: When it was made; now by default.
-        name: What messages call the result.
-        source_name: What messages call the source.
+        series: Text that tells its series apart from others of the same description, e.g. the digest of a bundle.
+        scale: Pixels of the picture per pixel of the source, from which lengths in the picture follow; ``None`` if they
+            cannot be measured.
+        made: Time of making; now by default.
+        name: Name of the result in messages.
+        source_name: Name of the source in messages.
 
     Returns:
         The DICOM file.
 
     Raises:
-        XrayError: The picture or the description cannot be stored, the source cannot be read or is not DICOM where it
-            must be, or pydicom is missing.
+        XrayError: The picture or the description cannot be stored, the source cannot be read or is not DICOM although
+            it must be, or pydicom is missing.
     """
     if picture.dtype != np.uint8 or picture.ndim not in (2, 3) or picture.shape[2:] not in ((), (3,)):
         raise XrayError(f"{name} cannot hold a picture of shape {picture.shape} and type {picture.dtype}; give uint8.")
@@ -131,7 +124,7 @@ def encode_secondary_capture(
         original = None
         if keep_patient:
             whole = standard_file(source, source_name)
-            original, end = read_up_to_pixels(whole, (*_PATIENT_AND_STUDY, *_SOURCE, *_COUNTED))
+            original, end = read_elements(whole, (*_PATIENT_AND_STUDY, *_SOURCE, *_COUNTED))
             if end >= len(whole):
                 raise UnusableError("is damaged: it ends before its picture; give the whole file.")
         data_set = _result(picture, description, tags, original, annotated=annotated)
@@ -144,7 +137,11 @@ def encode_secondary_capture(
 
 
 def map_description(model: str) -> str:
-    """The description of a series of anomaly maps of a model, whatever its name."""
+    """The description of a series of anomaly maps of a model, whatever its name.
+
+    >>> map_description("cae")
+    'cae: anomaly map, research use'
+    """
     name = "".join(character if character.isprintable() else "?" for character in model)
     return f"{name.replace(chr(92), '/')[:30]}: anomaly map, research use"
 
@@ -168,13 +165,11 @@ def _result(
         data_set.Laterality = None
     if "ImageLaterality" in data_set or data_set.get("BodyPartExamined") in _UNPAIRED:
         del data_set.Laterality
-    data_set.Modality = "OT"
-    data_set.ConversionType = "WSD"
+    data_set.Modality, data_set.ConversionType = "OT", "WSD"
     data_set.SecondaryCaptureDeviceManufacturer = _MAKER
     data_set.SecondaryCaptureDeviceSoftwareVersions = __version__
     data_set.ImageType = ["DERIVED", "SECONDARY"]
-    data_set.SeriesDescription = description
-    data_set.DerivationDescription = description
+    data_set.SeriesDescription = data_set.DerivationDescription = description
     data_set.ImageComments = RESEARCH_ONLY
     data_set.BurnedInAnnotation = "YES" if annotated else "NO"
     data_set.InstanceNumber = 1
@@ -198,19 +193,14 @@ def _lengths(tags: dict[str, str], scale: float | None) -> Dataset:
 
 
 def _date(data_set: Dataset, made: datetime) -> None:
-    """Says when the result was made; the study keeps the date of the source."""
-    for date, time in (
-        ("InstanceCreationDate", "InstanceCreationTime"),
-        ("SeriesDate", "SeriesTime"),
-        ("ContentDate", "ContentTime"),
-        ("DateOfSecondaryCapture", "TimeOfSecondaryCapture"),
-    ):
-        setattr(data_set, date, f"{made:%Y%m%d}")
-        setattr(data_set, time, f"{made:%H%M%S}")
+    """Date the result; the study keeps the date of the source."""
+    for keyword in ("InstanceCreation{}", "Series{}", "Content{}", "{}OfSecondaryCapture"):
+        setattr(data_set, keyword.format("Date"), f"{made:%Y%m%d}")
+        setattr(data_set, keyword.format("Time"), f"{made:%H%M%S}")
 
 
 def _refer_to(original: Dataset, data_set: Dataset) -> None:
-    """Copies the patient and the study, and names the original as the source."""
+    """Copy the patient and the study, and name the original as the source."""
     from pydicom import Dataset
 
     for keyword in _PATIENT_AND_STUDY:
@@ -234,7 +224,7 @@ def _refer_to(original: Dataset, data_set: Dataset) -> None:
 
 
 def _name(data_set: Dataset, picture: NDArray[np.uint8], series: Sequence[str], source: str) -> None:
-    """Gives the result identifiers that depend on its content and its source's hash alone, and its series a number."""
+    """Give the result identifiers that depend on its content and its source's hash alone, and its series a number."""
     from pydicom.dataset import FileMetaDataset
     from pydicom.uid import ExplicitVRLittleEndian
 
@@ -260,7 +250,7 @@ def _uid(kind: str, texts: Sequence[str]) -> str:
 
 
 def _put_pixels(picture: NDArray[np.uint8], data_set: Dataset) -> None:
-    """Stores the pixels, with colour in DICOM's order RGB."""
+    """Store the pixels, with colour in DICOM's order RGB."""
     colour = picture.ndim == 3
     data_set.SamplesPerPixel = 3 if colour else 1
     data_set.PhotometricInterpretation = "RGB" if colour else "MONOCHROME2"

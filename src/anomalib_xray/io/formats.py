@@ -28,7 +28,6 @@ DICOM_PREFIX = b"DICM"
 DICOM_PREAMBLE = 128  # bytes before the prefix, with any content
 _FIRST_GROUPS = frozenset({0x0002, 0x0008, 0x0010, 0x0018, 0x0020, 0x0028})
 """Groups that a file without preamble can begin with: the meta information, or what anonymisation left."""
-_LAST_GROUP = 0x7FE0
 _LONGEST_FIRST_VALUE = 256
 _LONG_VR = frozenset({b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV"})
 _SHORT_VR = frozenset(
@@ -55,10 +54,9 @@ def is_dicom(content: bytes) -> bool:
 
 
 def data_set_encoding(content: bytes) -> tuple[bool, bool] | None:
-    """How a DICOM data set is encoded, told from its first two elements.
+    """The encoding of a DICOM data set, told from its first two elements: little endian, explicit representations.
 
-    Returns:
-        Whether it is little endian and whether value representations are explicit; None if it is no data set.
+    None if it is no data set.
     """
     for little, explicit in ((True, True), (True, False), (False, True)):
         order: Literal["little", "big"] = "little" if little else "big"
@@ -66,7 +64,7 @@ def data_set_encoding(content: bytes) -> tuple[bool, bool] | None:
         if not behind or tag >> 16 not in _FIRST_GROUPS:
             continue
         next_tag, next_behind = _first_element(content[behind:], order, explicit=explicit)
-        if next_behind and tag < next_tag <= _LAST_GROUP << 16 | 0xFFFF:  # elements are sorted
+        if next_behind and tag < next_tag <= 0x7FE0FFFF:  # elements are sorted
             return little, explicit
         if explicit and behind > len(content) - _ELEMENT_HEADER:
             return little, explicit
@@ -77,7 +75,7 @@ _ELEMENT_HEADER = 8  # bytes of the shortest
 
 
 def _first_element(content: bytes, order: Literal["little", "big"], *, explicit: bool) -> tuple[int, int]:
-    """The tag of the element that ``content`` starts with, and the position behind it; 0 if that is none."""
+    """The tag of the first element of ``content``, and the position behind it; 0 if it is invalid."""
     tag = int.from_bytes(content[:2], order) << 16 | int.from_bytes(content[2:4], order)
     if len(content) < _ELEMENT_HEADER:
         return tag, 0
@@ -111,8 +109,8 @@ def is_radiograph_file(path: Path, *, regular: bool = False) -> bool:
     It has one of :data:`SUFFIXES`, so that a damaged file is not passed over, or else its content is a PNG, JPEG or
     DICOM file, because archives give DICOM files any ending or none (``IM000001``, ``1.2.840.5``, ``a.IMA``). Never
     pipes, devices, hidden files, such as those that macOS leaves beside others (``._image1.png``), and unfinished ones
-    (``.tmp``, ``.part``). A link counts as what it leads to; one that leads nowhere counts by its name, so that the
-    reader says what became of it, and so does a file that cannot be opened.
+    (``.tmp``, ``.part``). A link counts as its target; one that leads nowhere counts by its name, so that the reader
+    explains it, and so does a file that cannot be opened.
 
     Args:
         path: The file.
@@ -143,11 +141,7 @@ def stem_of(name: str) -> str:
 
 
 def check_size(height: int, width: int, *, name: str, max_pixels: int) -> None:
-    """Refuses a picture that is too large, or has no size, before anything is decoded.
-
-    Raises:
-        XrayError: The picture has no pixels or more than the limit.
-    """
+    """Refuse a picture that is too large, or has no size, before anything is decoded."""
     if height < 1 or width < 1:
         raise XrayError(f"{name} is damaged or truncated: its header has no picture size; replace the file.")
     if height * width > max_pixels:
@@ -161,14 +155,14 @@ _ANCILLARY = 0x20  # bit of the first letter of a chunk's kind
 
 
 def png_size(content: bytes) -> tuple[int, int] | None:
-    """Height and width by the header chunk, which is always the first one; None if it is missing."""
+    """Height and width by the header chunk, which is always the first one; None without it."""
     if len(content) < 24 or content[12:16] != b"IHDR":
         return None
     return int.from_bytes(content[20:24], "big"), int.from_bytes(content[16:20], "big")
 
 
 def picture_chunks(content: bytes) -> bytes | None:
-    """The file without ancillary chunks and what follows its end chunk; None without that, or with too many chunks.
+    """The file without ancillary chunks and the rest behind its end chunk; None without that, or with too many chunks.
 
     Comments, profiles, thumbnails and further frames of an animation have no influence on the pixels, but decoders make
     room for them, and for a chunk of any length that the file declares.

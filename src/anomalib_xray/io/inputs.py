@@ -50,10 +50,10 @@ class Input:
 
 
 def find_inputs(given: Sequence[Path], out: Path) -> list[Input]:
-    """Lists files, and the PNG, JPEG and DICOM files in folders, each once.
+    """List files, and the PNG, JPEG and DICOM files in folders, each once.
 
-    Below ``out`` the folders are those of the inputs, seen from the deepest folder that holds everything given, so
-    that two images of one name keep two overlays. What is already in ``out`` is no input.
+    Below ``out`` the folders are those of the inputs, seen from the deepest folder that holds everything given, so that
+    two images of one name keep two overlays. Files in ``out`` are no inputs.
 
     Args:
         given: Files and folders; a file is taken whatever its ending, and even if it does not exist.
@@ -86,13 +86,10 @@ def find_inputs(given: Sequence[Path], out: Path) -> list[Input]:
 
 
 def with_list(given: Iterable[Path]) -> Iterator[Path]:
-    """Puts the files that standard input names in the place of ``-``, each as soon as it is named.
+    """Put the files that standard input names in the place of ``-``, each as soon as it is named.
 
     Names stand on a line each, or are parted by NUL characters. A list in UTF-16, as PowerShell pipes it, is read when
     it has ended.
-
-    Raises:
-        XrayError: The list is in UTF-16 and broken off.
     """
     for path in given:
         if path != Path("-"):
@@ -107,7 +104,7 @@ def with_list(given: Iterable[Path]) -> Iterator[Path]:
 
 
 def _wide_encoding(line: bytes) -> str:
-    """UTF-16 of which kind a list is in, by its first line; empty for another encoding.
+    """The kind of UTF-16 of a list, by its first line; empty for another encoding.
 
     Its zeros would otherwise part letters, and a lone ``/`` would be a folder to search.
     """
@@ -128,7 +125,7 @@ def _wide_lines(content: bytes, encoding: str) -> list[str]:
 
 
 def images_of(argument: Path, out: Path | None = None, *, alone: bool = True) -> list[Path]:
-    """Lists a file itself, or the images in a folder and below it, sorted; ``out`` is left out.
+    """List a file itself, or the images in a folder and below it, sorted; ``out`` is left out.
 
     Raises:
         XrayError: The folder cannot be listed, is ``out``, or holds no image, which unless ``alone`` is only logged.
@@ -155,20 +152,16 @@ def _shared_folder(given: Sequence[Path]) -> Path:
 
 
 def list_radiographs(folder: Path, *, leave_out: Iterable[Path] = ()) -> list[Path]:
-    """Lists the radiograph files in a folder and below it.
+    """List the radiograph files in a folder and below it, sorted.
 
     Linked files and folders are followed; a folder that several links lead to is searched once, in its own place if
     that is below ``folder``, and a link to a folder around itself is not followed. Hidden files and folders,
-    ``__MACOSX``, thumbnails, wastebaskets and folders called ``ground_truth`` are no place for radiographs; what else
-    is none, by :func:`~anomalib_xray.io.formats.is_radiograph_file`, is passed over too. A warning says what was passed
-    over and how much of it.
+    ``__MACOSX``, thumbnails, wastebaskets and folders called ``ground_truth``, and all that is not a radiograph by
+    :func:`~anomalib_xray.io.formats.is_radiograph_file`, are passed over, which a warning counts.
 
     Args:
         folder: The folder.
         leave_out: Folders below it that are not searched, such as the one that a command writes to.
-
-    Returns:
-        The files, as ``folder`` leads to them, sorted.
 
     Raises:
         XrayError: The folder cannot be listed.
@@ -234,7 +227,7 @@ class _Search:
 
 
 def _kind(entry: os.DirEntry[str]) -> str:
-    """What an entry is that is no radiograph."""
+    """The kind of an entry that is not a radiograph."""
     if entry.name.startswith("."):
         return "hidden files"
     if os.path.isfile(entry.path):  # noqa: PTH113  # Path.is_file() raises where a link leads to itself
@@ -247,7 +240,7 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
 
 
 def _identity(folder: Path) -> tuple[int, int] | None:
-    """What tells a folder from others, whichever path leads to it; nothing where it is missing."""
+    """The identity of a folder, whichever path leads to it; None if it is missing."""
     try:
         found = folder.stat()
     except OSError:

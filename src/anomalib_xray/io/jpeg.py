@@ -1,4 +1,4 @@
-"""Headers of JPEG streams (ITU-T T.81, annex B), and whether the coded data are complete."""
+"""Headers of JPEG streams (ITU-T T.81, annex B), and the completeness of their coded data."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def _segments(content: bytes) -> Iterator[tuple[int, int, int]]:
 
 
 def jpeg_frame(content: bytes) -> JpegFrame | None:
-    """Reads the frame header, found by walking over the segments before it; None without one."""
+    """Read the frame header, behind the segments before it; None without one."""
     for marker, position, _ in _segments(content):
         if marker in _START_OF_FRAME and position + 10 <= len(content):
             precision, height, width = content[position + 4], content[position + 5 :][:2], content[position + 7 :][:2]
@@ -75,12 +75,6 @@ def jpeg_is_plain(content: bytes) -> bool:
     return False
 
 
-def jpeg_size(content: bytes) -> tuple[int, int] | None:
-    """Height and width by the frame header; None without one."""
-    frame = jpeg_frame(content)
-    return None if frame is None else (frame.height, frame.width)
-
-
 def jpeg_ends(content: bytes) -> bool:
     """Whether the stream goes on to its end marker, with all scans that its frame needs.
 
@@ -94,16 +88,16 @@ def jpeg_lacks_data(
 ) -> bool:
     """Whether there is less coded data than picture, though the stream :func:`ends <jpeg_ends>`.
 
-    Programs that recover files put an end marker behind what they found. JPEG has no checksum, and no decoder passes on
-    what it notices; but more data at the end changes a picture only where some was missing, and less does not where
+    Programs that recover files put an end marker behind the data that they found. JPEG has no checksum, and no decoder
+    passes on what it notices; but more data at the end changes a picture only if some was missing, and less does not if
     there is too much. Damage that leaves the amount of data as it was is not found, nor, in a progressive stream, a gap
     or a cut in the last scan.
 
     Args:
         content: The stream, from its first byte.
-        image: What it was decoded to, (H, W) or (H, W, 3).
-        decode: What decoded it; it is called again where a doubt is left.
-        bits: Of a sample.
+        image: The decoded picture, (H, W) or (H, W, 3).
+        decode: Its decoder, which is called again if a doubt is left.
+        bits: Bits of a sample.
     """
     end = _end(content)
     if not _has_all_restarts(content, end):
@@ -151,7 +145,7 @@ _MORE_DATA = bytes(range(0x11, 0xF1)) * 2
 
 
 def _end(content: bytes) -> int:
-    """Position of the end marker; 0 where there is none, or not behind all scans."""
+    """Position of the end marker; 0 without one, or if it is not behind all scans."""
     position, scans = 2, 0
     missing = _coefficients(content)
     while position + 2 <= len(content) and content[position] == 0xFF and scans <= _MOST_SCANS:
@@ -171,7 +165,7 @@ def _end(content: bytes) -> int:
 
 
 def _coefficients(content: bytes) -> set[tuple[int, int]]:
-    """What scans have to bring: the first coefficient of each component, and all of the first component's."""
+    """The coefficients that scans have to bring: the first one of each component, and all of the first component."""
     for marker, position, end in _segments(content):
         if marker in _START_OF_FRAME and position + 10 <= len(content):
             names = content[position + 10 : end : 3] if marker in _BY_COEFFICIENTS else b""

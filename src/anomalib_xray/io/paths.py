@@ -1,4 +1,4 @@
-"""Paths as users give them."""
+"""Users' paths: read, compared, shortened, and found as tables name them."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def leads_out(path: Path, folder: Path) -> bool:
 
 
 def dead_link(path: str | Path) -> Path | None:
-    """Where a symbolic link leads that leads to nothing; None for anything else, and for a link that is kept secret."""
+    """The target of a symbolic link that leads to nothing; None for anything else, and for a secret link."""
     # Path's own tests raise on a name that is too long, and on a link to itself.
     if not os.path.islink(path) or os.path.exists(path):  # noqa: PTH110, PTH114
         return None
@@ -41,7 +41,7 @@ def dead_link(path: str | Path) -> Path | None:
 
 
 def read_bytes(path: str | Path, *, max_bytes: int = MAX_BYTES) -> bytes:
-    """Reads a file that is not too large.
+    """Read a file that is not too large.
 
     Raises:
         XrayError: The file is missing, too large, a pipe or a device, or cannot be read.
@@ -71,6 +71,9 @@ def is_below(path: Path, folder: Path) -> bool:
     """Whether a path leads to something in a folder as it is written, that is unless ``..`` or a root leads it out.
 
     Links that somebody placed in the folder are followed, so that data sets made of links can be listed.
+
+    >>> is_below(Path("set/../set/a.png"), Path("set")), is_below(Path("set/../a.png"), Path("set"))
+    (True, False)
     """
     return absolute(path).is_relative_to(absolute(folder))
 
@@ -78,7 +81,10 @@ def is_below(path: Path, folder: Path) -> bool:
 def fitted(stem: str, ending: str) -> str:
     """A file's name of ``stem`` and ``ending`` that file systems take.
 
-    Where both have more than :data:`NAME_BYTES` bytes, the stem is shortened and a digest tells it from others.
+    If both have more than :data:`NAME_BYTES` bytes, the stem is shortened and a digest tells it from others.
+
+    >>> fitted("hand", ".png"), len(fitted(300 * "a", ".png"))
+    ('hand.png', 255)
     """
     room = NAME_BYTES - len(os.fsencode(ending))
     if len(os.fsencode(stem)) <= room:
@@ -92,12 +98,9 @@ def fitted(stem: str, ending: str) -> str:
 
 
 def free_path(image: Path, ending: str, taken: set[str]) -> Path:
-    """A path for what is made of an image: it tells the image, and nothing else has it, upper and lower case the same.
+    """A path for an output of an image, which tells the image and is not ``taken``, upper and lower case the same.
 
-    Args:
-        image: Where the image would lie in the folder that is written.
-        ending: What the name ends in, such as ``_overlay.png``.
-        taken: Paths that were given before, in folded case; the new one is added.
+    The image's path is in the folder that is written; the new path, in folded case, is added to ``taken``.
 
     >>> taken = set()
     >>> [free_path(Path(name), "_overlay.png", taken).name for name in ("a.png", "a.jpg")]
@@ -113,11 +116,7 @@ def free_path(image: Path, ending: str, taken: set[str]) -> Path:
 
 
 class Finder:
-    """Finds the files that a table lists, also where it writes their names in another way than the disk.
-
-    Args:
-        root: Folder that relative paths start from.
-    """
+    """The files below ``root`` that a table lists, even if it writes their names in another way than the disk."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -127,8 +126,8 @@ class Finder:
     def find(self, cell: str) -> Path:
         """The file that a cell of a table names, by its absolute path without ``..``.
 
-        Where there is no such file, one whose name differs only in the Unicode form of its letters, in blanks
-        around it, in the separator of folders or in its encoding; or else the path as it was given.
+        If there is no such file, one whose name differs only in the Unicode form of its letters, in blanks around it,
+        in the separator of folders or in its encoding; or else the path as it was given.
         """
         given = absolute(self.root / cell)
         if os.path.lexists(given):
@@ -162,7 +161,7 @@ class Finder:
         return self._loosely[folder]
 
     def _names_in(self, folder: Path) -> dict[str, str]:
-        """Names in a folder by what they have in common with other ways to write them."""
+        """Names in a folder by their common form."""
         if folder not in self._names:
             try:
                 self._names[folder] = {_plain(name): name for name in sorted(os.listdir(folder))}  # noqa: PTH208
@@ -194,13 +193,6 @@ def _plain(name: str) -> str:
 
 
 def check_checkpoint(checkpoint: Path) -> None:
-    """Checks that a checkpoint is there, before anything heavy is imported.
-
-    Args:
-        checkpoint: The file.
-
-    Raises:
-        XrayError: There is no such file.
-    """
+    """Refuse a checkpoint that is missing, before anything heavy is imported."""
     if not checkpoint.is_file():
         raise XrayError(f"{checkpoint} is no file: name a checkpoint that training wrote, such as model.ckpt.")

@@ -1,7 +1,7 @@
 """Progress of a long job: a bar in a terminal, else at most a line per minute and one at the end.
 
-Loops name what they do with :func:`track`, steps that cannot be counted with :func:`status`. A command runs under
-:func:`reported`, which writes the lines: a job whose items take long says that it lives between them too.
+Loops name their work with :func:`track`, steps that cannot be counted with :func:`status`. A command runs under
+:func:`reported`, which writes the lines, also between items that take long.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ Item = TypeVar("Item")
 
 
 def track(items: Iterable[Item], what: str, total: int | None = None, *, done: int = 0) -> Iterator[Item]:
-    """Hands items on and notes how many are done.
+    """Hand items on and note how many are done.
 
     Args:
-        items: What there is to do.
-        what: What is done with them, the first word of each line.
-        total: How many there are in all, by default those in ``items``; unknown where they cannot be counted.
-        done: How many were done before.
+        items: The items.
+        what: The work, the first word of each line.
+        total: Number of all items, by default those in ``items``; unknown if they cannot be counted.
+        done: Number of items that were done before.
 
-    Yields:
-        The items.
+    >>> [2 * number for number in track([1, 2], "doubling")]
+    [2, 4]
     """
     if total is None and isinstance(items, Sized):
         total = done + len(items)
@@ -42,7 +42,7 @@ def track(items: Iterable[Item], what: str, total: int | None = None, *, done: i
 
 @contextmanager
 def status(what: str) -> Iterator[None]:
-    """Names a step that cannot be counted while it lasts."""
+    """Name a step that cannot be counted while it lasts."""
     if sys.stderr.isatty():
         from rich.console import Console
 
@@ -60,7 +60,7 @@ def status(what: str) -> Iterator[None]:
 def reported(
     wait: Callable[[Event, float], bool] = Event.wait, clock: Callable[[], float] = monotonic
 ) -> Iterator[None]:
-    """Writes to standard error how far the job within is, unless that is a terminal, where bars show it.
+    """Write to standard error how far the job within is, unless that is a terminal, where bars show it.
 
     Within another it changes nothing. A job that fails has its error as its last line. ``wait`` and ``clock`` are those
     of the system unless a test has its own.
@@ -79,7 +79,7 @@ def reported(
 
 @dataclass
 class _State:
-    """Progress of a loop: what is done (nothing between loops), how many of how many, how many before, since when."""
+    """Progress of a loop: the work (nothing between loops), how many of how many, how many before, since when."""
 
     what: str = ""
     total: int | None = None
@@ -88,7 +88,7 @@ class _State:
     began: float = 0.0
 
     def advance(self) -> None:
-        """Counts one item."""
+        """Count one item."""
         self.done += 1
 
     def __str__(self) -> str:
@@ -96,13 +96,13 @@ class _State:
         return f"{self.what}: {self.done}{of}" if self.done or of else self.what
 
     def seconds_left(self, now: float) -> float | None:
-        """What the items that are open will take if they are as those that are done."""
+        """Estimated time of the open items, by that of the finished ones."""
         fresh, left = self.done - self.before, (self.total or 0) - self.done
         return (now - self.began) / fresh * left if fresh > 0 and left > 0 else None
 
 
 class _Lines:
-    """The lines of one job; its thread starts with the first loop, so that what counts nothing has none."""
+    """The lines of one job; its thread starts with the first loop, so that a job without loops has none."""
 
     current: _Lines | None = None
 
@@ -113,7 +113,7 @@ class _Lines:
 
     @classmethod
     def begin(cls, what: str, total: int | None, done: int) -> Callable[[], None]:
-        """Notes what is done from now on; returns what counts one item of it."""
+        """Note the work from now on; returns the function that counts one item of it."""
         state = _State(what, total, done, done)
         if (lines := cls.current) is not None:
             state.began, lines.state = lines._clock(), state
@@ -122,13 +122,13 @@ class _Lines:
         return state.advance
 
     def end(self) -> None:
-        """Writes the last line."""
+        """Write the last line."""
         self.stop()
         if self.state.what:
             _write(f"{self.state}; ended after {duration(self._clock() - self._began)}")
 
     def stop(self) -> None:
-        """Writes no more lines."""
+        """Write no more lines."""
         self._stopped.set()
         if self._thread.ident is not None:
             self._thread.join()
@@ -163,7 +163,7 @@ def duration(seconds: float) -> str:
 
 @contextmanager
 def _bar(what: str, total: int | None, done: int) -> Iterator[Callable[[], None]]:
-    """A bar that goes when it is done; returns what moves it on by one item."""
+    """A bar that vanishes at its end; yields the function that moves it on by one item."""
     from rich.console import Console
     from rich.progress import (
         BarColumn,

@@ -1,4 +1,4 @@
-"""Read a radiograph file as one grey channel, and scale it to [0, 1]."""
+"""Radiograph files as one grey channel, scaled to [0, 1]."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from anomalib_xray.errors import XrayError
 from anomalib_xray.io import formats
 from anomalib_xray.io.dicom import decode_dicom
 from anomalib_xray.io.formats import MAX_BYTES, MAX_PIXELS, PNG_SIGNATURE, check_size
-from anomalib_xray.io.jpeg import JPEG_SIGNATURE, jpeg_ends, jpeg_frame, jpeg_lacks_data, jpeg_size
+from anomalib_xray.io.jpeg import JPEG_SIGNATURE, jpeg_ends, jpeg_frame, jpeg_lacks_data
 from anomalib_xray.io.paths import read_bytes
 from anomalib_xray.io.radiograph import Radiograph
 
@@ -32,10 +32,10 @@ _FAINTEST_FOREGROUND = np.float32(1 / 255)
 def read_radiograph(
     path: str | Path, *, max_pixels: int = MAX_PIXELS, max_bytes: int = MAX_BYTES, notes: list[str] | None = None
 ) -> Radiograph:
-    """Reads a PNG, JPEG or DICOM file.
+    """Read a PNG, JPEG or DICOM file, recognised by its content whatever its name.
 
     Args:
-        path: The file; its format is recognised by content, its name does not matter.
+        path: The file.
         max_pixels: Larger pictures are refused before they are decoded.
         max_bytes: Larger files are refused before they are read.
         notes: As of :func:`decode_radiograph`.
@@ -52,15 +52,15 @@ def read_radiograph(
 def decode_radiograph(
     content: bytes, *, name: str, max_pixels: int = MAX_PIXELS, notes: list[str] | None = None
 ) -> Radiograph:
-    """Decodes the content of a PNG, JPEG or DICOM file.
+    """Decode the content of a PNG, JPEG or DICOM file.
 
     PNG and JPEG give the pixels as stored: colour becomes weighted grey (ITU-R BT.601), an alpha channel is dropped,
-    and an orientation in the EXIF data is ignored, so that masks and marked findings keep their places. What DICOM
-    gives is described at :func:`anomalib_xray.io.dicom.decode_dicom`.
+    and an orientation in the EXIF data is ignored, so that masks and marked findings keep their places. DICOM is
+    described at :func:`anomalib_xray.io.dicom.decode_dicom`.
 
     Args:
         content: The whole file.
-        name: What messages call it, for example the path.
+        name: Name of the file in messages, for example its path.
         max_pixels: Larger pictures are refused before they are decoded.
         notes: List to which is added what of a DICOM header was not followed, as short words that go with the flags of
             the preparation.
@@ -76,7 +76,8 @@ def decode_radiograph(
     if content.startswith(PNG_SIGNATURE):
         size, whole = formats.png_size(content), formats.picture_chunks(content)
     elif content.startswith(JPEG_SIGNATURE):
-        size, whole = jpeg_size(content), content if jpeg_ends(content) else None
+        frame = jpeg_frame(content)
+        size, whole = frame and (frame.height, frame.width), content if jpeg_ends(content) else None
     else:
         raise XrayError(f"{name} {_what_else(content)}")
     check_size(*(size or (0, 0)), name=name, max_pixels=max_pixels)
@@ -86,7 +87,8 @@ def decode_radiograph(
         raise XrayError(f"{name} is a {kind}, which is not decoded outside of DICOM; convert it to PNG.")
     if image is None or (is_jpeg and jpeg_lacks_data(content, image, _decoded)):
         raise XrayError(f"{name} is damaged or truncated and cannot be decoded; replace the file.")
-    return _one_channel(image)
+    # OpenCV decodes colour to (H, W, 3 or 4) in the order BGR(A).
+    return image if image.ndim == 2 else cast("Radiograph", cv2.cvtColor(image[:, :, :3], cv2.COLOR_BGR2GRAY))
 
 
 def _decoded(content: bytes) -> Radiograph | None:
@@ -97,19 +99,18 @@ def _decoded(content: bytes) -> Radiograph | None:
 
 
 def _undecoded_kind(content: bytes) -> str:
-    """What is unusual about a whole JPEG stream; empty where nothing is."""
+    """The unusual kind of a whole JPEG stream; empty if it is a usual one."""
     frame = jpeg_frame(content)
     if frame is None:
         return ""
     kind = {0xF7: "JPEG-LS", **dict.fromkeys((0xC3, 0xC7, 0xCB, 0xCF), "lossless JPEG")}.get(frame.kind, "")
-    if not kind and frame.kind > _LAST_HUFFMAN:
+    if not kind and frame.kind > 0xC7:  # the last one of Huffman coding
         kind = "JPEG with arithmetic coding"
     if not kind and frame.precision != 8:
         kind = "JPEG"
     return kind and f"{kind} of {frame.precision} bits"
 
 
-_LAST_HUFFMAN = 0xC7
 _NO_PICTURES = {
     b"version https://git-lfs": "is a pointer of Git LFS and not the picture itself; fetch that with git lfs pull.",
     b"/annex/objects/": "is a pointer of git-annex and not the picture itself; fetch that with git annex get.",
@@ -123,7 +124,7 @@ _NO_PICTURES = {
 
 
 def _what_else(content: bytes) -> str:
-    """What a file is that is no picture, and the way out, as the predicate of a sentence."""
+    """The kind of a file that is no picture, and the way out, as the predicate of a sentence."""
     if not content:
         return "is empty; copy or download it again."
     start = content[:64].removeprefix(b"\xef\xbb\xbf").lstrip().lower()
@@ -136,14 +137,10 @@ def _what_else(content: bytes) -> str:
 
 
 def read_anomaly_mask(path: str | Path) -> NDArray[np.bool_]:
-    """Reads which pixels of a radiograph somebody marked as anomalous.
+    """Read the mask of the pixels (H, W) of a radiograph that somebody marked as anomalous.
 
-    Args:
-        path: A PNG, JPEG or DICOM file. 0 is normal, anything else is anomalous, as in a map of labels. Where a lossy
-            format or a smooth outline left levels in between, a pixel is anomalous from half of the brightest one on.
-
-    Returns:
-        (H, W).
+    In a PNG, JPEG or DICOM file 0 is normal, anything else is anomalous, as in a map of labels. If a lossy format or a
+    smooth outline left levels in between, a pixel is anomalous from half of the brightest one on.
 
     Raises:
         XrayError: The file cannot be read.
@@ -162,7 +159,7 @@ def read_anomaly_mask(path: str | Path) -> NDArray[np.bool_]:
 
 
 def to_unit_interval(image: Radiograph) -> NDArray[np.float32]:
-    """Scales a radiograph to [0, 1]; background stays 0 and foreground stays visible in 8 bits.
+    """Scale a radiograph to [0, 1]; background stays 0 and foreground stays visible in 8 bits.
 
     An 8-bit picture is divided by 255. A 16-bit picture is divided by its own maximum, because detectors store 10 to 14
     bits in 16 and a division by 65535 would leave such a picture nearly black.
@@ -175,6 +172,9 @@ def to_unit_interval(image: Radiograph) -> NDArray[np.float32]:
 
     Raises:
         XrayError: The picture has another depth.
+
+    >>> to_unit_interval(np.array([[0, 1000, 4000]], np.uint16))
+    array([[0.  , 0.25, 1.  ]], dtype=float32)
     """
     if image.dtype == np.uint8:
         return image.astype(np.float32) / np.float32(255)
@@ -183,10 +183,3 @@ def to_unit_interval(image: Radiograph) -> NDArray[np.float32]:
         unit = image.astype(np.float32) / np.float32(brightest)
         return np.where(image > 0, np.maximum(unit, _FAINTEST_FOREGROUND), np.float32(0))
     raise XrayError(f"a picture of type {image.dtype} cannot be scaled; only uint8 and uint16 are radiographs.")
-
-
-def _one_channel(image: Radiograph) -> Radiograph:
-    """Weighted grey of what OpenCV decoded: (H, W), or (H, W, 3 or 4) in the order BGR(A)."""
-    if image.ndim == 2:
-        return image
-    return cast("Radiograph", cv2.cvtColor(image[:, :, :3], cv2.COLOR_BGR2GRAY))

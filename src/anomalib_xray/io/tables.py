@@ -1,4 +1,4 @@
-"""Tables that users give, whichever program wrote them: the one CSV reader."""
+"""Tables of any program: the reader of CSV files that users give."""
 
 from __future__ import annotations
 
@@ -48,9 +48,7 @@ class Row:
 
 
 def identity(value: str) -> str:
-    """An id in the form in which ids are compared.
-
-    In one Unicode form (NFC), without letters that nobody sees, without blanks around it, and one blank each in it.
+    r"""An id as ids are compared: in one Unicode form (NFC), without invisible letters and spare blanks.
 
     >>> identity(" Patient\u200b   7 ")
     'Patient 7'
@@ -62,7 +60,7 @@ def identity(value: str) -> str:
 
 
 def patient_ids(rows: Sequence[Row], column: str, path: Path) -> list[str]:
-    """The patients of a table, empty where a cell says nothing; a warning names what may be one patient or is none.
+    """The patients of a table, empty for a cell without one; a warning names ids that look alike or name nobody.
 
     Ids are as of :func:`identity`; whole numbers that a program wrote with a fraction (``7.0``) are without it.
     """
@@ -89,16 +87,16 @@ def patient_ids(rows: Sequence[Row], column: str, path: Path) -> list[str]:
 
 
 def read_table(path: Path, columns: Sequence[str] | None = None, *, max_bytes: int = MAX_TABLE_BYTES) -> list[Row]:
-    r"""Reads a table of comma- or otherwise separated values.
+    r"""Read a table of comma- or otherwise separated values.
 
     The separator (comma, semicolon, tab or ``|``) is the one that the first lines have most of. The encoding is UTF-8,
     UTF-16 or UTF-32, or else Windows-1252, which a warning says. Names of columns have one Unicode form. Bytes of file
-    names that are no UTF-8 are read back from the escapes that this package writes (``\udcf6``). Blank rows are passed
+    names that are not UTF-8 are read back from the escapes that this package writes (``\udcf6``). Blank rows are passed
     over, which a warning counts.
 
     Args:
         path: The file.
-        columns: Names of its columns where it has no header.
+        columns: Names of its columns if it has no header.
         max_bytes: Larger files are refused.
 
     Returns:
@@ -135,11 +133,7 @@ def read_table(path: Path, columns: Sequence[str] | None = None, *, max_bytes: i
 
 
 def check_columns(rows: Sequence[Row], path: Path, columns: Sequence[str], advice: str) -> None:
-    """Refuses a table that lacks a column or has no row; ``advice``, what to do about it, ends the message.
-
-    Raises:
-        XrayError: A column is missing, or all rows are.
-    """
+    """Refuse a table that lacks a column or has no row; ``advice``, on how to mend it, ends the message."""
     if not rows:
         raise XrayError(f"{path} has no row below its header; {advice}.")
     lacking = [column for column in columns if column not in rows[0].cells]
@@ -206,14 +200,14 @@ def _lines(path: Path, text: str) -> Iterator[tuple[int, list[str]]]:
 
 
 def _noted(lines: Iterable[str], read: list[str]) -> Iterator[str]:
-    """The lines; each is added to ``read`` when its turn comes."""
+    """The lines; each is added to ``read`` as it is read."""
     for line in lines:
         read.append(line)
         yield line
 
 
 def _check_quotes(path: Path, line: int, lines: list[str], separator: str) -> bool:
-    """Refuses a row of several lines where a stray quote joins them; whether one may all the same."""
+    """Refuse a row of several lines that a stray quote joins; returns whether one may do so all the same."""
     behind = re.compile(rf'"[^\S\r\n]+(?=[{re.escape(separator)}\r\n]|$)')
     row = [behind.sub('"', part) for part in lines]
     try:

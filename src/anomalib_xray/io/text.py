@@ -1,6 +1,6 @@
 """JSON, YAML and CSV files of this package; :mod:`anomalib_xray.io.tables` reads tables of other programs.
 
-Whatever is wrong with a file is one sentence that names it.
+Any fault of a file is one sentence that names it, an :class:`XrayError`.
 """
 
 from __future__ import annotations
@@ -23,11 +23,7 @@ MAX_TEXT_BYTES = 400_000_000
 
 
 def read_text(path: Path, *, max_bytes: int = MAX_TEXT_BYTES) -> str:
-    """Reads a text file in UTF-8, with or without a byte order mark.
-
-    Raises:
-        XrayError: The file cannot be read, is too large or is in another encoding.
-    """
+    """Read a text file in UTF-8, with or without a byte order mark."""
     try:
         return read_bytes(path, max_bytes=max_bytes).decode("utf-8-sig")
     except UnicodeDecodeError:
@@ -35,11 +31,7 @@ def read_text(path: Path, *, max_bytes: int = MAX_TEXT_BYTES) -> str:
 
 
 def read_json(path: Path, *, max_bytes: int = MAX_TEXT_BYTES) -> Any:
-    """Reads a JSON file.
-
-    Raises:
-        XrayError: The file cannot be read, is too large or is no JSON.
-    """
+    """Read a JSON file."""
     try:
         return json.loads(read_text(path, max_bytes=max_bytes))
     except (ValueError, RecursionError) as error:
@@ -49,18 +41,12 @@ def read_json(path: Path, *, max_bytes: int = MAX_TEXT_BYTES) -> Any:
 def read_yaml(
     path: Path, keys: Collection[str] | None = None, *, advice: str = "name a file such as configs/cae.yaml"
 ) -> dict[str, Any]:
-    """Reads a YAML file of settings.
+    """Read a YAML file of settings, by name.
 
     Args:
         path: The file.
-        keys: Settings that there are at its top; any by default.
-        advice: What to do where it cannot be read, which ends the message.
-
-    Returns:
-        The settings by name.
-
-    Raises:
-        XrayError: The file cannot be read, is no YAML, or holds something else or an unknown setting.
+        keys: Settings that are allowed at its top; any by default.
+        advice: Advice for a file that cannot be read, which ends the message.
     """
     content = load_yaml(path, advice=advice)
     if not isinstance(content, dict):
@@ -71,7 +57,7 @@ def read_yaml(
 
 
 def load_yaml(path: Path, *, advice: str, max_bytes: int = MAX_TEXT_BYTES) -> Any:
-    """Reads a YAML file of any content; arguments and errors as of :func:`read_yaml`."""
+    """Read a YAML file of any content; ``advice`` as of :func:`read_yaml`."""
     import yaml
 
     try:
@@ -85,20 +71,11 @@ def load_yaml(path: Path, *, advice: str, max_bytes: int = MAX_TEXT_BYTES) -> An
 
 
 def check_keys(content: Mapping[str, Any], known: Collection[str], where: str) -> None:
-    """Refuses settings that do not exist.
+    """Refuse settings that are not ``known``; ``where`` is the place in the message.
 
-    Args:
-        content: Settings by name.
-        known: Names that exist.
-        where: What the message calls the place.
-
-    Raises:
-        XrayError: A setting is unknown.
-
-    Example:
-        >>> check_keys({"sede": 42}, {"seed", "size"}, "grid.yaml")
-        Traceback (most recent call last):
-        anomalib_xray.errors.XrayError: grid.yaml has the unknown setting sede; there are seed, size.
+    >>> check_keys({"sede": 42}, {"seed", "size"}, "grid.yaml")
+    Traceback (most recent call last):
+    anomalib_xray.errors.XrayError: grid.yaml has the unknown setting sede; there are seed, size.
     """
     unknown = sorted(set(map(str, content)) - set(known))
     if unknown:
@@ -106,17 +83,9 @@ def check_keys(content: Mapping[str, Any], known: Collection[str], where: str) -
 
 
 def read_csv(path: Path, columns: Collection[str] | None = None) -> list[dict[str, str]]:
-    """Reads a table that :func:`write_csv` wrote, each cell as it was written.
+    """Read a table that :func:`write_csv` wrote, each cell as it was written, as a dictionary per row.
 
-    Args:
-        path: The file.
-        columns: Those that are needed; others are left out. All by default.
-
-    Returns:
-        A dictionary per row.
-
-    Raises:
-        XrayError: The file cannot be read, is no such table, or lacks a column.
+    It must have the given ``columns``, and others are left out; all are read by default.
     """
     lines = csv.DictReader(io.StringIO(read_text(path), newline=""), strict=True)
     limit = csv.field_size_limit(MAX_TEXT_BYTES)  # the plans that a manifest holds may be long
@@ -132,19 +101,13 @@ def read_csv(path: Path, columns: Collection[str] | None = None) -> list[dict[st
 
 
 def read_frame(path: Path, needed: Collection[str], *, text: Collection[str], advice: str) -> pd.DataFrame:
-    """Reads a table that this package wrote.
+    """Read a table that this package wrote.
 
     Args:
         path: The file.
         needed: Columns that it must have.
         text: Columns whose cells stay as they were written; in others an empty cell is a missing number.
-        advice: What to do where it is unusable, which ends the message.
-
-    Returns:
-        The table.
-
-    Raises:
-        XrayError: The file cannot be read, is no such table, or lacks a column.
+        advice: Advice for an unusable file, which ends the message.
     """
     import pandas as pd
 
@@ -178,29 +141,17 @@ def csv_text(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> str:
 
 
 def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
-    """Writes a table with a header, as of :func:`csv_text`.
-
-    Raises:
-        XrayError: The file cannot be written.
-    """
+    """Write a table with a header, as of :func:`csv_text`."""
     write_atomically(path, csv_text(columns, rows))
 
 
 def write_json(path: Path, content: Any, **options: Any) -> None:
-    """Writes a JSON file, indented by one blank unless ``options`` of :func:`json.dumps` say otherwise.
-
-    Raises:
-        XrayError: The file cannot be written.
-    """
+    """Write a JSON file, indented by one blank unless ``options`` of :func:`json.dumps` say otherwise."""
     write_atomically(path, json.dumps(content, **({"indent": 1} | options)) + "\n")
 
 
 def write_yaml(path: Path, content: Mapping[str, Any], *, header: str = "") -> None:
-    """Writes a YAML file: comments, if any, and settings in their order.
-
-    Raises:
-        XrayError: The file cannot be written.
-    """
+    """Write a YAML file: comments, if any, and settings in their order."""
     import yaml
 
     write_atomically(path, header + yaml.safe_dump(dict(content), sort_keys=False, allow_unicode=True))

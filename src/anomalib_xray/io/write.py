@@ -40,10 +40,9 @@ def full_disk(folder: Path) -> XrayError:
 
 @contextmanager
 def noticing_full_disk(folder: Path) -> Iterator[None]:
-    """Tells of a full disk whatever a library says of it: exporters speak of elements and streams.
+    """Raise the error of :func:`full_disk` for any error within that a full disk caused; others pass.
 
-    Raises:
-        XrayError: Anything was raised within because the disk of ``folder`` is full; other errors pass.
+    Exporters only speak of elements and streams.
     """
     try:
         yield
@@ -68,7 +67,7 @@ def _tells_of_full_disk(error: BaseException, folder: Path) -> bool:
 
 
 def write_png(path: str | Path, image: Radiograph) -> None:
-    """Writes a radiograph, or a mask, as a grey PNG.
+    """Write a radiograph, or a mask, as a grey PNG.
 
     Args:
         path: The file to write; missing folders are made, an existing file is replaced.
@@ -88,7 +87,7 @@ def write_png(path: str | Path, image: Radiograph) -> None:
 
 
 def write_atomically(path: str | Path, content: str | bytes) -> None:
-    """Writes a file under a temporary name in the same folder and then renames it.
+    """Write a file under a temporary name in the same folder and then rename it.
 
     Args:
         path: The file to write; missing folders are made, an existing file is replaced.
@@ -98,8 +97,7 @@ def write_atomically(path: str | Path, content: str | bytes) -> None:
         XrayError: The file cannot be written; an existing one is then unchanged.
     """
     path = Path(path)
-    # Bytes of file names that are no UTF-8 become escapes such as \udcf6, which unescaped() reads back.
-    data = content.encode(errors="backslashreplace") if isinstance(content, str) else content
+    data = _encoded(content)
     temporary = temporary_of(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -123,12 +121,16 @@ def write_atomically(path: str | Path, content: str | bytes) -> None:
 
 def holds(path: Path, content: str | bytes) -> bool:
     """Whether a file has this content already, as :func:`write_atomically` stores it."""
-    data = content.encode(errors="backslashreplace") if isinstance(content, str) else content
-    return path.is_file() and path.read_bytes() == data
+    return path.is_file() and path.read_bytes() == _encoded(content)
+
+
+def _encoded(content: str | bytes) -> bytes:
+    # Bytes of file names that are no UTF-8 become escapes such as \udcf6, which unescaped() reads back.
+    return content.encode(errors="backslashreplace") if isinstance(content, str) else content
 
 
 def temporary_of(path: Path) -> Path:
-    """The name under which a file is written: always the same, so that what a killed process left is used again.
+    """The name under which a file is written: always the same, so that the rest of a killed process is used again.
 
     It is short, however long the file's own name is.
     """
@@ -137,7 +139,7 @@ def temporary_of(path: Path) -> Path:
 
 @contextmanager
 def _alone(path: Path) -> Iterator[BinaryIO]:
-    """Opens a file that no other process or thread writes meanwhile; they wait, and a killed one holds nothing."""
+    """Open a file that no other process or thread writes meanwhile; they wait, and a killed one holds nothing."""
     # Whoever may write to the folder could have put a link here, which must not lead the content elsewhere.
     flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
     while True:
@@ -155,14 +157,9 @@ def _alone(path: Path) -> Iterator[BinaryIO]:
 
 
 def lock(descriptor: int, *, wait: bool = False) -> bool | None:
-    """Locks an open file or folder until it is closed; a process that is killed lets go of its locks.
+    """Lock an open file or folder until it is closed; a process that is killed lets go of its locks.
 
-    Args:
-        descriptor: Its file descriptor.
-        wait: Whether to wait for another process that has locked it.
-
-    Returns:
-        Whether it is locked; None on a system or a network drive that has no locks.
+    ``wait`` waits for another process that has locked it. None on a system or a network drive that has no locks.
     """
     try:
         import fcntl
@@ -179,15 +176,9 @@ def lock(descriptor: int, *, wait: bool = False) -> bool | None:
 
 @contextmanager
 def alone(path: Path, refusal: str) -> Iterator[None]:
-    """Keeps other processes out; where the system has no locks, two at once are the user's to avoid.
+    """Lock the file ``path``, which is made if it is missing, or raise ``refusal`` if another process has locked it.
 
-    Args:
-        path: File that is locked meanwhile; it is made where it is missing.
-        refusal: What is said where another process is in.
-
-    Raises:
-        XrayError: Another process is in.
-        OSError: The file cannot be made.
+    On a system without locks, two at once are the user's to avoid.
     """
     with path.open("w") as file:
         if lock(file.fileno()) is False:
@@ -196,14 +187,7 @@ def alone(path: Path, refusal: str) -> Iterator[None]:
 
 
 def check_free(out: Path) -> None:
-    """Checks that a folder can be written without touching what somebody else left.
-
-    Args:
-        out: The folder.
-
-    Raises:
-        XrayError: It holds something, or is a file.
-    """
+    """Refuse a folder that holds something, or is a file, so that nothing of somebody else is touched."""
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise XrayError(f"{out} exists already: remove it, or name another folder with --out.")
 
@@ -212,14 +196,7 @@ def check_free(out: Path) -> None:
 def completed(out: Path) -> Iterator[Path]:
     """A folder that takes its name when everything in it is written; an interruption leaves nothing.
 
-    Args:
-        out: The folder; must not exist or be empty.
-
-    Yields:
-        The folder to write to.
-
-    Raises:
-        XrayError: ``out`` holds something or cannot be written.
+    ``out`` must not exist or be empty.
     """
     check_free(out)
     with scratch(out) as folder:
@@ -232,17 +209,7 @@ def completed(out: Path) -> Iterator[Path]:
 
 @contextmanager
 def scratch(beside: Path) -> Iterator[Path]:
-    """A folder on the same disk as another one, which is removed in the end, or by the next run if this one is killed.
-
-    Args:
-        beside: The other one.
-
-    Yields:
-        The folder.
-
-    Raises:
-        XrayError: It cannot be made.
-    """
+    """A folder on the disk of ``beside``, removed in the end, or by the next run if this one is killed."""
     name = f".{beside.name}"
     folder = beside.absolute().with_name(fitted(name, f".{uuid4().hex}.tmp"))
     try:
@@ -263,7 +230,7 @@ def scratch(beside: Path) -> Iterator[Path]:
 
 @contextmanager
 def _locked(folder: Path) -> Iterator[bool]:
-    """Locks a folder, if no other process has done so, and says whether it did; without locks it did not."""
+    """Lock a folder, if no other process has done so, and say whether it worked; without locks it did not."""
     try:
         descriptor = os.open(folder, os.O_RDONLY)
     except OSError:  # gone meanwhile, or on Windows
