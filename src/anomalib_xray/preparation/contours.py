@@ -1,6 +1,6 @@
 """Hands found by the outline of the foreground, without training, and hands as numbers on a picture plane.
 
-A hand is a connected part of the foreground. Where two hands touch, the part holds two palms: places of like width with
+A hand is a connected part of the foreground. If two hands touch, the part holds two palms: places of like width with
 something narrow between them. It is cut by flooding it from both palms, a watershed on the distance to the background.
 """
 
@@ -27,14 +27,9 @@ _PLATE = 0.92  # share of its rectangle that a picture without foreground, or an
 
 
 def find_hands(foreground: Mask, smallest: float) -> tuple[Labels, bool]:
-    """Finds the hands in a foreground (H, W).
+    """The hands in a foreground (H, W), from left to right, and whether some of them touched and were cut apart.
 
-    Args:
-        foreground: Where the picture is not background.
-        smallest: Share of the largest part's area below which a part is no hand.
-
-    Returns:
-        The hands, from left to right, (H, W), and whether some of them touched and were cut apart.
+    A part whose area is below ``smallest``, a share of the largest part's area, is not a hand.
     """
     _, parts, stats, _ = cv2.connectedComponentsWithStats(foreground.astype(np.uint8))
     least = max(smallest * stats[1:, cv2.CC_STAT_AREA].max(initial=0), _LEAST_SHARE * foreground.size)
@@ -57,7 +52,7 @@ def find_hands(foreground: Mask, smallest: float) -> tuple[Labels, bool]:
 
 
 def _separate(body: Mask, cuts: int = _CUTS) -> list[Mask]:
-    """The hands (H, W) of which a connected part of the foreground consists; mostly one."""
+    """The hands (H, W) in a connected part of the foreground; mostly one."""
     # The picture's edge counts as background: else forearms that leave the picture side by side were the widest place.
     framed = np.pad(body.astype(np.uint8), 1)
     depth = np.asarray(cv2.distanceTransform(framed, cv2.DIST_L2, cv2.DIST_MASK_5)[1:-1, 1:-1], np.float32)
@@ -144,7 +139,7 @@ def _disc(shape: tuple[int, ...], centre: tuple[int, int], radius: float) -> Mas
 
 
 def from_left(labels: Labels) -> Labels:
-    """Numbers the hands from left to right, without missing numbers, by the mean of their columns."""
+    """Number the hands from left to right, without missing numbers, by the mean of their columns."""
     highest = int(labels.max(initial=0))
     pixels = {number: (labels == number).sum(axis=0) for number in range(1, highest + 1)}
     columns = np.arange(labels.shape[1])

@@ -24,10 +24,10 @@ _SAME_HAND = 0.5  # share of their union that two boxes have in common from whic
 
 @dataclass(frozen=True)
 class Description:
-    """What the file beside a detector says about it.
+    """The description of a detector in the file beside it.
 
     Attributes:
-        classes: Names of what it tells apart, in the order of its scores.
+        classes: Names of its classes, in the order of its scores.
         hand_classes: Those of them that are hands.
         threshold: Score from which on a box counts, 0 to 1.
     """
@@ -44,7 +44,7 @@ class Description:
 
     @classmethod
     def of(cls, model: Path) -> Description:
-        """Reads the file beside a model's .xml file, which has the ending .json instead."""
+        """Read the file beside a model's .xml file, which has the ending .json instead."""
         path = model.with_suffix(".json")
         try:
             content = read_json(path)
@@ -61,13 +61,13 @@ class Description:
 
 @dataclass(frozen=True)
 class Detector:
-    """Finds hands with a trained network. Cheap to make: the network is loaded at first use, once a process.
+    """A trained network that finds hands. Cheap to make: the network is loaded at first use, once per process.
 
     Attributes:
-        model: ``.xml`` file of ``anomalib-xray train-localizer``, with its .bin and .json beside it. Its input is
-            (1, 3, h, w) in [0, 1], to which pictures are stretched; its outputs are boxes (K, 4) in pixels of the
-            input, and the score of each class in each box (K, C).
-        threshold: Score from which on a box counts, 0 to 1; the model's own when None.
+        model: ``.xml`` file of ``anomalib-xray train-localizer``, with its .bin and .json beside it. Its input is (1,
+            3, h, w) in [0, 1], to which pictures are stretched; its outputs are boxes (K, 4) in pixels of the input,
+            and the score of each class in each box (K, C).
+        threshold: Score from which on a box counts, 0 to 1; the model's own if None.
         try_rotated: Whether to look at the picture turned by 90 degrees too, and to take those boxes if they are more,
             as arXiv 2001.10883 did.
     """
@@ -77,7 +77,7 @@ class Detector:
     try_rotated: bool = False
 
     def boxes(self, view: NDArray[np.uint8]) -> list[Box]:
-        """Finds the hands in a view (h, w): a box in its pixels for each, the surest first."""
+        """Find the hands in a view (h, w): a box in its pixels for each, the surest first."""
         upright = self._detected(view)
         if not self.try_rotated:
             return upright
@@ -118,7 +118,7 @@ def _model_file(model: Path) -> ModelFile:
 
 @lru_cache(maxsize=4)
 def _loaded(file: ModelFile, fingerprint: str) -> tuple[Any, Description]:
-    """The model, ready to run, and what it detects."""
+    """The model, ready to run, and its description."""
     del fingerprint  # tells a replaced model from the one that was loaded before
     description = Description.of(file.path)
     compiled = file.compiled()
@@ -127,7 +127,7 @@ def _loaded(file: ModelFile, fingerprint: str) -> tuple[Any, Description]:
 
 
 def _check(compiled: Any, description: Description, model: Path) -> None:
-    """Refuses models of other inputs or outputs than :class:`Detector` names."""
+    """Refuse models of other inputs or outputs than :class:`Detector` names."""
     shapes = [port.partial_shape for port in (*compiled.inputs, *compiled.outputs)]
     if len(shapes) == 3 and all(shape.is_static for shape in shapes):
         image, boxes, scores = (tuple(shape.to_shape()) for shape in shapes)

@@ -1,4 +1,4 @@
-"""What was done to a picture, step by step, as it is recorded and replayed."""
+"""The actions of the steps on a picture, as they are recorded and replayed."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ import cv2
 import numpy as np
 
 from anomalib_xray.errors import XrayError
-from anomalib_xray.preparation.step import Mask, Plan
+from anomalib_xray.preparation.step import Plan
 
 _MASK = "$mask"
 
 
 @dataclass(frozen=True)
 class Action:
-    """What one step did to a picture.
+    """The action of one step on a picture.
 
     Attributes:
         step: The step's name.
-        fingerprint: Of the step and its settings; plans of another fingerprint are made anew.
+        fingerprint: Hash of the step and its settings; plans of another fingerprint are made anew.
         plan: The plan.
-        part: Which part of the plan this picture is, counted from 0.
+        part: The part of the plan that this picture is, counted from 0.
     """
 
     step: str
@@ -34,7 +34,7 @@ class Action:
 
 
 History: TypeAlias = tuple[Action, ...]
-"""One action a step of the pipeline, in order."""
+"""One action per step of the pipeline, in order."""
 
 
 def flags_of(history: History) -> list[str]:
@@ -43,16 +43,12 @@ def flags_of(history: History) -> list[str]:
 
 
 def settled(plan: Plan) -> Plan:
-    """The plan as it comes back from a record, so that a first run and a replay apply exactly the same.
-
-    Raises:
-        TypeError: A parameter is neither a JSON value nor a boolean mask.
-    """
+    """The plan as it comes back from a record, so that a first run and a replay apply exactly the same."""
     return Plan(_walked(plan.parameters, _checked), plan.flags)
 
 
 def encode_history(history: History) -> list[dict[str, Any]]:
-    """Turns a history into values that JSON has; masks become PNG files in base 64."""
+    """Turn a history into JSON values; masks become PNG files in base 64."""
     return [
         {
             "step": action.step,
@@ -66,7 +62,7 @@ def encode_history(history: History) -> list[dict[str, Any]]:
 
 
 def decode_history(entries: list[dict[str, Any]]) -> History:
-    """Reads what :func:`encode_history` wrote.
+    """Read the output of :func:`encode_history`.
 
     Raises:
         KeyError, TypeError, ValueError: The entries are not a history.
@@ -86,17 +82,14 @@ def decode_history(entries: list[dict[str, Any]]) -> History:
 def summarised(history: History) -> dict[str, Any]:
     """The parameters of each step that did something, for people to read: a mask is only its share of the picture."""
     return {
-        action.step: {
-            **({"part": action.part + 1} if action.part else {}),
-            **_walked(action.plan.parameters, _readable),
-        }
+        action.step: ({"part": action.part + 1} if action.part else {}) | _walked(action.plan.parameters, _readable)
         for action in history
         if action.plan.parameters
     }
 
 
 def _walked(value: Any, leaf: Callable[[Any], Any]) -> Any:
-    """A value with whatever is no list and no mapping, or is a recorded mask, replaced by what ``leaf`` gives."""
+    """A value with its leaves, recorded masks among them, replaced by the results of ``leaf``."""
     if isinstance(value, Mapping) and _MASK not in value:
         return {str(key): _walked(item, leaf) for key, item in value.items()}
     if isinstance(value, list | tuple):
@@ -113,25 +106,21 @@ def _checked(value: Any) -> Any:
 
 
 def _encoded(value: Any) -> Any:
-    return {_MASK: _encoded_mask(value)} if isinstance(value, np.ndarray) else value
+    if not isinstance(value, np.ndarray):
+        return value
+    # One bit per pixel: a hand of 512 x 400 pixels takes about 2 KB.
+    _, content = cv2.imencode(".png", value.astype(np.uint8) * np.uint8(255), [cv2.IMWRITE_PNG_BILEVEL, 1])
+    return {_MASK: base64.b64encode(content.tobytes()).decode("ascii")}
 
 
 def _decoded(value: Any) -> Any:
-    return _decoded_mask(value[_MASK]) if isinstance(value, Mapping) else value
+    if not isinstance(value, Mapping):
+        return value
+    mask = cv2.imdecode(np.frombuffer(base64.b64decode(value[_MASK]), np.uint8), cv2.IMREAD_GRAYSCALE)
+    if mask is None:
+        raise XrayError("A recorded mask is damaged; prepare the picture again.")
+    return np.asarray(mask > 0)
 
 
 def _readable(value: Any) -> Any:
     return f"mask of {value.mean():.1%}" if isinstance(value, np.ndarray) else value
-
-
-def _encoded_mask(mask: Mask) -> str:
-    # One bit a pixel: a hand of 512 x 400 pixels takes about 2 KB.
-    _, content = cv2.imencode(".png", mask.astype(np.uint8) * np.uint8(255), [cv2.IMWRITE_PNG_BILEVEL, 1])
-    return base64.b64encode(content.tobytes()).decode("ascii")
-
-
-def _decoded_mask(text: str) -> Mask:
-    mask = cv2.imdecode(np.frombuffer(base64.b64decode(text), np.uint8), cv2.IMREAD_GRAYSCALE)
-    if mask is None:
-        raise XrayError("A recorded mask is damaged; prepare the picture again.")
-    return np.asarray(mask > 0)

@@ -16,21 +16,9 @@ from anomalib_xray.preparation.sources import Source
 Row: TypeAlias = dict[str, str]
 
 COLUMNS = (
-    "image_path",
-    "source_path",
-    "part",
-    "parts",
-    "patient",
-    "study",
-    "mask_path",
-    "source_sha256",
-    "config_sha256",
-    "height",
-    "width",
-    "flags",
-    "parameters",
-    "error",
-)
+    "image_path", "source_path", "part", "parts", "patient", "study", "mask_path", "source_sha256", "config_sha256",
+    "height", "width", "flags", "parameters", "error",
+)  # fmt: skip
 """Columns of the manifest.
 
 ``image_path`` and ``mask_path`` are relative to the manifest's folder, ``source_path`` to the root of the originals.
@@ -41,7 +29,7 @@ escapes such as ``\\udcf6``, which :func:`read_manifest` reads back.
 
 
 def rows_of(source: Source, record: Record) -> list[Row]:
-    """The rows of an original: one an output, or one with the reason why there is none."""
+    """The rows of an original: one per output, or one with the reason why there is none."""
     shared = dict.fromkeys(COLUMNS, "") | {
         "source_path": source.name,
         "patient": source.patient,
@@ -68,15 +56,7 @@ def rows_of(source: Source, record: Record) -> list[Row]:
 
 
 def write_manifest(out: Path, rows: Iterable[Row]) -> None:
-    """Writes the manifest, sorted, in one step; one that says the same already is left alone.
-
-    Args:
-        out: Folder of the prepared pictures.
-        rows: The rows.
-
-    Raises:
-        XrayError: It cannot be written.
-    """
+    """Write the manifest, sorted, in one step; one with the same content is left alone."""
     ordered = sorted(rows, key=lambda row: (row["source_path"], int(row["part"] or 0)))
     path, content = out / MANIFEST, csv_text(COLUMNS, ordered)
     if not holds(path, content):
@@ -84,9 +64,5 @@ def write_manifest(out: Path, rows: Iterable[Row]) -> None:
 
 
 def read_manifest(out: Path) -> list[Row]:
-    """Reads the manifest of a folder of prepared pictures.
-
-    Raises:
-        XrayError: There is none.
-    """
+    """Read the manifest of a folder of prepared pictures."""
     return read_csv(out / MANIFEST)

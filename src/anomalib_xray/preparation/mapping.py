@@ -1,4 +1,4 @@
-"""Between an original radiograph and its prepared picture: anomaly masks go there, heat maps come back."""
+"""The way of anomaly masks to the prepared picture, and of heat maps back to the original radiograph."""
 
 from __future__ import annotations
 
@@ -21,15 +21,9 @@ from anomalib_xray.preparation.step import Mask, Matrix
 
 
 def to_prepared(mask: Mask, matrix: Matrix, shape: tuple[int, int]) -> Mask:
-    """Moves a mask drawn on the original to the prepared picture.
+    """Move a mask (H, W) drawn on the original to the prepared picture of the given ``shape``.
 
-    Args:
-        mask: (H, W) of the original, boolean.
-        matrix: (3, 3), leads from the original's pixel coordinates to the prepared picture's.
-        shape: Height and width of the prepared picture.
-
-    Returns:
-        Boolean, of the given shape.
+    ``matrix`` (3, 3) leads from the original's pixel coordinates to the prepared picture's.
     """
     grey = mask.astype(np.uint8) * np.uint8(255)
     # Interpolated and halved, so that thin masks survive a reduction better than with the nearest pixel.
@@ -38,7 +32,7 @@ def to_prepared(mask: Mask, matrix: Matrix, shape: tuple[int, int]) -> Mask:
 
 
 def to_original(heat_map: NDArray[np.float32], matrix: Matrix, shape: tuple[int, int]) -> NDArray[np.float32]:
-    """Moves a heat map of the prepared picture back onto the original.
+    """Move a heat map of the prepared picture back onto the original.
 
     Args:
         heat_map: (h, w), of the prepared picture; any finite values.
@@ -47,19 +41,16 @@ def to_original(heat_map: NDArray[np.float32], matrix: Matrix, shape: tuple[int,
 
     Returns:
         (H, W), float32; 0 where the original was cropped away.
+
+    >>> to_original(np.ones((1, 1), np.float32), np.array([[1.0, 0, -1], [0, 1, 0], [0, 0, 1]]), (1, 3))
+    array([[0., 1., 0.]], dtype=float32)
     """
-    back = cv2.warpPerspective(
-        heat_map.astype(np.float32),
-        matrix,
-        (shape[1], shape[0]),
-        flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
-        borderMode=cv2.BORDER_CONSTANT,
-    )
-    return np.asarray(back, np.float32)
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    return np.asarray(cv2.warpPerspective(heat_map.astype(np.float32), matrix, shape[::-1], flags=flags), np.float32)
 
 
 def restore(heat_maps: Path, out: Path, prepared: Path) -> int:
-    """Moves heat maps back onto the originals of the pictures they belong to.
+    """Move heat maps back onto the originals of their pictures.
 
     Args:
         heat_maps: Folder of heat maps, grey pictures under the relative paths of their prepared pictures; a heat map
@@ -98,15 +89,14 @@ def _found(heat_maps: Path, record: Record) -> list[Path]:
 
 
 def _restored(heat_maps: Path, record: Record) -> Radiograph:
-    """The heat map of all parts on the original, (H, W), with 16 bits where a part has them."""
+    """The heat map of all parts on the original, (H, W), with 16 bits if a part has them."""
     moved: list[NDArray[np.float32]] = []
     deep = False
     for output in record.outputs:
         if (heat_maps / output.name).is_file():
             heat_map = read_radiograph(heat_maps / output.name)
             deep |= heat_map.dtype == np.uint16
-            size = (output.shape[1], output.shape[0])
-            resized = cv2.resize(heat_map.astype(np.float32), size, interpolation=cv2.INTER_LINEAR)
+            resized = cv2.resize(heat_map.astype(np.float32), output.shape[::-1], interpolation=cv2.INTER_LINEAR)
             moved.append(to_original(np.asarray(resized, np.float32), output.matrix, record.shape))
     levels = np.asarray(np.rint(np.clip(np.max(moved, axis=0), 0, 65535 if deep else 255)), np.float32)
     return levels.astype(np.uint16) if deep else levels.astype(np.uint8)

@@ -1,4 +1,4 @@
-"""Lead markers: what a detector of them is, one by rules, and what keeps its boxes off the body."""
+"""Lead markers: the protocol of their detectors, a detector by rules, and the rules that keep boxes off the body."""
 
 from __future__ import annotations
 
@@ -39,18 +39,18 @@ _LEAST = 9  # pixels; what is smaller is not worth filling
 
 
 class MarkerDetector(Protocol):
-    """Finds markers in a view of a radiograph."""
+    """A detector of markers in a view of a radiograph."""
 
     @property
     def identity(self) -> str:
-        """Names the detector and whatever else its boxes depend on, such as its version."""
+        """The name of the detector and whatever else its boxes depend on, such as its version."""
 
     def detect(self, view: NDArray[np.uint8], body: Mask) -> Sequence[Quad]:
-        """Draws a box around each marker or line of writing; several of them may lie on one marker.
+        """Draw a box around each marker or line of writing; several of them may lie on one marker.
 
         Args:
             view: (h, w), bones bright, longest side about 512.
-            body: Where the body is, (h, w); no detector has to keep off it.
+            body: Mask of the body, (h, w); a detector need not keep off it.
         """
 
 
@@ -62,7 +62,7 @@ def rectangle(points: NDArray[np.generic], margin: float = 0.0) -> Quad:
 
 
 class BrightDetector:
-    """Finds lead letters as what is narrow, about as bright as bone, compact, and not part of the body."""
+    """Rules for lead letters: narrow, about as bright as bone, compact, and not part of the body."""
 
     @property
     def identity(self) -> str:
@@ -70,7 +70,7 @@ class BrightDetector:
         return "bright 1"
 
     def detect(self, view: NDArray[np.uint8], body: Mask) -> Sequence[Quad]:
-        """Draws a box around each group of small bright things that neither lie in the body nor touch it."""
+        """Draw a box around each group of small bright things that neither lie in the body nor touch it."""
         side = max(view.shape)
         letters = _letters(view, body)
         if not letters.any():
@@ -115,7 +115,7 @@ def _stands_alone(quad: Quad, marker: Mask, view: NDArray[np.uint8]) -> bool:
 
 
 def body_of(view: NDArray[np.uint8]) -> Mask | None:
-    """Where the body is, (h, w), rather too large than too small; None where nothing large enough stands out."""
+    """Mask of the body, (h, w), rather too large than too small; None if nothing large enough stands out."""
     body = flat_foreground(view)
     if _is_plate(body):
         body = _body_on_plate(view, body)
@@ -129,7 +129,7 @@ def body_of(view: NDArray[np.uint8]) -> Mask | None:
 
 
 def _is_plate(body: Mask) -> bool:
-    """Whether what stands out is the bright plate that the body lies on."""
+    """Whether the bright plate stands out on which the body lies."""
     if not _PLATE[0] < body.mean() < _PLATE[1]:
         return False
     _, size, _ = cv2.minAreaRect(np.argwhere(body).astype(np.float32))
@@ -137,7 +137,7 @@ def _is_plate(body: Mask) -> bool:
 
 
 def _body_on_plate(view: NDArray[np.uint8], plate: Mask) -> Mask:
-    """Looks again with the surroundings of a bright plate made as bright as the plate."""
+    """Look again with the surroundings of a bright plate made as bright as the plate."""
     inside = cv2.erode(plate.astype(np.uint8), np.ones((9, 9), np.uint8), borderValue=1) > 0
     if not inside.any():
         return plate
@@ -148,11 +148,11 @@ def _body_on_plate(view: NDArray[np.uint8], plate: Mask) -> Mask:
 def beside_body(
     boxes: Sequence[Quad], margin: float, body: Mask, view: NDArray[np.uint8]
 ) -> tuple[list[Polygon], bool]:
-    """What of the boxes may be filled without touching the body.
+    """The parts of boxes that may be filled without touching the body.
 
     Args:
         boxes: In pixels of the view.
-        margin: How much longer and wider a box beside the body becomes, as a share of its shorter side.
+        margin: Widening of a box beside the body, as a share of its shorter side.
         body: (h, w).
         view: (h, w), bones bright.
 
@@ -174,7 +174,7 @@ def beside_body(
 
 
 def _allowed(box: Quad, margin: float, body: Mask, view: NDArray[np.uint8]) -> tuple[list[Polygon], bool]:
-    """What of one box may be filled, and whether the body's outline was in the way."""
+    """The parts of one box that may be filled, and whether the body's outline was in the way."""
     region = filled([box], body.shape)
     share = (region & body).sum() / max(region.sum(), 1)
     if share > _MOSTLY:

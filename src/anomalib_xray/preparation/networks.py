@@ -28,12 +28,9 @@ Output: TypeAlias = Literal["probabilities", "logits"]
 
 @dataclass(frozen=True)
 class ModelFile:
-    """A model on disk. Cheap to make; nothing is read before it is used.
+    """A model on disk, an ``.xml`` or ``.onnx`` file with its ``companions``; ``kind`` is its name in messages.
 
-    Attributes:
-        path: The ``.xml`` or ``.onnx`` file.
-        companions: Files beside it that belong to it.
-        kind: What messages call it.
+    Cheap to make; nothing is read before it is used.
     """
 
     path: Path
@@ -41,7 +38,7 @@ class ModelFile:
     kind: str
 
     def compiled(self) -> Any:
-        """The model, ready to run; loaded again when a file was replaced."""
+        """The model, ready to run; loaded again if a file was replaced."""
         return _compiled(self, self.state())
 
     def fingerprint(self) -> str:
@@ -87,19 +84,18 @@ def _compiled(model: ModelFile, state: _State) -> Any:
 class Network:
     """A network that gives each pixel's probability, or its logit, of being foreground.
 
-    The picture in [0, 1] is fitted into the input with its aspect kept, centred on 0, and repeated where the network
-    wants three channels.
+    The picture in [0, 1] is fitted into the input with its aspect kept, centred on 0, and repeated for three channels.
 
     Attributes:
         path: ``.xml`` or ``.onnx`` file with one input (1, 1 or 3, h, w) of fixed size and a first output (1, 1, h, w).
-        output: What the network gives.
+        output: The kind of its output.
     """
 
     path: Path = SHIPPED_MODEL
     output: Output = "probabilities"
 
     def segment(self, view: NDArray[np.uint8]) -> Mask:
-        """Finds the hands among what has a probability of at least 1/2, without holes, in a view (h, w)."""
+        """Find the hands among pixels of a probability of at least 1/2, without holes, in a view (h, w)."""
         model = _model_file(self.path).compiled()
         _check(model, self.path)
         _, channels, height, width = model.input(0).shape
@@ -142,17 +138,15 @@ def _model_file(path: Path) -> ModelFile:
 
 
 def _check(model: Any, path: Path) -> None:
-    """Refuses models of other inputs or outputs than :class:`Network` names."""
-    shapes = [tuple(port.partial_shape) for port in (*model.inputs, *model.outputs[:1])]
-    wanted = len(model.inputs) == 1 and all(
-        port.partial_shape.is_static for port in (*model.inputs, *model.outputs[:1])
-    )
+    """Refuse models of other inputs or outputs than :class:`Network` names."""
+    shapes = [port.partial_shape for port in (*model.inputs, *model.outputs[:1])]
+    wanted = len(model.inputs) == 1 and all(shape.is_static for shape in shapes)
     if wanted:
         given, returned = (tuple(port.shape) for port in (model.input(0), model.output(0)))
         wanted = len(given) == 4 and given[0] == 1 and given[1] in (1, 3)
         wanted = wanted and int(np.prod(returned)) == given[2] * given[3] and returned[-2:] == given[2:]
     if not wanted:
         raise XrayError(
-            f"The segmentation model {path} goes from {shapes}: export one with a single input (1, 1 or 3, h, w) of "
-            "fixed size and an output (1, 1, h, w)."
+            f"The segmentation model {path} goes from {[tuple(shape) for shape in shapes]}: export one with a single "
+            "input (1, 1 or 3, h, w) of fixed size and an output (1, 1, h, w)."
         )

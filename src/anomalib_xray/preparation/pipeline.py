@@ -21,7 +21,7 @@ from anomalib_xray.preparation.step import Matrix, Place, Plan
 
 @dataclass(frozen=True)
 class Prepared:
-    """A prepared picture and how it came about.
+    """A prepared picture with its history.
 
     Attributes:
         image: (H, W), of the depth of the original.
@@ -35,7 +35,7 @@ class Prepared:
 
     @property
     def flags(self) -> list[str]:
-        """What the steps noticed, each word once."""
+        """The flags of all steps, each once."""
         return flags_of(self.history)
 
 
@@ -44,16 +44,17 @@ class Pipeline:
 
     Args:
         steps: Settings of the steps, as of :func:`anomalib_xray.preparation.settings.read_settings`.
-        folder: Where relative paths in the settings start; the current folder when not given.
-        name: What messages call the pipeline, for example its file.
+        folder: Folder in which relative paths in the settings start; the current folder by default.
+        name: Name of the pipeline in messages, for example its file.
 
     Raises:
         XrayError: A step or a setting is unknown or has an impossible value; the message names it.
 
     Example:
-        >>> from anomalib_xray.io.read import read_radiograph
-        >>> pipeline = Pipeline.load("configs/preparation/full.yaml")
-        >>> hands = pipeline.prepare(read_radiograph("hand.png"))
+        >>> pipeline = Pipeline([{"resize": {"longest_side": 4}}])
+        >>> (prepared,) = pipeline.prepare(np.full((8, 6), 200, np.uint8))
+        >>> prepared.image.shape
+        (4, 3)
     """
 
     def __init__(
@@ -65,7 +66,7 @@ class Pipeline:
 
     @classmethod
     def load(cls, path: str | Path) -> Pipeline:
-        """Reads a pipeline from a YAML file; relative paths in it start from its folder.
+        """Read a pipeline from a YAML file; relative paths in it start from its folder.
 
         Raises:
             XrayError: The file is missing or wrong; the message names the offending key.
@@ -87,13 +88,9 @@ class Pipeline:
         }
 
     def fingerprints(self, name: str) -> list[str]:
-        """What the result for a picture depends on beside the picture, for each step.
+        """A hash per step of everything beside the picture that its result depends on.
 
-        Args:
-            name: Path of the original below its root, with forward slashes.
-
-        Returns:
-            A hash for each step: of its name, version, settings, and the files that these name.
+        That is its name, version, settings, and the files that these name for an original, by its path below its root.
         """
         return [
             _hash([named.name, named.step.version, named.settings, named.step.fingerprint(name)])
@@ -101,15 +98,15 @@ class Pipeline:
         ]
 
     def prepare(self, image: Radiograph, name: str = "", known: Sequence[History] = ()) -> list[Prepared]:
-        """Prepares a picture.
+        """Prepare a picture.
 
         Args:
             image: The original, (H, W), uint8 or uint16.
             name: Its path below its root, with forward slashes.
-            known: What was done to the same original before; plans of steps that are still the same are used again.
+            known: Histories of the same original; plans of steps that are still the same are used again.
 
         Returns:
-            The prepared pictures: one, or several where a step divides the picture; never none.
+            The prepared pictures: one, or several if a step divides the picture; never none.
 
         Raises:
             XrayError: The picture cannot be prepared.
@@ -123,14 +120,7 @@ class Pipeline:
         return states
 
     def replay(self, image: Radiograph, history: History) -> Prepared:
-        """Does to a picture what was done to another of the same size, without looking.
-
-        Args:
-            image: The original, or a picture of its size, (H, W).
-            history: What was done, with this pipeline.
-
-        Returns:
-            The prepared picture.
+        """Do to a picture (H, W) what was done to another of its size, without looking.
 
         Raises:
             XrayError: The history is of another pipeline.
@@ -139,14 +129,7 @@ class Pipeline:
         return last
 
     def stages(self, image: Radiograph, history: History) -> Iterator[Prepared]:
-        """Replays a history step by step.
-
-        Args:
-            image: The original, (H, W).
-            history: What was done, with this pipeline.
-
-        Yields:
-            The original, then the picture after each step.
+        """Replay a history step by step: yields the original (H, W), then the picture after each step.
 
         Raises:
             XrayError: The history is of another pipeline.
@@ -168,7 +151,7 @@ class Pipeline:
         name: str,
         plans: dict[tuple[object, ...], Plan],
     ) -> Iterator[Prepared]:
-        """Plans and applies one step."""
+        """Plan and apply one step."""
         named = self.steps[number]
         plan = plans.get(_place_in_history(before.history, fingerprint))
         if plan is None:
@@ -178,7 +161,7 @@ class Pipeline:
             yield self._apply(number, Action(named.name, fingerprint, plan, part), before)
 
     def _apply(self, number: int, action: Action, before: Prepared) -> Prepared:
-        """Does one step as planned."""
+        """Do one step as planned."""
         history = (*before.history, action)
         if not action.plan.parameters:
             return Prepared(before.image, history, before.matrix)

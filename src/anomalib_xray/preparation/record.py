@@ -1,4 +1,4 @@
-"""The record of a prepared original: a small JSON file, written last, that says what was done and what came out."""
+"""The record of a prepared original: a small JSON file of actions and outputs, written last."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ HOUSEKEEPING = ".preparation"
 """Folder beside the prepared pictures that holds the records and the settings."""
 
 MANIFEST = "manifest.csv"
-"""Table beside the prepared pictures: a row an output, and a row for each original that failed."""
+"""Table beside the prepared pictures: a row per output, and a row per original that failed."""
 
 _FORMAT = 1
 
@@ -33,9 +33,9 @@ class Output:
         name: Its path below the folder of prepared pictures, with forward slashes.
         mask: The same of its anomaly mask; empty without one.
         shape: Height and width.
-        size: Of its file in bytes.
+        size: Bytes of its file.
         matrix: (3, 3), leads from the original's pixel coordinates (x, y, 1) to its own.
-        history: What was done.
+        history: Its actions.
     """
 
     name: str
@@ -48,16 +48,16 @@ class Output:
 
 @dataclass(frozen=True)
 class Record:
-    """What became of an original.
+    """The outcome of an original.
 
     Attributes:
         source: Its path below its root, with forward slashes.
-        sha256: Hash of its file; empty where it could not be read.
+        sha256: Hash of its file; empty if it could not be read.
         key: Hash of everything that the outputs depend on; the same key means that nothing is to be done.
-        shape: Height and width of the original; (0, 0) where it could not be read.
+        shape: Height and width of the original; (0, 0) if it could not be read.
         outputs: The prepared pictures.
-        error: Why there is none; empty where all went well.
-        flags: What reading the file noted.
+        error: Reason of a failure; empty without one.
+        flags: Notes of reading the file.
     """
 
     source: str
@@ -70,28 +70,23 @@ class Record:
 
 
 def record_path(out: Path, source: str) -> Path:
-    """Where the record of an original is kept."""
+    """Path of the record of an original."""
     path = out / HOUSEKEEPING / "records" / source
     return path.with_name(fitted(path.name, ".json"))
 
 
 def write_record(out: Path, record: Record) -> None:
-    """Writes a record in one step."""
-    content = {
-        "format": _FORMAT,
-        "source": record.source,
-        "sha256": record.sha256,
-        "key": record.key,
-        "shape": list(record.shape),
-        "outputs": [_encoded(output) for output in record.outputs],
-        "error": record.error,
-        "flags": list(record.flags),
-    }
+    """Write a record in one step."""
+    outputs = [
+        vars(output) | {"matrix": output.matrix.tolist(), "history": encode_history(output.history)}
+        for output in record.outputs
+    ]
+    content = {"format": _FORMAT, **vars(record), "outputs": outputs}
     write_atomically(record_path(out, record.source), json.dumps(content, sort_keys=True))
 
 
 def read_record(out: Path, source: str) -> Record | None:
-    """The record of an original; None where there is none that this version can read, so that it is prepared anew."""
+    """The record of an original; None if this version can read none, so that it is prepared anew."""
     try:
         content = read_json(record_path(out, source))
         if content["format"] != _FORMAT or content["source"] != source:
@@ -107,17 +102,6 @@ def read_record(out: Path, source: str) -> Record | None:
         )
     except (KeyError, TypeError, ValueError, XrayError):
         return None
-
-
-def _encoded(output: Output) -> dict[str, Any]:
-    return {
-        "name": output.name,
-        "mask": output.mask,
-        "shape": list(output.shape),
-        "size": output.size,
-        "matrix": output.matrix.tolist(),
-        "history": encode_history(output.history),
-    }
 
 
 def _decoded(entry: dict[str, Any]) -> Output:

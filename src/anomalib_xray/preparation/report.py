@@ -1,4 +1,4 @@
-"""For people: what a run did, and contact sheets of radiographs stage by stage."""
+"""The summary of a run and contact sheets of radiographs stage by stage, for people."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ _SHOWN_ERRORS = 10
 
 _CELL = 176  # pixels, so that six stages fit on a screen
 _CAPTION = 18
-_ROWS = 12  # a page
+_ROWS = 12  # per page
 _WHITE = 255
 Sheet = NDArray[np.uint8]
 
 
 def print_summary(summary: Summary, out: Path) -> None:
-    """Prints how many pictures were prepared, how many carry each flag, and what went wrong."""
+    """Print how many pictures were prepared, how many carry each flag, and the failures."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
@@ -57,10 +57,10 @@ def print_summary(summary: Summary, out: Path) -> None:
 
 
 def write_preview(pipeline: Pipeline, root: Path, out: Path, count: int) -> Iterator[Path]:
-    """Draws contact sheets of prepared radiographs, those with flags first; yields ``out``/preview_1.png and so on.
+    """Draw contact sheets of prepared radiographs, those with flags first; yields ``out``/preview_1.png and so on.
 
-    A row is a prepared picture: the original and the picture after each step, replayed from its record. Where a step
-    did nothing, its cell is empty.
+    A row is a prepared picture: the original and the picture after each step, replayed from its record. The cell of a
+    step that did nothing is empty.
     """
     for old in out.glob("preview_*.png"):
         old.unlink(missing_ok=True)

@@ -32,12 +32,12 @@ _CHUNK = 64  # originals that are tried together once a worker has died
 
 @dataclass(frozen=True)
 class Summary:
-    """What a run did.
+    """The summary of a run.
 
     Attributes:
-        done: How many originals were prepared, kept or failed.
-        outputs: How many prepared pictures there are.
-        flags: How many of these carry each flag.
+        done: Numbers of originals that were prepared, kept or failed.
+        outputs: Number of prepared pictures.
+        flags: Numbers of these that carry each flag.
         errors: The reason of each original that failed, by its path below the root.
     """
 
@@ -58,23 +58,20 @@ def run(
     scheduler: str | None = None,
     replay: Path | None = None,
 ) -> Summary:
-    """Prepares radiographs and writes the manifest.
+    """Prepare radiographs and write the manifest.
 
-    What an earlier run finished is kept. The run may be stopped at any time, and the next one goes on; until one
-    reaches the end there is no manifest.
+    Originals that an earlier run finished are kept. The run may be stopped at any time, and the next one goes on; until
+    one reaches the end there is no manifest.
 
     Args:
         pipeline: The steps.
         root: Folder of the raw radiographs.
         out: Folder of the prepared ones.
         sources: The radiographs, as of :func:`anomalib_xray.preparation.sources.find_sources`.
-        workers: How many processes work at once on this machine.
+        workers: Number of processes at once on this machine.
         backend: ``loky`` for processes, ``ray`` for Ray.
         scheduler: Address of the scheduler of a Dask cluster, which is then used instead.
         replay: Folder of prepared pictures whose records are replayed; None to look at each picture.
-
-    Returns:
-        What was done.
 
     Raises:
         XrayError: ``out`` cannot be used, or the workers cannot.
@@ -91,7 +88,7 @@ def run(
 
 
 def pipeline_of(prepared: Path) -> Pipeline:
-    """The pipeline that a folder of pictures was prepared with.
+    """The pipeline of a folder of prepared pictures.
 
     Raises:
         XrayError: Nothing was prepared there, or a step is not installed any more.
@@ -108,7 +105,7 @@ def pipeline_of(prepared: Path) -> Pipeline:
 def _work(
     job: Job, sources: Sequence[Source], workers: int, backend: Backend, scheduler: str | None
 ) -> Iterator[Outcome]:
-    """Prepares all sources; should some kill their worker, the others are prepared all the same."""
+    """Prepare all sources; if some kill their worker, the others are prepared all the same."""
     prepare = partial(prepare_source, job)
     finished = set()
     try:
@@ -124,7 +121,7 @@ def _work(
 
 
 def _carefully(job: Job, sources: Sequence[Source], workers: int) -> Iterator[Outcome]:
-    """Prepares some sources, and if a worker dies one after the other, to find the one to blame."""
+    """Prepare some sources, and if a worker dies one after the other, to find the one to blame."""
     prepare = partial(prepare_source, job)
     try:
         yield from list(results(prepare, sources, workers=workers))
@@ -147,7 +144,7 @@ def _summary(outcomes: Sequence[Outcome]) -> Summary:
 
 
 def _remember(out: Path, pipeline: Pipeline) -> None:
-    """Keeps the settings beside the pictures, for replays."""
+    """Keep the settings beside the pictures, for replays."""
     content = json.dumps({"steps": pipeline.settings, "folder": str(absolute(pipeline.folder))}, indent=1)
     path = out / PIPELINE
     if not holds(path, content):
@@ -157,7 +154,7 @@ def _remember(out: Path, pipeline: Pipeline) -> None:
 
 @contextmanager
 def _alone_in(out: Path) -> Iterator[None]:
-    """Makes sure that the folder holds prepared pictures only, and that no other run on this machine writes there."""
+    """Make sure that the folder holds prepared pictures only, and that no other run on this machine writes there."""
     try:
         if out.is_dir() and not (out / HOUSEKEEPING).is_dir() and any(out.iterdir()):
             raise XrayError(f"{out} holds files that prepare did not write: give an empty or a new folder as --out.")
@@ -170,7 +167,7 @@ def _alone_in(out: Path) -> Iterator[None]:
 
 
 def _remove_leftovers(out: Path) -> None:
-    """Removes the halves of files that killed processes left behind."""
+    """Remove the halves of files that killed processes left behind."""
     for folder, _, files in os.walk(out):
         for file in files:
             if TEMPORARY.fullmatch(file):

@@ -1,4 +1,4 @@
-"""The foreground without a network: what stands out from a smooth background, and which parts of it are hands."""
+"""The foreground without a network: the parts that stand out from a smooth background, and the hands among them."""
 
 from __future__ import annotations
 
@@ -21,15 +21,14 @@ _NOISE = 2.5  # standard deviations of the background that are no foreground
 _COMPARABLE = 0.35  # of the first hand's weight that a second hand has at least
 _RECTANGLE = (25, 25, 400, 290)  # x, y, width and height on a lying picture of 512 pixels
 _SMALLEST_SIDE = 16  # below that there are too few pixels for two mixtures of five Gaussians
-_SEED = 0
 
 
 def flat_foreground(view: NDArray[np.uint8]) -> Mask:
-    """Finds the hands (h, w) by fitting the background around them; all False where nothing stands out.
+    """Find the hands (h, w) by fitting the background around them; all False if nothing stands out.
 
-    A polynomial of low order is fitted to the grey levels, again and again without the pixels that rise above it.
-    What then rises above it is opened and thresholded by Otsu's method on its square root, at half the threshold. Of
-    the parts found, the large and central ones are kept, with their holes filled. Tuned for a longest side of 512.
+    A polynomial of low order is fitted to the grey levels, again and again without the pixels that rise above it. The
+    rest above it is opened and thresholded by Otsu's method on its square root, at half the threshold. Of the parts
+    found, the large and central ones are kept, with their holes filled. Tuned for a longest side of 512.
     """
     top, bottom, left, right = _within_frame(view)
     found = np.zeros(view.shape, np.bool_)
@@ -55,7 +54,7 @@ def _within_frame(view: NDArray[np.uint8]) -> tuple[int, int, int, int]:
 
 
 def _frame_width(lines: NDArray[np.uint8]) -> int:
-    """How many of the first lines (n, length) belong to a frame.
+    """Number of the first lines (n, length) that belong to a frame.
 
     A hand that leaves the picture covers a part of a line only; a frame makes nearly a whole one brighter than the
     background further in, or darker.
@@ -92,7 +91,7 @@ def _background(inner: NDArray[np.float32]) -> tuple[NDArray[np.float32], float]
 
 
 def _without_strips(raised: Mask) -> Mask:
-    """What is raised (h, w), without the glow that runs along a border of the film and into the hand."""
+    """The raised pixels (h, w) without the glow that runs along a border of the film and into the hand."""
     cleaned = raised.copy()
     # Each view begins at another border, and changes the mask itself.
     for lines in (cleaned, cleaned[::-1], cleaned.T, cleaned.T[::-1]):
@@ -106,7 +105,7 @@ def _without_strips(raised: Mask) -> Mask:
 
 
 def _glow_width(lines: Mask) -> int:
-    """How many of the first lines (n, length) are covered by much more than what the hand covers further in."""
+    """Number of the first lines (n, length) that are covered by much more than the hand covers further in."""
     outermost = int(len(lines) * _FRAME_SHARE)
     if outermost == 0:
         return 0
@@ -116,7 +115,7 @@ def _glow_width(lines: Mask) -> int:
 
 
 def _last(true: NDArray[np.bool_]) -> int:
-    """How many entries (n,) there are up to the last true one."""
+    """Number of entries (n,) up to the last true one."""
     return int(np.flatnonzero(true)[-1]) + 1 if true.any() else 0
 
 
@@ -136,7 +135,7 @@ def central_parts(mask: Mask) -> Mask:
 
 
 def fill_holes(mask: Mask) -> Mask:
-    """Adds the background that no path leads from to the picture's border."""
+    """Add the background that no path connects with the picture's border."""
     around = np.pad(mask.astype(np.uint8), 1)
     cv2.floodFill(around, None, (0, 0), 2)
     return np.asarray(around[1:-1, 1:-1] != 2)
@@ -154,7 +153,7 @@ def grabcut_foreground(view: NDArray[np.uint8], iterations: int = 5) -> Mask:
     labels = np.zeros(view.shape, np.uint8)
     models = np.zeros((1, 65)), np.zeros((1, 65))
     # GrabCut starts with k-means from random centres, drawn from OpenCV's one generator, which has no other handle.
-    cv2.setRNGSeed(_SEED)
+    cv2.setRNGSeed(0)
     colour = cv2.cvtColor(view, cv2.COLOR_GRAY2BGR)
     cv2.grabCut(colour, labels, _rectangle(view.shape), *models, iterations, cv2.GC_INIT_WITH_RECT)
     return fill_holes(np.asarray((labels == cv2.GC_FGD) | (labels == cv2.GC_PR_FGD)))

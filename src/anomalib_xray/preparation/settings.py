@@ -22,13 +22,7 @@ _MAX_BYTES = 1_000_000
 
 @dataclass(frozen=True)
 class NamedStep:
-    """A step of a pipeline.
-
-    Attributes:
-        name: Name of its entry point.
-        settings: All its settings with their defaults, as JSON values; paths as they were written.
-        step: The step.
-    """
+    """A step with the name of its entry point, and all its settings as JSON values; paths are as they were written."""
 
     name: str
     settings: dict[str, Any]
@@ -36,7 +30,7 @@ class NamedStep:
 
 
 def read_settings(path: Path) -> list[dict[str, dict[str, Any]]]:
-    """Reads a pipeline's YAML file.
+    """Read a pipeline's YAML file: a name and unchecked settings per step.
 
     The file is a mapping with the key ``steps``, a list. An entry is a step's name, or a mapping of one name to the
     step's settings::
@@ -44,12 +38,6 @@ def read_settings(path: Path) -> list[dict[str, dict[str, Any]]]:
         steps:
           - inversion
           - resize: {longest_side: 512}
-
-    Args:
-        path: The file.
-
-    Returns:
-        A mapping of one step's name to its settings for each entry; the settings are not checked yet.
 
     Raises:
         XrayError: The file is missing, no YAML, or of another form.
@@ -65,12 +53,9 @@ def read_settings(path: Path) -> list[dict[str, dict[str, Any]]]:
 
 
 def build_steps(settings: Sequence[dict[str, dict[str, Any]]], folder: Path, name: str) -> list[NamedStep]:
-    """Makes the steps of a pipeline, from settings as of :func:`read_settings`.
+    """Make the steps of a pipeline, from settings as of :func:`read_settings`.
 
-    Args:
-        settings: The settings.
-        folder: Where relative paths in the settings start.
-        name: What messages call the pipeline, for example its file.
+    Relative paths in the settings start in ``folder``; ``name`` is the pipeline in messages, for example its file.
 
     Raises:
         XrayError: A step or a setting is unknown or has an impossible value; the message names it.
@@ -84,10 +69,13 @@ def build_steps(settings: Sequence[dict[str, dict[str, Any]]], folder: Path, nam
 
 @cache
 def step_class(name: str) -> type[Step]:
-    """Finds an installed step by the name of its entry point.
+    """Find an installed step by the name of its entry point.
 
     Raises:
         XrayError: No step has this name, or it cannot be imported.
+
+    >>> step_class("resize").__name__
+    'Resize'
     """
     found = {entry_point.name: entry_point for entry_point in entry_points(group=STEP_GROUP)}
     if name not in found:
@@ -114,7 +102,7 @@ def _entry(entry: object, where: str) -> dict[str, dict[str, Any]]:
 
 
 def _build(name: str, settings: dict[str, Any], folder: Path, where: str) -> NamedStep:
-    """Checks a step's settings against its constructor and makes the step."""
+    """Check a step's settings against its constructor and make the step."""
     from jsonargparse import ArgumentError, ArgumentParser
 
     try:
@@ -128,14 +116,12 @@ def _build(name: str, settings: dict[str, Any], folder: Path, where: str) -> Nam
             values = parser.parse_object(settings).as_dict()
         except ArgumentError as error:
             raise XrayError(refusal(str(error), "setting")) from error
-        step = cls(**{key: _resolved(value, folder) for key, value in values.items()})
+        step = cls(
+            **{key: folder / value.expanduser() if isinstance(value, Path) else value for key, value in values.items()}
+        )
     except XrayError as error:
         raise XrayError(f"{where}: {str(error).rstrip('.')}.") from error
     return NamedStep(name, {key: _plain(value) for key, value in values.items()}, step)
-
-
-def _resolved(value: Any, folder: Path) -> Any:
-    return folder / value.expanduser() if isinstance(value, Path) else value
 
 
 def _plain(value: Any) -> Any:

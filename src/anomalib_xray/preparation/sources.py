@@ -1,4 +1,4 @@
-"""The raw radiographs below a folder, and what is known about each."""
+"""The raw radiographs below a folder, with their patients, studies and masks."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ class Source:
 
     Attributes:
         name: Its path below the root, with forward slashes.
-        patient: Whose it is; empty where unknown.
-        study: Which study of the patient it belongs to; empty where unknown.
+        patient: Its patient; empty if unknown.
+        study: Its study of the patient; empty if unknown.
         mask: Path of its anomaly mask below the root, with forward slashes; empty without one.
-        mask_as: Path that its prepared mask is named after; empty where that is the mask's own.
-        problem: Why it cannot be prepared; empty where nothing speaks against it.
+        mask_as: Path that its prepared mask is named after; empty if that is the mask's own.
+        problem: Reason why it cannot be prepared; empty without one.
     """
 
     name: str
@@ -47,13 +47,13 @@ class Source:
 def find_sources(
     root: Path, out: Path, *, table: Path | None = None, masks: Path | None = None, only: str | None = None
 ) -> list[Source]:
-    """Lists the radiographs to prepare.
+    """List the radiographs to prepare.
 
     Args:
         root: Folder of the raw radiographs, searched as :func:`anomalib_xray.io.inputs.list_radiographs` says.
-        out: Folder of the prepared ones; what lies in it is no source.
+        out: Folder of the prepared ones; its files are no sources.
         table: CSV file with a header that lists the radiographs instead: the column ``image_path`` below ``root``, and
-            ``patient``, ``study`` and ``mask_path`` where it has them. Links below ``root`` are followed, but no path
+            ``patient``, ``study`` and ``mask_path`` if it has them. Links below ``root`` are followed, but no path
             leads out by ``..``.
         masks: Folder below ``root`` that holds anomaly masks under the relative paths of their radiographs, or those
             with the ending ``.png``.
@@ -84,16 +84,19 @@ def find_sources(
 
 
 def prepared_name(name: str, part: int, parts: int) -> str:
-    """Path of a prepared picture below its folder: the original's with the ending ``.png``, shortened where too long.
+    """Path of a prepared picture below its folder: the original's with the ending ``.png``, shortened if too long.
 
-    Where there are several ``parts``, the ending is ``_part1.png`` and so on.
+    With several ``parts``, the ending is ``_part1.png`` and so on.
+
+    >>> prepared_name("a/b.dcm", 1, 1), prepared_name("a/b.dcm", 2, 2)
+    ('a/b.png', 'a/b_part2.png')
     """
     path = PurePosixPath(name)
     return str(path.with_name(fitted(stem_of(path.name), f"{f'_part{part}' if parts > 1 else ''}.png")))
 
 
 def _check_apart(root: Path, out: Path) -> None:
-    """Refuses an output folder in which raw radiographs could be overwritten."""
+    """Refuse an output folder in which raw radiographs could be overwritten."""
     if root.resolve() == out.resolve() or root.resolve().is_relative_to(out.resolve()):
         raise XrayError(f"The raw radiographs lie in {out}, where nothing may be overwritten: give another --out.")
 
@@ -142,7 +145,7 @@ def _listed(root: Path, table: Path) -> list[Source]:
 
 
 def _source_of(row: Row, known: str, finder: Finder, table: Path) -> Source:
-    """The radiograph that a row lists, or what stands for a row that lists none."""
+    """The radiograph that a row lists, or a source with a problem for a row that lists none."""
     paths = [row.cells["image_path"], row.cells.get("mask_path", "")]
     if not paths[0]:
         return Source(f"line {row.line} of {table.name}", problem="its image_path is empty; fill it in")
@@ -155,17 +158,12 @@ def _source_of(row: Row, known: str, finder: Finder, table: Path) -> Source:
             return Source(f"line {row.line} of {table.name}", problem=problem)
     name, mask = (file.relative_to(finder.root).as_posix() if file is not None else "" for file in found)
     patient, study = _patient_and_study(name)
-    return Source(
-        name,
-        known or patient,
-        identity(row.cells.get("study", "")) or study,
-        mask,
-        _missing(found, finder),
-    )
+    study = identity(row.cells.get("study", "")) or study
+    return Source(name, known or patient, study, mask, _missing(found, finder))
 
 
 def _missing(files: list[Path | None], finder: Finder) -> str:
-    """The problem that a file is not there, where another one may be meant."""
+    """The problem that a file is missing while another one may be meant; empty without one."""
     for file in files:
         if file is not None and not os.path.lexists(file) and (other := finder.lookalike(file)) is not None:
             return f"{file} is not there, but {other} is; correct the table, or rename the file"
@@ -186,7 +184,7 @@ def _patient_and_study(name: str) -> tuple[str, str]:
 
 
 def _with_outputs_of_their_own(sources: list[Source], root: Path) -> list[Source]:
-    """Sources whose prepared files overwrite nothing; where a picture's would, the source has a problem."""
+    """Sources whose prepared files overwrite nothing; one whose picture would has a problem."""
     there = [source for source in sources if not source.problem and os.path.lexists(root / source.name)]
     pictures = Counter(_output(source.name) for source in there)
     # A mask of several radiographs is prepared in another way for each.
@@ -219,10 +217,10 @@ def _with_outputs_of_its_own(source: Source, pictures: Counter[str], is_taken: C
 
 
 def _output(name: str) -> str:
-    """A prepared file's name as file systems compare it that do not tell upper from lower case."""
+    """A prepared file's name, compared as on file systems that do not tell upper from lower case."""
     return prepared_name(name, 1, 1).lower()
 
 
 def _is_reserved(name: str) -> bool:
-    """Whether a path leads through a folder that has the name of what prepare itself writes."""
+    """Whether a path leads through a folder that has the name of a file or folder that prepare itself writes."""
     return PurePosixPath(name).parts[0].lower() in (MANIFEST, HOUSEKEEPING)

@@ -1,4 +1,4 @@
-"""What a preparation step is: it looks at a picture and plans, then does what is planned.
+"""Preparation steps: a step looks at a picture and plans, then does what is planned.
 
 All looking and deciding happens in :meth:`Step.plan`; :meth:`Step.apply` only carries out. So the plans of a picture
 are its complete history: they are recorded, and replaying them gives the same pixels without looking again.
@@ -22,12 +22,12 @@ Matrix: TypeAlias = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Plan:
-    """What a step found out about a picture and will do to it.
+    """The findings of a step about a picture, and what it will do to it.
 
     Attributes:
         parameters: All that :meth:`Step.apply` needs: values that JSON has, lists and mappings of them, and boolean
-            masks (H, W). Empty when nothing is to be done; the picture then passes unchanged.
-        flags: What a person should know about, as short snake_case words; for example ``no_carrier``.
+            masks (H, W). Empty if nothing is to be done; the picture then passes unchanged.
+        flags: Findings that a person should know about, as short snake_case words; for example ``no_carrier``.
     """
 
     parameters: Mapping[str, Any] = field(default_factory=dict)
@@ -36,7 +36,7 @@ class Plan:
 
 @dataclass(frozen=True)
 class Place:
-    """Where a picture comes from.
+    """The origin of a picture.
 
     Attributes:
         name: Path of the original below its root, with forward slashes.
@@ -67,13 +67,7 @@ class Step(ABC):
 
     @abstractmethod
     def plan(self, image: Radiograph) -> Plan:
-        """Looks at a picture and decides what to do.
-
-        Args:
-            image: (H, W), uint8 or uint16.
-
-        Returns:
-            The plan; the same picture always gives the same one.
+        """Look at a picture (H, W) and decide what to do; the same picture always gives the same plan.
 
         Raises:
             XrayError: The picture cannot be prepared. A step that merely finds nothing returns an empty plan with a
@@ -82,7 +76,7 @@ class Step(ABC):
 
     @abstractmethod
     def apply(self, image: Radiograph, plan: Plan) -> Radiograph:
-        """Does what is planned, without looking.
+        """Do what is planned, without looking.
 
         Args:
             image: (H, W), uint8 or uint16; not changed.
@@ -93,23 +87,12 @@ class Step(ABC):
         """
 
     def plan_at(self, image: Radiograph, place: Place) -> Plan:
-        """Plans like :meth:`plan`, for steps that must know where the picture comes from.
-
-        Args:
-            image: (H, W), uint8 or uint16.
-            place: Where it comes from.
-
-        Returns:
-            The plan.
-        """
+        """Plan like :meth:`plan`, for steps that must know the ``place`` that the picture comes from."""
         del place
         return self.plan(image)
 
     def parts(self, plan: Plan) -> Sequence[Plan]:
-        """Divides a plan that makes several pictures of one, for example one a hand.
-
-        Args:
-            plan: What :meth:`plan` returned, with parameters.
+        """Divide a plan with parameters that makes several pictures of one, for example one per hand.
 
         Returns:
             A plan for each picture, in the order of their numbers; at least one.
@@ -117,10 +100,7 @@ class Step(ABC):
         return (plan,)
 
     def matrix(self, plan: Plan) -> Matrix:
-        """How applying a plan moves pixels.
-
-        Args:
-            plan: A plan, or one of its parts, with parameters.
+        """The motion of pixels by a plan, or one of its parts, with parameters.
 
         Returns:
             (3, 3), leads from the pixel coordinates (x, y, 1) before the step to those after it; the identity for steps
@@ -130,13 +110,9 @@ class Step(ABC):
         return np.eye(3)
 
     def fingerprint(self, name: str) -> str:
-        """What a plan depends on beside the picture and the settings, such as the content of a file they name.
+        """Text that changes with whatever a plan depends on beside picture and settings, such as a file's content.
 
-        Args:
-            name: Path of the original below its root, with forward slashes.
-
-        Returns:
-            Any text; prepared pictures are redone when it changes.
+        ``name`` is the path of the original below its root, with forward slashes.
         """
         del name
         return ""

@@ -35,13 +35,10 @@ def text_detector_installed() -> bool:
 
 
 class TextDetector:
-    """Finds writing at any angle with the detection half of PP-OCRv6 (Apache-2.0).
+    """A finder of writing at any angle: the detection half of PP-OCRv6 (Apache-2.0).
 
     The model is part of RapidOCR's wheel; nothing is downloaded. It is loaded at the first picture and kept for the
-    life of the process.
-
-    Raises:
-        XrayError: RapidOCR is not installed.
+    life of the process. An :class:`XrayError` says that RapidOCR is not installed.
     """
 
     def __init__(self) -> None:
@@ -56,7 +53,7 @@ class TextDetector:
         return _identity()
 
     def detect(self, view: NDArray[np.uint8], body: Mask) -> Sequence[Quad]:
-        """Draws a box around each line of writing."""
+        """Draw a box around each line of writing."""
         del body
         # OpenVINO keeps memory for every size it meets, so that a few sizes must do.
         bottom, right = -view.shape[0] % _GRID, -view.shape[1] % _GRID
@@ -81,14 +78,14 @@ def _identity() -> str:
 
 
 class _Found(Protocol):
-    """What RapidOCR returns when it only detects."""
+    """The answer of RapidOCR if it only detects."""
 
     boxes: NDArray[np.float32] | None  # (K, 4, 2)
 
 
 @cache
 def _reader() -> RapidOCR:
-    """RapidOCR with the detector alone, on one thread; once a process."""
+    """RapidOCR with the detector alone, on one thread; once per process."""
     try:
         from rapidocr import EngineType, RapidOCR
     except ImportError as error:
@@ -109,7 +106,7 @@ def _reader() -> RapidOCR:
             "Det.limit_side_len": _SIDE,
             "Det.thresh": _PIXEL_THRESHOLD,
             "Det.box_thresh": _BOX_THRESHOLD,
-            # Pictures are prepared by one process a core.
+            # Pictures are prepared by one process per core.
             "EngineConfig.openvino.inference_num_threads": 1,
             "EngineConfig.openvino.num_streams": 1,
         }

@@ -1,4 +1,4 @@
-"""Smaller and shallower views of a radiograph, and how rich in detail they are, for steps that look at it."""
+"""Smaller and shallower views of a radiograph for steps that look at it, and their detail."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ VIEW_SIDE = 512
 def to_8_bit(image: Radiograph) -> NDArray[np.uint8]:
     """A radiograph with 256 grey levels: one of 16 bit is scaled so that its maximum becomes 255.
 
-    What was not 0 stays at least 1.
+    Pixels above 0 stay at least 1.
     """
     if image.dtype == np.uint8:
         return cast("NDArray[np.uint8]", image)
@@ -55,7 +55,7 @@ def scaling(before: tuple[int, ...], after: tuple[int, ...]) -> NDArray[np.float
 
 
 def keep_background(image: Radiograph, before: Radiograph) -> Radiograph:
-    """Restores the promise about the background after a filter: 0 stays 0 and nothing else becomes 0."""
+    """Restore the promise about the background after a filter: 0 stays 0 and nothing else becomes 0."""
     return cast("Radiograph", np.where(before > 0, np.maximum(image, 1), 0).astype(image.dtype))
 
 

@@ -1,4 +1,4 @@
-"""One radiograph from file to file: what a worker process does."""
+"""One radiograph from file to file: the work of a worker process."""
 
 from __future__ import annotations
 
@@ -36,11 +36,9 @@ _OF_ITS_NAME = (errno.ENAMETOOLONG, errno.EISDIR, errno.ENOTDIR, errno.EEXIST)
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a radiograph in this run.
+    """The outcome of a radiograph in this run, with its rows of the manifest.
 
-    Attributes:
-        done: Whether it was ``prepared``, ``kept`` as an earlier run left it, or ``failed``.
-        rows: Its rows of the manifest.
+    It was ``prepared``, ``kept`` as an earlier run left it, or ``failed``.
     """
 
     done: Literal["prepared", "kept", "failed"]
@@ -49,13 +47,13 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Job:
-    """What all radiographs of a run have in common; small, because it travels with each of them.
+    """The common settings of all radiographs of a run; small, because it travels with each of them.
 
     Attributes:
         root: Folder of the raw radiographs.
         out: Folder of the prepared ones.
         settings: The steps' settings as JSON, as of :attr:`anomalib_xray.preparation.pipeline.Pipeline.settings`.
-        folder: Where relative paths in the settings start.
+        folder: Folder in which relative paths in the settings start.
         replay: Folder of prepared pictures whose records are replayed; None to look at each picture.
     """
 
@@ -66,12 +64,12 @@ class Job:
     replay: Path | None = None
 
     def pipeline(self) -> Pipeline:
-        """The pipeline; made once a process, because models may hang on it."""
+        """The pipeline; made once per process, because models may hang on it."""
         return _pipeline(self.settings, self.folder)
 
 
 def prepare_source(job: Job, source: Source) -> Outcome:
-    """Prepares a radiograph, unless its record says that this is done.
+    """Prepare a radiograph, unless its record says that this is done.
 
     The outputs are written first and the record last, each in one step, so that a process may die at any time. The
     reason for a failure is in the outcome and in its rows.
@@ -91,7 +89,6 @@ def prepare_source(job: Job, source: Source) -> Outcome:
 
 
 def _prepare(job: Job, source: Source) -> Outcome:
-    """Prepares a radiograph, unless its record says that this is done."""
     earlier = read_record(job.out, source.name)
     try:
         content = read_bytes(job.root / source.name)
@@ -127,7 +124,7 @@ def _prepare(job: Job, source: Source) -> Outcome:
 
 
 def give_up(job: Job, source: Source) -> Outcome:
-    """Records a radiograph that killed the process which was to prepare it."""
+    """Record a radiograph that killed the process which was to prepare it."""
     error = XrayError(f"{source.name} killed the process that prepared it: the file is damaged, or memory ran out.")
     return _fail(job, source, "", error, read_record(job.out, source.name))
 
@@ -142,7 +139,7 @@ def _problem(source: Source) -> XrayError | None:
 
 
 def _recorded(job: Job, source: Source) -> Record | None:
-    """What an earlier run did to an original of the same name."""
+    """The record of an earlier run for an original of the same name."""
     if job.replay is None:
         return None
     record = read_record(job.replay, source.name)
@@ -155,15 +152,7 @@ def _key(job: Job, source: Source, sha256: str, fingerprints: list[str], recorde
     """Hash of everything that the outputs depend on."""
     mask = hashlib.sha256(read_bytes(job.root / source.mask)).hexdigest() if source.mask else ""
     replayed = None if recorded is None else [encode_history(output.history) for output in recorded.outputs]
-    parts = [
-        sha256,
-        fingerprints,
-        source.mask,
-        mask,
-        replayed,
-        *([reader] if reader else []),
-        *filter(None, [source.mask_as]),
-    ]
+    parts = [sha256, fingerprints, source.mask, mask, replayed, *filter(None, [reader, source.mask_as])]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
@@ -209,7 +198,7 @@ def _shape(image: Radiograph) -> tuple[int, int]:
 def _write(
     job: Job, pictures: Sequence[Prepared], names: Sequence[str], masks: Sequence[tuple[str, Radiograph]]
 ) -> tuple[Output, ...]:
-    """Writes the prepared pictures and their masks."""
+    """Write the prepared pictures and their masks."""
     # Where the manifest is gone, readers see that the run is not finished.
     (job.out / MANIFEST).unlink(missing_ok=True)
     outputs = []
@@ -224,7 +213,7 @@ def _write(
 
 
 def _fail(job: Job, source: Source, sha256: str, error: Exception, earlier: Record | None) -> Outcome:
-    """Records why a radiograph could not be prepared; no picture of another content or pipeline stays in its place."""
+    """Record why a radiograph could not be prepared; no picture of another content or pipeline stays in its place."""
     reason = str(error) if isinstance(error, XrayError) else f"{type(error).__name__}: {error}"
     record = Record(source.name, sha256, "", (0, 0), (), " ".join(reason.split()))
     if earlier != record:
@@ -235,9 +224,9 @@ def _fail(job: Job, source: Source, sha256: str, error: Exception, earlier: Reco
 
 
 def _commit(job: Job, record: Record, earlier: Record | None, *, keep_masks: bool = False) -> None:
-    """Writes the record, then removes what an earlier run wrote and this one did not.
+    """Write the record, then remove files that an earlier run wrote and this one did not.
 
-    Masks stay where their names have gone to other files.
+    Masks stay if their names have gone to other files.
     """
     write_record(job.out, record)
     if earlier is None:

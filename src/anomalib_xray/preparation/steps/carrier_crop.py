@@ -1,4 +1,4 @@
-"""Cuts the image carrier, a bright or dark rectangle that may be tilted, out of its surroundings."""
+"""The step that cuts the image carrier, a bright or dark rectangle that may be tilted, out of its surroundings."""
 
 from __future__ import annotations
 
@@ -36,15 +36,15 @@ _PUBLISHED_THRESHOLDS = range(26, 256, 26)
 
 
 class CarrierCrop(Step):
-    """Crops a picture to its image carrier, which may be tilted (arXiv 2001.10883, section on preprocessing).
+    """Crop a picture to its image carrier, which may be tilted (arXiv 2001.10883, section on preprocessing).
 
-    The carrier is looked for on a small view and cut out at full resolution. Where none is found the picture passes and
-    is flagged ``no_carrier``; that is normal, most pictures show nothing but the carrier.
+    The carrier is looked for on a small view and cut out at full resolution. If none is found the picture passes and is
+    flagged ``no_carrier``; that is normal, most pictures show nothing but the carrier.
 
     Args:
-        method: How it is looked for, see :func:`find_carrier`: ``ladder``, or
-            as published ``otsu`` (the paper) or ``contours`` (its code).
-        frames: How many carriers within one another are taken off; films on films exist.
+        method: Method of the search, see :func:`find_carrier`: ``ladder``, or as published ``otsu`` (the paper) or
+            ``contours`` (its code).
+        frames: Number of carriers within one another that are taken off; films on films exist.
         margin: Share of the carrier's shorter side that is trimmed on each side, so that nothing of its edge stays.
         portrait: Whether a carrier that is wider than high is turned clockwise by a quarter, as in the published code.
 
@@ -67,7 +67,7 @@ class CarrierCrop(Step):
         self.portrait = portrait
 
     def plan(self, image: Radiograph) -> Plan:
-        """Finds the ``corners`` of what remains, clockwise from the future top left one, and its ``size``."""
+        """Find the ``corners`` of the rest, clockwise from the future top left one, and its ``size``."""
         corners = self._find(image) if max(image.shape) <= _LARGEST else None
         if corners is None:
             return Plan(flags=("no_carrier",))
@@ -78,7 +78,7 @@ class CarrierCrop(Step):
         return Plan({"corners": corners.round(2).tolist(), "size": [round(height) + 1, round(width) + 1]})
 
     def apply(self, image: Radiograph, plan: Plan) -> Radiograph:
-        """Cuts out the carrier; where it leaves the picture, the picture's border is repeated."""
+        """Cut out the carrier; where it leaves the picture, the picture's border is repeated."""
         return cast("Radiograph", _cut(image, self.matrix(plan), plan.parameters["size"]))
 
     def matrix(self, plan: Plan) -> Matrix:
@@ -95,7 +95,8 @@ class CarrierCrop(Step):
             if corners is None:
                 break
             corners = _trimmed(corners, self.margin)
-            found = _moved(corners, to_picture)
+            moved = np.column_stack([corners, np.ones(4)]) @ to_picture.T
+            found = np.asarray(moved[:, :2] / moved[:, 2:])
             width, height = _sides(corners)
             size = [round(height) + 1, round(width) + 1]
             inwards = _upright_matrix(corners, size)
@@ -119,16 +120,10 @@ def _trimmed(corners: Corners, margin: float) -> Corners:
 
 
 def _upright_matrix(corners: Corners, size: list[int]) -> Matrix:
-    """Leads from a rectangle's corners to those of a picture of a height and width."""
+    """The matrix from a rectangle's corners to those of a picture of a height and width."""
     bottom, right = size[0] - 1, size[1] - 1
     targets = np.array([[0, 0], [right, 0], [right, bottom], [0, bottom]], np.float32)
     return np.asarray(cv2.getPerspectiveTransform(corners.astype(np.float32), targets), np.float64)
-
-
-def _moved(points: NDArray[np.float64], matrix: Matrix) -> NDArray[np.float64]:
-    """Points (K, 2) in other coordinates."""
-    homogeneous = np.column_stack([points, np.ones(len(points))]) @ matrix.T
-    return np.asarray(homogeneous[:, :2] / homogeneous[:, 2:])
 
 
 def _cut(image: Radiograph, matrix: Matrix, size: list[int]) -> cv2.typing.MatLike:
@@ -139,26 +134,19 @@ def _cut(image: Radiograph, matrix: Matrix, size: list[int]) -> cv2.typing.MatLi
 
 
 def find_carrier(view: View, method: Method) -> Corners | None:
-    """Looks for the image carrier.
+    """The corners (4, 2) of the image carrier in a view, clockwise from the top left one; None if none is found.
 
     ``ladder`` applies Otsu's threshold, then Otsu's threshold on the pixels below it, and so on, because the first one
     often parts the hand from the carrier and only a later one the carrier from its surroundings. It does the same with
     the inverted picture for dark carriers, and at last takes everything that has another grey level than most of the
-    picture's border. The first region that is a rectangle of a plausible size is the carrier, if what
-    lies around it is smoother than itself: otherwise a hand would be cut.
+    picture's border. The first region that is a rectangle of a plausible size is the carrier, if its surroundings are
+    smoother than itself: otherwise a hand would be cut.
 
     ``otsu`` is the first of these thresholds alone (arXiv 2001.10883, section on preprocessing).
 
     ``contours`` is the rule of that paper's public code: the first convex polygon with nearly right angles and at least
     100,000 pixels (of a picture of 512) among the edges and the regions above nine thresholds. There the whole picture
     counts as a carrier too, which changes nothing; here it does not.
-
-    Args:
-        view: (H, W), 8 bit.
-        method: One of the three.
-
-    Returns:
-        The corners (4, 2) as x, y, clockwise from the top left one of the upright carrier; None if none is found.
     """
     if method == "contours":
         outline = _first_polygon(view)
@@ -179,7 +167,7 @@ def _regions(view: View) -> Iterator[View]:
 
 
 def _otsu_regions(view: View, rungs: int) -> Iterator[View]:
-    """What is brighter than Otsu's threshold, then brighter than that of the pixels which were not, and so on."""
+    """The pixels brighter than Otsu's threshold, then those brighter than the threshold of the rest, and so on."""
     darker = view.reshape(1, -1)
     for _ in range(rungs):
         if darker.min() == darker.max():
@@ -237,7 +225,7 @@ def _first_polygon(view: View) -> Outline | None:
 
 
 def _published_regions(blurred: View) -> Iterator[View]:
-    """The edges, then what is brighter than each threshold."""
+    """The edges, then the pixels brighter than each threshold."""
     edges = cv2.Canny(blurred, 0, 50, apertureSize=5)
     yield np.asarray(cv2.dilate(edges, np.ones((3, 3), np.uint8)), np.uint8)
     for threshold in _PUBLISHED_THRESHOLDS:

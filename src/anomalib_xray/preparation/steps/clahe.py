@@ -1,4 +1,4 @@
-"""Local contrast, evened out."""
+"""The step that evens out local contrast."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Clahe(Step):
     Pictures of 16 bit are equalised in 1024 levels.
 
     Args:
-        clip_limit: How often above the average a grey level may occur in a tile, in multiples of it; larger than 0.
+        clip_limit: Most frequent grey level in a tile, in multiples of the average frequency; larger than 0.
         tiles: Number of tiles along each side; at least 1.
 
     Raises:
@@ -37,12 +37,12 @@ class Clahe(Step):
         self.tiles = tiles
 
     def plan(self, image: Radiograph) -> Plan:
-        """Names ``clip_limit`` and ``tiles``; the picture has no influence."""
+        """Name ``clip_limit`` and ``tiles``; the picture has no influence."""
         del image
         return Plan({"clip_limit": self.clip_limit, "tiles": self.tiles})
 
     def apply(self, image: Radiograph, plan: Plan) -> Radiograph:
-        """Equalises the picture; pixels of 0 stay 0, the others stay at least 1."""
+        """Equalise the picture; pixels of 0 stay 0, the others stay at least 1."""
         tiles = plan.parameters["tiles"]
         equaliser = cv2.createCLAHE(clipLimit=plan.parameters["clip_limit"], tileGridSize=(tiles, tiles))
         if image.dtype == np.uint16:

@@ -1,4 +1,4 @@
-"""Foreground: the hands keep their grey levels, everything else becomes 0."""
+"""The step that keeps the grey levels of the hands and sets everything else to 0."""
 
 from __future__ import annotations
 
@@ -34,20 +34,20 @@ _PLAUSIBLE_SHARE = (0.03, 0.62)
 
 
 class Foreground(Step):
-    """Sets the background to 0 and leaves the foreground at 1 at least (arXiv 2001.10883, section on preprocessing).
+    """Set the background to 0 and leave the foreground at 1 at least (arXiv 2001.10883, section on preprocessing).
 
     The picture should have bright bones and be cropped to its carrier. Everything is found in a view of at most 512
     pixels, and at that resolution.
 
     Args:
-        method: How the foreground is found. ``flat`` takes what stands out from a smooth background; ``network`` asks
+        method: Method of the search. ``flat`` takes the parts that stand out from a smooth background; ``network`` asks
             a network; ``auto`` takes the result of ``flat``, unless the network's overlaps it by less than 0.8
             (intersection over union), which is flagged; ``grabcut`` is the alternative that was tried for the
-            publication; ``masks`` takes masks that were drawn already, and ``flat`` where one is missing, which is
+            publication; ``masks`` takes masks that were drawn already, and ``flat`` if one is missing, which is
             flagged.
         model: OpenVINO or ONNX file of a network of your own, for ``auto`` and ``network``; by default the one that
             comes with this package.
-        model_output: What the network gives for a pixel: the probability of foreground, or its logit.
+        model_output: Output of the network for a pixel: the probability of foreground, or its logit.
         masks: Folder of the drawn masks, for ``masks``: below it, the mask of ``a/b.jpg`` is ``a/b.png``, as large as
             the original and 0 on the background.
 
@@ -70,7 +70,7 @@ class Foreground(Step):
         self.masks = None if masks is None else ReadyMasks(masks)
 
     def plan(self, image: Radiograph) -> Plan:
-        """Finds the ``mask`` (H, W) of the hands, or none with the flag ``no_foreground``.
+        """Find the ``mask`` (H, W) of the hands, or none with the flag ``no_foreground``.
 
         The flag ``foreground_doubtful`` asks for a look at the result, ``no_ready_mask`` for a drawn mask.
         """
@@ -84,18 +84,18 @@ class Foreground(Step):
         return _planned(segment(view), image.shape)
 
     def plan_at(self, image: Radiograph, place: Place) -> Plan:
-        """Plans like :meth:`plan`, with the mask that was drawn for the original where there is one."""
+        """Plan like :meth:`plan`, with the mask that was drawn for the original if there is one."""
         drawn = self.masks.mask_at(place, image.shape) if self.masks else None
         if drawn is None:
             return self.plan(image)
         return Plan({"mask": drawn}) if drawn.any() else Plan(flags=(NO_FOREGROUND,))
 
     def apply(self, image: Radiograph, plan: Plan) -> Radiograph:
-        """Sets everything outside of the planned mask to 0, and what is 0 inside of it to 1."""
+        """Set everything outside of the planned mask to 0, and zeros inside of it to 1."""
         return cast("Radiograph", np.where(plan.parameters["mask"], np.maximum(image, 1), 0).astype(image.dtype))
 
     def fingerprint(self, name: str) -> str:
-        """SHA-256 of the network's files, or of the drawn mask; empty where neither is used."""
+        """SHA-256 of the network's files, or of the drawn mask; empty without either."""
         if self.masks is not None:
             return self.masks.fingerprint(name)
         return self.network.fingerprint() if self.method in ("auto", "network") else ""
@@ -119,7 +119,7 @@ def _check_settings(method: str, model: Path | None, model_output: str, masks: P
 
 
 def _agreed(mask: Mask, checked: Mask) -> tuple[Mask, bool]:
-    """The first mask and True where the second one agrees, else the more plausible mask and False."""
+    """The first mask and True if the second one agrees, else the more plausible mask and False."""
     either = int((mask | checked).sum())
     if either == 0 or (mask & checked).sum() / either >= _LEAST_AGREEMENT:
         return mask, True
@@ -127,8 +127,7 @@ def _agreed(mask: Mask, checked: Mask) -> tuple[Mask, bool]:
 
 
 def _plausible(mask: Mask) -> bool:
-    least, most = _PLAUSIBLE_SHARE
-    return bool(least <= mask.mean() <= most)
+    return bool(_PLAUSIBLE_SHARE[0] <= mask.mean() <= _PLAUSIBLE_SHARE[1])
 
 
 def _planned(mask: Mask, shape: tuple[int, ...], flags: tuple[str, ...] = ()) -> Plan:
@@ -143,19 +142,16 @@ def _planned(mask: Mask, shape: tuple[int, ...], flags: tuple[str, ...] = ()) ->
 
 @dataclass(frozen=True)
 class ReadyMasks:
-    """A folder of masks for the originals.
+    """A ``folder`` of masks for the originals.
 
     The mask of ``a/b.jpg`` is the file ``a/b.jpg.png`` or ``a/b.png`` in the folder, as large as the original. Its
     background is 0 and everything else is foreground, so that a picture with its background removed serves as well.
-
-    Attributes:
-        folder: The folder.
     """
 
     folder: Path
 
     def find(self, name: str) -> Path | None:
-        """Looks for the mask of an original; None if there is none."""
+        """The mask of an original; None if there is none."""
         for candidate in (f"{name}.png", prepared_name(name, 1, 1)):
             path = self.folder / candidate
             if not is_below(path, self.folder):
@@ -165,7 +161,7 @@ class ReadyMasks:
         return None
 
     def mask_at(self, place: Place, shape: tuple[int, ...]) -> Mask | None:
-        """Brings the mask of an original onto the picture (H, W) at hand; None if there is no mask."""
+        """Bring the mask of an original onto the picture (H, W) at hand; None if there is no mask."""
         path = self.find(place.name)
         if path is None:
             return None

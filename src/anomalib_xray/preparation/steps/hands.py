@@ -25,13 +25,12 @@ _HELD = 0.2  # share of a part's pixels that a box must hold for the part to be,
 
 
 class Hands(Step):
-    """Crops the hands. What is not hand becomes background; a picture of two hands becomes two, from left to right.
+    """Crop the hands. Everything else becomes background; a picture of two hands becomes two, from left to right.
 
     Comes after the foreground step: the mask of all hands is where the picture is not 0. The method ``contours`` takes
     each connected part of it for a hand, and cuts a part with two palms, which are hands that touch. The method
     ``detector`` gives each part to the box of a trained network that holds it, and divides a part that several boxes
-    hold; on a picture without foreground mask it crops the boxes themselves, as
-    arXiv 2001.10883 did.
+    hold; on a picture without foreground mask it crops the boxes themselves, as arXiv 2001.10883 did.
 
     Flags: ``no_hand`` (the picture passes unchanged), ``two_hands``, ``several_hands`` (three or more, of which some
     are hardly hands), ``hands_touching`` (they were cut apart), ``hand_cut`` (a hand leaves the picture at two places
@@ -78,7 +77,7 @@ class Hands(Step):
         self.detector = None if model is None else Detector(Path(model), threshold, try_rotated)
 
     def plan(self, image: Radiograph) -> Plan:
-        """Finds the ``hands``: for each its ``box`` [x0, y0, x1, y1], the second corner outside, and its ``mask``."""
+        """Find the ``hands``: for each its ``box`` [x0, y0, x1, y1], the second corner outside, and its ``mask``."""
         shown = image > 0
         foreground = small_view(shown.astype(np.uint8) * np.uint8(255)) > 127
         if self.detector is None:
@@ -93,11 +92,11 @@ class Hands(Step):
         return Plan({"hands": hands}, _flags(labels, touching=touching))
 
     def parts(self, plan: Plan) -> Sequence[Plan]:
-        """One plan a hand, from left to right."""
+        """One plan per hand, from left to right."""
         return [Plan({"hands": [hand]}, plan.flags) for hand in plan.parameters["hands"]]
 
     def apply(self, image: Radiograph, plan: Plan) -> Radiograph:
-        """Crops the one hand of a plan's part; everything else within the box becomes 0."""
+        """Crop the one hand of a plan's part; everything else within the box becomes 0."""
         (hand,) = plan.parameters["hands"]
         x0, y0, x1, y1 = hand["box"]
         return cast("Radiograph", np.where(hand["mask"], image[y0:y1, x0:x1], image.dtype.type(0)))
@@ -142,7 +141,7 @@ def _in_size_of(labels: Labels, shape: tuple[int, ...]) -> Labels:
 
 
 def _flags(labels: Labels, *, touching: bool) -> tuple[str, ...]:
-    """What a person should know about the hands (H, W) of a picture."""
+    """The flags for the hands (H, W) of a picture."""
     hands = [labels == number for number in range(1, int(labels.max()) + 1)]
     raised = {
         "two_hands": len(hands) == 2,
@@ -155,7 +154,7 @@ def _flags(labels: Labels, *, touching: bool) -> tuple[str, ...]:
 
 
 def _exits(hand: Mask) -> int:
-    """At how many places a hand (H, W) leaves the picture; a forearm that leaves it at a corner does so once."""
+    """Number of places at which a hand (H, W) leaves the picture; a forearm at a corner does so once."""
     frame = np.concatenate([hand[0], hand[1:, -1], hand[-1, -2::-1], hand[-2:0:-1, 0]])
     places = np.flatnonzero(frame)
     if places.size == 0:
@@ -165,11 +164,10 @@ def _exits(hand: Mask) -> int:
 
 
 def divide(foreground: Mask, boxes: Sequence[NDArray[np.float64]]) -> tuple[Labels, bool]:
-    """Gives the foreground (H, W) to boxes (4,): the hands, from left to right, and whether some touched and were cut.
+    """Give the foreground (H, W) to boxes (4,): the hands, from left to right, and whether some touched and were cut.
 
     A box of a detector is rough. So a connected part of the foreground that only one box holds belongs to it as a
-    whole, fingertips outside the box included; a part that several boxes hold is divided among them; a part that no
-    box
+    whole, fingertips outside the box included; a part that several boxes hold is divided among them; a part that no box
     holds is dropped. A part that is no outline of a hand but a plate, or the whole picture, is cut at the boxes.
     """
     labels = np.zeros(foreground.shape, np.int32)
@@ -193,7 +191,7 @@ def divide(foreground: Mask, boxes: Sequence[NDArray[np.float64]]) -> tuple[Labe
 
 
 def _remoteness(shape: tuple[int, ...], box: NDArray[np.float64]) -> NDArray[np.float32]:
-    """How far each pixel (H, W) is from a box's centre: 0 there, 1 at the box's edge."""
+    """The distance of each pixel (H, W) from a box's centre: 0 there, 1 at the box's edge."""
     x0, y0, x1, y1 = box
     x = np.abs(np.arange(shape[1]) - (x0 + x1 - 1) / 2) / max((x1 - x0) / 2, 0.5)
     y = np.abs(np.arange(shape[0]) - (y0 + y1 - 1) / 2) / max((y1 - y0) / 2, 0.5)

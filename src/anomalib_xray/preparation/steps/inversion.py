@@ -1,4 +1,4 @@
-"""Pictures whose bones are dark, brought to bright bones."""
+"""The step that brings pictures with dark bones to bright bones."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ _CORNER = 50  # pixels
 
 
 class Inversion(Step):
-    """Inverts pictures that show bones dark on bright ground; flags them with ``inverted``.
+    """Invert pictures that show bones dark on bright ground; flags them with ``inverted``.
 
-    ``robust`` looks at the middle of the picture: anatomy is rich in detail, the background beside it is smooth. Where
-    the detailed pixels of a neighbourhood are its darker ones, bones are dark. Grey levels as such have no say, so
-    bright surroundings, white frames and overexposed backgrounds do not matter. The rule is made for hands and other
-    limbs; lungs are dark and rich in detail, so chest radiographs need ``published``.
+    ``robust`` looks at the middle of the picture: anatomy is rich in detail, the background beside it is smooth. If the
+    detailed pixels of a neighbourhood are its darker ones, bones are dark. Grey levels as such have no say, so bright
+    surroundings, white frames and overexposed backgrounds do not matter. The rule is made for hands and other limbs;
+    lungs are dark and rich in detail, so chest radiographs need ``published``.
 
     ``published`` is the rule of the original code for arXiv 2001.10883: inverted if the four corners, or the whole
     picture, are brighter than half of the grey levels. It takes some films with white borders for inverted ones.
@@ -47,7 +47,7 @@ class Inversion(Step):
         self.method = method
 
     def plan(self, image: Radiograph) -> Plan:
-        """Decides whether bones are dark; ``white`` is the grey level that becomes 0."""
+        """Decide whether bones are dark; ``white`` is the grey level that becomes 0."""
         dark_bones = texture_is_dark if self.method == "robust" else surroundings_are_bright
         if not dark_bones(image):
             return Plan()
@@ -55,14 +55,16 @@ class Inversion(Step):
         return Plan({"white": white}, ("inverted",))
 
     def apply(self, image: Radiograph, plan: Plan) -> Radiograph:
-        """Turns the grey levels round."""
+        """Turn the grey levels round."""
         white = image.dtype.type(plan.parameters["white"])
         return cast("Radiograph", white - np.minimum(image, white))
 
 
 def texture_is_dark(image: Radiograph) -> bool:
     """Whether grey level and detail within a neighbourhood mostly go against each other; False without detail."""
-    view = _middle(small_view(image, _VIEW_SIDE))
+    view = small_view(image, _VIEW_SIDE)
+    top, left = (int(side * _MARGIN) for side in view.shape)
+    view = view[top : view.shape[0] - top, left : view.shape[1] - left]
     grey, fine = view.astype(np.float32), detail(view)
     covariance = _mean(grey * fine) - _mean(grey) * _mean(fine)
     spread = np.sqrt(_variance(grey) * _variance(fine))
@@ -74,11 +76,6 @@ def surroundings_are_bright(image: Radiograph) -> bool:
     view = small_view(image)
     corners = [part for half in (view[:_CORNER], view[-_CORNER:]) for part in (half[:, :_CORNER], half[:, -_CORNER:])]
     return bool(np.mean([corner.mean() for corner in corners]) > 127.5 or view.mean() > 127.5)
-
-
-def _middle(view: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    top, left = (int(side * _MARGIN) for side in view.shape)
-    return view[top : view.shape[0] - top, left : view.shape[1] - left]
 
 
 def _mean(values: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -1,4 +1,4 @@
-"""Removes lead markers and writing from the plate."""
+"""The step that removes lead markers and writing from the plate."""
 
 from __future__ import annotations
 
@@ -7,12 +7,11 @@ from typing import Literal, cast, get_args
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from anomalib_xray.errors import XrayError
 from anomalib_xray.io.read import Radiograph
 from anomalib_xray.preparation.markers import BrightDetector, MarkerDetector, Polygon, beside_body, body_of, filled
-from anomalib_xray.preparation.step import Mask, Matrix, Plan, Step
+from anomalib_xray.preparation.step import Matrix, Plan, Step
 from anomalib_xray.preparation.text_detector import TextDetector, text_detector_installed
 from anomalib_xray.preparation.view import scaling, small_view
 
@@ -21,23 +20,23 @@ _RADIUS = 3  # pixels around each one that Telea's method looks at; as published
 
 
 class MarkerRemoval(Step):
-    """Finds lead markers and writing beside the hand and paints the background over them.
+    """Find lead markers and writing beside the hand and paint the background over them.
 
-    Boxes are found in a view of 512 pixels, kept off an estimate of the body, and filled by Telea's inpainting
-    (A. Telea, An image inpainting technique based on the fast marching method, 2004). Markers on the body stay. Bones
-    must be bright, and carriers should be cropped away: hands and markers are told apart more surely then. The idea is
-    that of arXiv 2001.10883.
+    Boxes are found in a view of 512 pixels, kept off an estimate of the body, and filled by Telea's inpainting (A.
+    Telea, An image inpainting technique based on the fast marching method, 2004). Markers on the body stay. Bones must
+    be bright, and carriers should be cropped away: hands and markers are told apart more surely then. The idea is that
+    of arXiv 2001.10883.
 
-    Flags: ``markers_removed``; ``no_marker`` where none was found; ``marker_near_body`` where a box on the body's
-    outline was clipped or dropped; ``body_unclear`` where the body was not found, so that nothing could be removed
-    safely; ``markers_by_fallback`` where ``auto`` had to do without the text detector.
+    Flags: ``markers_removed``; ``no_marker`` if none was found; ``marker_near_body`` if a box on the body's outline was
+    clipped or dropped; ``body_unclear`` if the body was not found, so that nothing could be removed safely;
+    ``markers_by_fallback`` if ``auto`` had to do without the text detector.
 
     Args:
         detector: ``text`` finds writing with the network PP-OCRv6 and needs the extra ``text``; ``bright`` finds small
-            bright things by rules, without a network; ``auto`` uses both, or ``bright`` alone where the extra is not
+            bright things by rules, without a network; ``auto`` uses both, or ``bright`` alone if the extra is not
             installed; ``none`` removes nothing.
-        margin: How much longer and wider a box is made before it is filled, as a share of its shorter side. Too little
-            leaves the blurred rims of letters, from which the filling takes its grey levels.
+        margin: Widening of a box before it is filled, as a share of its shorter side. Too little leaves the blurred
+            rims of letters, from which the filling takes its grey levels.
         largest: Share of the picture above which a box is no marker.
 
     Raises:
@@ -63,14 +62,16 @@ class MarkerRemoval(Step):
         return " + ".join(detector.identity for detector in self._detectors)
 
     def plan(self, image: Radiograph) -> Plan:
-        """Finds the ``polygons``: for each marker its corners [x, y]; more than four where the body clips the box."""
+        """Find the ``polygons``: for each marker its corners [x, y]; more than four if the body clips the box."""
         if not self._detectors:
             return Plan()
         view = small_view(image)
         body = body_of(view)
         if body is None:
             return Plan(flags=("body_unclear", *self._always))
-        polygons, near_body = self._polygons(view, body)
+        found = [box for detector in self._detectors for box in detector.detect(view, body)]
+        boxes = [box for box in found if cv2.contourArea(box) <= self._largest * view.size]
+        polygons, near_body = beside_body(boxes, self._margin, body, view)
         flags = ("markers_removed" if polygons else "no_marker", *("marker_near_body",) * near_body, *self._always)
         if not polygons:
             return Plan(flags=flags)
@@ -78,16 +79,10 @@ class MarkerRemoval(Step):
         return Plan({"polygons": [_moved(polygon, matrix) for polygon in polygons]}, flags)
 
     def apply(self, image: Radiograph, plan: Plan) -> Radiograph:
-        """Fills the polygons from their surroundings."""
+        """Fill the polygons from their surroundings."""
         polygons = [np.array(polygon) for polygon in plan.parameters["polygons"]]
         markers = filled(polygons, image.shape).astype(np.uint8)
         return cast("Radiograph", cv2.inpaint(image, markers, _RADIUS, cv2.INPAINT_TELEA))
-
-    def _polygons(self, view: NDArray[np.uint8], body: Mask) -> tuple[list[Polygon], bool]:
-        """What is to be filled, in pixels of the view (h, w), and whether the body was in the way."""
-        found = [box for detector in self._detectors for box in detector.detect(view, body)]
-        boxes = [box for box in found if cv2.contourArea(box) <= self._largest * view.size]
-        return beside_body(boxes, self._margin, body, view)
 
 
 def _detectors(detector: Detector, *, by_fallback: bool) -> Sequence[MarkerDetector]:
@@ -102,6 +97,6 @@ def _detectors(detector: Detector, *, by_fallback: bool) -> Sequence[MarkerDetec
 
 
 def _moved(polygon: Polygon, matrix: Matrix) -> list[list[float]]:
-    """The polygon's corners [x, y] where a matrix (3, 3) leads them, to a tenth of a pixel."""
+    """The polygon's corners [x, y] moved by a matrix (3, 3), to a tenth of a pixel."""
     moved = polygon.astype(np.float64) @ matrix[:2, :2].T + matrix[:2, 2]
     return [[float(x), float(y)] for x, y in moved.round(1)]

@@ -1,4 +1,4 @@
-"""Smoothing by the median of each pixel's neighbourhood."""
+"""The step that smooths by the median of each pixel's neighbourhood."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _LARGEST = 255  # OpenCV counts a window's pixels in 16 bit
 
 
 class MedianFilter(Step):
-    """Replaces each pixel by the median of the square around it (arXiv 2001.10883, public code).
+    """Replace each pixel by the median of the square around it (arXiv 2001.10883, public code).
 
     Exact for 16 bit as well, but then up to 250 times slower than for 8 bit: resize large pictures before.
 
@@ -34,12 +34,12 @@ class MedianFilter(Step):
         self.kernel = kernel
 
     def plan(self, image: Radiograph) -> Plan:
-        """Names the ``kernel``; the picture has no influence."""
+        """Name the ``kernel``; the picture has no influence."""
         del image
         return Plan({"kernel": self.kernel})
 
     def apply(self, image: Radiograph, plan: Plan) -> Radiograph:
-        """Filters the picture; pixels of 0 stay 0, the others stay at least 1."""
+        """Filter the picture; pixels of 0 stay 0, the others stay at least 1."""
         return keep_background(median(image, plan.parameters["kernel"]), image)
 
 

@@ -1,4 +1,4 @@
-"""Pictures brought to one size."""
+"""The step that brings pictures to one size."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from anomalib_xray.preparation.view import scaling
 
 
 class Resize(Step):
-    """Resizes a picture so that its longest side has a given length; the aspect ratio stays but for squares.
+    """Resize a picture so that its longest side has a given length; the aspect ratio stays but for squares.
 
-    Shrinking averages areas, enlarging interpolates bilinearly. Pixels of 0 are background and have no say in the
-    grey levels beside them, so a hand's rim does not fade: the background stays exactly 0, the foreground at least 1.
+    Shrinking averages areas, enlarging interpolates bilinearly. Pixels of 0 are background and have no say in the grey
+    levels beside them, so a hand's rim does not fade: the background stays exactly 0, the foreground at least 1.
 
     Args:
         longest_side: In pixels.
@@ -37,18 +37,17 @@ class Resize(Step):
         self.square = square
 
     def plan(self, image: Radiograph) -> Plan:
-        """Computes height and width ``before`` and ``after``."""
+        """Compute height and width ``before`` and ``after``."""
+        scale = self.longest_side / max(image.shape)
+        after = [max(round(side * scale), 1) for side in image.shape]
         if self.square:
             after = [self.longest_side, self.longest_side]
-            return Plan() if list(image.shape) == after else Plan({"before": list(image.shape), "after": after})
-        scale = self.longest_side / max(image.shape)
-        if scale == 1 or (scale > 1 and not self.enlarge):
+        elif scale > 1 and not self.enlarge:
             return Plan()
-        after = [max(round(side * scale), 1) for side in image.shape]
-        return Plan({"before": list(image.shape), "after": after})
+        return Plan() if list(image.shape) == after else Plan({"before": list(image.shape), "after": after})
 
     def apply(self, image: Radiograph, plan: Plan) -> Radiograph:
-        """Resizes the picture; a pixel is background where at least half of it was."""
+        """Resize the picture; a pixel is background where at least half of it was."""
         before, after = plan.parameters["before"], plan.parameters["after"]
         filtering = cv2.INTER_AREA if max(after) < max(before) else cv2.INTER_LINEAR
         size = (after[1], after[0])
