@@ -1,18 +1,20 @@
-"""Base classes of the datamodules of chest radiographs: splits of published sizes, tables of labels."""
+"""Base classes of the data modules of chest radiographs: published splits, tables of labels."""
 
 from __future__ import annotations
 
 import logging
 from abc import abstractmethod
 from collections.abc import Collection, Sequence
+from functools import reduce
+from operator import getitem
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from anomalib_xray.data.datamodule import RadiographDataModule
-from anomalib_xray.data.partition import read_partition, split_by_partition
-from anomalib_xray.data.splits import SplitSizes, split_by_sizes
+from anomalib_xray.data.pool import UnlabelledPool
+from anomalib_xray.data.splits import POOL, SPARE, SplitSizes, split_by_sizes
 from anomalib_xray.data.stock_command import advice_without_data
 from anomalib_xray.data.table import samples_table
 from anomalib_xray.errors import XrayError
@@ -20,12 +22,25 @@ from anomalib_xray.io.formats import stem_of
 from anomalib_xray.io.inputs import list_radiographs
 from anomalib_xray.io.paths import absolute
 from anomalib_xray.io.tables import NOTHING, check_columns, identity, read_table
+from anomalib_xray.io.text import read_json
 
 logger = logging.getLogger(__name__)
 
+MAX_BYTES = 50_000_000
+"""Largest partition file; a list of 15,000 images has less than one million."""
+
+_LISTS = (
+    ("train", "0"),
+    ("train", "unlabeled", "0"),
+    ("train", "unlabeled", "1"),
+    ("test", "0"),
+    ("test", "1"),
+)
+"""Keys of the lists of a partition file; the last one is their label."""
+
 
 class ChestDataModule(RadiographDataModule):
-    """Base of the datamodules of chests; a subclass lists the images with their labels.
+    """Base of the data modules of chests; a subclass lists the images with their labels.
 
     Args:
         sizes: Numbers of images of the splits.
@@ -64,15 +79,63 @@ class ChestDataModule(RadiographDataModule):
         samples = samples_table(self.list_images())
         if self.partition is None:
             return split_by_sizes(samples, self.sizes, self.split_seed, str(self.root))
-        validation = (self.sizes.val_normal, self.sizes.val_abnormal)
-        lists = read_partition(self.partition)
-        return split_by_partition(samples, lists, self.pool, validation, str(self.partition))
+        return _split_by_partition(samples, self.partition, self.pool, (self.sizes.val_normal, self.sizes.val_abnormal))
+
+
+def _split_by_partition(
+    samples: pd.DataFrame, path: Path, pool: UnlabelledPool | None, validation: tuple[int, int]
+) -> pd.DataFrame:
+    """Splits as published: the pool takes the first names of its lists, whatever its seed, and validation the last.
+
+    The publication has no validation; it is taken from what the pool leaves over. Images in no list are spare.
+    """
+    lists = _read_partition(path)
+    train, pool_normal, pool_abnormal, test_normal, test_abnormal = lists
+    abnormal = 0 if pool is None else pool.abnormal
+    normal = 0 if pool is None else pool.size - abnormal
+    splits = dict.fromkeys(train, "train") | dict.fromkeys([*test_normal, *test_abnormal], "test")
+    for kind, listed, taken, kept in (
+        ("normal", pool_normal, normal, validation[0]),
+        ("abnormal", pool_abnormal, abnormal, validation[1]),
+    ):
+        if taken + kept > len(listed):
+            raise XrayError(
+                f"{path} lists {len(listed)} {kind} unlabelled images, but the pool needs {taken} and validation"
+                f" {kept}; lower the pool's size or the sizes of validation."
+            )
+        splits |= dict.fromkeys(listed[:taken], POOL) | dict.fromkeys(listed[len(listed) - kept :], "val")
+    names = samples["image_path"].map(lambda path: identity(stem_of(Path(path).name)))
+    missing = sorted(set(splits) - set(names))
+    if missing:
+        raise XrayError(f"{path} lists {len(missing)} images that are not there, the first is {missing[0]}.")
+    wrong = pd.Series(data=False, index=samples.index)
+    for keys, listed in zip(_LISTS, lists, strict=True):
+        wrong |= names.isin(listed) & (samples["label_index"] == 1 - int(keys[-1]))
+    if wrong.any():
+        raise XrayError(
+            f"{path} contradicts the labels of {wrong.sum()} images, the first is"
+            f" {samples[wrong].iloc[0].image_path}; take the lists that belong to the data set."
+        )
+    return samples.assign(split=names.map(splits).fillna(SPARE))
+
+
+def _read_partition(path: Path) -> list[list[str]]:
+    """Names of images, without folder and ending, in the lists that the authors of arXiv 2206.03935 publish."""
+    try:
+        content = read_json(path, max_bytes=MAX_BYTES)
+        found = [reduce(getitem, keys, content) for keys in _LISTS]
+        return [[identity(stem_of(str(name).rpartition("/")[2])) for name in names] for names in found]
+    except (XrayError, KeyError, TypeError) as error:
+        raise XrayError(
+            f"{path} is not a published list of images ({type(error).__name__}: {error}); it needs the lists"
+            f" {', '.join('.'.join(keys) for keys in _LISTS)}."
+        ) from error
 
 
 class ChallengeDataModule(ChestDataModule):
-    """Base of the datamodules of public challenges: a table of labels beside one folder of pictures.
+    """Base of the data modules of public challenges: a table of labels beside one folder of pictures.
 
-    Each image counts as a patient: whose images are whose was not published.
+    Each image counts as a patient, because the patients were not published.
     """
 
     title: str
@@ -80,20 +143,17 @@ class ChallengeDataModule(ChestDataModule):
     table: str
     columns: tuple[str, str]
     folders: tuple[str, ...]
-    """Where the pictures may be: as downloaded, DICOM, or as the code of arXiv 2206.03935 converts them."""
+    """Possible folders of the pictures: as downloaded, DICOM, or as the code of arXiv 2206.03935 converts them."""
 
     findings: Collection[str] | None = None
-    """What may stand in the second column, in lower case; anything but nothing by default."""
+    """Values that count in the second column, in lower case; by default all but empty ones."""
 
     @abstractmethod
     def labels(self, rows: pd.DataFrame) -> pd.Series[int]:
-        """Labels the pictures.
+        """Labels the pictures, 0 or 1 by their names.
 
         Args:
             rows: Names of pictures and what was found, in lower case, by the line of the table.
-
-        Returns:
-            0 or 1 by the picture's name.
 
         Raises:
             XrayError: Rows contradict each other.

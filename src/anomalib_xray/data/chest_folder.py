@@ -19,7 +19,7 @@ from anomalib_xray.io.tables import identity
 logger = logging.getLogger(__name__)
 
 KERMANY_PATIENT = r"person\d+|(?:NORMAL2-)?IM-\d+"
-"""Pattern of what names a patient in the file names of Kermany et al. 2018."""
+"""Pattern of patients in the file names of Kermany et al. 2018."""
 
 SMALL = SplitSizes(train=200, val_normal=50, val_abnormal=50, test_normal=100, test_abnormal=100)
 """Sizes that 500 normal and 300 abnormal images allow for, with a pool of up to 150 images."""
@@ -32,12 +32,16 @@ class ChestFolder(ChestDataModule):
         root: The folder. The sub-folder ``normal`` (or ``NORMAL``) holds normal images; those of all others are
             abnormal.
         sizes: Numbers of images of the splits.
-        patient_pattern: Regular expression of what names the patient in a file's name; upper and lower case are the
-            same. An image whose name does not match is a patient of its own.
+        patient_pattern: Regular expression of the patient in a file's name, in upper or lower case. An image whose name
+            does not match is a patient of its own.
         settings: Further settings of :class:`~anomalib_xray.data.chest.ChestDataModule`.
 
     Raises:
         XrayError: The pattern is not a regular expression; or, at setup, the folder is missing, unusable or too small.
+
+    Example:
+        >>> ChestFolder(root="chests", patient_pattern="case[0-9]+").sizes.train
+        200
     """
 
     def __init__(
@@ -58,11 +62,8 @@ class ChestFolder(ChestDataModule):
         found = list_radiographs(self.root) if self.root.is_dir() else []
         files = [path for path in found if path.parent.parent == self.root]
         if len(files) < len(found):
-            logger.warning(
-                "%s: passed over pictures that do not lie directly in a sub-folder: %d.",
-                self.root,
-                len(found) - len(files),
-            )
+            passed = len(found) - len(files)
+            logger.warning("%s: passed over pictures that do not lie directly in a sub-folder: %d.", self.root, passed)
         labels = [int(path.parent.name.lower() != "normal") for path in files]
         if len(set(labels)) < 2:
             raise XrayError(

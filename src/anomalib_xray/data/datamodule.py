@@ -35,13 +35,12 @@ DEFAULT_IMAGE_SIZE = 512
 
 
 class RadiographDataModule(AnomalibDataModule):
-    """Base of the datamodules: subclasses build the samples table, everything else is here.
+    """Base of the data modules; a subclass builds the samples table.
 
-    Images of one batch must have one size. anomalib stretches them to the largest, which changes the shape of what they
-    show; here every image gets the model's own geometry before the batch is put together.
+    Images of one batch must have one size. anomalib stretches them to the largest, which distorts them; here every
+    image gets the model's own geometry before the batch is put together.
 
-    Splits are made of the originals, before any are replaced by prepared pictures: what the preparation leaves out or
-    divides moves no patient.
+    Splits are made of the originals, before prepared pictures replace them, so that the preparation moves no patient.
 
     Args:
         root: Folder of the data set, with the originals.
@@ -52,8 +51,8 @@ class RadiographDataModule(AnomalibDataModule):
         image_size: Side in pixels of the square that images are padded and resized to; for models that bring no
             geometry of their own.
         normal_only: Train on normal images only.
-        prepared_root: Folder with prepared pictures, and their masks, which are read instead. Where ``anomalib-xray
-            prepare`` wrote it, its manifest says what became of each original; in folders of other tools they lie under
+        prepared_root: Folder with prepared pictures, and their masks, which are read instead. The manifest of
+            ``anomalib-xray prepare`` tells which belongs to which original; in folders of other tools they lie under
             the same paths relative to the root.
         drop_flagged: Flags of the preparation whose pictures are left out of training, never of val or test.
         pool: Draws a pool of unlabelled images, for models that train on one besides.
@@ -106,10 +105,7 @@ class RadiographDataModule(AnomalibDataModule):
 
     @abstractmethod
     def build_samples(self) -> pd.DataFrame:
-        """Lists the originals of the data set.
-
-        Returns:
-            A samples table with splits (see :mod:`anomalib_xray.data.table`); the same one at every call.
+        """Lists the originals in a samples table with splits, see :mod:`anomalib_xray.data.table`; always the same.
 
         Raises:
             XrayError: The data set is missing or its files contradict each other.
@@ -117,11 +113,10 @@ class RadiographDataModule(AnomalibDataModule):
 
     @property
     def preparation(self) -> dict[str, Any]:
-        """How the pictures that are read were prepared, as a checkpoint remembers it.
+        """Preparation of the pictures that are read, as a checkpoint remembers it.
 
-        Returns:
-            ``prepared``, whether they were, and their ``pipeline`` as of :meth:`Pipeline.as_json`; it is ``None`` for
-            originals and for pictures that another program prepared.
+        Whether they are ``prepared``, and their ``pipeline`` as of :meth:`Pipeline.as_json`; ``None`` for originals and
+        for pictures that another program prepared.
 
         Raises:
             XrayError: A step of the pipeline is not installed any more.
@@ -137,7 +132,7 @@ class RadiographDataModule(AnomalibDataModule):
 
     @property
     def samples(self) -> pd.DataFrame:
-        """The samples table of all splits, of the pictures that are read, built and checked at first use.
+        """The samples table of the pictures that are read, in all splits, built and checked at first use.
 
         Raises:
             XrayError: The data set, or its prepared folder, is missing or unusable.
@@ -162,7 +157,7 @@ class RadiographDataModule(AnomalibDataModule):
         return self._shuffled(self.train_data)
 
     def unlabelled_dataloader(self) -> DataLoader[object] | None:
-        """Batches of the pool of unlabelled images in such an order, or nothing where there is no pool."""
+        """Batches of the pool of unlabelled images in such an order, if there is a pool."""
         return None if self.unlabelled_data is None else self._shuffled(self.unlabelled_data)
 
     def _shuffled(self, dataset: AnomalibDataset) -> DataLoader[object]:
@@ -172,7 +167,7 @@ class RadiographDataModule(AnomalibDataModule):
         if self.trainer:
             # The count that Lightning itself hands to set_epoch; it is right on resuming already.
             epoch = self.trainer.fit_loop.epoch_progress.current.processed  # type: ignore[attr-defined]  # typed as its base
-        sampler = EpochSampler(dataset, _chance() if seed is None else seed, epoch)
+        sampler = EpochSampler(dataset, int(torch.randint(2**31 - 1, ())) if seed is None else seed, epoch)
         return self._loader(dataset, self.train_batch_size, sampler)
 
     def val_dataloader(self) -> DataLoader[object]:
@@ -216,7 +211,7 @@ class RadiographDataModule(AnomalibDataModule):
         """Nothing to do: the table has the split."""
 
     def _update_augmentations(self) -> None:
-        """Gives each split what happens to an image before it joins a batch; called at every ``setup``."""
+        """Gives each split the transforms of an image before it joins a batch; called at every ``setup``."""
         model = self.trainer.lightning_module if self.trainer is not None else None
         augmentation = self.train_augmentations
         if augmentation is None:
@@ -236,8 +231,8 @@ class RadiographDataModule(AnomalibDataModule):
     def _per_image(self, augmentation: Transform | None, model: LightningModule | None) -> Compose:
         """Puts the augmentation and the geometry in their order.
 
-        A turned or scaled image may leave its frame, so our geometry comes after the augmentation. A model of somebody
-        else resizes to a fixed shape at the end; padding to a square first keeps the aspect through that.
+        A turned or scaled image may leave its frame, so our geometry comes after the augmentation. Other models resize
+        to a fixed shape at the end; padding to a square first keeps the aspect through that.
         """
         before = [] if augmentation is None else [augmentation]
         if _has_geometry(model):
@@ -247,35 +242,26 @@ class RadiographDataModule(AnomalibDataModule):
         return Compose([SquarePad(), *before])
 
 
-def _chance() -> int:
-    """A seed from torch's own generator."""
-    return int(torch.randint(2**31 - 1, ()))
-
-
 def _has_geometry(model: LightningModule | None) -> bool:
     return isinstance(getattr(model, "pre_processor", None), XrayPreProcessor)
 
 
 def use_one_opencv_thread(worker: int) -> None:
-    """Keeps the reading processes from starting as many OpenCV threads as there are cores, each.
-
-    Args:
-        worker: Number of the process; not used.
-    """
+    """Keeps each of the reading processes from starting an OpenCV thread for every core."""
     del worker
     cv2.setNumThreads(0)
 
 
 ANOTHER_PROCESS = 1_000_003
-"""Distance of the seeds of two processes, more than a training has epochs."""
+"""Distance between the seeds of two processes; larger than any number of epochs."""
 
 
 class EpochSampler(RandomSampler):
     """Shuffles anew every epoch, so that a resumed training goes on as if it had never stopped.
 
-    A training that is resumed builds its model, and with it the random state, again; without this its first epoch would
-    repeat the order, the augmentations and the noise of epoch 0. Lightning calls :meth:`set_epoch` before every epoch,
-    but on resuming only after the first batch was fetched, hence the constructor's argument.
+    A resumed training builds its model, and with it the random state, again; without this its first epoch would repeat
+    the order, the augmentations and the noise of epoch 0. Lightning calls :meth:`set_epoch` before every epoch, but on
+    resuming only after the first batch was fetched, hence the constructor's argument.
 
     Args:
         data: Training data set.
@@ -298,9 +284,5 @@ class EpochSampler(RandomSampler):
         state = (self.seed + epoch) % 2**63
         self.source.manual_seed(state)
         # Processes share the order, of which each takes its part, but not the noise.
-        torch.manual_seed((state + _rank() * ANOTHER_PROCESS) % 2**63)
-
-
-def _rank() -> int:
-    """Number of this process among those that train together."""
-    return distributed.get_rank() if distributed.is_available() and distributed.is_initialized() else 0
+        rank = distributed.get_rank() if distributed.is_available() and distributed.is_initialized() else 0
+        torch.manual_seed((state + rank * ANOTHER_PROCESS) % 2**63)

@@ -32,9 +32,9 @@ class RadiographDataset(AnomalibDataset):
     depth.
 
     Args:
-        samples: A samples table; the rows of one split.
-        task: ``segmentation`` to deliver masks, ``classification`` to leave them out. The table of one split
-            cannot tell, because normal images need no mask. The default looks for masks in ``samples``.
+        samples: The rows of one split of a samples table.
+        task: ``segmentation`` to deliver masks, ``classification`` to leave them out; by default whether ``samples``
+            has any. A split of normal images alone cannot tell.
         augmentations: Applied to the image and its mask, last of all the geometry: a batch stacks what comes out.
     """
 
@@ -48,14 +48,11 @@ class RadiographDataset(AnomalibDataset):
         self.samples.attrs["task"] = TaskType(task).value
 
     def __getitem__(self, index: int) -> ImageItem:
-        """Reads one image.
-
-        Args:
-            index: Row of ``samples``.
+        """Reads the image of a row.
 
         Returns:
             ``image`` (3, H, W), float32 in [0, 1], with equal channels; ``gt_mask`` (H, W), bool, for segmentation;
-            ``gt_label`` unless the dataset has images of unknown label, because a batch cannot hold some labels.
+            ``gt_label`` unless the dataset has images of unknown label, because a batch has all labels or none.
 
         Raises:
             XrayError: The image or its mask cannot be read, or the mask has another size.
@@ -64,7 +61,8 @@ class RadiographDataset(AnomalibDataset):
         image = read_image(row.image_path)
         mask = None
         if self.task == TaskType.SEGMENTATION:
-            mask = read_mask(row.mask_path, image) if row.mask_path else _empty_mask(image)
+            empty = Mask(torch.zeros(image.shape[-2:], dtype=torch.uint8))
+            mask = read_mask(row.mask_path, image) if row.mask_path else empty
         if self.augmentations is not None and mask is not None:
             image, mask = self.augmentations(image, mask)
         elif self.augmentations is not None:
@@ -98,6 +96,11 @@ class RadiographFolder(IterableDataset[ImageItem]):
 
     Raises:
         XrayError: There is no such path, or no radiograph.
+
+    Example:
+        >>> RadiographFolder("nowhere")
+        Traceback (most recent call last):
+        anomalib_xray.errors.XrayError: nowhere does not exist: name a radiograph, or a folder of radiographs.
     """
 
     def __init__(self, path: str | Path, transform: Transform | None = None) -> None:
@@ -111,9 +114,6 @@ class RadiographFolder(IterableDataset[ImageItem]):
     @classmethod
     def in_place_of(cls, dataset: PredictDataset) -> RadiographFolder:
         """The files of a data set of anomalib's.
-
-        Args:
-            dataset: The data set.
 
         Raises:
             XrayError: The folder holds radiographs that the data set leaves out.
@@ -131,10 +131,7 @@ class RadiographFolder(IterableDataset[ImageItem]):
         return folder
 
     def __iter__(self) -> Iterator[ImageItem]:
-        """Reads one image after the other.
-
-        Yields:
-            ``image`` (3, H, W), float32 in [0, 1], with equal channels, and ``image_path``.
+        """Reads one image after the other: ``image`` (3, H, W), float32 in [0, 1], equal channels, and ``image_path``.
 
         Raises:
             XrayError: None of the files can be read.
@@ -155,16 +152,14 @@ class RadiographFolder(IterableDataset[ImageItem]):
 
     @property
     def collate_fn(self) -> Callable[[list[ImageItem]], Any]:
-        """What makes a batch of items."""
+        """Function that makes a batch of items."""
         return ImageBatch.collate
 
 
 def read_as_radiographs(dataset: object, geometry: Transform | None) -> None:
-    """Lets a data set of anomalib's own, such as those of ``Folder``, read as ours do; others are left alone.
+    """Changes a data set of anomalib's own, such as those of ``Folder``, to read as ours do; others are left alone.
 
-    Args:
-        dataset: The data set, which is changed.
-        geometry: What gives an image the size of the model, so that a batch is not stretched to its largest image.
+    The geometry gives an image the size of the model, so that a batch is not stretched to its largest image.
     """
     if not isinstance(dataset, AnomalibDataset):
         return
@@ -181,7 +176,7 @@ def read_as_radiographs(dataset: object, geometry: Transform | None) -> None:
 
 
 def _reading(kind: type[AnomalibDataset], state: dict[str, Any]) -> AnomalibDataset:
-    """Makes such a data set again in a process that does not inherit it: its class has no name in a module."""
+    """Makes such a data set again in another process, as its class has no name in a module."""
     dataset = kind.__new__(kind)
     vars(dataset).update(state)
     read_as_radiographs(dataset, None)
@@ -189,13 +184,7 @@ def _reading(kind: type[AnomalibDataset], state: dict[str, Any]) -> AnomalibData
 
 
 def read_image(path: str | Path) -> Image:
-    """Reads a radiograph as anomalib wants its images.
-
-    Args:
-        path: A PNG, JPEG or DICOM file.
-
-    Returns:
-        (3, H, W), float32 in [0, 1], with equal channels.
+    """Reads a radiograph as anomalib wants its images: (3, H, W), float32 in [0, 1], with equal channels.
 
     Raises:
         XrayError: The file cannot be read.
@@ -204,14 +193,7 @@ def read_image(path: str | Path) -> Image:
 
 
 def read_mask(path: str | Path, image: Image) -> Mask:
-    """Reads an anomaly mask.
-
-    Args:
-        path: A file of the size of ``image``, read by :func:`anomalib_xray.io.read.read_anomaly_mask`.
-        image: The image that the mask belongs to, (3, H, W).
-
-    Returns:
-        (H, W), uint8, 0 or 1.
+    """Reads the anomaly mask of an image (3, H, W): (H, W), uint8, 0 or 1.
 
     Raises:
         XrayError: The file cannot be read, or has another size than the image.
@@ -223,7 +205,3 @@ def read_mask(path: str | Path, image: Image) -> Mask:
             " it must be drawn on the picture that is read."
         )
     return Mask(mask)
-
-
-def _empty_mask(image: Image) -> Mask:
-    return Mask(torch.zeros(image.shape[-2:], dtype=torch.uint8))

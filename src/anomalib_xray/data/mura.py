@@ -26,8 +26,6 @@ _IMAGE = re.compile(
     r"(?P<relative>(?P<official>train|valid)/(?P<part>XR_[A-Z]+)/(?P<patient>patient\d+)"
     r"/(?P<study>study\d+_(?P<label>positive|negative))/(?P<file>[^/]+))"
 )
-_DEBRIS = "._"  # macOS leaves such files beside each file of some copies
-_COLUMNS = [str(number) for number in range(8)]  # some copies added an index before, and columns behind
 
 
 class Mura(RadiographDataModule):
@@ -46,6 +44,10 @@ class Mura(RadiographDataModule):
 
     Raises:
         XrayError: A body part is unknown; or, at setup, MURA is missing or unusable.
+
+    Example:
+        >>> Mura(body_parts=["wrist", "hand"]).body_parts
+        ['XR_HAND', 'XR_WRIST']
     """
 
     def __init__(
@@ -77,7 +79,7 @@ class Mura(RadiographDataModule):
         return samples
 
     def mask_path(self, relative: str, label_index: int) -> str:
-        """Absolute path of an image's anomaly mask, by its path below the root; MURA has none."""
+        """Absolute path of an image's anomaly mask; MURA has none."""
         del relative, label_index
         return ""
 
@@ -95,10 +97,6 @@ def body_part_folders(body_parts: str | list[str]) -> list[str]:
 
     Raises:
         XrayError: MURA has no such body part.
-
-    Example:
-        >>> body_part_folders(["wrist", "XR_HAND"])
-        ['XR_HAND', 'XR_WRIST']
     """
     given = [body_parts] if isinstance(body_parts, str) else body_parts
     if [part.lower() for part in given] == ["all"]:
@@ -116,9 +114,8 @@ def body_part_folders(body_parts: str | list[str]) -> list[str]:
 def scan_folders(root: Path, official: str, part: str) -> pd.DataFrame:
     """Lists a body part's images from the folders of studies; the label is the ending of a study's folder.
 
-    Returns:
-        Columns ``relative`` (path below root), ``patient``, ``study`` (unique over patients and parts),
-        ``label_index``.
+    The columns are ``relative`` (path below root), ``patient``, ``study`` (unique over patients and parts) and
+    ``label_index``.
 
     Raises:
         XrayError: There are no images in MURA's layout.
@@ -180,9 +177,10 @@ def _study_labels(selection: str, studies: Path) -> dict[str, int]:
 def _rows_below(selection: str, table: Path) -> Iterator[tuple[int, str, str]]:
     """Line, path and the cell behind it of the rows whose path leads below ``selection``.
 
-    The path begins there, whatever the copy's root is called. Headers, and columns before and behind, are no matter.
+    The path begins there, whatever the copy's root is called; headers and other columns do not matter.
     """
-    for row in read_table(table, _COLUMNS):
+    columns = [str(number) for number in range(8)]  # some copies added an index before, and columns behind
+    for row in read_table(table, columns):
         cells = [cell.replace("\\", "/") for cell in row.cells.values()]
         for path, behind in pairwise([*cells, ""]):
             if selection in path:
@@ -193,7 +191,7 @@ def _rows_below(selection: str, table: Path) -> Iterator[tuple[int, str, str]]:
 def _image_table(files: Iterable[str], source: Path) -> pd.DataFrame:
     rows = []
     for file in files:
-        if file.rpartition("/")[2].startswith(_DEBRIS):
+        if file.rpartition("/")[2].startswith("._"):  # macOS leaves such files beside each file of some copies
             continue
         match = _IMAGE.fullmatch(file)
         if match is None:

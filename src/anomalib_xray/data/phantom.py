@@ -29,6 +29,10 @@ class Phantom(Mura):
 
     Raises:
         XrayError: At setup, when the folder cannot be written or holds something else.
+
+    Example:
+        >>> Phantom(root="generated", patients=20, kinds=["fracture"]).name
+        'XR_HAND'
     """
 
     def __init__(
@@ -69,5 +73,5 @@ class Phantom(Mura):
         return super().build_samples()
 
     def mask_path(self, relative: str, label_index: int) -> str:
-        """Absolute path of an abnormal image's anomaly mask, by its path below the root."""
+        """Absolute path of an abnormal image's anomaly mask."""
         return str(self.root / "ground_truth" / "anomaly" / relative) if label_index == 1 else ""

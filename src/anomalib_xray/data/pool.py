@@ -1,7 +1,7 @@
-"""The pool of unlabelled images: what a hospital's archive gives beside the images that somebody called normal.
+"""The pool of unlabelled images, such as a hospital's archive has beside the images that somebody called normal.
 
 Methods with two distributions (arXiv 2206.03935) train on it. An experiment makes it of labelled images, so that the
-share of abnormal ones is known; their labels are then withheld from everything that trains.
+share of abnormal ones is known, and withholds their labels.
 """
 
 from __future__ import annotations
@@ -18,13 +18,10 @@ from anomalib_xray.io.tables import identity
 
 logger = logging.getLogger(__name__)
 
-UNKNOWN = -1
-"""Label index of an image whose label is not known."""
-
 
 @dataclass(frozen=True)
 class UnlabelledPool:
-    """How large the pool of unlabelled images is, and how many of them are abnormal.
+    """Size of the pool of unlabelled images, and share of abnormal ones.
 
     Args:
         size: Number of images.
@@ -65,13 +62,8 @@ def draw_pool(samples: pd.DataFrame, pool: UnlabelledPool) -> pd.DataFrame:
     Normal images come from spare patients or, where the split has none, from training patients; abnormal ones from
     spare and training patients and from the reserved share of those who validate and test.
 
-    Args:
-        samples: A samples table with splits; patients of the split ``spare`` are in no other one.
-        pool: Size and composition.
-
-    Returns:
-        A new samples table, in which the images drawn have the split ``pool``. Other images of their patients are left
-        out; reserved patients of whom nothing was drawn are ``spare``.
+    In the new samples table the images drawn have the split ``pool``. Other images of their patients are left out;
+    reserved patients of whom nothing was drawn are ``spare``.
 
     Raises:
         XrayError: There are not enough images.
@@ -79,16 +71,13 @@ def draw_pool(samples: pd.DataFrame, pool: UnlabelledPool) -> pd.DataFrame:
     random = np.random.default_rng(pool.seed)
     samples = samples.assign(patient=samples["patient"].astype(str).map(identity))
     samples = _reserve(samples, pool.reserve, random)
-    spare = samples["split"] == SPARE
-    behind = samples[spare | (samples["split"] == "train")]
+    behind = samples[samples["split"].isin([SPARE, "train"])]
     abnormal = take_images(_of_abnormal_patients(behind, True).query("label_index == 1"), pool.abnormal, random)
     normal_patients = _of_abnormal_patients(behind, False).query("label_index == 0")
     spare_normal = normal_patients[normal_patients["split"] == SPARE]
-    normal = take_images(normal_patients if spare_normal.empty else spare_normal, pool.size - pool.abnormal, random)
-    for kind, found, wanted in (
-        ("abnormal", abnormal, pool.abnormal),
-        ("normal", normal, pool.size - pool.abnormal),
-    ):
+    count = pool.size - pool.abnormal
+    normal = take_images(normal_patients if spare_normal.empty else spare_normal, count, random)
+    for kind, found, wanted in (("abnormal", abnormal, pool.abnormal), ("normal", normal, count)):
         if len(found) < wanted:
             raise XrayError(
                 f"The pool of {pool.size} unlabelled images needs {wanted} {kind} ones, but only {len(found)} are in "
@@ -103,7 +92,7 @@ def draw_pool(samples: pd.DataFrame, pool: UnlabelledPool) -> pd.DataFrame:
 
 def without_labels(samples: pd.DataFrame) -> pd.DataFrame:
     """The rows of a samples table with unknown labels and without masks, as unlabelled images would have them."""
-    return samples.assign(label="unknown", label_index=UNKNOWN, mask_path="")
+    return samples.assign(label="unknown", label_index=-1, mask_path="")
 
 
 def _of_abnormal_patients(samples: pd.DataFrame, wanted: bool) -> pd.DataFrame:

@@ -1,7 +1,7 @@
 """Prepared pictures in place of the originals that a samples table lists.
 
-``anomalib-xray prepare`` leaves a manifest beside the pictures that it wrote, which says what became of each original.
-Folders of other tools, for example Photoshop, have none; there a picture lies under the relative path of its original.
+``anomalib-xray prepare`` leaves a manifest beside the pictures that it wrote, with a row per prepared picture. Folders
+of other tools, for example Photoshop, have none; there a picture lies under the relative path of its original.
 """
 
 from __future__ import annotations
@@ -28,21 +28,11 @@ _AGAIN = "run anomalib-xray prepare again with the same --out"
 
 
 def prepared_samples(samples: pd.DataFrame, root: Path, prepared_root: Path) -> pd.DataFrame:
-    """Replaces originals by what was made of them.
+    """Replaces the originals of a samples table, which keep their splits, by their prepared pictures.
 
-    Splits, patients, studies and labels are those of the originals, so they must be given before: a run on prepared
-    pictures then has the same patients in the same splits as one on the originals.
-
-    Args:
-        samples: A samples table of originals, with splits.
-        root: Folder that the preparation was given as ``--root``.
-        prepared_root: Folder with the prepared pictures.
-
-    Returns:
-        A new samples table. With a manifest it has a row for each prepared picture, several where an original gave
-        several, and the column ``flags``: words about the picture, separated by spaces. Originals that could not be
-        prepared are left out, which a warning counts. Without a manifest it has the rows of ``samples``, with their
-        masks too from the prepared folder.
+    With a manifest the new table has a row for each prepared picture, several where an original gave several, and the
+    column ``flags``: words about the picture, separated by spaces. Originals that could not be prepared are left out,
+    which a warning counts. Without a manifest it has the rows of ``samples``, with masks too from the prepared folder.
 
     Raises:
         XrayError: The manifest is unusable or does not list all of the originals, the preparation has not ended, or an
@@ -65,13 +55,6 @@ def prepared_samples(samples: pd.DataFrame, root: Path, prepared_root: Path) -> 
 def leave_out_flagged(samples: pd.DataFrame, flags: Sequence[str]) -> pd.DataFrame:
     """Takes pictures with some flags out of the train split and the pool, and logs how many; val and test keep theirs.
 
-    Args:
-        samples: A samples table with splits.
-        flags: The flags, as in the manifest.
-
-    Returns:
-        A new samples table.
-
     Raises:
         XrayError: The pictures carry no flags, because they do not come from a manifest.
     """
@@ -90,16 +73,9 @@ def leave_out_flagged(samples: pd.DataFrame, flags: Sequence[str]) -> pd.DataFra
 
 
 def prepared_counterpart(path: Path, root: Path, prepared_root: Path) -> Path:
-    """The prepared picture, of a folder without a manifest, that stands for an original.
+    """The prepared picture, in a folder without a manifest, of an original; a JPEG may have become a PNG.
 
-    Args:
-        path: The original, below ``root``.
-        root: The data set's folder.
-        prepared_root: The folder that holds the prepared pictures under the same relative paths; a JPEG's may have
-            become a PNG.
-
-    Returns:
-        The path below ``prepared_root``. Whether it exists is for :func:`.table.check_samples` to say.
+    It need not exist, which :func:`.table.check_samples` looks after.
 
     Raises:
         XrayError: ``path`` is not below ``root``, so that it has no relative path.
@@ -111,15 +87,10 @@ def prepared_counterpart(path: Path, root: Path, prepared_root: Path) -> Path:
 
 
 def read_manifest(folder: Path) -> pd.DataFrame:
-    """Reads what became of each original.
+    """Reads the manifest of a folder: a row per prepared picture, and one per original that failed.
 
-    Args:
-        folder: A folder that ``anomalib-xray prepare`` wrote.
-
-    Returns:
-        One row a prepared picture, and one for each original that failed: ``source_path`` (relative to the originals'
-        root), ``image_path`` and ``mask_path`` (absolute; empty where there is none), ``flags`` (words separated by
-        spaces) and ``error`` (empty where fine).
+    The columns are ``source_path`` (relative to the originals' root), ``image_path`` and ``mask_path`` (absolute; empty
+    where there is none), ``flags`` (words separated by spaces) and ``error`` (empty where fine).
 
     Raises:
         XrayError: The manifest cannot be read, lacks a column, or names a file outside of the folder.

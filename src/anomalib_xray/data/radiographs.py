@@ -1,4 +1,4 @@
-"""Any radiographs that a CSV table lists."""
+"""Radiographs of any CSV table."""
 
 from __future__ import annotations
 
@@ -40,6 +40,10 @@ class Radiographs(RadiographDataModule):
 
     Raises:
         XrayError: At setup, when the table is missing or unusable.
+
+    Example:
+        >>> Radiographs(table="hands/labels.csv", patient_column="id").name
+        'hands'
     """
 
     def __init__(
@@ -110,10 +114,8 @@ class Radiographs(RadiographDataModule):
         if repeated.any():
             logger.warning(
                 "%s: passed over rows that repeat another: %d (first line %d).",
-                self.table,
-                repeated.sum(),
-                images.index[repeated][0],
-            )
+                self.table, repeated.sum(), images.index[repeated][0],
+            )  # fmt: skip
         images = images[~repeated]
         paths = images["image_path"]
         again = paths.index[paths.duplicated()]
@@ -133,17 +135,16 @@ class Radiographs(RadiographDataModule):
 
     def _paths(self, rows: pd.DataFrame, column: str) -> list[str]:
         finder = Finder(self.root)
-        return [
-            str(self._path(path, finder, self._where(row))) if path.lower() not in NOTHING else ""
-            for row, path in rows[column].items()
-        ]
-
-    def _path(self, path: str, finder: Finder, where: str) -> Path:
-        """The absolute path of a table's cell."""
-        found = finder.find(path)
-        if not self.paths_may_leave_root and not is_below(found, self.root):
-            raise XrayError(f"{where} has the path {path}, which is not below {self.root}; move the file or the root.")
-        return found
+        paths = []
+        for row, path in rows[column].items():
+            found = finder.find(path) if path.lower() not in NOTHING else None
+            if found is not None and not self.paths_may_leave_root and not is_below(found, self.root):
+                raise XrayError(
+                    f"{self._where(row)} has the path {path}, which is not below {self.root}; move the file or the"
+                    " root."
+                )
+            paths.append("" if found is None else str(found))
+        return paths
 
     def _where(self, row: object) -> str:
         return f"line {row} of {self.table}"

@@ -13,16 +13,16 @@ from anomalib_xray.errors import XrayError
 
 LABELS = {"normal": 0, "lung opacity": 1}
 OTHER_CLASS = "no lung opacity / not normal"
-"""Images of the third class, abnormal in another way than by an opacity, are not used, as published."""
+"""Third class, abnormal in another way than by an opacity; its images are not used, as published."""
 
 PUBLISHED = SplitSizes(train=3851, val_normal=200, val_abnormal=200, test_normal=1000, test_abnormal=1000)
-"""Sizes of arXiv 2206.03935, table 1; it has no validation, which takes images that its pool leaves over."""
+"""Sizes of arXiv 2206.03935, table 1, and of a validation, which takes images that its pool leaves over."""
 
 
 class RsnaPneumonia(ChallengeDataModule):
     """Chests of the RSNA Pneumonia Detection Challenge 2018 (stage 2): 8,851 normal, 6,012 with an opacity.
 
-    Each image counts as a patient: whose images are whose was not published.
+    Each image counts as a patient, because the patients were not published.
 
     Args:
         root: Folder with ``stage_2_detailed_class_info.csv``, and the pictures in ``stage_2_train_images`` (DICOM) or
@@ -32,6 +32,10 @@ class RsnaPneumonia(ChallengeDataModule):
 
     Raises:
         XrayError: At setup, when the data set is missing, unusable or too small.
+
+    Example:
+        >>> RsnaPneumonia(root="there").sizes.train
+        3851
     """
 
     title, card = "RSNA Pneumonia Detection Challenge", "rsna_pneumonia"
@@ -40,10 +44,7 @@ class RsnaPneumonia(ChallengeDataModule):
     findings = (*LABELS, OTHER_CLASS)
 
     def __init__(
-        self,
-        root: str | Path = "datasets/rsna-pneumonia",
-        sizes: SplitSizes = PUBLISHED,
-        **settings: Any,
+        self, root: str | Path = "datasets/rsna-pneumonia", sizes: SplitSizes = PUBLISHED, **settings: Any
     ) -> None:
         super().__init__(root=root, sizes=sizes, **settings)
 

@@ -1,4 +1,4 @@
-"""Splits by patient: the published recipe, and splits of given sizes. Pure functions without files."""
+"""Splits by patient: the published recipe, and splits of given sizes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from anomalib_xray.io.tables import identity
 SPLITS = ("train", "val", "test")
 
 POOL = "pool"
-"""Split of unlabelled images, which a data set may have besides."""
+"""Split of unlabelled images."""
 
 SPARE = "spare"
 """Split of images that nothing uses; the pool may draw from them."""
@@ -68,10 +68,7 @@ def paper_split(patients: Mapping[str, bool], seed: int = 42) -> dict[str, str]:
 
 
 def check_patients(table: pd.DataFrame) -> None:
-    """Refuses a table in which a patient is in more than one split.
-
-    Args:
-        table: One row per image, with the columns ``patient`` and ``split``.
+    """Refuses a table of images with the columns ``patient`` and ``split`` in which a patient is in several splits.
 
     Raises:
         XrayError: Names the first such patient and the splits.
@@ -90,13 +87,8 @@ def check_patients(table: pd.DataFrame) -> None:
 def take_images(images: pd.DataFrame, count: int, random: np.random.Generator) -> list[int]:
     """Draws images patient by patient, so that as few patients as possible are used up.
 
-    Args:
-        images: Rows of a samples table.
-        count: Number of images.
-        random: Source of chance.
-
     Returns:
-        Their index in the table, ``count`` or all if there are fewer.
+        Their index in the samples table, ``count`` or all if there are fewer.
     """
     patients = random.permutation(sorted(images["patient"].unique()))
     place = {patient: number for number, patient in enumerate(patients)}
@@ -139,17 +131,9 @@ class SplitSizes:
 def split_by_sizes(samples: pd.DataFrame, sizes: SplitSizes, seed: int, where: str) -> pd.DataFrame:
     """Draws the splits by patient: whole patients are drawn until a split is full, and nobody is in two.
 
-    A patient with an abnormal image is abnormal, and normal images of theirs are left out: what was called normal at
-    another visit of an ill patient may not be.
-
-    Args:
-        samples: A samples table; its column ``split`` is replaced.
-        sizes: Numbers of images.
-        seed: Seed of the draw.
-        where: What a message calls the data set.
-
-    Returns:
-        A new samples table. Images of nobody's are ``spare``; those that would cross splits are left out.
+    A patient with an abnormal image is abnormal, and normal images of theirs are left out: an image called normal at
+    another visit of an ill patient may not be. Remaining images are ``spare``; those that would cross splits are left
+    out. Messages call the data set ``where``.
 
     Raises:
         XrayError: There are not enough images.

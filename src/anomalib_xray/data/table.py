@@ -1,4 +1,4 @@
-"""The samples table: one row per image, whichever data set it comes from.
+"""The samples table: a row per image of any data set.
 
 Columns: ``image_path`` (absolute path), ``source`` (absolute path of the original that a prepared image was made of;
 ``image_path`` where nothing was prepared), ``patient``, ``study``, ``label`` (normal, abnormal, unknown),
@@ -35,10 +35,9 @@ def label_index(value: str, where: str) -> int:
     """Reads a label as people write it.
 
     Args:
-        value: 0, 0.0, false, normal, negative; 1, 1.0, true, abnormal, positive; or -1, -1.0, unknown, nothing, or
-            what programs write for it (nan, NA, NULL, None), as tables of labels that are unknown or uncertain have it.
-            Upper and lower case are the same.
-        where: What a message calls the place, for example a file and its row.
+        value: In upper or lower case: 0, 0.0, false, normal, negative; 1, 1.0, true, abnormal, positive; -1, -1.0,
+            unknown, nothing, or what programs write for it (nan, NA, NULL, None).
+        where: Name of the place in a message, for example a file and its row.
 
     Returns:
         0 for normal, 1 for abnormal, -1 for unknown.
@@ -60,15 +59,11 @@ def label_index(value: str, where: str) -> int:
 
 
 def samples_table(images: pd.DataFrame) -> pd.DataFrame:
-    """Brings a data set's rows into the form of this module.
+    """Makes a samples table, sorted by image path, of a data set's rows.
 
     Args:
         images: The columns ``image_path``, ``patient``, ``study``, ``label_index``; and ``source``, ``split`` and
-            ``mask_path`` where the data set has them.
-
-    Returns:
-        All columns in their order, sorted by image path; ``source`` is the image itself where not known, ``split`` and
-        ``mask_path`` are empty. Ids of patients and studies have the form in which they are compared.
+            ``mask_path`` where the data set has them; by default the image itself, and nothing.
     """
     table = images.assign(
         label=images["label_index"].map(LABELS),
@@ -85,13 +80,6 @@ def split_by_recipe(samples: pd.DataFrame, seed: int) -> pd.DataFrame:
     """Gives every image its patient's split after :func:`anomalib_xray.data.splits.paper_split`.
 
     Validation and test need labels, so a patient with an image of unknown label trains.
-
-    Args:
-        samples: A samples table; its column ``split`` is replaced.
-        seed: Seed of the split.
-
-    Returns:
-        A new samples table.
 
     Raises:
         XrayError: There are too few patients.
@@ -117,11 +105,7 @@ def has_masks(samples: pd.DataFrame) -> bool:
 
 
 def check_samples(samples: pd.DataFrame, name: str) -> None:
-    """Refuses a table that would train or score wrongly.
-
-    Args:
-        samples: A samples table.
-        name: What messages call the data set, for example its root.
+    """Refuses a table that would train or score wrongly; messages call the data set ``name``.
 
     Raises:
         XrayError: A split name is unknown, a split is empty, an image is listed twice, a patient is in two splits, an
@@ -129,7 +113,9 @@ def check_samples(samples: pd.DataFrame, name: str) -> None:
             missing.
     """
     _check_split_names(samples, name)
-    _check_images_listed_once(samples, name)
+    repeated = samples["image_path"].duplicated()
+    if repeated.any():
+        raise XrayError(f"{name} lists {samples['image_path'][repeated].iloc[0]} twice; remove one of the rows.")
     check_patients(samples)
     _check_labels(samples, name)
     _check_masks(samples, name)
@@ -144,12 +130,6 @@ def _check_split_names(samples: pd.DataFrame, name: str) -> None:
     for split in SPLITS:
         if not (samples["split"] == split).any():
             raise XrayError(f"{name} has no image for the split {split}; every split needs at least one.")
-
-
-def _check_images_listed_once(samples: pd.DataFrame, name: str) -> None:
-    repeated = samples["image_path"].duplicated()
-    if repeated.any():
-        raise XrayError(f"{name} lists {samples['image_path'][repeated].iloc[0]} twice; remove one of the rows.")
 
 
 def _check_labels(samples: pd.DataFrame, name: str) -> None:
