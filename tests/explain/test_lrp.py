@@ -8,6 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
+from torch.nn.utils.parametrize import is_parametrized
 
 from anomalib_xray.errors import XrayError
 from anomalib_xray.explain.lrp import check_conservation, plain_copy, relevance
@@ -160,3 +161,27 @@ def test_the_network_is_left_without_hooks() -> None:
     network = Logit(nn.Flatten(), nn.Linear(64, 1))
     relevance(network, network, torch.rand(1, 1, 8, 8))
     assert not any(layer._forward_hooks or layer._forward_pre_hooks for layer in network.modules())
+
+
+def test_a_plain_copy_computes_the_same() -> None:
+    torch.manual_seed(0)
+    network = nn.Sequential(
+        nn.Sequential(spectral_norm(nn.Conv2d(1, 4, 3)), nn.BatchNorm2d(4), nn.LeakyReLU(0.1, inplace=True)),
+        nn.Sequential(nn.ConvTranspose2d(4, 2, 3), nn.BatchNorm2d(2)),
+        nn.Flatten(),
+        nn.Sequential(spectral_norm(nn.Linear(128, 3)), nn.BatchNorm1d(3)),
+    )
+    for _ in range(3):
+        network(torch.randn(8, 1, 8, 8) * 2 + 1)  # so that means and spectral norms are not the initial ones
+    network.train()
+    names = set(network.state_dict())
+    copy = plain_copy(network)
+    assert network.training
+    assert any(is_parametrized(layer) for layer in network.modules())
+    assert set(network.state_dict()) == names
+    assert not any(
+        is_parametrized(layer) or isinstance(layer, nn.modules.batchnorm._BatchNorm) for layer in copy.modules()
+    )
+    assert not any(getattr(layer, "inplace", False) for layer in copy.modules())
+    image = torch.randn(2, 1, 8, 8)
+    torch.testing.assert_close(copy(image), network.eval()(image), rtol=1e-4, atol=1e-5)

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from anomalib_xray.explain.sanity import Stage, is_sane, randomisation_test, randomise, similarity, weighted_layers
+from anomalib_xray.explain.run import Stage, is_sane, randomisation_test, randomise, similarity, weighted_layers
 from anomalib_xray.networks.grad_cam import grad_cam_map
 
 

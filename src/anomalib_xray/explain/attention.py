@@ -7,8 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import cv2
-import numpy as np
-from numpy.typing import NDArray
 
 from anomalib_xray.edge.batch import printable
 from anomalib_xray.edge.bundle import NOTICE
@@ -26,13 +24,11 @@ from anomalib_xray.transforms.pre_processor import padding_of
 if TYPE_CHECKING:
     from anomalib.models import AnomalibModule
 
-_MARK = (255, 255, 0)
-
 Position = tuple[float, float]
 
 
 def draw_all(model: AnomalibModule, inputs: Sequence[Input], query: Query, out: Path) -> int:
-    """Draws the attention maps of image after image; returns 0, or 1 if an image could not be used.
+    """Draws the attention maps of image after image; returns the exit status: 0, 1 if an image could not be used.
 
     Raises:
         XrayError: The model has no self-attention.
@@ -79,25 +75,23 @@ def draw_attention(
         radiograph: (H, W), uint8 or uint16.
         layer: The maps of this image alone, ``(1, 1, S, S)`` each.
         position: Row and column of the radiograph's pixel that is marked.
-        title: What the footer calls it.
-        padding: Where the radiograph lies in the square; see :func:`~anomalib_xray.edge.graph.to_picture`.
+        title: Name of the image in the footer.
+        padding: Place of the radiograph in the square; see :func:`~anomalib_xray.edge.graph.to_picture`.
 
     Returns:
         (H', W', 3) uint8 in OpenCV's order BGR.
     """
-    looking, received = (_coloured(radiograph, weights[0, 0].numpy(), padding) for weights in layer)
+    grey = enlarged(radiograph)
+    height, width = grey.shape[:2]
+    looking, received = (
+        blend(grey, LARGEST * to_picture(weights[0, 0].numpy(), height, width, padding)) for weights in layer
+    )
     factor = looking.shape[0] / radiograph.shape[0]
     row, column = (round((value + 0.5) * factor) for value in position)
-    cv2.drawMarker(looking, (column, row), _MARK, cv2.MARKER_CROSS, 24, 2, cv2.LINE_AA)
+    cv2.drawMarker(looking, (column, row), (255, 255, 0), cv2.MARKER_CROSS, 24, 2, cv2.LINE_AA)
     texts = [f"smallest {float(weights.min()):.2f} of largest" for weights in layer]
     below = (f"what the cross attends to, {texts[0]}", f"attention received, {texts[1]}")
     return side_by_side((looking, received), title, below)
-
-
-def _coloured(radiograph: Radiograph, weights: NDArray[np.float32], padding: str) -> Picture:
-    """The radiograph under the colours of the weights (S, S), which end at 1."""
-    grey = enlarged(radiograph)
-    return blend(grey, LARGEST * to_picture(weights, grey.shape[0], grey.shape[1], padding))
 
 
 def _on_radiograph(position: Sequence[int], size: int, shape: tuple[int, ...], padding: str) -> Position:

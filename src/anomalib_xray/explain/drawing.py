@@ -1,4 +1,4 @@
-"""Pictures of explanations: two views of a radiograph side by side above a footer; and the loop over images."""
+"""Pictures of explanations: two views of a radiograph side by side above a footer."""
 
 from __future__ import annotations
 
@@ -46,13 +46,18 @@ def draw_explanation(
     Args:
         radiograph: (H, W), uint8 or uint16.
         level: The map in levels of :func:`~anomalib_xray.edge.overlay.blend`, (S, S) of the padded square.
-        mask: Where the anomaly is, (H, W), drawn as a line; none if not known.
-        title: What the footer calls the image.
-        below: What the footer says of the heat map.
-        padding: Where the radiograph lies in the square; see :func:`~anomalib_xray.edge.graph.to_picture`.
+        mask: The anomaly, (H, W), drawn as a line; none if not known.
+        title: Name of the image in the footer.
+        below: Words about the heat map in the footer.
+        padding: Place of the radiograph in the square; see :func:`~anomalib_xray.edge.graph.to_picture`.
 
     Returns:
         (H', W', 3) uint8 in OpenCV's order BGR.
+
+    Example:
+        >>> radiograph, level = np.full((90, 60), 99, np.uint8), np.ones((64, 64), np.float32)
+        >>> draw_explanation(radiograph, level, None, "hand.png", "a map").shape
+        (644, 1132, 3)
     """
     grey = enlarged(radiograph)
     views = [grey, blend(grey, to_picture(level, grey.shape[0], grey.shape[1], padding))]
@@ -76,7 +81,10 @@ def enlarged(radiograph: Radiograph) -> Picture:
 
 def side_by_side(views: tuple[Picture, Picture], title: str, below: tuple[str, str]) -> Picture:
     """Puts two views of one size beside each other, with a footer of three lines: title, what each is, the notice."""
-    left, right = (_widened(view) for view in views)
+    margin = SIDE - views[0].shape[1]  # the footer needs the whole width
+    left, right = (
+        cv2.copyMakeBorder(view, 0, 0, margin // 2, margin - margin // 2, cv2.BORDER_CONSTANT) for view in views
+    )
     both = np.hstack([left, np.zeros((len(left), _GAP, 3), np.uint8), right])
     footer = np.zeros((round(3.5 * _LINE), both.shape[1], 3), np.uint8)
     write_text(footer, shortened(title, _LETTERS, both.shape[1] - 2 * _GAP), (_GAP, _LINE), _LETTERS, _INK, bold=True)
@@ -84,13 +92,6 @@ def side_by_side(views: tuple[Picture, Picture], title: str, below: tuple[str, s
         write_text(footer, text, (_GAP + column, 2 * _LINE), _LETTERS, _INK)
     write_text(footer, NOTICE, (_GAP, 3 * _LINE), _LETTERS - 2, _FAINT_INK)
     return np.vstack([both, footer])
-
-
-def _widened(view: Picture) -> Picture:
-    """The view in the middle of a width of :data:`SIDE`, so that the footer fits."""
-    left = (SIDE - view.shape[1]) // 2
-    right = SIDE - view.shape[1] - left
-    return cv2.copyMakeBorder(view, 0, 0, left, right, cv2.BORDER_CONSTANT).astype(np.uint8)
 
 
 @torch.no_grad()

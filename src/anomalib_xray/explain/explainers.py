@@ -1,8 +1,8 @@
-"""The methods by which a discriminator's logit is explained, each as a function from image to heat map."""
+"""Methods that explain a discriminator's logit, each as a function from image to heat map."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, cast
 
 import torch
@@ -28,7 +28,7 @@ class JudgingNetwork(Protocol):
     """Torch module that can be explained.
 
     Attributes:
-        discriminator: The network that tells real images from generated ones.
+        discriminator: Network that tells real images from generated ones.
         discriminator_logit: Its logit of images ``(N, 1, S, S)`` in (-1, 1), higher = more real, ``(N,)``.
     """
 
@@ -37,7 +37,7 @@ class JudgingNetwork(Protocol):
 
 
 class Explanation(NamedTuple):
-    """Answer of a method for a batch.
+    """Explanation of a batch.
 
     Attributes:
         logit: The discriminator's logits, higher = more real, ``(N,)``.
@@ -52,17 +52,17 @@ class Explanation(NamedTuple):
 
 
 class Explainer:
-    """Explains what a model's discriminator thinks of images.
+    """Explains a discriminator's judgement of images.
 
     Args:
-        model: A model with a discriminator of images, in evaluation; it stays as it is.
+        model: A model with a discriminator of images, in evaluation; it is not changed.
         method: The method.
         layer: Dotted name of the layer that Grad-CAM looks at; the last feature map if left out.
 
     Attributes:
         network: The model's network in plain layers.
         layer: Dotted name of the layer, ``None`` for methods without one.
-        padding: Where the model's pre-processor puts a radiograph in the square.
+        padding: Place of a radiograph in the square of the model's pre-processor.
 
     Raises:
         XrayError: The model has no discriminator of images, no such layer, or the method does not hold for it.
@@ -89,8 +89,24 @@ class Explainer:
 
     def __call__(self, network: nn.Module, image: Tensor) -> Explanation:
         """Explains pre-processed images, ``(N, 1 or 3, S, S)`` in [0, 1], by a network of plain layers."""
+        judging = cast("JudgingNetwork", network)
         grey = image.mean(1, keepdim=True)
-        logit, raw, figures = _METHODS[self.method](cast("JudgingNetwork", network), to_tanh_range(grey), self.layer)
+        scaled = to_tanh_range(grey)
+        figures = {}
+        if self.method == "lrp":
+            found = relevance(judging.discriminator, judging.discriminator_logit, scaled)
+            logit, raw = found.logit, found.pixels
+            figures = {"relevance_pixels": raw.sum((1, 2, 3)), "relevance_elsewhere": found.elsewhere}
+        else:
+            with torch.no_grad():
+                logit = judging.discriminator_logit(scaled)
+            if self.layer is not None:
+                raw = grad_cam_map(judging.discriminator_logit, network.get_submodule(self.layer), scaled)
+            else:
+                shares = attention_rollout(judging.discriminator, judging.discriminator_logit, scaled)
+                # In units of an even share of all places.
+                relative = shares * shares.shape[2] * shares.shape[3]
+                raw = interpolate(relative, scaled.shape[2:], mode="bilinear")
         return Explanation(logit, self.smooth(raw, foreground(grey)), figures)
 
     def heat(self, network: nn.Module, image: Tensor) -> Tensor:
@@ -98,42 +114,8 @@ class Explainer:
         return self(network, image).heat
 
 
-_Found = tuple[Tensor, Tensor, dict[str, Tensor]]
-
-
-def _by_grad_cam(network: JudgingNetwork, image: Tensor, layer: str | None) -> _Found:
-    assert layer is not None  # chosen when the explainer was made
-    target = cast("nn.Module", network).get_submodule(layer)
-    return _logit(network, image), grad_cam_map(network.discriminator_logit, target, image), {}
-
-
-def _by_lrp(network: JudgingNetwork, image: Tensor, _: str | None) -> _Found:
-    found = relevance(network.discriminator, network.discriminator_logit, image)
-    figures = {"relevance_pixels": found.pixels.sum((1, 2, 3)), "relevance_elsewhere": found.elsewhere}
-    return found.logit, found.pixels, figures
-
-
-def _by_rollout(network: JudgingNetwork, image: Tensor, _: str | None) -> _Found:
-    shares = attention_rollout(network.discriminator, network.discriminator_logit, image)
-    # In units of what each place would have if all were looked at alike.
-    relative = shares * shares.shape[2] * shares.shape[3]
-    return _logit(network, image), interpolate(relative, image.shape[2:], mode="bilinear"), {}
-
-
-_METHODS: dict[Method, Callable[[JudgingNetwork, Tensor, str | None], _Found]] = {
-    "grad_cam": _by_grad_cam,
-    "lrp": _by_lrp,
-    "rollout": _by_rollout,
-}
-
-
-@torch.no_grad()
-def _logit(network: JudgingNetwork, image: Tensor) -> Tensor:
-    return network.discriminator_logit(image)
-
-
 def _chosen_layer(network: JudgingNetwork, example: Tensor, layer: str | None) -> str:
-    """The layer that was asked for, or the last that gives a feature map."""
+    """The given layer, or the last that gives a feature map."""
     shapes = feature_maps(network.discriminator, network.discriminator_logit, example)
     names = {f"discriminator.{name}": " x ".join(map(str, shape)) for name, shape in shapes.items()}
     if not names:
@@ -148,23 +130,23 @@ def _chosen_layer(network: JudgingNetwork, example: Tensor, layer: str | None) -
 
 @torch.no_grad()
 def attention_rollout(network: nn.Module, judge: Judge, image: Tensor) -> Tensor:
-    """Computes how much each place reaches the last self-attention layer, on average over its places.
+    """Computes the share of each place in the last self-attention layer, on average over its places.
 
     Source: Abnar & Zuidema 2020 (2005.00928), section 3: the attention of all layers is multiplied, each mixed with the
-    identity for the residual connection. It says what is looked at; it knows no score and no sign.
+    identity for the residual connection. It shows the attention alone; it depends on no score and has no sign.
 
     Three things differ in convolutional networks:
 
     * Keys are max-pooled, each channel from a place of its own. A pooled key's attention is divided equally among the
       places that it was pooled from.
     * Layers have feature maps of different sizes. A place of a smaller map stands for the block of the larger one over
-      which it lies; what the convolutions between them weigh is not looked at.
+      which it lies; the weights of the convolutions between them do not count.
     * The share of the attention is not always 1/2 but ``|y - x| / (|y - x| + |x|)`` at each place, x and y the features
       before and after the layer: a layer whose strength gamma is close to 0 adds next to nothing.
 
     Args:
         network: A network on the way down, such as a discriminator or its trunk, in evaluation.
-        judge: What calls it.
+        judge: Function that calls it.
         image: Images as the discriminator takes them, ``(N, 1, S, S)`` in (-1, 1).
 
     Returns:
@@ -189,11 +171,11 @@ def attention_rollout(network: nn.Module, judge: Judge, image: Tensor) -> Tensor
 
 
 def mixing(layer: SelfAttention, features: Tensor, share: float | None = None) -> Tensor:
-    """Computes how much each place of a layer's output takes from each place of its input.
+    """Computes the share of each place of a layer's input ``(N, C, h, w)`` in each place of its output.
 
     Args:
         layer: The layer.
-        features: Its input, ``(N, C, h, w)``.
+        features: Its input.
         share: Share of the attention, 1/2 in the publication; measured at each place if left out.
 
     Returns:
@@ -221,19 +203,19 @@ def roll_out(layers: Sequence[tuple[Tensor, tuple[int, int]]]) -> Tensor:
 
     Returns:
         Mean over the last layer's places, ``(N, 1, h, w)`` with the first layer's size; adds up to 1.
+
+    Example:
+        >>> roll_out([(torch.eye(4)[None], (2, 2)), (torch.ones(1, 1, 1), (1, 1))]).flatten()
+        tensor([0.2500, 0.2500, 0.2500, 0.2500])
     """
     last, (height, width) = layers[-1]
     reaching = last.mean(1)
     for matrix, size in reversed(layers[:-1]):
         if size != (height, width):
-            reaching = _onto_blocks(reaching.reshape(-1, height, width), size)
+            # The share of each place is divided among the places of its block of the larger map.
+            rows, columns = size[0] // height, size[1] // width
+            blocks = reaching.reshape(-1, height, width).repeat_interleave(rows, 1).repeat_interleave(columns, 2)
+            reaching = blocks.flatten(1) / (rows * columns)
             height, width = size
         reaching = (reaching.unsqueeze(1) @ matrix).squeeze(1)
     return reaching.reshape(len(reaching), 1, height, width)
-
-
-def _onto_blocks(shares: Tensor, size: tuple[int, int]) -> Tensor:
-    """Divides the share of each place ``(N, h, w)`` among the places of its block of a larger map, ``(N, H * W)``."""
-    rows, columns = size[0] // shares.shape[1], size[1] // shares.shape[2]
-    spread = shares.repeat_interleave(rows, 1).repeat_interleave(columns, 2) / (rows * columns)
-    return spread.flatten(1)

@@ -1,8 +1,8 @@
-"""Layer-wise relevance propagation with the epsilon rule: how much each pixel adds to a discriminator's logit.
+"""Layer-wise relevance propagation with the epsilon rule: the part of each pixel in a discriminator's logit.
 
 Source: Bach et al. 2015, "On pixel-wise explanations for non-linear classifier decisions by layer-wise relevance
 propagation", equation 58; self-attention as in Ali et al. 2022 (2202.07304), section 3: attention weights count as
-given. Biases and epsilon keep the relevance that falls to them, so that nothing else is lost where there are none.
+given. Biases and epsilon keep the relevance that falls to them; nothing else is lost.
 
 It holds for networks of convolutions, linear layers, average and maximum pooling, ReLU, leaky ReLU, the self-attention
 of this package, and batch normalisation right after a convolution or linear layer. Other layers, and sums and products
@@ -28,9 +28,6 @@ from anomalib_xray.networks.attention import SelfAttention
 from anomalib_xray.networks.grad_cam import Judge
 from anomalib_xray.networks.minibatch_discrimination import MinibatchDiscrimination
 
-EPSILON = 1e-6
-"""Magnitude that keeps the rule from dividing by 0."""
-
 LINEAR = (nn.Linear, nn.Conv2d, nn.ConvTranspose2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d, SelfAttention)
 """Layers that the epsilon rule is applied to."""
 
@@ -38,7 +35,7 @@ ACTIVATIONS = (nn.ReLU, nn.LeakyReLU)
 """Layers that hand relevance on as it is."""
 
 ROUTING = (nn.Flatten, nn.Unflatten, nn.Identity, nn.Dropout, nn.Dropout2d, nn.MaxPool2d)
-"""Layers that in evaluation only move numbers: relevance goes back where its number came from."""
+"""Layers that in evaluation only move numbers, and relevance with them."""
 
 _LOST = 1e-2
 """Share of the logit that may be missing without biases before a network is refused."""
@@ -52,8 +49,8 @@ class Relevance(NamedTuple):
 
     Attributes:
         logit: The discriminator's logits, higher = more real, ``(N,)``.
-        pixels: What each pixel adds to ``-logit``, of either sign, ``(N, 1, S, S)``.
-        elsewhere: What the other inputs add, ``(N,)``: a code beside the image, and the closeness to other images in
+        pixels: Part of each pixel in ``-logit``, of either sign, ``(N, 1, S, S)``.
+        elsewhere: Part of the other inputs, ``(N,)``: a code beside the image, and the closeness to other images in
             minibatch discrimination, which no rule is known for.
     """
 
@@ -62,22 +59,25 @@ class Relevance(NamedTuple):
     elsewhere: Tensor
 
 
-def relevance(discriminator: nn.Module, judge: Judge, image: Tensor, epsilon: float = EPSILON) -> Relevance:
+def relevance(discriminator: nn.Module, judge: Judge, image: Tensor, epsilon: float = 1e-6) -> Relevance:
     """Propagates minus the logit back to the pixels.
 
     Where no layer has a bias, ``pixels`` and ``elsewhere`` add up to ``-logit``. Each image is explained on its own.
 
     Args:
         discriminator: The network in plain layers, see :func:`plain_copy`.
-        judge: Calls it once; what else it computes, such as a code, counts as given.
+        judge: Calls it once; anything else that it computes, such as a code, counts as given.
         image: Images as the discriminator takes them, ``(N, 1, S, S)`` in (-1, 1).
-        epsilon: Added to the magnitude of what a rule divides by.
-
-    Returns:
-        The relevance.
+        epsilon: Added to the magnitude of a rule's divisor, which may be 0.
 
     Raises:
-        XrayError: The network has a layer that there is no rule for.
+        XrayError: The network has a layer without a rule.
+
+    Example:
+        >>> network = nn.Sequential(nn.Flatten(), nn.Linear(4, 1, bias=False), nn.Flatten(0))
+        >>> found = relevance(network, network, torch.tensor([[[[0.5, -0.5], [0.0, 0.0]]]]))
+        >>> bool(torch.isclose(found.pixels.sum(), -found.logit, atol=1e-4))
+        True
     """
     with torch.inference_mode(False), torch.enable_grad(), _rules(discriminator, epsilon) as others:
         pixels = image.detach().clone().requires_grad_(True)
@@ -129,7 +129,7 @@ def _rules(network: nn.Module, epsilon: float) -> Iterator[list[Tensor]]:
 
 
 def _rule(name: str, layer: nn.Module, epsilon: float, others: list[Tensor]) -> Hook | None:
-    """Change of a layer's output that lets relevance back through it; None for layers that only move numbers."""
+    """Hook on a layer's output that lets relevance back through it; None for layers that only move numbers."""
 
     def by_epsilon(_: nn.Module, arguments: tuple[Tensor, ...], __: Tensor) -> Tensor:
         passed: Tensor = _EpsilonRule.apply(arguments[0], _linear(layer, arguments[0].detach()), epsilon)
@@ -172,7 +172,7 @@ def _layers(network: nn.Module, name: str = "") -> Iterator[tuple[str, nn.Module
 
 
 def _linear(layer: nn.Module, features: Tensor) -> Layer:
-    """What a layer computes, as a function that is linear but for its biases."""
+    """A layer as a function that is linear but for its biases."""
     if not isinstance(layer, SelfAttention):
         function: Layer = layer.forward
         return function
@@ -204,7 +204,7 @@ class _EpsilonRule(torch.autograd.Function):
     def backward(ctx: Any, relevance: Tensor) -> tuple[Tensor, None, None]:
         outputs = ctx.outputs.detach()
         share = relevance / (outputs + torch.where(outputs < 0, -ctx.epsilon, ctx.epsilon))
-        share = torch.where(outputs == 0, 0, share)  # nothing is to be explained there
+        share = torch.where(outputs == 0, 0, share)  # there is nothing to explain there
         (gradient,) = torch.autograd.grad(ctx.outputs, ctx.inputs, share)
         return ctx.inputs.detach() * gradient, None, None
 
@@ -238,18 +238,11 @@ def _without_biases(network: nn.Module) -> Iterator[None]:
                 bias.copy_(value)
 
 
-_CONVOLUTION = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
-_TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
-_BATCH_NORM = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
-
-
 def plain_copy(network: nn.Module) -> nn.Module:
-    """Copies a network for evaluation: weights stand as they act, and nothing is changed in place.
+    """Copies a network for evaluation, with the same output up to rounding.
 
     Spectral normalisation and other parametrisations are computed once and for all; batch normalisation that follows a
-    convolution or a linear layer directly, in a ``Sequential``, is made part of it.
-
-    The network stays as it is; the copy has the same output up to rounding.
+    convolution or a linear layer directly, in a ``Sequential``, is made part of it; nothing is changed in place.
     """
     copy = deepcopy(network).eval()
     for module in list(copy.modules()):
@@ -279,11 +272,11 @@ def _settle(module: nn.Module) -> None:
 def _fuse(layers: nn.Sequential) -> None:
     """Makes batch normalisation part of the layer before it; an identity takes its place."""
     for (name, layer), (after, norm) in pairwise(list(layers.named_children())):
-        if not isinstance(norm, _BATCH_NORM):
+        if not isinstance(norm, nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d):
             continue
-        if isinstance(layer, _CONVOLUTION):
+        if isinstance(layer, nn.Conv1d | nn.Conv2d | nn.Conv3d):
             fused: nn.Module = fuse_conv_bn_eval(layer, norm)
-        elif isinstance(layer, _TRANSPOSED):
+        elif isinstance(layer, nn.ConvTranspose1d | nn.ConvTranspose2d | nn.ConvTranspose3d):
             fused = fuse_conv_bn_eval(layer, norm, transpose=True)
         elif isinstance(layer, nn.Linear):
             fused = fuse_linear_bn_eval(layer, norm)

@@ -1,15 +1,17 @@
-"""Explain image after image: a picture for each, a table, and what is known of how far to trust them."""
+"""Explain image after image: a picture for each, a table, and a test of how far to trust them."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import cv2
 import numpy as np
+import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from scipy.stats import spearmanr  # type: ignore[import-untyped]  # scipy has no stubs
+from torch import Tensor, nn
 
 from anomalib_xray.edge.batch import printable
 from anomalib_xray.edge.bundle import NOTICE
@@ -18,7 +20,6 @@ from anomalib_xray.errors import XrayError
 from anomalib_xray.evaluation.localisation import Localisation, localisation
 from anomalib_xray.explain.drawing import LARGEST, draw_explanation, pre_processed, report
 from anomalib_xray.explain.explainers import Explainer, Explanation
-from anomalib_xray.explain.sanity import UNCHANGED, is_sane, randomisation_test, weighted_layers
 from anomalib_xray.io.formats import stem_of
 from anomalib_xray.io.inputs import Input
 from anomalib_xray.io.paths import fitted
@@ -26,16 +27,16 @@ from anomalib_xray.io.progress import track
 from anomalib_xray.io.read import Radiograph, read_anomaly_mask, read_radiograph
 from anomalib_xray.io.text import write_csv
 from anomalib_xray.io.write import write_atomically
+from anomalib_xray.scores import dissimilarity, foreground, masked_mean
 
 if TYPE_CHECKING:
     from anomalib.models import AnomalibModule
 
 EXPLANATIONS, SANITY = "explain.csv", "sanity.csv"
-"""Tables that the command leaves: a row per image, and a row per layer of the sanity check."""
+"""Names of the tables: a row per image, and a row per layer of the sanity check."""
 
 COLUMNS = ("path", "method", "layer", "logit", "largest", "relevance_pixels", "relevance_elsewhere")
-"""Columns of the first table, before the figures of a :class:`~anomalib_xray.evaluation.localisation.Localisation` and
-the reason of an image that could not be used; cells of what is unknown are empty."""
+"""First columns of the table of images; unknown cells are empty."""
 
 SANITY_IMAGES = 8
 """Number of images that the sanity check is made on, the first ones."""
@@ -47,6 +48,8 @@ _SHOWN = {
 }
 """Words of a picture about each method."""
 
+UNCHANGED = 0.5
+"""Smallest rank correlation at which the map of a random network counts as the same as the trained one's."""
 
 Row = dict[str, str]
 
@@ -100,7 +103,7 @@ def explain_all(
     kept: list[Tensor] = []
     try:
         for image in track(inputs, "Explaining"):
-            rows.append(_explain_or_say_why_not(model, explainer, image, masks, found, kept))
+            rows.append(_explain_one(model, explainer, image, masks, found, kept))
     except KeyboardInterrupt:
         print(f"Stopped after {len(rows)} of {len(inputs)} images.")
         return 130
@@ -134,7 +137,7 @@ def check_sanity(explainer: Explainer, images: Sequence[Tensor], out: Path) -> N
     print(f"Sanity check: maps of the randomised discriminator against the trained one's, {figures}, {verdict}")
 
 
-def _explain_or_say_why_not(
+def _explain_one(
     model: AnomalibModule,
     explainer: Explainer,
     image: Input,
@@ -184,12 +187,12 @@ def _draw(
 
 
 def _cells(figures: Mapping[str, Tensor | float]) -> Row:
-    """Figures as text, empty where they are no numbers."""
+    """Figures as text, empty where unknown."""
     return {name: "" if np.isnan(float(value)) else f"{float(value):.6g}" for name, value in figures.items()}
 
 
 def _summary(found: Sequence[Localisation]) -> str:
-    """One line on how well the maps lie on the anomalies."""
+    """A line on the agreement of the maps with the anomalies."""
     values = np.array([figures for figures in found if figures.mask_share > 0], float).reshape(-1, 4)
     if not len(values):
         return "No image has an anomaly within its foreground."
@@ -203,3 +206,75 @@ def _summary(found: Sequence[Localisation]) -> str:
 def _mean(column: NDArray[np.float64]) -> str:
     known = column[~np.isnan(column)]
     return f"{known.mean():.3f}" if len(known) else "unknown"
+
+
+class Stage(NamedTuple):
+    """Effect of randomisation down to a layer on the maps.
+
+    Attributes:
+        layer: The lowest layer that is random; all above it are random too.
+        spearman: Magnitude of the rank correlation with the original maps over the foreground, mean over the images:
+            a map turned into its opposite is still a map of the same edges.
+        ssim: Structural similarity of the two, each divided by its largest magnitude; mean over foreground and images.
+    """
+
+    layer: str
+    spearman: float
+    ssim: float
+
+
+def randomisation_test(
+    network: nn.Module, judge: nn.Module, explain: Callable[[nn.Module, Tensor], Tensor], images: Sequence[Tensor]
+) -> Iterator[Stage]:
+    """Randomises a discriminator from the top and compares the heat maps, a stage for each layer with weights.
+
+    Source: Adebayo et al. 2018 (1810.03292), section 3.1. Layer after layer, from the logit down to the image, weights
+    are replaced by random ones; an explanation that stays as it was does not explain the network but shows edges of the
+    image.
+
+    Args:
+        network: A model's network in plain layers; its discriminator is random afterwards.
+        judge: Its discriminator.
+        explain: Heat map ``(1, S, S)`` of a network and one pre-processed image.
+        images: Pre-processed images, ``(1, 3, S, S)`` in [0, 1].
+    """
+    generator = torch.Generator().manual_seed(0)
+    original = [explain(network, image) for image in images]
+    for name, layer in reversed(weighted_layers(judge)):
+        randomise(layer, generator)
+        pairs = zip(original, (explain(network, image) for image in images), images, strict=True)
+        found = np.array([similarity(*pair) for pair in pairs])
+        yield Stage(name, float(np.abs(found[:, 0]).mean()), float(found[:, 1].mean()))
+
+
+def weighted_layers(network: nn.Module) -> list[tuple[str, nn.Module]]:
+    """The layers that have weights of their own, by dotted name, in the order of the network."""
+    return [(name, layer) for name, layer in network.named_modules() if list(layer.parameters(recurse=False))]
+
+
+@torch.no_grad()
+def randomise(layer: nn.Module, generator: torch.Generator) -> None:
+    """Replaces a layer's own weights by normal ones of the same magnitude, so that no signal grows or vanishes."""
+    for weight in layer.parameters(recurse=False):
+        magnitude = weight.square().mean().sqrt()
+        weight.copy_(torch.randn(weight.shape, generator=generator, dtype=weight.dtype) * magnitude.cpu())
+
+
+def similarity(one: Tensor, other: Tensor, image: Tensor) -> tuple[float, float]:
+    """Compares two heat maps ``(1, S, S)`` of a pre-processed image ``(1, 3, S, S)`` over its foreground.
+
+    Returns:
+        Spearman's rank correlation and SSIM, each 1 for the same map; a correlation of 0 where a map is constant.
+    """
+    mask = foreground(image.mean(1, keepdim=True))
+    shown = mask[0, 0] > 0
+    values, others = one[0][shown].numpy(), other[0][shown].numpy()
+    varied = len(values) > 0 and np.ptp(values) > 0 and np.ptp(others) > 0
+    correlation = float(spearmanr(values, others).statistic) if varied else 0.0
+    scaled = [(heat / heat.abs().max().clamp(min=torch.finfo(heat.dtype).tiny)).unsqueeze(1) for heat in (one, other)]
+    return correlation, 1 - 2 * float(masked_mean(dissimilarity(*scaled), mask))
+
+
+def is_sane(stages: Sequence[Stage]) -> bool:
+    """Whether maps of the wholly random discriminator differ from the original ones."""
+    return stages[-1].spearman < UNCHANGED
