@@ -1,1 +1,1 @@
-"""How well scores tell abnormal from normal, with intervals, and what needs no model to do so."""
+"""Metrics of scores, with intervals, and simple numbers of pictures that tell abnormal from normal."""

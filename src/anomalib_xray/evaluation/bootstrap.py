@@ -61,18 +61,26 @@ def patient_weights(patients: pd.Series[str], replicates: int = REPLICATES, seed
 
 
 def over_seeds(values: Mapping[int, float]) -> tuple[float, float]:
-    """Mean and standard deviation over the runs of several seeds; the latter is not a number for a single one."""
+    """Mean and standard deviation over the runs of several seeds; the latter is not a number for a single one.
+
+    >>> over_seeds({0: 0.5, 1: 0.75, 2: 1.0})
+    (0.75, 0.25)
+    """
     figures = np.asarray(list(values.values()), dtype=np.float64)
     return float(figures.mean()), float(figures.std(ddof=1)) if len(figures) > 1 else float("nan")
 
 
 def interval(value: float, replicates: Values, level: float = 0.95) -> Estimate:
-    """The percentile interval of a figure at a level, from the same of every draw, ``(B,)``.
+    """The percentile interval of a figure at a level, from the figures of all draws, ``(B,)``.
 
     Draws without a figure (not a number) are left out.
 
     Raises:
         XrayError: No draw gave a figure.
+
+    Example:
+        >>> interval(0.5, np.linspace(0, 1, 101), level=0.5)
+        Estimate(value=0.5, low=0.25, high=0.75)
     """
     kept = replicates[np.isfinite(replicates)]
     if not len(kept):
@@ -82,13 +90,12 @@ def interval(value: float, replicates: Values, level: float = 0.95) -> Estimate:
 
 
 def simultaneous(figures: Sequence[tuple[float, Values]], patients: int, level: float = 0.95) -> list[Estimate]:
-    """Intervals that hold all together: with the chance ``level`` every one of them holds its true value.
+    """Simultaneous intervals: with the probability ``level`` every one of them holds its true value.
 
     Of twenty intervals of 95 % one leaves out its true value by chance. These are wider: in each draw the figure that
     deviates most, in units of its standard error, decides (the studentised maximum, Romano and Wolf 2005), so that
-    figures which go together cost less than independent ones. Draws know the few patients at hand only; the width is
-    therefore that of Student's t for the smaller class, and never below half a patient of it, which a perfect
-    separation of few patients would otherwise undercut.
+    correlated figures cost less than independent ones. As patients are few, the width is that of Student's t for the
+    smaller class, and never below half a patient of it.
 
     Args:
         figures: Each figure with its replicates, ``(B,)``, of the same draws or of independent ones.
@@ -100,6 +107,11 @@ def simultaneous(figures: Sequence[tuple[float, Values]], patients: int, level: 
 
     Raises:
         XrayError: No draw gave all figures.
+
+    Example:
+        >>> [estimate] = simultaneous([(0.5, np.linspace(0, 1, 101))], patients=30)
+        >>> estimate.low < 0.5 < estimate.high
+        True
     """
     from scipy.stats import norm, t  # type: ignore[import-untyped]  # scipy has no stubs
 

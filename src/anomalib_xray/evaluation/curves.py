@@ -1,4 +1,4 @@
-"""Curves with bands: means over seeds, and what patients drawn with replacement make of them."""
+"""Curves with bands: means over seeds, with 95 % bands from patients drawn with replacement."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from anomalib_xray.evaluation.bootstrap import patient_weights
 from anomalib_xray.evaluation.ranking import Ranking, Values
 
 DRAWS = 300
-"""Draws of patients; for the edge of a band that the eye reads, fewer do than for a figure."""
+"""Draws of patients; the edge of a band needs fewer than a figure."""
 
 GRID = np.linspace(0, 1, 81)
-"""Where curves are evaluated."""
+"""Places of the curves."""
 
 _ENDS = (0.025, 0.975)
 
@@ -37,6 +37,11 @@ def roc_curve(runs: Sequence[pd.DataFrame]) -> Curve:
 
     Args:
         runs: Units of each seed, with the columns ``patient``, ``label`` (both classes) and ``score``.
+
+    Example:
+        >>> units = pd.DataFrame({"patient": ["a", "b", "c", "d"], "label": [0, 0, 1, 1], "score": [1, 2, 3, 4]})
+        >>> float(roc_curve([units]).y.min())
+        1.0
     """
     return _curve(runs, GRID, _sensitivities)
 

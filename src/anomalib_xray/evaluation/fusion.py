@@ -20,18 +20,10 @@ Method = Literal["rank", "z_score", "robust_z_score"]
 
 Scores = NDArray[np.float64]
 
-MAD_TO_DEVIATION = 1.4826
-"""Standard deviation of a normal distribution as a multiple of its median absolute deviation."""
-
 
 @dataclass(frozen=True)
 class LinearScale:
-    """``(score - centre) / spread``.
-
-    Attributes:
-        centre: Score that becomes 0.
-        spread: Difference that becomes 1, more than 0.
-    """
+    """``(score - centre) / spread``, with a spread above 0."""
 
     centre: float
     spread: float
@@ -68,13 +60,10 @@ class ScoreFusion:
         self.scales: dict[str, Scale] = {}
 
     def fit(self, normal: Mapping[str, ArrayLike]) -> ScoreFusion:
-        """Learns the scale of each score.
+        """Learns the scale of each score, and returns itself.
 
         Args:
             normal: Scores of normal validation images by name, each ``(M,)``; these names are fused.
-
-        Returns:
-            Itself.
 
         Raises:
             XrayError: No score, fewer than two images, or a score that is constant or not finite.
@@ -111,9 +100,7 @@ class ScoreFusion:
         fused: Scores = np.mean(list(scaled.values()), axis=0)
         return fused
 
-    def __call__(self, scores: Mapping[str, ArrayLike]) -> Scores:
-        """As :meth:`transform`."""
-        return self.transform(scores)
+    __call__ = transform
 
     def to_dict(self) -> dict[str, Any]:
         """Method and scales as plain JSON."""
@@ -122,9 +109,6 @@ class ScoreFusion:
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> ScoreFusion:
         """Makes the fusion that :meth:`to_dict` described.
-
-        Args:
-            content: What it returned.
 
         Raises:
             XrayError: It is something else.
@@ -148,7 +132,8 @@ class ScoreFusion:
             scale = LinearScale(float(normal.mean()), spread)
         else:
             centre = float(np.median(normal))
-            spread = MAD_TO_DEVIATION * float(np.median(np.abs(normal - centre)))
+            # The standard deviation of a normal distribution is 1.4826 times its median absolute deviation.
+            spread = 1.4826 * float(np.median(np.abs(normal - centre)))
             scale = LinearScale(centre, spread)
         if spread == 0:
             rest = " for half of the normal images or more" if self.method == "robust_z_score" else " on normal images"

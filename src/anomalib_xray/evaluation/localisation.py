@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 from anomalib_xray.evaluation.ranking import Ranking
 
 TOLERANCE = 0.03
-"""Distance from the mask up to which the pointing game is won, as a share of the picture's longer side: 15 of about 500
+"""Largest distance from the mask that wins the pointing game, as a share of the picture's longer side: 15 of about 500
 pixels in Zhang et al. 2018."""
 
 
 class Localisation(NamedTuple):
-    """Figures of one image; nothing outside of the foreground counts.
+    """Figures of one image over its foreground.
 
     Attributes:
         pixel_auroc: Probability that a pixel of the anomaly is hotter than another one; 0.5 by chance.
@@ -35,12 +35,17 @@ def localisation(heat: NDArray[np.float32], mask: NDArray[np.bool_], shown: NDAr
     """Compares a heat map with the mask of an anomaly.
 
     Args:
-        heat: The map, higher = more anomalous, of either sign, (H, W); only what is above 0 counts as energy.
-        mask: Where the anomaly is, (H, W).
+        heat: The map, higher = more anomalous, of either sign, (H, W); only values above 0 count as energy.
+        mask: The anomaly, (H, W).
         shown: The foreground, (H, W); the anomaly's part outside of it does not count.
 
     Returns:
         The figures; not a number where there is no anomaly in the foreground, or no energy.
+
+    Example:
+        >>> mask = np.eye(2, dtype=bool)
+        >>> localisation(mask.astype(np.float32), mask, np.ones((2, 2), bool))
+        Localisation(pixel_auroc=1.0, pointing_game=1.0, energy_share=1.0, mask_share=0.5)
     """
     values, anomaly = heat[shown], mask[shown]
     energy = np.clip(values, 0, None)

@@ -33,8 +33,9 @@ class Ranking:
     def __init__(self, labels: ArrayLike, scores: ArrayLike) -> None:
         abnormal, values = np.asarray(labels, dtype=np.float64), np.asarray(scores, dtype=np.float64)
         if abnormal.shape != values.shape or abnormal.ndim != 1:
-            msg = f"{abnormal.shape} labels and {values.shape} scores do not belong together; give one of each a unit."
-            raise XrayError(msg)
+            raise XrayError(
+                f"{abnormal.shape} labels and {values.shape} scores do not belong together; give one of each a unit."
+            )
         if not np.isin(abnormal, (0, 1)).all():
             raise XrayError("A label is neither 0 nor 1; leave out units of unknown label.")
         if not np.isfinite(values).all():
@@ -73,10 +74,10 @@ class Ranking:
         return _share((precision * abnormal).sum(1), abnormal.sum(1))
 
     def sensitivity(self, specificity: float, weights: ArrayLike | None = None) -> Values:
-        """Share of abnormal units that is found where at least a given share of normal ones passes as normal.
+        """Share of abnormal units that is found at a given specificity.
 
         Args:
-            specificity: Smallest share of normal units that are to be called normal, 0 to 1.
+            specificity: Smallest share of normal units that pass as normal, 0 to 1.
             weights: As in :meth:`auroc`.
 
         Returns:
@@ -96,14 +97,7 @@ class Ranking:
         return rates[0], rates[1]
 
     def cumulative(self, weights: ArrayLike | None = None) -> tuple[Values, Values]:
-        """What lies at or above each score, from which the curves are drawn.
-
-        Args:
-            weights: As in :meth:`auroc`.
-
-        Returns:
-            Weights of normal and of abnormal units, each ``(B, steps + 1)``, from none to all.
-        """
+        """Weights of normal and of abnormal units at or above each score, each ``(B, steps + 1)``, from none to all."""
         abnormal, normal = self._of_steps(weights)
         ends = [np.pad(np.cumsum(part, 1), ((0, 0), (1, 0))) for part in (normal, abnormal)]
         return ends[0], ends[1]

@@ -14,15 +14,7 @@ from anomalib_xray.evaluation.ranking import Ranking
 from anomalib_xray.io.read import Radiograph, to_unit_interval
 from anomalib_xray.preparation.steps.marker_removal import MarkerRemoval
 
-SHORTCUTS = (
-    "pixels",
-    "aspect",
-    "mean_grey",
-    "contrast",
-    "sharpness",
-    "foreground_area",
-    "markers",
-)
+SHORTCUTS = ("pixels", "aspect", "mean_grey", "contrast", "sharpness", "foreground_area", "markers")
 """Names of the numbers."""
 
 VIEW = 256
@@ -39,6 +31,10 @@ def shortcut_numbers(image: Radiograph) -> dict[str, float]:
         ``pixels``, H W; ``aspect``, W / H; ``mean_grey`` and ``contrast``, mean and standard deviation over the
         foreground, in [0, 1]; ``sharpness``, standard deviation of the Laplacian; ``foreground_area``, share of pixels
         above 0; ``markers``, number of bright things beside the body.
+
+    Example:
+        >>> shortcut_numbers(np.full((30, 60), 255, np.uint8))["aspect"]
+        2.0
     """
     height, width = image.shape
     grey = to_unit_interval(image)
@@ -61,9 +57,9 @@ def shortcut_numbers(image: Radiograph) -> dict[str, float]:
 
 
 def direction_of(labels: ArrayLike, numbers: ArrayLike) -> int:
-    """In which direction a number tells abnormal (1) from normal (0): 1 upwards or not at all, -1 downwards.
+    """Sign of a number that tells abnormal (1) from normal (0): -1 where it is lower for abnormal images, else 1.
 
-    It is asked of validation images, so that the test decides nothing.
+    It comes from validation images, so that the test decides nothing.
 
     >>> direction_of([0, 0, 1, 1], [4, 3, 2, 1])
     -1

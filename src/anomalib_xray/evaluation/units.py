@@ -11,10 +11,10 @@ from anomalib_xray.io.tables import identity
 from anomalib_xray.io.text import read_frame
 
 TEST_SCORES, VALIDATION_SCORES, PREDICTIONS = "scores.csv", "val_scores.csv", "predictions.csv"
-"""Names of the tables that a test, a validation and a prediction leave behind."""
+"""Names of the tables of a test, a validation and a prediction."""
 
 ID_COLUMNS = ("image_path", "source_path", "patient", "study", "label")
-"""Columns that say which image a row is of, and what is known of it."""
+"""Columns of the image of a row, and of its label."""
 
 CHOSEN = "pred_score"
 """Column of the model's chosen score."""
@@ -26,12 +26,8 @@ LEVELS: dict[str, list[str]] = {"image": ["source_path"], "study": ["patient", "
 def read_scores(path: Path) -> pd.DataFrame:
     """Reads a score table.
 
-    Args:
-        path: The file.
-
-    Returns:
-        The table. Paths and ids are text, empty where unknown, ids in the form in which they are compared; an unknown
-        label, decision or score is missing.
+    Paths and ids are text, empty where unknown, ids in the form in which they are compared; an unknown label, decision
+    or score is missing.
 
     Raises:
         XrayError: There is no such file, or it is no score table.
@@ -53,12 +49,7 @@ def scores_of(table: pd.DataFrame) -> list[str]:
 
 
 def check_score(table: pd.DataFrame, score: str, path: Path) -> None:
-    """Refuses the name of a score that a table does not have.
-
-    Args:
-        table: The score table.
-        score: The name.
-        path: Its file, for the message.
+    """Refuses the name of a score that the table of a file does not have.
 
     Raises:
         XrayError: There is no such score.
@@ -68,7 +59,7 @@ def check_score(table: pd.DataFrame, score: str, path: Path) -> None:
 
 
 def units_of(table: pd.DataFrame, level: str, scores: list[str]) -> pd.DataFrame | None:
-    """Brings the rows of a score table to one row per unit.
+    """Merges the rows of a score table into one per unit.
 
     Several prepared images of one original count as one image with the highest of each score: an anomaly of one hand is
     an anomaly of the picture. A study's or patient's score is the mean over its images, as MURA's authors combine the
@@ -84,9 +75,15 @@ def units_of(table: pd.DataFrame, level: str, scores: list[str]) -> pd.DataFrame
     Returns:
         Columns ``patient``, ``label`` (0 or 1) and the scores, labelled units only; nothing where an image lacks the
         id that the level needs.
+
+    Example:
+        >>> table = pd.DataFrame({"image_path": ["a", "b"], "patient": ["1", "1"], "label": [0, 1], "mse": [0.5, 1.5]})
+        >>> units_of(table, "patient", ["mse"])
+          patient  label  mse
+        0       1      1  1.0
     """
     ids = {name: table[name].map(_compared) for name in ("patient", "study") if name in table}
-    images = _one_row_an_original(table.assign(**ids)[table["label"].notna()], scores)
+    images = _one_row_per_original(table.assign(**ids)[table["label"].notna()], scores)
     keys = LEVELS[level]
     # Empty ids come back from a CSV file as missing ones.
     if (images[keys].isna() | (images[keys] == "")).to_numpy().any():
@@ -99,11 +96,11 @@ def units_of(table: pd.DataFrame, level: str, scores: list[str]) -> pd.DataFrame
 
 
 def _compared(value: object) -> object:
-    """An id in the form in which ids are compared; what is missing stays so."""
+    """An id in the form in which ids are compared; a missing one stays so."""
     return identity(value) if isinstance(value, str) else value
 
 
-def _one_row_an_original(table: pd.DataFrame, scores: list[str]) -> pd.DataFrame:
+def _one_row_per_original(table: pd.DataFrame, scores: list[str]) -> pd.DataFrame:
     """Merges the rows of an original: the highest of each score, and the label and the ids, which they share."""
     if "source_path" not in table:
         return table.assign(source_path=table["image_path"])

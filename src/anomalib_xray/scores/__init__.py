@@ -1,4 +1,4 @@
-"""Named anomaly scores: pure functions, and the table that they are written to."""
+"""Named anomaly scores, as functions of tensors."""
 
 from anomalib_xray.scores.generative import (
     anogan_score,

@@ -21,19 +21,16 @@ def kl_divergence(mean: Tensor, deviation: Tensor) -> Tensor:
 
     Returns:
         In nats, at least 0, ``(N, Z)``.
+
+    Example:
+        >>> kl_divergence(mean=torch.tensor([[0.0, 2.0]]), deviation=torch.ones(1, 2)) + 0.0
+        tensor([[0., 2.]])
     """
     return -0.5 * (1 + 2 * deviation.log() - mean.square() - deviation.square())
 
 
 def kld_score(mean: Tensor, deviation: Tensor) -> Tensor:
-    """How unusual a code's distribution is: the divergence of :func:`kl_divergence` summed over the code.
-
-    Args:
-        mean: ``(N, Z)``.
-        deviation: Standard deviation, positive, ``(N, Z)``.
-
-    Returns:
-        In nats, ``(N,)``.
+    """Sum of :func:`kl_divergence` over the code, ``(N,)``: high where a code's distribution is unusual.
 
     Example:
         >>> kld_score(mean=torch.tensor([[0.0, 0.0], [1.0, 2.0]]), deviation=torch.ones(2, 2))
@@ -43,25 +40,22 @@ def kld_score(mean: Tensor, deviation: Tensor) -> Tensor:
 
 
 def latent_distance(code: Tensor, code_of_reconstruction: Tensor) -> Tensor:
-    """How far the code of an image lies from the code of its reconstruction: mean squared difference.
+    """Mean squared difference, ``(N,)``, of the codes of an image and of its reconstruction, ``(N, Z)``.
 
     Source: Schlegl et al. 2019 (f-AnoGAN), section 3.4; Akçay et al. 2018 (GANomaly), equation 5.
 
-    Args:
-        code: ``(N, Z)``.
-        code_of_reconstruction: ``(N, Z)``.
-
-    Returns:
-        ``(N,)``.
+    Example:
+        >>> latent_distance(torch.tensor([[1.0, 0.0]]), torch.tensor([[0.0, 0.0]]))
+        tensor([0.5000])
     """
     return (code - code_of_reconstruction).square().mean(1)
 
 
 SURE = 4.0
-"""Logit from which on the log-probability is computed as a series: OpenVINO's softplus is off by 1e-6 at any value."""
+"""Smallest logit whose log-probability is computed as a series: OpenVINO's softplus is off by 1e-6 at any value."""
 
 UNDERFLOW = 80.0
-"""Logit up to which the log-probability is told from 0 in single precision, on every runtime."""
+"""Largest logit whose log-probability differs from 0 in single precision, on every runtime."""
 
 
 def discriminator_score(*logits: Tensor, has_probabilities: bool = True) -> Tensor:
@@ -78,6 +72,10 @@ def discriminator_score(*logits: Tensor, has_probabilities: bool = True) -> Tens
     Returns:
         ``-log sigmoid(logit)``, at least 0 for logits up to 80, falling below it beyond; of a critic minus its output.
         ``(N,)``.
+
+    Example:
+        >>> discriminator_score(torch.tensor([0.0, 2.0]))
+        tensor([0.6931, 0.1269])
     """
     count = len(logits)
     if not has_probabilities:
@@ -93,7 +91,7 @@ def mean_probability_score(*logits: Tensor) -> Tensor:
     others. Near 1 it saturates.
 
     Args:
-        logits: Each discriminator's output before the sigmoid, higher = more real, ``(N,)``.
+        logits: As in :func:`discriminator_score`.
 
     Returns:
         ``1 - mean sigmoid(logit)``, ``(N,)`` in [0, 1].
@@ -106,7 +104,7 @@ def mean_probability_score(*logits: Tensor) -> Tensor:
 
 
 def discriminator_difference(logit: Tensor, of_reconstruction: Tensor, has_probabilities: bool = True) -> Tensor:
-    """How much less real an image is than its reconstruction, ``-(D(x) - D(x'))``.
+    """Difference of a discriminator's judgement of an image and of its reconstruction, ``-(D(x) - D(x'))``.
 
     Args:
         logit: Discriminator's output for the image, before the sigmoid, higher = more real, ``(N,)``.
@@ -115,6 +113,10 @@ def discriminator_difference(logit: Tensor, of_reconstruction: Tensor, has_proba
 
     Returns:
         Difference of the probabilities, ``(N,)`` in [-1, 1]; of a critic that of its outputs, unbounded.
+
+    Example:
+        >>> discriminator_difference(torch.tensor([0.0, 1.0]), of_reconstruction=torch.tensor([2.0, 1.0]))
+        tensor([0.3808, 0.0000])
     """
     if not has_probabilities:
         return of_reconstruction - logit
@@ -141,6 +143,10 @@ def feature_matching(features: Sequence[Tensor], reconstructed: Sequence[Tensor]
 
     Returns:
         ``(N,)``.
+
+    Example:
+        >>> feature_matching([torch.tensor([[1.0, 2.0]])], [torch.tensor([[2.0, 1.0]])])
+        tensor([1.])
     """
     return _mean([(one - other).abs() for one, other in zip(features, reconstructed, strict=True)])
 
@@ -148,15 +154,18 @@ def feature_matching(features: Sequence[Tensor], reconstructed: Sequence[Tensor]
 def feature_matching_signed(features: Sequence[Tensor], reconstructed: Sequence[Tensor]) -> Tensor:
     """Mean difference of features with its sign, averaged over the layers.
 
-    The form of a public implementation of the α-GAN on MURA: differences of opposite signs cancel, so that it says how
-    much stronger features are and not how different. Kept for comparison.
+    The form of a public implementation of the α-GAN on MURA, kept for comparison: differences of opposite signs cancel.
 
     Args:
-        features: Features of the images, one ``(N, ...)`` per layer.
-        reconstructed: Features of their reconstructions, of the same shapes.
+        features: As in :func:`feature_matching`.
+        reconstructed: As in :func:`feature_matching`.
 
     Returns:
         ``(N,)``, of either sign.
+
+    Example:
+        >>> feature_matching_signed([torch.tensor([[1.0, 2.0]])], [torch.tensor([[2.0, 1.0]])])
+        tensor([0.])
     """
     return _mean([one - other for one, other in zip(features, reconstructed, strict=True)])
 
@@ -177,5 +186,9 @@ def anogan_score(residual: Tensor, feature: Tensor, feature_weight: float) -> Te
 
     Returns:
         ``(N,)``.
+
+    Example:
+        >>> anogan_score(residual=torch.tensor([1.0]), feature=torch.tensor([2.0]), feature_weight=0.5)
+        tensor([1.5000])
     """
     return (1 - feature_weight) * residual + feature_weight * feature

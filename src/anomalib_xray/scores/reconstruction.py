@@ -1,4 +1,4 @@
-"""Errors of each pixel of a reconstruction, and scores that average them over the foreground.
+"""Per-pixel errors of a reconstruction, and scores that average them over the foreground.
 
 Source: arXiv 2001.10883, section 3 (masked mean squared error and its 200 largest pixels); the fraction of the
 foreground instead of 200 pixels makes scores of different image sizes comparable.
@@ -23,22 +23,23 @@ RECONSTRUCTION_SCORES = ("mse", "mse_top_k", "l1", "l1_top_k", "smooth_l1", "smo
 
 
 def foreground(image: Tensor) -> Tensor:
-    """Marks the foreground of prepared radiographs.
+    """Marks the foreground of prepared radiographs, whose background is exactly 0.
 
     Args:
-        image: Radiographs whose background is exactly 0, ``(N, 1, H, W)``, values in [0, 1].
+        image: ``(N, 1, H, W)``, values in [0, 1].
 
     Returns:
-        1 in the foreground and 0 outside, same shape and dtype as ``image``.
+        1 in the foreground and 0 outside, same shape and dtype.
+
+    Example:
+        >>> foreground(torch.tensor([0.0, 0.3]))
+        tensor([0., 1.])
     """
     return (image > 0).to(image.dtype)
 
 
 def check_top_k(top_k: float) -> None:
-    """Refuse a setting that is neither a number of pixels nor a fraction of them.
-
-    Args:
-        top_k: A whole number of at least 1, or a fraction above 0 and below 1.
+    """Refuses a setting that is neither a number of pixels nor a fraction of them.
 
     Raises:
         XrayError: It is something else, such as 1.5.
@@ -71,8 +72,8 @@ def masked_top_k_mean(error: Tensor, mask: Tensor, top_k: float) -> Tensor:
     """Averages the largest per-pixel errors of each image.
 
     Args:
-        error: Error of each pixel, at least 0, ``(N, 1, H, W)``.
-        mask: 1 in the foreground and 0 outside, ``(N, 1, H, W)``.
+        error: As in :func:`masked_mean`.
+        mask: As in :func:`masked_mean`.
         top_k: Whole number of pixels if 1 or more (200 as published), otherwise the fraction of the foreground.
 
     Returns:
@@ -107,6 +108,11 @@ def reconstruction_errors(image: Tensor, reconstruction: Tensor) -> dict[str, Te
         ``mse``: squared difference; ``l1``: absolute difference; ``smooth_l1``: half the squared difference, as no
         difference exceeds 1. The published "L1" is the last one, and so ranks images as ``mse`` does. Each ``(N, 1, H,
         W)``.
+
+    Example:
+        >>> errors = reconstruction_errors(torch.tensor([0.75]), torch.tensor([0.25]))
+        >>> {name: error.item() for name, error in errors.items()}
+        {'mse': 0.25, 'l1': 0.5, 'smooth_l1': 0.125}
     """
     return {
         "mse": (image - reconstruction).square(),
@@ -116,15 +122,19 @@ def reconstruction_errors(image: Tensor, reconstruction: Tensor) -> dict[str, Te
 
 
 def error_scores(errors: Mapping[str, Tensor], mask: Tensor, top_k: float) -> dict[str, Tensor]:
-    """Averages per-pixel errors over the foreground and over their largest pixels.
+    """Averages per-pixel errors over the foreground, ``<name>``, and over their largest pixels, ``<name>_top_k``.
 
     Args:
         errors: Errors by name, each at least 0, ``(N, 1, H, W)``.
-        mask: 1 in the foreground and 0 outside, ``(N, 1, H, W)``.
-        top_k: See :func:`masked_top_k_mean`.
+        mask: As in :func:`masked_mean`.
+        top_k: As in :func:`masked_top_k_mean`.
 
     Returns:
-        For each error ``<name>`` and ``<name>_top_k``, ``(N,)``.
+        ``(N,)`` each.
+
+    Example:
+        >>> list(error_scores({"mse": torch.rand(1, 1, 4, 4)}, torch.ones(1, 1, 4, 4), top_k=0.5))
+        ['mse', 'mse_top_k']
     """
     scores = {}
     for name, error in errors.items():
@@ -134,16 +144,7 @@ def error_scores(errors: Mapping[str, Tensor], mask: Tensor, top_k: float) -> di
 
 
 def reconstruction_scores(image: Tensor, reconstruction: Tensor, mask: Tensor, top_k: float) -> dict[str, Tensor]:
-    """Computes the named scores of a model that reconstructs.
-
-    Args:
-        image: Radiographs, values in [0, 1], ``(N, 1, H, W)``.
-        reconstruction: Their reconstructions, same range and shape.
-        mask: 1 in the foreground and 0 outside, same shape.
-        top_k: See :func:`masked_top_k_mean`.
-
-    Returns:
-        ``mse``, ``l1`` and ``smooth_l1``, and each with ``_top_k`` appended, each ``(N,)``.
+    """:func:`error_scores` of :func:`reconstruction_errors`: the named scores of a model that reconstructs.
 
     Example:
         >>> image, mask = torch.full((1, 1, 4, 4), 0.5), torch.ones(1, 1, 4, 4)
@@ -154,11 +155,7 @@ def reconstruction_scores(image: Tensor, reconstruction: Tensor, mask: Tensor, t
     return error_scores(reconstruction_errors(image, reconstruction), mask, top_k)
 
 
-WINDOW = 11
-"""Side of the window, in pixels, as in Wang et al. 2004."""
-
-
-def dissimilarity(image: Tensor, reconstruction: Tensor, window: int = WINDOW, value_range: float = 1.0) -> Tensor:
+def dissimilarity(image: Tensor, reconstruction: Tensor, window: int = 11, value_range: float = 1.0) -> Tensor:
     """``(1 - SSIM) / 2`` at each pixel: 0 where the surroundings agree, 1 where they are opposite.
 
     Source: Wang et al. 2004, "Image quality assessment: from error visibility to structural similarity"; as anomaly
@@ -167,11 +164,16 @@ def dissimilarity(image: Tensor, reconstruction: Tensor, window: int = WINDOW, v
     Args:
         image: Radiographs, values in [0, 1], or feature maps of another range, ``(N, C, H, W)``.
         reconstruction: Their reconstructions, same range and shape.
-        window: Side of the window, odd and below twice the side of the maps.
+        window: Side of the window in pixels, odd and below twice the side of the maps; 11 as published.
         value_range: Width of the range of values, to which the constants of the formula are set.
 
     Returns:
         In [0, 1], ``(N, C, H, W)``, each channel on its own.
+
+    Example:
+        >>> image = torch.rand(1, 1, 16, 16)
+        >>> float(dissimilarity(image, image).max())
+        0.0
     """
     found: Tensor = (1 - ssim(image, reconstruction, window, value_range)).clamp(0, 2) / 2
     return found
@@ -182,7 +184,7 @@ def error_gradient(image: Tensor, reconstruct: Callable[[Tensor], Tensor], mask:
 
     Source: Zimmerer et al. 2019 (1907.12215), section 2, for the VAE; Cai et al. 2024 (2404.04518) for autoencoders.
 
-    Works within ``torch.inference_mode`` as well, where no gradient is recorded otherwise. It cannot be exported.
+    It works within ``torch.inference_mode`` as well, and cannot be exported.
 
     Args:
         image: Radiographs, values in [0, 1], ``(N, 1, H, W)``.
@@ -191,6 +193,10 @@ def error_gradient(image: Tensor, reconstruct: Callable[[Tensor], Tensor], mask:
 
     Returns:
         At least 0, ``(N, 1, H, W)``.
+
+    Example:
+        >>> error_gradient(torch.full((1, 1, 1, 1), 0.5), torch.zeros_like, torch.ones(1, 1, 1, 1)).item()
+        1.0
     """
     with torch.inference_mode(False), torch.enable_grad():
         pixels = image.detach().clone().requires_grad_(True)
@@ -214,6 +220,10 @@ def relative_feature_errors(features: Sequence[Tensor], reconstructed: Sequence[
 
     Returns:
         At least 0, ``(N, 1, h, w)`` per layer.
+
+    Example:
+        >>> relative_feature_errors([torch.full((1, 2, 1, 1), 4.0)], [torch.full((1, 2, 1, 1), 3.0)])
+        [tensor([[[[0.2500]]]])]
     """
     errors = []
     for feature, other in zip(features, reconstructed, strict=True):
@@ -223,14 +233,11 @@ def relative_feature_errors(features: Sequence[Tensor], reconstructed: Sequence[
 
 
 def enlarged_mean(maps: Sequence[Tensor], size: tuple[int, int]) -> Tensor:
-    """Brings maps of several sizes to one, bilinearly, and averages them.
+    """Enlarges maps ``(N, 1, h, w)`` bilinearly to one size ``(H, W)`` and averages them.
 
-    Args:
-        maps: ``(N, 1, h, w)`` each, of different sides.
-        size: Height and width of the image.
-
-    Returns:
-        ``(N, 1, H, W)``.
+    Example:
+        >>> enlarged_mean([torch.ones(1, 1, 1, 1), torch.zeros(1, 1, 2, 2)], size=(4, 4)).shape
+        torch.Size([1, 1, 4, 4])
     """
     enlarged = [interpolate(one, size=size, mode="bilinear", align_corners=False) for one in maps]
     return torch.stack(enlarged).mean(0)

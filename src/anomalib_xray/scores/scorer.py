@@ -1,4 +1,4 @@
-"""Scores and map of a model: what its torch module returns, and all that follows from a reconstruction."""
+"""Scores and map of a model: the output of its torch module, and its computation from a reconstruction."""
 
 from __future__ import annotations
 
@@ -39,19 +39,26 @@ class ScoredBatch(NamedTuple):
 
     @classmethod
     def of(cls, scores: dict[str, Tensor], chosen: str, anomaly_map: Tensor | None) -> ScoredBatch:
-        """Builds the output with ``scores[chosen]`` as the predicted score."""
+        """Builds the output with ``scores[chosen]`` as the predicted score.
+
+        >>> ScoredBatch.of({"mse": torch.tensor([0.5])}, "mse", None).pred_score
+        tensor([0.5000])
+        """
         return cls(scores[chosen], None, anomaly_map, None, scores)
 
 
 class SmoothedErrorMap(nn.Module):
     """Smooths a per-pixel error within the foreground.
 
-    The smoothed error is divided by the smoothed foreground, so that pixels at the foreground's edge are not darkened
-    by the background beside them.
+    The smoothed error is divided by the smoothed foreground, so that background does not darken the foreground's edge.
 
     Args:
         sigma: Standard deviation of the Gaussian, in pixels of the network's input; 0 leaves the error as it is.
             (arXiv 2001.10883's code uses 5 at 512 pixels.)
+
+    Example:
+        >>> SmoothedErrorMap(sigma=2.0)(torch.rand(1, 1, 32, 32), torch.ones(1, 1, 32, 32)).shape
+        torch.Size([1, 32, 32])
     """
 
     def __init__(self, sigma: float = 1.0) -> None:
@@ -77,10 +84,9 @@ EXTRA_ERRORS = ("ssim", "gradient")
 """Per-pixel errors that cost more than the others; their scores are computed on request."""
 
 EXTRA_SCORES = tuple(name + ending for name in EXTRA_ERRORS for ending in ("", TOP_K))
-"""Scores of these errors."""
 
 PERCEPTUAL_SCORES = ("perceptual", "perceptual" + TOP_K)
-"""Scores of a model whose scorer has a network for the error ``perceptual``."""
+"""Scores of a scorer with a network for the error ``perceptual``."""
 
 
 class ReconstructionScorer(nn.Module):
@@ -94,11 +100,17 @@ class ReconstructionScorer(nn.Module):
         top_k: See :func:`~anomalib_xray.scores.masked_top_k_mean`.
         map_sigma: Smoothing of the map, in pixels of the network's input.
         extra_scores: Errors out of :data:`EXTRA_ERRORS`, and of the networks', whose scores are computed besides.
-        networks: Builds the networks of further errors, by name: modules that give an error of each pixel, ``(N, 1, H,
-            W)``, of images and reconstructions. Only those that are asked for are built.
+        networks: Builders of networks of further errors, by name: modules that give a per-pixel error, ``(N, 1, H,
+            W)``, of images and reconstructions. Only those of chosen scores are built.
 
     Raises:
         XrayError: An extra score is unknown.
+
+    Example:
+        >>> scorer = ReconstructionScorer(score="ssim", top_k=200, map_sigma=1.0)
+        >>> image = torch.rand(2, 1, 32, 32)
+        >>> scorer(image, image, lambda images: images).pred_score
+        tensor([0., 0.])
     """
 
     def __init__(
@@ -133,11 +145,8 @@ class ReconstructionScorer(nn.Module):
         Args:
             image: Pre-processed radiographs, ``(N, 1, S, S)`` in [0, 1].
             reconstruction: Their reconstructions, same range and shape.
-            reconstruct: What made them of the images; called again for a gradient only.
+            reconstruct: Function that made them of the images; called again for a gradient only.
             others: Further scores by name, ``(N,)`` each.
-
-        Returns:
-            Scores and map.
 
         Raises:
             XrayError: A score from a gradient is to be exported.
