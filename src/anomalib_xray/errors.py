@@ -18,14 +18,10 @@ class XrayError(Exception):
 
 
 def refusal(message: str, kind: str) -> str:
-    """Says in a few words what jsonargparse says in several lines.
+    """A message of jsonargparse as a sentence without its full stop; values are called ``kind``.
 
-    Args:
-        message: Of its error.
-        kind: What the values are called, for example ``setting``.
-
-    Returns:
-        A sentence without its full stop.
+    >>> refusal("Option 'width' is required but not provided.", "setting")
+    'The setting width is missing'
     """
     if missing := re.search(r"Option '(\w+)' is required", message):
         return f"The {kind} {missing[1]} is missing"
@@ -42,8 +38,7 @@ def runs_anomalib() -> bool:
 def print_plainly_under_anomalib() -> None:
     """Lets the stock ``anomalib`` command end at an :class:`XrayError` with its sentence and status 2, no traceback.
 
-    anomalib's command has no hook for errors of plugins, so the interpreter's own is used, and only when the running
-    program is that command: a library must not change how another program reports its exceptions.
+    anomalib's command has no hook for errors of plugins, so the interpreter's own is used; other programs keep it.
     """
     if not runs_anomalib() or getattr(sys.excepthook, "prints_xray_errors", False):
         return
@@ -56,7 +51,7 @@ def print_plainly_under_anomalib() -> None:
             return
         # A worker process wraps the error in its traceback; the sentence is what follows the error's name.
         print(f"error: {str(cause).rpartition('XrayError: ')[2].strip()}", file=sys.stderr)
-        # The interpreter would end with 1; what a hook raises to end it decides.
+        # The interpreter would end with 1.
         raise SystemExit(2)
 
     excepthook.prints_xray_errors = True  # type: ignore[attr-defined]  # functions take attributes; mypy does not model it
@@ -66,12 +61,8 @@ def print_plainly_under_anomalib() -> None:
 def user_error_behind(error: BaseException, trace: TracebackType | None) -> XrayError | None:
     """The user's error behind another one, if there is one.
 
-    jsonargparse builds a model to see whether its settings fit a union of types, keeps what each type's attempt raised
-    in a list, and raises an error of its own that does not name them as causes; they are found in its frame.
-
-    Args:
-        error: What was raised.
-        trace: Its traceback.
+    jsonargparse tries each type of a union, keeps their errors in a list, and raises one of its own that does not name
+    them as causes; they are found in the frames of its traceback.
     """
     if isinstance(error, XrayError):
         return error

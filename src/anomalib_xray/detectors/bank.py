@@ -37,10 +37,7 @@ class DetectorSettings:
 
 
 def check_detectors(names: Sequence[str]) -> None:
-    """Checks the names of detectors.
-
-    Args:
-        names: Some of :data:`DETECTORS`.
+    """Refuses names that are not in :data:`DETECTORS`.
 
     Raises:
         XrayError: A name is unknown.
@@ -54,11 +51,11 @@ class DetectorBank(nn.Module):
     """Detectors behind one projection.
 
     Args:
-        names: Which detectors, some of :data:`DETECTORS`.
+        names: Some of :data:`DETECTORS`.
         settings: Settings of all of them.
 
     Raises:
-        XrayError: A name or a setting that there is not.
+        XrayError: A name is unknown, or a setting out of its range.
 
     Example:
         >>> import torch
@@ -82,10 +79,7 @@ class DetectorBank(nn.Module):
         self.detectors = nn.ModuleDict({name: detectors[name] for name in DETECTORS if name in names})
 
     def fit(self, features: Tensor) -> None:
-        """Fits the projection, then every detector.
-
-        Args:
-            features: Vectors of normal images, ``(N, D)``.
+        """Fits the projection, then every detector, to vectors of normal images, ``(N, D)``.
 
         Raises:
             XrayError: There is none, or some are not finite.
@@ -97,13 +91,6 @@ class DetectorBank(nn.Module):
             detector.fit(projected)
 
     def forward(self, features: Tensor) -> dict[str, Tensor]:
-        """Scores vectors.
-
-        Args:
-            features: ``(N, D)``.
-
-        Returns:
-            By the name of the detector, higher = more anomalous, ``(N,)`` each.
-        """
+        """Scores vectors ``(N, D)`` by the name of the detector, higher = more anomalous, ``(N,)`` each."""
         projected = self.projection(features)
         return {name: detector(projected) for name, detector in self.detectors.items()}

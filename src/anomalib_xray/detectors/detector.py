@@ -1,4 +1,4 @@
-"""Base class of the detectors, which are fitted once, to a sample of vectors, and then answer in torch."""
+"""Base class of the detectors, which are fitted once, to a sample of vectors, and then score in torch."""
 
 from __future__ import annotations
 
@@ -16,9 +16,7 @@ from anomalib_xray.errors import XrayError
 
 
 class Fitted(DynamicBufferMixin, nn.Module):
-    """A module that is fitted to vectors and keeps what it found in buffers.
-
-    A checkpoint therefore holds numbers only, and what a buffer's shape is becomes known when it is fitted or loaded.
+    """A module that is fitted to vectors and keeps the result in buffers, whose shape fitting or loading decides.
 
     Args:
         buffers: Names of the buffers.
@@ -32,15 +30,12 @@ class Fitted(DynamicBufferMixin, nn.Module):
 
     @property
     def is_fitted(self) -> bool:
-        """Whether there is anything to answer with."""
+        """Whether the buffers are filled."""
         return self.get_tensor_attribute(self._first).numel() > 0
 
     @torch.no_grad()
     def fit(self, features: Tensor) -> None:
-        """Fits to the vectors of normal images; what was found before is forgotten.
-
-        Args:
-            features: ``(N, D)``, at least one.
+        """Fits to the vectors of normal images, ``(N, D)``; an earlier fit is forgotten.
 
         Raises:
             XrayError: There is nothing to fit to, or some of it is not finite.
@@ -63,20 +58,10 @@ class Fitted(DynamicBufferMixin, nn.Module):
 
 
 class Detector(Fitted):
-    """Tells how unlike the vectors of normal images a vector is.
-
-    Before it is fitted, it finds nothing: every score is 0.
-    """
+    """Scores the difference of a vector from the vectors of normal images; 0 before it is fitted."""
 
     def forward(self, features: Tensor) -> Tensor:
-        """Scores vectors.
-
-        Args:
-            features: ``(N, D)``.
-
-        Returns:
-            Higher = more anomalous, ``(N,)``.
-        """
+        """Scores vectors ``(N, D)``, higher = more anomalous, ``(N,)``."""
         return self._score(features) if self.is_fitted else features.new_zeros(features.shape[:1])
 
     @abstractmethod
@@ -107,7 +92,7 @@ class Reservoir:
         self._generator = torch.Generator().manual_seed(seed)
 
     def add(self, rows: Tensor) -> None:
-        """Sees further rows, ``(N, D)``; those kept are moved to the CPU."""
+        """Draws among further rows, ``(N, D)``; those kept are moved to the CPU."""
         for row in rows.detach().cpu():
             if len(self._rows) < self.limit:
                 self._rows.append(row.clone())

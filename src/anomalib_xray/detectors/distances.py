@@ -18,40 +18,20 @@ from anomalib_xray.errors import XrayError
 
 
 def squared_distances(vectors: Tensor, others: Tensor) -> Tensor:
-    """Squared Euclidean distances by one matrix product, ``|a|² - 2ab + |b|²``.
+    """Squared Euclidean distances ``(N, M)`` of ``(N, D)`` and ``(M, D)`` vectors by one matrix product.
 
     Small distances among long vectors are lost to rounding; see :func:`nearest_distances`.
-
-    Args:
-        vectors: ``(N, D)``.
-        others: ``(M, D)``.
-
-    Returns:
-        At least 0, ``(N, M)``.
     """
-    centre = others.mean(0)  # what lies around the origin has shorter vectors, and so less rounding
+    centre = others.mean(0)  # vectors around the origin are shorter, and rounded less
     vectors, others = vectors - centre, others - centre
     lengths = vectors.square().sum(1, keepdim=True) + others.square().sum(1)
     return (lengths - 2 * vectors @ others.T).clamp(min=0)
 
 
 def nearest_distances(vectors: Tensor, others: Tensor, count: int) -> Tensor:
-    """Euclidean distances to the nearest vectors, computed from their differences.
-
-    Args:
-        vectors: ``(N, D)``.
-        others: ``(M, D)``.
-        count: Number K of the nearest, at most M.
-
-    Returns:
-        ``(N, K)``.
-    """
+    """Euclidean distances ``(N, count)`` to the nearest of ``(M, D)`` vectors, computed from their differences."""
     chosen = squared_distances(vectors, others).topk(count, dim=1, largest=False).indices
     return (vectors.unsqueeze(1) - others[chosen]).square().sum(2).sqrt()
-
-
-LEAST = 1e-6
-"""Smallest variance of a direction, as a share of the largest."""
 
 
 class Mahalanobis(Detector):
@@ -59,6 +39,12 @@ class Mahalanobis(Detector):
 
     The covariance is shrunk towards a multiple of the identity, so that it can be inverted also where there are fewer
     images than features. Sources: Mahalanobis 1936; Ledoit and Wolf 2004.
+
+    Example:
+        >>> detector = Mahalanobis()
+        >>> detector.fit(torch.rand(20, 3))
+        >>> bool(detector(torch.full((1, 3), 9.0)) > 5)
+        True
     """
 
     mean: Tensor
@@ -74,7 +60,7 @@ class Mahalanobis(Detector):
         variance, directions = np.linalg.eigh(covariance)
         if variance.max() <= 0:
             variance = np.ones_like(variance)
-        return {"mean": mean, "whitening": directions / np.sqrt(np.maximum(variance, LEAST * variance.max()))}
+        return {"mean": mean, "whitening": directions / np.sqrt(np.maximum(variance, 1e-6 * variance.max()))}
 
     def _score(self, features: Tensor) -> Tensor:
         # A sum of squares cannot be negative, as the product with the inverse can by rounding.
@@ -93,11 +79,17 @@ class NearestNeighbours(Detector):
     Args:
         neighbours: Number k of neighbours; all if there are fewer.
         limit: Largest number of vectors that are kept; all if left out.
-        subset: Which are kept: a ``random`` choice, or a ``coreset`` that covers all as well as it can (Roth et al.
-            2022, 2106.08265), which also keeps the oddest training images.
+        subset: Choice of the vectors: ``random``, or a ``coreset`` that covers all as well as it can (Roth et al. 2022,
+            2106.08265), which also keeps the oddest training images.
 
     Raises:
         XrayError: Less than one neighbour or vector.
+
+    Example:
+        >>> detector = NearestNeighbours(neighbours=1)
+        >>> detector.fit(torch.zeros(3, 2))
+        >>> detector(torch.tensor([[3.0, 4.0]]))
+        tensor([5.])
     """
 
     references: Tensor
@@ -127,15 +119,10 @@ class NearestNeighbours(Detector):
         return nearest_distances(features, self.references, count).mean(1)
 
 
-DENSE = 0.9
-"""Share of the training images that are in dense regions where no radius is given."""
-
-
 class Dbscan(Detector):
     """Distance to the nearest core sample of DBSCAN, in units of its radius.
 
-    DBSCAN itself answers for the vectors only that it clusters: one is noise if no core sample lies within the radius.
-    For others that is a score above 1. Source: Ester et al. 1996.
+    To DBSCAN a vector is noise if no core sample lies within the radius, a score above 1. Source: Ester et al. 1996.
 
     Args:
         eps: Radius. If left out, that within which 90 % of the training images have ``min_samples`` images.
@@ -143,6 +130,12 @@ class Dbscan(Detector):
 
     Raises:
         XrayError: A radius or a number of images that is not positive.
+
+    Example:
+        >>> detector = Dbscan(eps=2.0)
+        >>> detector.fit(torch.zeros(9, 2))
+        >>> detector(torch.tensor([[3.0, 4.0]]))
+        tensor([2.5000])
     """
 
     cores: Tensor
@@ -161,7 +154,7 @@ class Dbscan(Detector):
         count = min(self.min_samples, len(features))
         if self.eps is None:
             distances, _ = NearestNeighbors(n_neighbors=count).fit(features).kneighbors(features)
-            radius = float(np.quantile(distances[:, -1], DENSE)) or 1.0  # images may all be the same
+            radius = float(np.quantile(distances[:, -1], 0.9)) or 1.0  # images may all be the same
         else:
             radius = self.eps
         cores = features[DBSCAN(eps=radius, min_samples=count).fit(features).core_sample_indices_]

@@ -21,10 +21,10 @@ logger = logging.getLogger(__name__)
 Gamma = Literal["scale", "sweep"]
 
 FACTORS = 2.0 ** np.arange(-4, 9)
-"""Widths of the kernel that the sweep tries, from the widest, in units of scikit-learn's ``scale``."""
+"""Widths of the kernel in the sweep, from the widest, in units of scikit-learn's ``scale``."""
 
 FOLDS = 5
-"""Parts that the training images are divided into, each of which is held out once."""
+"""Parts of the training images, each of which is held out once."""
 
 
 class OneClassSvm(Detector):
@@ -43,6 +43,13 @@ class OneClassSvm(Detector):
 
     Raises:
         XrayError: A setting out of its range.
+
+    Example:
+        >>> import torch
+        >>> detector = OneClassSvm(gamma="scale")
+        >>> detector.fit(torch.rand(20, 3))
+        >>> bool(detector(torch.full((1, 3), 9.0)) > 0)
+        True
     """
 
     vectors: Tensor

@@ -18,18 +18,23 @@ LEAST = 1e-3
 
 
 class Projection(Fitted):
-    """Scales every feature to unit variance, then keeps the directions in which normal images differ most.
-
-    scikit-learn's ``StandardScaler`` and ``PCA`` as a shift, a factor and a matrix.
+    """Scales every feature to unit variance, then keeps the directions in which normal images differ most (PCA).
 
     Args:
         components: Number of directions that are kept, or the share of the variance that they hold if below 1; no
             projection if left out.
-        whiten: Whether the directions are scaled to unit variance as well: then a deviation in a direction in which
-            normal images hardly differ counts as much as one in which they differ most.
+        whiten: Whether the directions are scaled to unit variance as well, so that a deviation counts as much in a
+            direction in which normal images hardly differ.
 
     Raises:
         XrayError: A number of components that is not positive.
+
+    Example:
+        >>> import torch
+        >>> projection = Projection(components=2)
+        >>> projection.fit(torch.rand(20, 5))
+        >>> projection(torch.rand(1, 5)).shape
+        torch.Size([1, 2])
     """
 
     shift: Tensor

@@ -33,13 +33,7 @@ RECIPES: dict[str, Recipe] = {
     ],
 }
 """The two recipes of the published models: ``default`` for the GANs and the VAE, ``advanced`` for the autoencoders.
-In ``advanced``, scaling keeps the canvas and rotation lets it grow; what comes in from outside is background."""
-
-BRIGHTNESS = {"advanced": 0.2}
-"""Largest change of the brightness of a recipe, as a share; see :meth:`Augmentation.vary_brightness`."""
-
-BRIGHTNESS_CHANCE = 0.5
-"""Share of the images whose brightness is varied."""
+In ``advanced``, scaling keeps the canvas and rotation lets it grow; pixels from outside are background."""
 
 
 class Augmentation(Transform):  # type: ignore[misc]  # torchvision has no types
@@ -52,8 +46,8 @@ class Augmentation(Transform):  # type: ignore[misc]  # torchvision has no types
     The random numbers come from torch's generator. A seed therefore repeats a run, and the workers and epochs of a
     ``DataLoader`` differ.
 
-    The recipe runs before the model equalises and scales an image to [0, 1], which takes back whatever only multiplies
-    grey levels. So brightness is not part of it: :meth:`vary_brightness` changes it afterwards.
+    The recipe runs before the model equalises and scales an image to [0, 1], which undoes a factor of the grey levels.
+    So brightness is not part of it: :meth:`vary_brightness` changes it afterwards.
 
     Args:
         recipe: ``"default"`` (flips), ``"advanced"`` (flips, scale, rotation, brightness), or a list of albumentations
@@ -78,7 +72,7 @@ class Augmentation(Transform):  # type: ignore[misc]  # torchvision has no types
         self.recipe = recipe
         self._compose = _build(recipe)
         if brightness is None:
-            brightness = BRIGHTNESS.get(recipe, 0.0) if isinstance(recipe, str) else 0.0
+            brightness = 0.2 if recipe == "advanced" else 0.0
         if not 0 <= brightness < 1:
             raise XrayError(
                 f"brightness is {brightness:g}, but it is the largest change as a share: at least 0 and less than 1."
@@ -96,7 +90,10 @@ class Augmentation(Transform):  # type: ignore[misc]  # torchvision has no types
         _check_sample(image, masks)
         grey = _to_array(image)[0]
         given = [_to_array(mask) for mask in masks if mask is not None]
-        self._seed_from_torch()
+        # albumentations knows neither torch's seed nor the worker it runs in: left alone, all workers draw the same.
+        seed = int(torch.randint(2**31 - 1, (1,)))
+        # Its set_random_seed would give every step its own generator of that seed: all flip together or none does.
+        self._compose.set_random_state(np.random.default_rng(seed), random.Random(seed))
         if get_worker_info() is not None:
             cv2.setNumThreads(0)  # or OpenCV starts a thread for every core in each of the loader's workers
         moved = self._compose(image=grey, masks=[(grey > 0).astype(np.uint8), *given])
@@ -111,8 +108,8 @@ class Augmentation(Transform):  # type: ignore[misc]  # torchvision has no types
     def vary_brightness(self, images: torch.Tensor) -> torch.Tensor:
         """Multiplies half of the images by a random factor; the project's models call it after scaling to [0, 1].
 
-        The published code multiplies before it scales every image to its full range (arXiv 2001.10883), so that what
-        is left of its factor is what saturated.
+        The published code multiplies before it scales every image to its full range (arXiv 2001.10883), so that only
+        the saturation remains of its factor.
 
         Args:
             images: Pre-processed images ``(N, C, H, W)`` in [0, 1], background exactly 0.
@@ -123,25 +120,12 @@ class Augmentation(Transform):  # type: ignore[misc]  # torchvision has no types
         if self.brightness == 0:
             return images
         chosen, place = torch.rand(2, len(images), 1, 1, 1)
-        factor = torch.where(chosen < BRIGHTNESS_CHANCE, 1 + self.brightness * (2 * place - 1), 1.0)
+        factor = torch.where(chosen < 0.5, 1 + self.brightness * (2 * place - 1), 1.0)
         return keep_foreground(images * factor.to(images), images > 0)
-
-    def _seed_from_torch(self) -> None:
-        # albumentations knows neither torch's seed nor the worker it runs in: left alone, all workers draw the same.
-        seed = int(torch.randint(2**31 - 1, (1,)))
-        # Its set_random_seed would give every step its own generator of that seed: all flip together or none does.
-        self._compose.set_random_state(np.random.default_rng(seed), random.Random(seed))
 
 
 def augmentation_of(dataset: object) -> Augmentation | None:
-    """The :class:`Augmentation` among the transforms that a dataset applies to each of its images.
-
-    Args:
-        dataset: A dataset of anomalib, whose ``augmentations`` is a transform or a composition of some; any other.
-
-    Returns:
-        ``None`` if there is none.
-    """
+    """The :class:`Augmentation`, if any, among the ``augmentations`` of a dataset of anomalib, one or several."""
     transform = getattr(dataset, "augmentations", None)
     steps = transform.transforms if isinstance(transform, Compose) else [transform]
     return next((step for step in steps if isinstance(step, Augmentation)), None)

@@ -1,4 +1,4 @@
-"""Common ground of the online transforms: the foreground inside the image, and the kinds of tensor they take."""
+"""Base of the online transforms: the foreground inside the image, and the kinds of tensor they take."""
 
 from __future__ import annotations
 
@@ -16,14 +16,15 @@ GREY_LEVEL = 1 / 255
 
 
 def keep_foreground(result: torch.Tensor, foreground: torch.Tensor) -> torch.Tensor:
-    """Writes 0 into the background and holds the foreground within one grey level and 1.
+    """Writes 0 into the background and clips the foreground to [1/255, 1].
 
     Args:
-        result: values of any range, any shape.
-        foreground: bool, same shape; True where the radiograph shows something.
+        result: Values of any range, any shape.
+        foreground: bool, same shape.
 
-    Returns:
-        Tensor of the same shape whose foreground is again ``result > 0``.
+    Example:
+        >>> keep_foreground(torch.tensor([0.5, 0.5, 7.0]), torch.tensor([False, True, True]))
+        tensor([0.0000, 0.5000, 1.0000])
     """
     return torch.where(foreground, result.clamp(GREY_LEVEL, 1.0), torch.zeros_like(result))
 
@@ -34,7 +35,7 @@ def is_plain_tensor(value: object) -> bool:
 
 
 def check_float(image: torch.Tensor) -> None:
-    """Raises for an image whose numbers are not float32 or float64.
+    """Refuses an image whose numbers are not float32 or float64.
 
     Raises:
         XrayError: whole numbers would be taken as [0, 1], and half precision cannot count the pixels of a grey level.
@@ -53,10 +54,7 @@ def call_on_plain(function: Callable[[torch.Tensor], torch.Tensor], value: torch
 
 
 class ImageTransform(Transform):  # type: ignore[misc]  # torchvision has no types
-    """A transform of the grey levels alone: the first image of a sample changes, its masks pass unchanged.
-
-    A subclass implements :meth:`transform_image`.
-    """
+    """A transform of the grey levels alone: the first image of a sample changes, its masks pass unchanged."""
 
     _transformed_types = (tv_tensors.Image, is_plain_tensor)
 

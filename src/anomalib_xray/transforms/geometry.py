@@ -17,24 +17,15 @@ Padding = Literal["centred", "uniform"]
 
 FAINTEST = 0.499 * GREY_LEVEL
 """Resampled values below this become background, as rounding to 8 bit would do. It is not exactly half a grey level
-because halving the size often yields exact halves, which rounding errors would send one way in torch and the other
-way in OpenVINO."""
-
-COVERAGE = 0.1
-"""Share of a resampled pixel that the anomaly must cover. Well below one half: a fracture line a few pixels thin must
-not vanish from a mask of 64 x 64."""
+because halving the size often yields exact halves, which torch and OpenVINO may round differently."""
 
 
 def square_pad(image: torch.Tensor, padding: Padding = "centred") -> torch.Tensor:
-    """Pads with 0 to a square.
+    """Pads an image (..., H, W) of any dtype with 0 to a square, an odd remainder at the bottom or right.
 
-    Args:
-        image: (..., H, W) of any dtype.
-        padding: ``centred``: content in the centre, an odd remainder at the bottom or right. ``uniform``: content at
-            the top left.
-
-    Returns:
-        (..., S, S) with S = max(H, W).
+    Example:
+        >>> square_pad(torch.ones(1, 4)).sum(1)
+        tensor([0., 4., 0., 0.])
     """
     height, width = image.shape[-2:]
     side = _longer(height, width)
@@ -50,15 +41,14 @@ def pad_resize(image: torch.Tensor, size: int, padding: Padding = "centred") -> 
 
     Args:
         image: float32 or float64 (..., H, W) in [0, 1], background exactly 0. Leading dimensions are separate pictures.
-        size: side of the result in pixels.
-        padding: see :func:`square_pad`.
+        size: Side of the result in pixels.
+        padding: Place of the picture in the square.
 
     Returns:
-        (..., size, size), same dtype; foreground at least 1/255, background 0. An image of that size comes back as it
-        is, so applying it twice equals applying it once.
+        (..., size, size), same dtype; foreground at least 1/255, background 0. An image of that size is not changed.
 
     Raises:
-        XrayError: the image is not float32 or float64.
+        XrayError: The image is not float32 or float64.
     """
     check_float(image)
     resized = _resample(image, size, padding)
@@ -70,18 +60,19 @@ def pad_resize_mask(mask: torch.Tensor, size: int, padding: Padding = "centred")
 
     Args:
         mask: (..., H, W) of any dtype, anomalous where not 0.
-        size: side of the result in pixels.
-        padding: see :func:`square_pad`.
+        size: As in :func:`pad_resize`.
+        padding: As in :func:`pad_resize`.
 
     Returns:
         (..., size, size), same dtype: 1 where the anomaly covers more than a tenth of the pixel, else 0.
     """
-    covered = _resample((mask != 0).float(), size, padding) > COVERAGE
+    # Well below one half: a fracture line a few pixels thin must not vanish from a mask of 64 x 64.
+    covered = _resample((mask != 0).float(), size, padding) > 0.1
     return covered.to(mask.dtype)
 
 
 def _longer(one: int, other: int) -> int:
-    """The larger of two lengths, which in a traced graph have no value yet for the built-in ``max`` to compare."""
+    """The larger of two lengths; the built-in ``max`` cannot compare those of a traced graph."""
     return cast("int", torch.sym_max(one, other))
 
 
@@ -107,7 +98,7 @@ def _triangle_weights(length: int, size: int, like: torch.Tensor) -> torch.Tenso
     """Weights (size, length) with which ``length`` pixels make each of ``size`` pixels; every row sums to 1.
 
     Pixel centres are (j + 1/2) / length and (i + 1/2) / size. Multiplied by 2 * length * size they are whole numbers,
-    so the distances, and the identity for ``length == size``, are exact.
+    so that the distances are exact.
     """
     source = (2 * torch.arange(length, device=like.device) + 1) * size
     target = (2 * torch.arange(size, device=like.device) + 1) * length
@@ -119,8 +110,7 @@ def _triangle_weights(length: int, size: int, like: torch.Tensor) -> torch.Tenso
 class GeometricTransform(Transform):  # type: ignore[misc]  # torchvision has no types
     """A transform that moves images (..., H, W) and their masks (..., H, W) alike.
 
-    Masks must be ``torchvision.tv_tensors.Mask``: torchvision leaves every plain tensor after the first as it is. A
-    plain tensor of the image's height and width raises :class:`XrayError`: it can only be a mask.
+    Masks must be ``torchvision.tv_tensors.Mask``: torchvision leaves every plain tensor after the first as it is.
     """
 
     def check_inputs(self, flat_inputs: list[Any]) -> None:
@@ -133,7 +123,11 @@ class GeometricTransform(Transform):  # type: ignore[misc]  # torchvision has no
 
 
 class SquarePad(GeometricTransform):
-    """:func:`square_pad` as a transform."""
+    """:func:`square_pad` as a transform.
+
+    >>> SquarePad()(torch.rand(3, 100, 50)).shape
+    torch.Size([3, 100, 100])
+    """
 
     def transform(self, inpt: torch.Tensor, params: dict[str, Any]) -> torch.Tensor:  # noqa: ARG002  # torchvision's
         """Pads one image or mask."""
@@ -144,7 +138,7 @@ class PadResize(GeometricTransform):
     """:func:`pad_resize` and :func:`pad_resize_mask` as a transform; a mask keeps its dtype.
 
     Args:
-        size: side of the result in pixels.
+        size: Side of the result in pixels.
         padding: ``centred``, or ``uniform`` for all of it at the bottom or right.
 
     Raises:

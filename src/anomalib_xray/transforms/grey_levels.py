@@ -13,8 +13,8 @@ def equalize(image: torch.Tensor) -> torch.Tensor:
     """Equalises the histogram of the foreground: a pixel becomes the share of foreground pixels not brighter than it.
 
     This is OpenCV's ``equalizeHist`` for an 8-bit picture that has background, without its rounding to whole grey
-    levels. Grey levels between two bins count for both by their distance, and are looked up between both: a tiny
-    difference of an input then makes a tiny difference of the result, and every runtime gives the same answer.
+    levels. Grey levels between two bins count for both by their distance, and are looked up between both, so that every
+    runtime gives the same answer.
 
     Args:
         image: float32 or float64 (..., H, W) in [0, 1], background exactly 0. Leading dimensions are separate pictures.
@@ -23,11 +23,7 @@ def equalize(image: torch.Tensor) -> torch.Tensor:
         Same shape and dtype; foreground in [1/255, 1], background 0. A picture without foreground stays 0.
 
     Raises:
-        XrayError: the image is not float32 or float64.
-
-    Example:
-        >>> equalize(torch.tensor([[0.0, 0.2, 0.4, 0.8]]))
-        tensor([[0.0000, 0.3333, 0.6667, 1.0000]])
+        XrayError: The image is not float32 or float64.
     """
     check_float(image)
     foreground = image > 0
@@ -50,11 +46,13 @@ def equalize(image: torch.Tensor) -> torch.Tensor:
 
 
 class EqualizeForeground(ImageTransform):
-    """:func:`equalize` as a transform for images (..., H, W); masks pass unchanged."""
+    """:func:`equalize` as a transform for images (..., H, W); masks pass unchanged.
 
-    def transform_image(self, image: torch.Tensor) -> torch.Tensor:
-        """Equalises the foreground of every picture (..., H, W)."""
-        return equalize(image)
+    >>> EqualizeForeground()(torch.tensor([[0.0, 0.2, 0.4, 0.8]]))
+    tensor([[0.0000, 0.3333, 0.6667, 1.0000]])
+    """
+
+    transform_image = staticmethod(equalize)
 
 
 def min_max(image: torch.Tensor) -> torch.Tensor:
@@ -71,11 +69,7 @@ def min_max(image: torch.Tensor) -> torch.Tensor:
         over, a picture of zeros stays as it is.
 
     Raises:
-        XrayError: the image is not float32 or float64.
-
-    Example:
-        >>> min_max(torch.tensor([[0.0, 0.2, 0.4]]))
-        tensor([[0.0000, 0.5000, 1.0000]])
+        XrayError: The image is not float32 or float64.
     """
     check_float(image)
     low = image.amin(dim=(-2, -1), keepdim=True)
@@ -86,8 +80,10 @@ def min_max(image: torch.Tensor) -> torch.Tensor:
 
 
 class MinMax(ImageTransform):
-    """:func:`min_max` as a transform for images (..., H, W); masks pass unchanged."""
+    """:func:`min_max` as a transform for images (..., H, W); masks pass unchanged.
 
-    def transform_image(self, image: torch.Tensor) -> torch.Tensor:
-        """Scales every picture (..., H, W) to the full range."""
-        return min_max(image)
+    >>> MinMax()(torch.tensor([[0.0, 0.2, 0.4]]))
+    tensor([[0.0000, 0.5000, 1.0000]])
+    """
+
+    transform_image = staticmethod(min_max)

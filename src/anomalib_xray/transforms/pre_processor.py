@@ -1,4 +1,4 @@
-"""The pre-processor of every model here: what happens to a batch before the network, in training and when exported."""
+"""The pre-processor of every model here, in training and when exported."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ class XrayPreProcessor(PreProcessor):
     the same transform.
 
     Args:
-        image_size: side S of the square that the network sees, in pixels.
-        equalize: equalise the histogram of the foreground.
-        padding: where padding goes: ``centred``, or ``uniform`` for all of it at the bottom or right.
+        image_size: Side S of the square that the network sees, in pixels.
+        equalize: Equalise the histogram of the foreground.
+        padding: Place of the padding: ``centred``, or ``uniform`` for all of it at the bottom or right.
 
     Attributes:
-        geometry: the padding and resizing alone; a datamodule applies it per image, because a batch needs one size.
+        geometry: The padding and resizing alone; a data module applies it per image, because a batch needs one size.
 
     Raises:
         XrayError: ``image_size`` is less than 1, or the padding is unknown.
