@@ -6,11 +6,11 @@ import pytest
 import yaml
 
 from anomalib_xray.cli import main
-from anomalib_xray.experiments import search as plan
-from anomalib_xray.experiments import trial
+from anomalib_xray.experiments import search as module
+from anomalib_xray.experiments import trial_task
+from anomalib_xray.experiments.run_search import open_study
 from anomalib_xray.experiments.search import read_search
-from anomalib_xray.experiments.study import open_study
-from anomalib_xray.experiments.trial import Outcome
+from anomalib_xray.experiments.trial_task import Outcome
 
 SEARCH = {
     "base": "base.yaml",
@@ -30,7 +30,7 @@ def search(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_a_dry_run_says_what_would_be_searched_and_by_which_rule(
     search: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(plan, "check_search", lambda _: None)
+    monkeypatch.setattr(module, "check_search", lambda _: None)
     assert main(["tune", "--config", str(search), "--dry_run", "true", "--trials", "7"]) == 0
     printed = capsys.readouterr().out
     assert "model.init_args.width: int [4, 8]" in printed
@@ -42,7 +42,7 @@ def test_a_dry_run_says_what_would_be_searched_and_by_which_rule(
 def test_without_optuna_the_command_says_what_to_install(
     search: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("anomalib_xray.experiments.study.find_spec", lambda _: None)
+    monkeypatch.setattr("anomalib_xray.experiments.run_search.find_spec", lambda _: None)
     assert main(["tune", "--config", str(search)]) == 2
     assert "pip install 'anomalib-xray[train,tune]'" in capsys.readouterr().err
 
@@ -67,8 +67,8 @@ def test_mistakes_are_one_sentence(
 def test_a_search_that_has_ended_closes_what_was_killed_and_writes_its_tables(
     search: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(plan, "check_search", lambda _: None)
-    monkeypatch.setattr(trial, "run_trial", lambda *_: Outcome("done", 0.75))
+    monkeypatch.setattr(module, "check_search", lambda _: None)
+    monkeypatch.setattr(trial_task, "run_trial", lambda *_: Outcome("done", 0.75))
     assert main(["tune", "--config", str(search), "--trials", "1"]) == 0
     study = open_study(read_search(search), Path("tuning"))
     read_search(search).space.suggest(study.ask())
@@ -87,7 +87,7 @@ def test_a_search_that_is_stopped_says_so(
     def stopped(*_: object) -> Outcome:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(plan, "check_search", lambda _: None)
-    monkeypatch.setattr(trial, "run_trial", stopped)
+    monkeypatch.setattr(module, "check_search", lambda _: None)
+    monkeypatch.setattr(trial_task, "run_trial", stopped)
     assert main(["tune", "--config", str(search)]) == 130
     assert "Stopped. What is done is in tuning; the same command goes on." in capsys.readouterr().out

@@ -15,12 +15,12 @@ import pytest
 
 from anomalib_xray.cli import main
 from anomalib_xray.experiments.grid import SHORTCUTS, Cell, Grid, read_grid
-from anomalib_xray.experiments.rows import Row
 from anomalib_xray.experiments.run_grid import folder_of, write_cell
 from anomalib_xray.jobs import perform, read_result
 from anomalib_xray.phantom.dataset import write_phantoms
 from anomalib_xray.report.page import write_report
 from anomalib_xray.report.results import as_frame, read_rows
+from anomalib_xray.report.rows import Row
 from anomalib_xray.report.tables import by_preparation, write_tables
 
 pytestmark = pytest.mark.slow

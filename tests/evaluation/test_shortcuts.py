@@ -10,7 +10,7 @@ import pytest
 
 from anomalib_xray.evaluation.shortcuts import SHORTCUTS as NUMBERS
 from anomalib_xray.evaluation.shortcuts import direction_of, shortcut_numbers
-from anomalib_xray.experiments import train as module
+from anomalib_xray.experiments import cell_task as module
 from anomalib_xray.experiments.grid import SHORTCUTS, Cell
 
 

@@ -14,12 +14,12 @@ import pandas as pd
 import pytest
 
 from anomalib_xray.evaluation.shortcuts import SHORTCUTS as NUMBERS
+from anomalib_xray.experiments.cell_task import SCORES
 from anomalib_xray.experiments.grid import SHORTCUTS, Cell, Grid
-from anomalib_xray.experiments.rows import Row
 from anomalib_xray.experiments.run_grid import folder_of
-from anomalib_xray.experiments.train import SCORES
 from anomalib_xray.jobs import RESULT
 from anomalib_xray.report.results import read_rows
+from anomalib_xray.report.rows import Row
 
 EVIL = "<script>alert(1)</script>"
 DATA = {

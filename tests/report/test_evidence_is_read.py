@@ -16,8 +16,8 @@ from anomalib_xray.experiments.evidence import Evidence
 from anomalib_xray.experiments.grid import Cell, Grid
 from anomalib_xray.experiments.run_grid import folder_of
 from anomalib_xray.report.cases import KINDS, read_cases
-from anomalib_xray.report.dependence import aurocs_by_k
-from anomalib_xray.report.material import Material
+from anomalib_xray.report.charts import aurocs_by_k
+from anomalib_xray.report.parts import CellOutputs
 
 CELL = Cell("Cae", "hands", "raw", False, 1)
 GRID = Grid("A comparison", [CELL], {"raw": None}, None, "image", {}, {"Cae": "label-free"})
@@ -59,7 +59,7 @@ def test_cases_have_pictures_maps_and_masks(folder: Path) -> None:
 
 
 def test_scores_by_k_have_an_auroc(folder: Path, tmp_path: Path) -> None:
-    found = aurocs_by_k(CELL, Material(GRID, tmp_path))
+    found = aurocs_by_k(CELL, CellOutputs(GRID, tmp_path))
     table = pd.read_csv(folder / "top_k.csv")
     assert found["k=10"] == roc_auc_score(table["label"], table["k=10"]) == 1
     assert {name.removeprefix("k=").isdigit() for name in found} == {True, False}

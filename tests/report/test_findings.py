@@ -2,11 +2,11 @@ from __future__ import annotations
 
 from anomalib_xray.evaluation.bootstrap import Estimate
 from anomalib_xray.experiments.grid import SHORTCUTS, Cell, Grid
-from anomalib_xray.experiments.rows import Row
 from anomalib_xray.report.findings import caution, findings_of, listed
-from anomalib_xray.report.lines import main_table
-from anomalib_xray.report.material import Part, parts_of
+from anomalib_xray.report.page_tables import main_table
+from anomalib_xray.report.parts import Part, parts_of
 from anomalib_xray.report.results import UNVALIDATED
+from anomalib_xray.report.rows import Row
 
 
 def make_row(
@@ -49,7 +49,7 @@ def test_a_difference_that_may_be_chance_is_called_so() -> None:
     assert "It is not clearly better than the baseline Base" in texts(part)
     assert "interval with all comparisons counted -0.010 to +0.150, which holds 0." in texts(part)
     assert "0 are clearly better than it, 0 clearly worse." in texts(part)
-    styles = [cell.style for line in main_table(part, {}).lines for cell in line]
+    styles = [cell.style for row in main_table(part, {}).rows for cell in row]
     assert not {"better", "worse"} & set(styles)
 
 

@@ -15,11 +15,11 @@ import pytest
 import yaml
 
 from anomalib_xray.experiments.grid import SHORTCUTS, Cell, Grid
-from anomalib_xray.experiments.rows import Row
 from anomalib_xray.report import page
-from anomalib_xray.report.material import Material
 from anomalib_xray.report.page import config_of, facts_of, failures_of, write_report
+from anomalib_xray.report.parts import CellOutputs
 from anomalib_xray.report.results import read_rows
+from anomalib_xray.report.rows import Row
 
 VOID = {"meta", "br", "img", "link", "input", "hr"}
 TEMPLATES = Path(page.__file__).parent / "templates"
@@ -206,7 +206,7 @@ def test_pictures_beyond_the_space_are_counted(
 
 
 def test_failures_are_named_with_their_reason(grid: Grid, out: Path) -> None:
-    failures = failures_of(Material(grid, out))
+    failures = failures_of(CellOutputs(grid, out))
     assert [(failure.where, failure.seed) for failure in failures[:3]] == [
         ("hands, raw, Broken", 1),
         ("hands, raw, Broken", 2),
@@ -217,7 +217,7 @@ def test_failures_are_named_with_their_reason(grid: Grid, out: Path) -> None:
 
 
 def test_facts_count_what_was_run(grid: Grid, out: Path) -> None:
-    facts = facts_of(Material(grid, out))
+    facts = facts_of(CellOutputs(grid, out))
     assert facts["Cells"] == "32 of 44 done, 6 failed, 6 not run"
     assert facts["Seeds of the models"] == "1, 2"
     assert facts["Training, all cells"] == "5.0 minutes"
@@ -225,7 +225,7 @@ def test_facts_count_what_was_run(grid: Grid, out: Path) -> None:
 
 
 def test_facts_of_nothing(tmp_path: Path, grid: Grid) -> None:
-    facts = facts_of(Material(grid, tmp_path))
+    facts = facts_of(CellOutputs(grid, tmp_path))
     assert facts["Results from"] == "none yet"
     assert facts["Machine"] == "not recorded"
 

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from anomalib_xray.experiments.grid import SHORTCUTS, Cell, Grid, read_grid
-from anomalib_xray.experiments.rows import Row
 from anomalib_xray.report.published import Published, family_of, published_figures, published_for
+from anomalib_xray.report.rows import Row
 
 CONFIGS = Path(__file__).parents[2] / "configs" / "benchmark"
 

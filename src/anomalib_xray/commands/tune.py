@@ -37,8 +37,7 @@ def tune(config: Path, out: Path = Path("tuning"), trials: int = 20, dry_run: bo
     if trials < 1:
         raise XrayError("--trials is a number of trials: give 1 or more.")
 
-    from anomalib_xray.experiments.search import check_search, read_search
-    from anomalib_xray.experiments.study import (
+    from anomalib_xray.experiments.run_search import (
         JOURNAL,
         SECONDS,
         finished,
@@ -48,7 +47,8 @@ def tune(config: Path, out: Path = Path("tuning"), trials: int = 20, dry_run: bo
         status_of,
         write_results,
     )
-    from anomalib_xray.experiments.trial import run_trial
+    from anomalib_xray.experiments.search import check_search, read_search
+    from anomalib_xray.experiments.trial_task import run_trial
 
     search = read_search(config)
     require_packages()
@@ -86,7 +86,7 @@ def _print_plan(search: Search, trials: int, seconds: list[float]) -> None:
 
 def _print_best(search: Search, study: Study, out: Path) -> None:
     from anomalib_xray.edge.bundle import NOTICE
-    from anomalib_xray.experiments.study import BEST, best
+    from anomalib_xray.experiments.run_search import BEST, best
 
     trial = best(study)
     if trial is None:

@@ -10,8 +10,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from anomalib_xray.errors import XrayError
+from anomalib_xray.experiments.cell_task import make_data, run_cell
 from anomalib_xray.experiments.grid import Cell, Grid
-from anomalib_xray.experiments.train import make_data, run_cell
 from anomalib_xray.io.progress import track
 from anomalib_xray.jobs import Backend, read_result, results, run_task, write_task
 

@@ -1,42 +1,47 @@
-"""The charts of one part of a benchmark."""
+"""Charts of one part of a benchmark."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
 from markupsafe import Markup
 
-from anomalib_xray.evaluation.curves import Curve, has_both_classes, pr_curve, roc_curve
-from anomalib_xray.experiments.rows import Row
-from anomalib_xray.report.material import Material, Part
+from anomalib_xray.errors import XrayError
+from anomalib_xray.evaluation.curves import Curve, aurocs, has_both_classes, pr_curve, roc_curve
+from anomalib_xray.evaluation.ranking import Ranking
+from anomalib_xray.evaluation.units import ID_COLUMNS, read_scores, units_of
+from anomalib_xray.experiments.cell_task import SCORES, TOP_K
+from anomalib_xray.experiments.grid import Cell
+from anomalib_xray.report.parts import HIGHLIGHTS, CellOutputs, Part
+from anomalib_xray.report.rows import Row
 from anomalib_xray.report.svg import Axis, Chart, Figure, Key
 
-BINS = 24
-
-LARGE = (380, 290)
-SMALL = (190, 150)
-"""Size of the charts that stand many in a row."""
-
+_BINS = 24
+_LARGE = (380, 290)
+_SMALL = (190, 150)  # of charts that stand many in a row
 _KINDS = {0: "normal", 1: "abnormal"}
 
+_Point = tuple[float, float, float, float]
+"""Place on the horizontal axis, AUROC, and the ends of its band."""
 
-def runs_of(row: Row, part: Part, material: Material) -> list[pd.DataFrame]:
-    """Units of each finished seed of a row, see :meth:`Material.units`; none where a class has no unit."""
-    runs = [material.units(cell, row.score) for cell in material.done(part.cells.get(row.model, []))]
+
+def runs_of(row: Row, part: Part, outputs: CellOutputs) -> list[pd.DataFrame]:
+    """Units of each finished seed of a row, see :meth:`CellOutputs.units`; none where a class has no unit."""
+    runs = [outputs.units(cell, row.score) for cell in outputs.done(part.cells.get(row.model, []))]
     return runs if has_both_classes(runs) else []
 
 
-def draw_curves(part: Part, material: Material) -> tuple[list[Figure], list[Figure]]:
+def draw_curves(part: Part, outputs: CellOutputs) -> tuple[list[Figure], list[Figure]]:
     """Draws ROC and precision-recall curves; none where no model has both classes.
 
     Returns:
-        Two large charts with the models that have a colour and the best shortcut; and two small ones for each model.
+        Two large charts with the models that have a colour and the best shortcut; and two small ones per model.
     """
     curves = {}
     for row in part.models:
-        runs = runs_of(row, part, material)
+        runs = runs_of(row, part, outputs)
         if runs:
             curves[part.label(row)] = (row, roc_curve(runs), pr_curve(runs))
     if not curves:
@@ -51,7 +56,7 @@ def draw_curves(part: Part, material: Material) -> tuple[list[Figure], list[Figu
             _draw_curve(chart, curve, part.styles[row.model], label, band=place == len(shown) - 1)
         for metric, own in keys.items():
             own.insert(0, Key(part.styles[row.model], label, _figure(row, metric)))
-    if shortcut := _draw_shortcut(part, material, roc, pr):
+    if shortcut := _draw_shortcut(part, outputs, roc, pr):
         for metric, own in keys.items():
             own.append(Key("cut", f"shortcut {shortcut.score}", _figure(shortcut, metric)))
     note = "Band: 95 % of draws of patients, for the highest model. Dotted: chance."
@@ -67,10 +72,10 @@ def draw_curves(part: Part, material: Material) -> tuple[list[Figure], list[Figu
     return large, [figure for label, curve in curves.items() for figure in _small_curves(label, *curve)]
 
 
-def _draw_shortcut(part: Part, material: Material, roc: Chart, pr: Chart) -> Row | None:
+def _draw_shortcut(part: Part, outputs: CellOutputs, roc: Chart, pr: Chart) -> Row | None:
     """Draws the best shortcut in its direction; returns its row, or nothing where there is none."""
     row = part.best_shortcut
-    runs = [] if row is None else runs_of(row, part, material)
+    runs = [] if row is None else runs_of(row, part, outputs)
     if row is None or not runs:
         return None
     runs = [run.assign(score=row.direction * run["score"]) for run in runs]
@@ -80,17 +85,17 @@ def _draw_shortcut(part: Part, material: Material, roc: Chart, pr: Chart) -> Row
 
 
 def _small_curves(label: str, row: Row, roc: Curve, pr: Curve) -> list[Figure]:
-    charts = _roc_and_pr(label, row.prevalence, SMALL)
+    charts = _roc_and_pr(label, row.prevalence, _SMALL)
     for chart, curve in zip(charts, (roc, pr), strict=True):
         _draw_curve(chart, curve, "s1", label, band=True)
     figures = (f"AUROC {_figure(row)}", f"AP {_figure(row, 'AP')}")
     return [Figure(chart.svg(), label, note=note) for chart, note in zip(charts, figures, strict=True)]
 
 
-def _roc_and_pr(name: str, prevalence: float, size: tuple[int, int] = LARGE) -> tuple[Chart, Chart]:
+def _roc_and_pr(name: str, prevalence: float, size: tuple[int, int] = _LARGE) -> tuple[Chart, Chart]:
     """Empty charts of both curves, with chance."""
     labels = (("1 - specificity", "sensitivity"), ("sensitivity (recall)", "precision"))
-    axes = [[Axis(label, 0, 1, sparse=size == SMALL) for label in pair] for pair in labels]
+    axes = [[Axis(label, 0, 1, sparse=size == _SMALL) for label in pair] for pair in labels]
     titles = (f"ROC curves, {name}", f"Precision-recall curves, {name}")
     roc, pr = (Chart(x, y, title, size) for (x, y), title in zip(axes, titles, strict=True))
     roc.line([0, 1], [0, 1], "chance", "chance")
@@ -104,15 +109,15 @@ def _draw_curve(chart: Chart, curve: Curve, style: str, label: str, *, band: boo
     chart.line(curve.x, curve.y, style, label)
 
 
-def draw_histograms(part: Part, material: Material) -> list[Figure]:
-    """Draws how scores of normal and of abnormal units are spread, a small chart a model.
+def draw_histograms(part: Part, outputs: CellOutputs) -> list[Figure]:
+    """Draws histograms of the scores of normal and of abnormal units, a small chart per model.
 
     They are of the first finished seed: scores of different trainings have different units.
     """
     figures = []
     for row in part.models:
-        cell = material.done(part.cells[row.model])[0]
-        units = material.units(cell, row.score)
+        cell = outputs.done(part.cells[row.model])[0]
+        units = outputs.units(cell, row.score)
         figures.append(
             Figure(_histogram(units, part.label(row)), row.model, note=f"{part.score(row)}, seed {cell.seed}")
         )
@@ -124,14 +129,14 @@ def _histogram(units: pd.DataFrame, name: str) -> Markup:
     low, high = np.quantile(units["score"], [0.01, 0.98])
     if low == high:
         low, high = low - 0.5, high + 0.5
-    edges = np.linspace(low, high, BINS + 1)
+    edges = np.linspace(low, high, _BINS + 1)
     shares = {}
     for label, part in units.groupby("label"):
         counts, _ = np.histogram(np.clip(part["score"], low, high), edges)
         shares[int(str(label))] = (counts / len(part), len(part))
     top = max(float(share.max()) for share, _ in shares.values())
     description = f"Histogram of the scores of {name}"
-    chart = Chart(Axis("score", float(low), float(high), sparse=True), Axis("", 0, top * 1.05), description, SMALL)
+    chart = Chart(Axis("score", float(low), float(high), sparse=True), Axis("", 0, top * 1.05), description, _SMALL)
     for label, (share, count) in shares.items():
         chart.area(edges.tolist(), share.tolist(), _KINDS[label], f"{_KINDS[label]} ({count})")
     return chart.svg()
@@ -177,6 +182,89 @@ def auroc_axis(ends: Sequence[tuple[float, float]]) -> Axis:
     """An axis that holds chance and all figures, given as their smallest and largest values."""
     low, high = min(low for low, _ in ends), max(high for _, high in ends)
     return Axis("AUROC", max(0.0, min(low, 0.5) - 0.03), min(1.0, max(high, 0.5) + 0.03))
+
+
+def draw_top_k(part: Part, outputs: CellOutputs) -> list[Figure]:
+    """Draws AUROC against the number of pixels whose mean is an image's score, absolute and as a share.
+
+    Raises:
+        XrayError: A table of a cell does not belong to its score table.
+    """
+    lines: dict[str, dict[str, list[_Point]]] = {"k, pixels": {}, "k, share of the foreground": {}}
+    for row in part.leaders:
+        cells = [cell for cell in outputs.done(part.cells[row.model]) if (outputs.folder(cell) / TOP_K).is_file()]
+        runs = [aurocs_by_k(cell, outputs) for cell in cells]
+        for column in runs[0] if runs else ():
+            if all(column in run for run in runs):
+                k, value = column.removeprefix("k="), float(np.mean([run[column] for run in runs]))
+                unit = "k, pixels" if k.isdigit() else "k, share of the foreground"
+                lines[unit].setdefault(row.model, []).append((float(k), value, value, value))
+    return [_dependence(part, found, unit, band=False) for unit, found in lines.items() if found]
+
+
+def aurocs_by_k(cell: Cell, outputs: CellOutputs) -> dict[str, float]:
+    """AUROC of a finished cell by column, such as ``k=200``; none where the test has one class only.
+
+    Raises:
+        XrayError: The table does not belong to the cell's score table.
+    """
+    path = outputs.folder(cell) / TOP_K
+    table, ids = read_scores(path), read_scores(outputs.folder(cell) / SCORES)
+    columns = [str(column) for column in table if str(column).startswith("k=")]
+    merged = table[["image_path", *columns]].merge(
+        ids[[name for name in ID_COLUMNS if name in ids]], on="image_path", validate="one_to_one"
+    )
+    if len(merged) != len(table):
+        raise XrayError(f"{path} has images that {SCORES} beside it has not; run the cell again.")
+    units = units_of(merged, outputs.grid.level, columns)
+    if units is None or not has_both_classes([units]):
+        return {}
+    return {column: float(Ranking(units["label"], units[column]).auroc()[0]) for column in columns}
+
+
+def draw_training_size(part: Part, outputs: CellOutputs) -> Figure | None:
+    """Draws AUROC against the number of training images, where a model was trained with several."""
+    lines: dict[str, list[_Point]] = {}
+    for row in part.leaders:
+        if row.model not in part.sized:
+            continue
+        runs: dict[int, list[pd.DataFrame]] = {}
+        for cell in outputs.done(part.sized[row.model]):
+            size = int(outputs.result(cell).get("training_images", cell.training_size or 0))
+            runs.setdefault(size, []).append(outputs.units(cell, row.score))
+        if size := int(row.costs.get("training_images", 0)):
+            runs[size] = runs_of(row, part, outputs)
+        points = [(size, *aurocs(runs[size])) for size in runs if has_both_classes(runs[size])]
+        if len(points) > 1:
+            lines[row.model] = points
+    return _dependence(part, lines, "training images", band=True) if lines else None
+
+
+def _dependence(part: Part, lines: Mapping[str, list[_Point]], unit: str, *, band: bool) -> Figure:
+    """Draws AUROC over a scale of ratios, a line per model; models without a colour are grey and lie below."""
+    places = [place for points in lines.values() for place, *_ in points]
+    values = [value for points in lines.values() for _, *values in points for value in values]
+    axis = Axis(unit, min(places) / 1.1, max(places) * 1.1, log=True)
+    title = f"AUROC against {unit}"
+    chart = Chart(axis, auroc_axis([(min(values), max(values))]), f"{title}, {part.title}")
+    chart.across(0.5, "chance", "chance")
+    styles = _styles(part, list(lines))
+    for model in sorted(lines, key=lambda model: styles[model] != "rest"):
+        x, y, low, high = zip(*sorted(lines[model]), strict=True)
+        if band and model == next(iter(lines)):
+            chart.band(x, low, high, styles[model])
+        chart.line(x, y, styles[model], model, markers=True)
+    keys = [Key(styles[model], model) for model in lines if styles[model] != "rest"]
+    if grey := len(lines) - len(keys):
+        keys.append(Key("rest", "1 other" if grey == 1 else f"{grey} others"))
+    return Figure(chart.svg(), title, keys, "Band: 95 % of draws of patients, for one model." if band else "")
+
+
+def _styles(part: Part, models: list[str]) -> dict[str, str]:
+    """The styles of the other charts; where none of the models has a colour there, colours of their own."""
+    if any(part.styles[model] != "rest" for model in models):
+        return part.styles
+    return dict.fromkeys(models, "rest") | {model: f"s{place}" for place, model in enumerate(models[:HIGHLIGHTS], 1)}
 
 
 def _figure(row: Row, metric: str = "AUROC") -> str:

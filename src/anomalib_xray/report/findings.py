@@ -11,9 +11,9 @@ from typing import NamedTuple
 
 from anomalib_xray.evaluation.bootstrap import Estimate, over_seeds
 from anomalib_xray.experiments.grid import SHORTCUTS
-from anomalib_xray.experiments.rows import Row
-from anomalib_xray.report.material import Part
+from anomalib_xray.report.parts import Part
 from anomalib_xray.report.results import UNVALIDATED
+from anomalib_xray.report.rows import Row
 
 
 class Sentence(NamedTuple):

@@ -15,23 +15,15 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from anomalib_xray.edge.bundle import NOTICE
 from anomalib_xray.experiments.grid import SHORTCUTS, Cell, Grid
-from anomalib_xray.experiments.rows import Row
 from anomalib_xray.io.progress import status
 from anomalib_xray.io.write import write_atomically
 from anomalib_xray.jobs import RESULT
 from anomalib_xray.report.cases import KINDS, Case, read_cases
-from anomalib_xray.report.charts import draw_costs, draw_curves, draw_histograms
-from anomalib_xray.report.dependence import draw_top_k, draw_training_size
+from anomalib_xray.report.charts import draw_costs, draw_curves, draw_histograms, draw_top_k, draw_training_size
 from anomalib_xray.report.findings import Sentence, caution, findings_of
-from anomalib_xray.report.lines import (
-    Table,
-    cost_table,
-    main_table,
-    overview,
-    pixel_table,
-    published_tables,
-)
-from anomalib_xray.report.material import Material, Part, parts_of
+from anomalib_xray.report.page_tables import Table, cost_table, main_table, overview, pixel_table, published_tables
+from anomalib_xray.report.parts import CellOutputs, Part, parts_of
+from anomalib_xray.report.rows import Row
 from anomalib_xray.report.svg import Figure
 
 REPORT = "report.html"
@@ -44,7 +36,7 @@ MODELS_WITH_CASES = 3
 
 @dataclass
 class PartView:
-    """What the report shows of one part; the template names it."""
+    """Contents of the report for one part, under the names that the template uses."""
 
     title: str
     summary: str
@@ -69,15 +61,16 @@ def write_report(rows: Sequence[Row], grid: Grid, out: Path) -> Path:
     Raises:
         XrayError: What a cell left cannot be read, or the file cannot be written.
     """
-    material, parts = Material(grid, out), parts_of(rows, grid)
+    outputs, parts = CellOutputs(grid, out), parts_of(rows, grid)
     with status("Writing the report"):
-        views = [_view(part, material) for part in parts]
+        views = [_view(part, outputs) for part in parts]
     left_out = _limit_pictures(views)
+    loader = PackageLoader(__package__, "templates")
     environment = Environment(
-        loader=PackageLoader(__package__, "templates"), autoescape=True, undefined=StrictUndefined,
-        trim_blocks=True, lstrip_blocks=True,
-    )  # fmt: skip
-    script = environment.loader.get_source(environment, "sort.js")[0] if environment.loader else ""
+        loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    script = loader.get_source(environment, "sort.js")[0]
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")
     text = environment.get_template("report.html.j2").render(
         title=grid.title,
         notice=NOTICE,
@@ -88,14 +81,14 @@ def write_report(rows: Sequence[Row], grid: Grid, out: Path) -> Path:
         overview=overview(parts),
         selections=_selections(grid),
         published=published_tables(parts),
-        failures=failures_of(material),
-        facts=facts_of(material),
+        failures=failures_of(outputs),
+        facts=facts_of(outputs),
         config=config_of(grid),
         left_out=left_out,
         kinds=KINDS,
         absent=[sentence for name, sentence in _ABSENT.items() if not any(getattr(view, name) for view in views)],
         script=script,
-        script_hash=_hash(script),
+        script_hash=f"sha256-{digest}",
         seeds=len({cell.seed for cell in grid.cells if cell.model != SHORTCUTS}),
     )
     write_atomically(out / REPORT, text)
@@ -110,50 +103,50 @@ _ABSENT = {
     "cases": "Best and worst cases: no cell left pictures.",
     "cost_figure": "AUROC against GFLOP: no cell counted them.",
 }
-"""What stands in the place of something that no part has."""
+"""Sentences in place of contents that no part has."""
 
 
-def _view(part: Part, material: Material) -> PartView:
+def _view(part: Part, outputs: CellOutputs) -> PartView:
     """Draws everything of one part."""
-    curves, small = draw_curves(part, material)
+    curves, small = draw_curves(part, outputs)
     return PartView(
         title=part.title,
-        summary=_summary(part, material),
+        summary=_summary(part, outputs),
         findings=findings_of(part),
-        main=main_table(part, material.grid.selection),
+        main=main_table(part, outputs.grid.selection),
         curves=curves,
         small_curves=small,
-        histograms=draw_histograms(part, material),
-        top_k=draw_top_k(part, material),
-        training_size=draw_training_size(part, material),
+        histograms=draw_histograms(part, outputs),
+        top_k=draw_top_k(part, outputs),
+        training_size=draw_training_size(part, outputs),
         pixel=pixel_table(part),
-        cases=_cases(part, material),
+        cases=_cases(part, outputs),
         cost_figure=draw_costs(part),
         costs=cost_table(part) if part.models else None,
     )
 
 
-def _summary(part: Part, material: Material) -> str:
-    """What a part was tested on."""
+def _summary(part: Part, outputs: CellOutputs) -> str:
+    """Counts of test units, patients and models."""
     for row in part.models:
-        for cell in material.done(part.cells[row.model]):
-            units = material.units(cell, row.score)
+        for cell in outputs.done(part.cells[row.model]):
+            units = outputs.units(cell, row.score)
             patients = units["patient"].nunique()
-            whose = "" if material.grid.level == "patient" else f" of {patients} patients"
+            whose = "" if outputs.grid.level == "patient" else f" of {patients} patients"
             names = {"image": "images", "study": "studies", "patient": "patients"}
             return (
-                f"{len(units)} test {names[material.grid.level]}{whose}, {units['label'].mean():.1%} abnormal; "
+                f"{len(units)} test {names[outputs.grid.level]}{whose}, {units['label'].mean():.1%} abnormal; "
                 f"{len(part.leaders)} models"
             )
     return "no finished model"
 
 
-def _cases(part: Part, material: Material) -> list[tuple[str, list[Case]]]:
+def _cases(part: Part, outputs: CellOutputs) -> list[tuple[str, list[Case]]]:
     """Cases of the highest models that left any, of the first seed that did."""
     found = []
     for row in part.leaders:
-        for cell in material.done(part.cells[row.model]):
-            cases = read_cases(material.folder(cell))
+        for cell in outputs.done(part.cells[row.model]):
+            cases = read_cases(outputs.folder(cell))
             if cases:
                 found.append((f"{row.model}, seed {cell.seed}", cases))
                 break
@@ -188,11 +181,6 @@ def _selections(grid: Grid) -> dict[str, list[str]]:
     return found
 
 
-def _hash(script: str) -> str:
-    """What the page's security policy calls the only script that may run."""
-    return "sha256-" + base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")
-
-
 class Failure(NamedTuple):
     """A cell without figures: data set, preparation and model, its seed, and why."""
 
@@ -201,14 +189,12 @@ class Failure(NamedTuple):
     reason: str
 
 
-def failures_of(material: Material) -> list[Failure]:
+def failures_of(outputs: CellOutputs) -> list[Failure]:
     """Cells that failed, in the order of the grid."""
-    cells = material.grid.all_cells
-    results = [(cell, material.result(cell)) for cell in cells]
     return [
         Failure(_where(cell), cell.seed, str(result.get("reason", "no reason given")))
-        for cell, result in results
-        if result and result["status"] != "done"
+        for cell in outputs.grid.all_cells
+        if (result := outputs.result(cell)) and result["status"] != "done"
     ]
 
 
@@ -217,41 +203,34 @@ def _where(cell: Cell) -> str:
     return ", ".join([*parts, *([] if cell.training_size is None else [f"{cell.training_size} training images"])])
 
 
-def facts_of(material: Material) -> dict[str, str]:
+def facts_of(outputs: CellOutputs) -> dict[str, str]:
     """Facts about the run by name. Dates are those of the results: the same results make the same report."""
-    grid = material.grid
+    grid = outputs.grid
     cells = grid.all_cells
-    results = [result for result in map(material.result, cells) if result]
+    results = [result for result in map(outputs.result, cells) if result]
     done = sum(result["status"] == "done" for result in results)
-    failed = len(results) - done
-    seeds = sorted({cell.seed for cell in grid.cells if cell.model != SHORTCUTS})
     hours = sum(float(result.get("training_s", 0)) for result in results) / 3600
+    machines = _joined(result["machine"] for result in results if result.get("machine"))
+    threads = _joined(result["threads"] for result in results if "threads" in result)
     facts = {
-        "Cells": f"{done} of {len(cells)} done, {failed} failed, {len(cells) - len(results)} not run",
-        "Seeds of the models": _joined(seeds),
+        "Cells": f"{done} of {len(cells)} done, {len(results) - done} failed, {len(cells) - len(results)} not run",
+        "Seeds of the models": _joined(cell.seed for cell in grid.cells if cell.model != SHORTCUTS),
         "Unit of evaluation": grid.level,
         "Baseline": grid.baseline or "none",
-        "Results from": _dates(material, cells),
+        "Results from": _dates(outputs, cells),
         "Training, all cells": f"{hours:.1f} hours" if hours >= 1 else f"{60 * hours:.1f} minutes",
-        "Machine": _joined(sorted({result["machine"] for result in results if result.get("machine")}))
-        or "not recorded",
-        "Threads a cell": _joined(sorted({result["threads"] for result in results if "threads" in result}))
-        or "not recorded",
+        "Machine": machines or "not recorded",
+        "Threads a cell": threads or "not recorded",
     }
-    return facts | _versions(result.get("versions", {}) for result in results)
+    versions: dict[str, list[str]] = {}
+    for result in results:
+        for name, version in result.get("versions", {}).items():
+            versions.setdefault(name, []).append(version)
+    return facts | {name: _joined(found) for name, found in versions.items()}
 
 
-def _versions(recorded: Iterable[Mapping[str, str]]) -> dict[str, str]:
-    """Versions of packages; all of them where cells differ."""
-    found: dict[str, set[str]] = {}
-    for versions in recorded:
-        for name, version in versions.items():
-            found.setdefault(name, set()).add(version)
-    return {name: _joined(sorted(versions)) for name, versions in found.items()}
-
-
-def _dates(material: Material, cells: Iterable[Cell]) -> str:
-    paths = [material.folder(cell) / RESULT for cell in cells]
+def _dates(outputs: CellOutputs, cells: Iterable[Cell]) -> str:
+    paths = [outputs.folder(cell) / RESULT for cell in cells]
     times = [path.stat().st_mtime for path in paths if path.is_file()]
     if not times:
         return "none yet"
@@ -259,8 +238,9 @@ def _dates(material: Material, cells: Iterable[Cell]) -> str:
     return days[0] if days[0] == days[1] else f"{days[0]} to {days[1]}"
 
 
-def _joined(values: Iterable[object]) -> str:
-    return ", ".join(map(str, values))
+def _joined(values: Iterable[Any]) -> str:
+    """All different values, sorted."""
+    return ", ".join(map(str, sorted(set(values))))
 
 
 def config_of(grid: Grid) -> str:
@@ -271,7 +251,7 @@ def config_of(grid: Grid) -> str:
         data.setdefault(cell.data, cell.data_config)
         if cell.model != SHORTCUTS:
             models.setdefault(cell.model, _entry(cell, grid, data[cell.data]))
-    content: dict[str, Any] = {
+    content = {
         "title": grid.title,
         "level": grid.level,
         "baseline": grid.baseline,
@@ -283,16 +263,13 @@ def config_of(grid: Grid) -> str:
         "models": models,
     }
     # Aliases, which YAML writes for settings that models share, help a machine and not a reader.
-    return yaml.dump(content, Dumper=_Plain, sort_keys=False, allow_unicode=True, width=110)
+    return yaml.dump(content, Dumper=_WithoutAliases, sort_keys=False, allow_unicode=True, width=110)
 
 
 def _entry(cell: Cell, grid: Grid, data: Mapping[str, Any]) -> dict[str, Any]:
     common = data.get("init_args", {})
-    own = {
-        name: value
-        for name, value in cell.data_config.get("init_args", {}).items()
-        if name not in common or common[name] != value
-    }
+    settings = cell.data_config.get("init_args", {})
+    own = {name: value for name, value in settings.items() if name not in common or common[name] != value}
     entry = {
         **cell.model_config,
         "data": own,
@@ -305,6 +282,6 @@ def _entry(cell: Cell, grid: Grid, data: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in entry.items() if value not in (None, {})}
 
 
-class _Plain(yaml.SafeDumper):
+class _WithoutAliases(yaml.SafeDumper):
     def ignore_aliases(self, data: Any) -> bool:  # noqa: ARG002  # the signature is the parent's
         return True

@@ -7,9 +7,9 @@ from functools import lru_cache
 from pathlib import Path
 
 from anomalib_xray.experiments.grid import Cell
-from anomalib_xray.experiments.rows import Row
 from anomalib_xray.io.text import read_json
-from anomalib_xray.report.material import score_name
+from anomalib_xray.report.parts import score_name
+from anomalib_xray.report.rows import Row
 
 _FAMILIES = {"RsnaPneumonia": "RSNA", "VinBigData": "VinBigData"}
 

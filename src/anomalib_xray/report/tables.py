@@ -11,9 +11,9 @@ import pandas as pd
 
 from anomalib_xray.edge.bundle import NOTICE
 from anomalib_xray.experiments.grid import Grid
-from anomalib_xray.experiments.rows import Row
 from anomalib_xray.io.write import write_atomically
 from anomalib_xray.report.results import PIXEL, as_frame
+from anomalib_xray.report.rows import Row
 
 RULES = (
     "The split is fixed and by patient; the model's seed varies. Thresholds are fitted on validation; the test images "

@@ -14,10 +14,10 @@ from optuna.trial import TrialState
 
 from anomalib_xray.errors import XrayError
 from anomalib_xray.experiments.objective import Objective
+from anomalib_xray.experiments.run_search import LOCK, best, finished, open_study, run_search, status_of, write_results
 from anomalib_xray.experiments.search import Pruning, Search
 from anomalib_xray.experiments.space import read_space
-from anomalib_xray.experiments.study import LOCK, best, finished, open_study, run_search, status_of, write_results
-from anomalib_xray.experiments.trial import Outcome
+from anomalib_xray.experiments.trial_task import Outcome
 from anomalib_xray.io.write import alone
 
 SEARCH = Search(

@@ -9,8 +9,8 @@ import torch
 from safetensors.torch import save_file
 
 from anomalib_xray.errors import XrayError
+from anomalib_xray.experiments.cell_task import build_model, local_weights
 from anomalib_xray.experiments.configuration import trainer_arguments
-from anomalib_xray.experiments.contestant import build_model, local_weights
 from anomalib_xray.experiments.grid import Cell
 from anomalib_xray.transforms.grey_levels import equalize
 

@@ -10,12 +10,12 @@ from typing import Any
 
 import pandas as pd
 
+from anomalib_xray.experiments.cell_task import SCORES
 from anomalib_xray.experiments.grid import SHORTCUTS, Cell, Grid
-from anomalib_xray.experiments.rows import Row
 from anomalib_xray.experiments.run_grid import folder_of
-from anomalib_xray.experiments.train import SCORES
 from anomalib_xray.jobs import read_result
 from anomalib_xray.report.results import read_units
+from anomalib_xray.report.rows import Row
 
 HIGHLIGHTS = 5
 """Models of a part that have a colour of their own; more could not be told apart."""
@@ -110,7 +110,7 @@ def score_name(row: Row, cell: Cell) -> str:
     return chosen if row.score == "pred_score" else row.score
 
 
-class Material:
+class CellOutputs:
     """Results and scores of the cells of a benchmark, each read once."""
 
     def __init__(self, grid: Grid, out: Path) -> None:

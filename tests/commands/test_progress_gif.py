@@ -8,8 +8,8 @@ from PIL import Image
 from torch.utils.tensorboard import SummaryWriter
 
 from anomalib_xray.cli import main
+from anomalib_xray.commands.progress_gif import CAPTION, read_frames, write_gif
 from anomalib_xray.errors import XrayError
-from anomalib_xray.report.progress import CAPTION, read_frames, write_gif
 
 
 def log(folder: Path, steps: list[int], name: str = "samples") -> None:

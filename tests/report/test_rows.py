@@ -13,11 +13,11 @@ from scipy.stats import binom
 from anomalib_xray.evaluation.bootstrap import METRICS, patient_weights
 from anomalib_xray.evaluation.shortcuts import SHORTCUTS as NUMBERS
 from anomalib_xray.evaluation.shortcuts import direction_of
-from anomalib_xray.experiments import rows as module
 from anomalib_xray.experiments.grid import SHORTCUTS
-from anomalib_xray.experiments.rows import FALSE_FINDINGS, Row, compare, measure
+from anomalib_xray.report import rows as module
 from anomalib_xray.report.findings import findings_of
-from anomalib_xray.report.material import Part
+from anomalib_xray.report.parts import Part
+from anomalib_xray.report.rows import FALSE_FINDINGS, Row, compare, measure
 
 RUNS = 200
 MODELS = ("Base", "A", "B", "C")

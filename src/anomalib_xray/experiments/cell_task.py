@@ -1,6 +1,6 @@
-"""One cell of a benchmark as a task: a model is trained and tested, or numbers that need no model are measured.
+"""The task of one cell of a grid: a model is trained and tested, or numbers that need no model are measured.
 
-A cell leaves ``scores.csv`` in its folder, and in its result times, memory and what else the tables show.
+A cell leaves ``scores.csv`` in its folder, and in its result times, memory and other figures of the tables.
 """
 
 from __future__ import annotations
@@ -8,33 +8,37 @@ from __future__ import annotations
 import os
 import platform
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from anomalib_xray.errors import XrayError
-from anomalib_xray.experiments.configuration import begin, build_data, engine_for
+from anomalib_xray.experiments.configuration import begin, build, build_data, engine_for
 from anomalib_xray.experiments.grid import SHORTCUTS, Cell
 from anomalib_xray.io.write import write_atomically
 from anomalib_xray.jobs import SCRATCH, Task
+from anomalib_xray.plugins import settings_of
 
 if TYPE_CHECKING:
     import pandas as pd
+    from anomalib.models import AnomalibModule
+    from anomalib.pre_processing import PreProcessor
 
 SCORES, TOP_K, CASES = "scores.csv", "top_k.csv", "cases"
 """Scores of each image; scores for several k; folder of the most telling pictures. All lie in the cell's folder."""
 
-PACKAGES = ("anomalib", "torch", "anomalib-xray")
-
 
 def run_cell(task: Task) -> dict[str, Any]:
-    """Runs a cell, whose settings are the arguments of the task; returns what was measured besides the scores."""
+    """Runs a cell, whose settings are the arguments of the task; returns figures besides the scores."""
     cell = Cell(**task.arguments)
     return (_measure if cell.model == SHORTCUTS else _train_and_test)(cell, task.folder)
 
 
 def make_data(task: Task) -> None:
-    """Has the data set of a cell made that is generated, so that it can be prepared."""
+    """Generates the data set of a cell, so that it can be prepared."""
     build_data(Cell(**task.arguments).data_config)
 
 
@@ -42,7 +46,6 @@ def _train_and_test(cell: Cell, folder: Path) -> dict[str, Any]:
     begin(cell.seed)
     import torch
 
-    from anomalib_xray.experiments.contestant import build_model
     from anomalib_xray.experiments.evidence import Evidence
 
     model = build_model(cell)
@@ -69,8 +72,78 @@ def _train_and_test(cell: Cell, folder: Path) -> dict[str, Any]:
         "parameters": sum(weight.numel() for weight in model.model.parameters()),
         "gflop": _gflop(model.eval().cpu(), data.test_data[0].image),
         "threads": torch.get_num_threads(),
-        "versions": {name: version(name) for name in PACKAGES},
+        "versions": {name: version(name) for name in ("anomalib", "torch", "anomalib-xray")},
     }
+
+
+def build_model(cell: Cell) -> AnomalibModule:
+    """Builds the model of a cell: one of this project's, or one of anomalib's with its pre-processing at a given size.
+
+    Seed and equalisation go to models that take them; before the pre-processing of the others, the foreground is
+    equalised in the same way.
+
+    Raises:
+        XrayError: The weights are missing or do not fit.
+    """
+    from anomalib.models import AnomalibModule
+
+    import anomalib_xray.models  # noqa: F401  # makes the plugins known
+    from anomalib_xray.training.radiograph_model import RadiographModel
+
+    class_path: str = cell.model_config["class_path"]
+    module, _, name = class_path.rpartition(".")
+    model_class = getattr(import_module(module), name)
+    arguments = settings_of(model_class)
+    changes = {"seed": cell.seed, "equalize": cell.equalize}
+    init_args = {**cell.model_config["init_args"], **{key: changes[key] for key in changes if key in arguments}}
+    equalizes_itself = "equalize" in arguments
+    if cell.image_size is not None or (cell.equalize and not equalizes_itself):
+        size = None if cell.image_size is None else (cell.image_size, cell.image_size)
+        init_args["pre_processor"] = model_class.configure_pre_processor(image_size=size)
+    if cell.equalize and not equalizes_itself:
+        _equalize_first(init_args["pre_processor"])
+    if "evaluator" in arguments and not issubclass(model_class, RadiographModel):
+        # Some evaluators of anomalib's refuse data without masks; the figures come from the score table anyhow.
+        init_args.setdefault("evaluator", False)
+    with local_weights(cell.weights):
+        model: AnomalibModule = build(AnomalibModule, {"class_path": class_path, "init_args": init_args})
+    return model
+
+
+def _equalize_first(pre_processor: PreProcessor) -> None:
+    from torchvision.transforms.v2 import Compose
+
+    from anomalib_xray.transforms.grey_levels import EqualizeForeground
+
+    pre_processor.transform = Compose([EqualizeForeground(), *filter(None, [pre_processor.transform])])
+
+
+@contextmanager
+def local_weights(path: str | None) -> Iterator[None]:
+    """Has timm take trained weights from a file, if one is given; models have no argument for it.
+
+    Raises:
+        XrayError: The file is missing, cannot be read, or holds another network.
+    """
+    if path is None:
+        yield
+        return
+    from unittest.mock import patch
+
+    import timm
+
+    from anomalib_xray.networks.backbone import fill
+
+    create = timm.create_model
+
+    def create_from_file(model_name: str, pretrained: bool = False, **settings: Any) -> Any:
+        network = create(model_name, pretrained=False, **settings)
+        if pretrained:
+            fill(network, path, model_name)
+        return network
+
+    with patch.object(timm, "create_model", create_from_file):
+        yield
 
 
 def fewer(samples: pd.DataFrame, size: int) -> pd.DataFrame:

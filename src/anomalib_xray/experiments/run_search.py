@@ -12,7 +12,7 @@ from anomalib_xray.edge.bundle import NOTICE
 from anomalib_xray.errors import XrayError
 from anomalib_xray.experiments.search import Search
 from anomalib_xray.experiments.space import with_values
-from anomalib_xray.experiments.trial import Outcome
+from anomalib_xray.experiments.trial_task import Outcome
 from anomalib_xray.io.progress import track
 from anomalib_xray.io.text import write_csv, write_yaml
 from anomalib_xray.io.write import alone
@@ -89,7 +89,7 @@ def run_search(search: Search, study: Study, out: Path, trials: int, evaluate: E
 
     Args:
         search: The search.
-        study: Its journal, see :func:`anomalib_xray.experiments.study.open_study`.
+        study: Its journal, see :func:`anomalib_xray.experiments.run_search.open_study`.
         out: Its folder.
         trials: Number of finished trials, those of earlier runs included.
         evaluate: Tries the values of a trial.

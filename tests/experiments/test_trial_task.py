@@ -12,7 +12,7 @@ from anomalib_xray.errors import XrayError
 from anomalib_xray.experiments.objective import Objective
 from anomalib_xray.experiments.search import Search
 from anomalib_xray.experiments.space import Space
-from anomalib_xray.experiments.trial import measured, run_trial
+from anomalib_xray.experiments.trial_task import measured, run_trial
 
 SEARCH = Search({"model": {"init_args": {"width": 8}}}, Space(()), Objective("as published", "AUROC"))
 VALUES = {"model.init_args.width": 4}
