@@ -10,13 +10,12 @@ import platform
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from anomalib_xray.errors import XrayError
-from anomalib_xray.experiments.configuration import begin, build, build_data, engine_for
+from anomalib_xray.experiments.configuration import begin, build, build_data, class_of, engine_for
 from anomalib_xray.experiments.grid import SHORTCUTS, Cell
 from anomalib_xray.io.write import write_atomically
 from anomalib_xray.jobs import SCRATCH, Task
@@ -25,10 +24,9 @@ from anomalib_xray.plugins import settings_of
 if TYPE_CHECKING:
     import pandas as pd
     from anomalib.models import AnomalibModule
-    from anomalib.pre_processing import PreProcessor
 
 SCORES, TOP_K, CASES = "scores.csv", "top_k.csv", "cases"
-"""Scores of each image; scores for several k; folder of the most telling pictures. All lie in the cell's folder."""
+"""In a cell's folder: scores of each image, scores for several k, and a folder of the best and worst cases."""
 
 
 def run_cell(task: Task) -> dict[str, Any]:
@@ -86,13 +84,14 @@ def build_model(cell: Cell) -> AnomalibModule:
         XrayError: The weights are missing or do not fit.
     """
     from anomalib.models import AnomalibModule
+    from torchvision.transforms.v2 import Compose
 
     import anomalib_xray.models  # noqa: F401  # makes the plugins known
     from anomalib_xray.training.radiograph_model import RadiographModel
+    from anomalib_xray.transforms.grey_levels import EqualizeForeground
 
     class_path: str = cell.model_config["class_path"]
-    module, _, name = class_path.rpartition(".")
-    model_class = getattr(import_module(module), name)
+    model_class: Any = class_of(class_path)
     arguments = settings_of(model_class)
     changes = {"seed": cell.seed, "equalize": cell.equalize}
     init_args = {**cell.model_config["init_args"], **{key: changes[key] for key in changes if key in arguments}}
@@ -101,21 +100,14 @@ def build_model(cell: Cell) -> AnomalibModule:
         size = None if cell.image_size is None else (cell.image_size, cell.image_size)
         init_args["pre_processor"] = model_class.configure_pre_processor(image_size=size)
     if cell.equalize and not equalizes_itself:
-        _equalize_first(init_args["pre_processor"])
+        pre_processor = init_args["pre_processor"]
+        pre_processor.transform = Compose([EqualizeForeground(), *filter(None, [pre_processor.transform])])
     if "evaluator" in arguments and not issubclass(model_class, RadiographModel):
         # Some evaluators of anomalib's refuse data without masks; the figures come from the score table anyhow.
         init_args.setdefault("evaluator", False)
     with local_weights(cell.weights):
         model: AnomalibModule = build(AnomalibModule, {"class_path": class_path, "init_args": init_args})
     return model
-
-
-def _equalize_first(pre_processor: PreProcessor) -> None:
-    from torchvision.transforms.v2 import Compose
-
-    from anomalib_xray.transforms.grey_levels import EqualizeForeground
-
-    pre_processor.transform = Compose([EqualizeForeground(), *filter(None, [pre_processor.transform])])
 
 
 @contextmanager
@@ -147,10 +139,10 @@ def local_weights(path: str | None) -> Iterator[None]:
 
 
 def fewer(samples: pd.DataFrame, size: int) -> pd.DataFrame:
-    """Draws training images; a larger draw holds the smaller ones, so that a curve over sizes is not one over draws.
+    """Draws training images; a larger draw holds the smaller ones, so that only the size differs along a curve.
 
     Raises:
-        XrayError: There are not so many.
+        XrayError: There are fewer images than ``size``.
     """
     if size > len(samples):
         raise XrayError(f"There are only {len(samples)} training images, not {size}; lower training_sizes.")
@@ -186,7 +178,7 @@ def _measure(cell: Cell, folder: Path) -> dict[str, Any]:
 
 
 def _gflop(model: Any, image: Any) -> float | None:
-    """Multiplications and additions of scoring one image, in units of 10^9; nothing where they cannot be counted."""
+    """Multiplications and additions of scoring one image, in units of 10^9; ``None`` if they cannot be counted."""
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from anomalib_xray.errors import user_error_behind
+from anomalib_xray.errors import XrayError, user_error_behind
 from anomalib_xray.jobs import SCRATCH
 
 if TYPE_CHECKING:
@@ -49,13 +50,9 @@ def build_data(settings: Mapping[str, Any]) -> AnomalibDataModule:
 
 
 def engine_for(model: AnomalibModule, trainer: Mapping[str, Any], folder: Path, *callbacks: Callback) -> Engine:
-    """An engine whose run leaves a score table and what its callbacks write; the rest is removed with the task.
+    """Builds an engine for a task in ``folder``, which keeps only a score table and files of the callbacks.
 
-    Args:
-        model: The model that it is to train.
-        trainer: Arguments of the trainer from a configuration; loggers and checkpoints are left out.
-        folder: Folder of the task.
-        *callbacks: Further callbacks, which come first.
+    The ``callbacks`` come before those of ``trainer``, whose loggers and checkpoints are left out.
     """
     from anomalib.engine import Engine
     from lightning.pytorch.callbacks import ModelCheckpoint
@@ -88,8 +85,25 @@ def trainer_arguments(settings: Mapping[str, Any]) -> dict[str, Any]:
     return {**arguments, "callbacks": callbacks if isinstance(callbacks, list) else [callbacks]}
 
 
+def class_of(path: str) -> type:
+    """Imports a class by its dotted path.
+
+    Raises:
+        XrayError: There is none.
+
+    >>> class_of("fractions.Fraction")
+    <class 'fractions.Fraction'>
+    """
+    module, _, name = path.rpartition(".")
+    try:
+        found: type = getattr(import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise XrayError(f"There is no class {path}; give a class_path such as anomalib_xray.models.Cae.") from error
+    return found
+
+
 def begin(seed: int) -> None:
-    """Starts a task that trains: everything seeded, all plugins known, and nothing said that nobody reads."""
+    """Starts a task that trains: silences warnings, seeds everything and makes the plugins known."""
     import logging
     import warnings
 

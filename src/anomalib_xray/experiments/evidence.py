@@ -1,8 +1,9 @@
-"""What a test leaves for the report besides scores: pixel metrics, scores by k, and the most telling pictures."""
+"""Evidence that a test leaves for the report besides scores: pixel metrics, scores by k, best and worst cases."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -30,7 +31,7 @@ KINDS = {
 }
 """Label of each kind of case, and whether its scores are sorted upwards (1) or downwards (-1)."""
 
-CASES_A_KIND = 3
+CASES_PER_KIND = 3
 
 _LARGEST_MAPS = 200_000_000  # values: what fits into memory beside a model
 
@@ -38,7 +39,7 @@ Case = dict[str, Any]
 
 
 class Evidence(Callback):
-    """Takes part in the test before the post-processor, so that scores and maps are raw.
+    """Collects raw scores and maps in a test, which it sees before the post-processor does.
 
     Pixel metrics need masks. They count foreground pixels only, since a black background that is always normal would
     flatter; AUPRO is defined on whole pictures and counts all.
@@ -53,7 +54,9 @@ class Evidence(Callback):
         self._pixels = 0
 
     def on_test_batch_end(self, *arguments: Any) -> None:
-        """Looks at a batch of scored images, the fourth argument."""
+        """Takes a batch of scored images, the fourth argument."""
+        from anomalib.metrics import AUPRO
+
         batch = arguments[3]
         image = batch.image.detach().cpu().float()
         maps = None if batch.anomaly_map is None else batch.anomaly_map.detach().cpu().float()
@@ -75,13 +78,15 @@ class Evidence(Callback):
             self._pixels += maps.numel()
             self._values.append(maps[foreground].numpy())
             self._truth.append(masks[foreground].numpy())
-            self._measure_overlap(maps, masks)
+            if self._overlap is None:
+                self._overlap = AUPRO(fields=["anomaly_map", "gt_mask"])
+            self._overlap.update(SimpleNamespace(anomaly_map=maps, gt_mask=masks.int()))
 
     def write(self, folder: Path) -> dict[str, float]:
         """Writes the pictures and the scores by k.
 
         Returns:
-            ``AUROC``, ``AUPRO`` (up to a false-positive rate of 0.3) and best ``Dice`` of the pixels; nothing without
+            ``AUROC``, ``AUPRO`` (up to a false-positive rate of 0.3) and best ``Dice`` of the pixels; empty without
             maps and masks.
         """
         if self._by_k:
@@ -93,21 +98,12 @@ class Evidence(Callback):
         values, truth = np.concatenate(self._values), np.concatenate(self._truth)
         return {**pixel_metrics(values, truth), "AUPRO": float(self._overlap.compute())}
 
-    def _measure_overlap(self, maps: Tensor, masks: Tensor) -> None:
-        from types import SimpleNamespace
-
-        from anomalib.metrics import AUPRO
-
-        if self._overlap is None:
-            self._overlap = AUPRO(fields=["anomaly_map", "gt_mask"])
-        self._overlap.update(SimpleNamespace(anomaly_map=maps, gt_mask=masks.int()))
-
     def _keep(self, case: Case) -> None:
         """Keeps a case where it belongs to the first of its kind."""
         for kind, (label, direction) in KINDS.items():
             if case["label"] == label:
                 cases = sorted([*self._cases[kind], case], key=lambda one, way=direction: way * one["score"])  # type: ignore[misc]  # mypy does not type lambdas with defaults
-                self._cases[kind] = cases[:CASES_A_KIND]
+                self._cases[kind] = cases[:CASES_PER_KIND]
 
 
 def foreground_of(image: Tensor) -> Tensor:
@@ -121,7 +117,11 @@ def foreground_of(image: Tensor) -> Tensor:
 
 
 def means_by_k(values: NDArray[np.float32]) -> dict[str, float]:
-    """Means of the k largest of the values ``(P,)``, for :data:`COUNTS`, ``k=200``, and :data:`SHARES`, ``k=0.01``."""
+    """Means of the k largest of the values ``(P,)``, for :data:`COUNTS`, ``k=200``, and :data:`SHARES`, ``k=0.01``.
+
+    >>> means_by_k(np.arange(100, dtype=np.float32))["k=10"]
+    94.5
+    """
     sums = np.cumsum(np.sort(values)[::-1], dtype=np.float64)
     counts = {f"k={count}": count for count in COUNTS}
     counts |= {f"k={share:g}": round(share * len(values)) for share in SHARES if share < 1} | {"k=1.0": len(values)}
@@ -130,7 +130,11 @@ def means_by_k(values: NDArray[np.float32]) -> dict[str, float]:
 
 
 def pixel_metrics(values: NDArray[np.float32], truth: NDArray[np.bool_]) -> dict[str, float]:
-    """``AUROC`` and best ``Dice`` of the values ``(P,)`` of a map against the truth ``(P,)`` of a mask."""
+    """``AUROC`` and best ``Dice`` of the values ``(P,)`` of a map against the truth ``(P,)`` of a mask.
+
+    >>> pixel_metrics(np.float32([0.1, 0.2, 0.9]), np.array([False, False, True]))
+    {'AUROC': 1.0, 'Dice': 1.0}
+    """
     from sklearn.metrics import precision_recall_curve, roc_auc_score
 
     precision, recall, _ = precision_recall_curve(truth, values)

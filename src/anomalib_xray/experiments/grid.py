@@ -1,4 +1,4 @@
-"""The grid of a benchmark: which models meet which data, read from a YAML file."""
+"""The grid of a benchmark, models times data sets, read from a YAML file."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from anomalib_xray.errors import XrayError
+from anomalib_xray.evaluation.units import LEVELS
 from anomalib_xray.io.text import check_keys, read_yaml
 
 SHORTCUTS = "Shortcuts"
@@ -34,7 +35,7 @@ _TRAINING_DATA = {
     *("train_batch_size", "eval_batch_size", "num_workers", "train_augmentations"),
     *("image_size", "drop_flagged", "pool"),
 }
-"""Settings of the data that a model may have of its own: none of them changes which pictures test it."""
+"""Settings of the data that a model may have of its own: none of them changes the pictures of its test."""
 
 
 @dataclass(frozen=True)
@@ -47,12 +48,12 @@ class Cell:
         preparation: Name of the preparation.
         equalize: Whether the foreground's histogram is equalised.
         seed: Seed of the model.
-        model_config: ``class_path`` and ``init_args``; nothing for the shortcuts.
+        model_config: ``class_path`` and ``init_args``; empty for the shortcuts.
         data_config: ``class_path`` and ``init_args``, those of the model laid over those of the data set.
         trainer: Arguments of the trainer.
-        image_size: Side in pixels to which anomalib's own pre-processing of a model resizes; nothing for its default.
+        image_size: Side in pixels to which anomalib's own pre-processing of a model resizes; ``None`` for its default.
         weights: Local file with the weights of a timm backbone, in place of a download.
-        training_size: Number of training images, drawn from all of them; nothing for all.
+        training_size: Number of training images, drawn from all of them; ``None`` for all.
     """
 
     model: str
@@ -69,7 +70,7 @@ class Cell:
 
     @property
     def key(self) -> str:
-        """Name of the cell's folder: readable, and another one where any setting is another."""
+        """Name of the cell's folder, with a hash of all settings."""
         settings = json.dumps(asdict(self), sort_keys=True, default=str)
         names = [self.data, self.preparation, *(["equalized"] if self.equalize else []), self.model, str(self.seed)]
         names += [] if self.training_size is None else [f"n{self.training_size}"]
@@ -78,16 +79,16 @@ class Cell:
 
 @dataclass(frozen=True)
 class Grid:
-    """All cells of a benchmark, and how they are compared.
+    """All cells of a benchmark, and the terms of their comparison.
 
     Attributes:
         title: Heading of the report.
         cells: The cells, in the order in which they run.
-        preparations: Pipeline file of each preparation, nothing for :data:`RAW`.
+        preparations: Pipeline file of each preparation, ``None`` for :data:`RAW`.
         baseline: Model that the others are compared with.
         level: ``image``, ``study`` or ``patient``.
         scores: Scores of each model that the tables show; the model's own choice where it names none.
-        selection: Of each model, what its settings were chosen by: ``label-free`` or ``as published``.
+        selection: Rule by which the settings of each model were chosen: ``label-free`` or ``as published``.
         curve_cells: Cells with fewer training images, which only the curve of AUROC against training size shows.
     """
 
@@ -102,7 +103,7 @@ class Grid:
 
     @property
     def all_cells(self) -> list[Cell]:
-        """Everything that runs."""
+        """Cells of the tables and of the curves."""
         return [*self.cells, *self.curve_cells]
 
 
@@ -112,16 +113,10 @@ def read_grid(path: Path) -> Grid:
     Files that it names are relative to its own folder. Every entry of ``data`` and ``models`` has a ``config``, a file
     as the stock command takes it, or a ``class_path``; ``init_args`` change single settings. A data set that is not
     to have every preparation names its own under ``preparations``; a model that is not to have the data set's settings,
-    such as the size of a batch, its own under ``data``. What a model's file says of data does not count.
-
-    Args:
-        path: The YAML file.
-
-    Returns:
-        The grid.
+    such as the size of a batch, its own under ``data``. The data section of a model's file does not count.
 
     Raises:
-        XrayError: The file, or one that it names, cannot be read or says something else.
+        XrayError: The file, or one that it names, cannot be read or is malformed.
     """
     content = read_yaml(path, _KEYS)
     for key in ("data", "models"):
@@ -149,7 +144,7 @@ def read_grid(path: Path) -> Grid:
     if baseline is not None and baseline not in models:
         raise XrayError(f"{path} compares with {baseline}, which is none of its models: {', '.join(models)}.")
     level = content.get("level", "image")
-    if level not in ("image", "study", "patient"):
+    if level not in list(LEVELS):
         raise XrayError(f"{path} evaluates by {level}; choose image, study or patient.")
     return Grid(
         title=str(content.get("title", path.stem)),
@@ -166,7 +161,7 @@ def read_grid(path: Path) -> Grid:
 
 
 def _preparations_of(entry: Mapping[str, Any], preparations: Mapping[str, Any], where: str) -> list[str]:
-    """Names of the preparations of a data set, where it does not have all."""
+    """Names of the preparations of a data set; all by default."""
     names = _listed(entry.get("preparations", list(preparations)))
     unknown = sorted(set(names) - set(preparations))
     if unknown:
@@ -196,7 +191,7 @@ def _listed(value: Any) -> list[str]:
 
 
 def _entry(entry: Any, kind: str, path: Path, name: str) -> dict[str, Any]:
-    """One data set or model, with what its file says laid under what is said here."""
+    """One data set or model; settings given here replace those of its file."""
     where = f"{name} in {path}"
     if not isinstance(entry, dict):
         raise XrayError(f"{where} is no mapping; give it a config or a class_path.")
@@ -222,16 +217,15 @@ def _settings(entry: Mapping[str, Any], over: Mapping[str, Any] | None = None) -
 
 
 def _check_data(content: Any, where: str) -> None:
-    """Refuses settings of the data that would have a model tested on other pictures than the others."""
+    """Refuses settings of the data that change the pictures of a model's test."""
     if not isinstance(content, dict):
         raise XrayError(f"data of {where} is {content!r}; give settings by name, such as train_batch_size: 16.")
     other = sorted(set(map(str, content)) - _TRAINING_DATA)
     if other:
-        msg = (
+        raise XrayError(
             f"data of {where} sets {other[0]}, but all models of a grid are tested on the same pictures; a model may "
             f"set {', '.join(sorted(_TRAINING_DATA))}."
         )
-        raise XrayError(msg)
     for key, least in (("train_batch_size", 1), ("eval_batch_size", 1), ("num_workers", 0)):
         value = content.get(key, least)
         if isinstance(value, bool) or not isinstance(value, int) or value < least:
@@ -241,13 +235,12 @@ def _check_data(content: Any, where: str) -> None:
 
 
 def _check_reserve(data: Mapping[str, Any], model: Mapping[str, Any], where: str) -> None:
-    """Refuses a pool of a model's own that takes other patients out of the test than the data set's."""
+    """Refuses a pool that reserves other patients than the data set's does."""
     if "pool" not in model.get("data", {}):
         return
     own, common = ((pool or {}).get("reserve", 0) for pool in (model["data"]["pool"], data["init_args"].get("pool")))
     if own != common:
-        msg = (
+        raise XrayError(
             f"The pool of {where} reserves {own} of the abnormal patients, that of its data set {common}, so that "
             "their tests would differ; give both the same reserve."
         )
-        raise XrayError(msg)

@@ -1,4 +1,4 @@
-"""What a search optimises, and by which rule of selection."""
+"""Objective of a search: a measure and its rule of selection."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, cast
 
 from anomalib_xray.errors import XrayError
+from anomalib_xray.evaluation.units import LEVELS
 from anomalib_xray.io.text import check_keys
 
 Selection = Literal["label-free", "as published"]
@@ -14,21 +15,22 @@ Selection = Literal["label-free", "as published"]
 MEASURES = {"label-free": ("painted_AUROC", "normal_mean"), "as published": ("AUROC", "AP")}
 """Measures of each rule of selection, the first one by default."""
 
-LEVELS = ("image", "study", "patient")
-
 SCALE = ("score", "top_k", "equalize", "image_size", "class_path")
-"""Settings that change on which scale a model scores, so that means of scores are not comparable across them."""
+"""Settings that change the scale of scores, so that means of scores are not comparable across them."""
 
 
 @dataclass(frozen=True)
 class Objective:
-    """What a search optimises, always on validation images.
+    """Objective of a search, measured on validation images.
+
+    >>> Objective("as published", "AP", level="patient").metric
+    'val_patient_AP'
 
     Attributes:
         selection: ``label-free`` uses normal images only, ``as published`` the labels of validation images.
         measure: ``painted_AUROC`` tells normal images from copies with painted faults, ``normal_mean`` is the mean
             score of normal images; ``AUROC`` and ``AP`` (average precision) tell normal from abnormal images.
-        score: Named score that is measured; the model's own choice without a name.
+        score: Named score that is measured; ``None`` for the model's own choice.
         level: ``image``, ``study`` or ``patient``.
     """
 
@@ -52,7 +54,7 @@ class Objective:
 
     @property
     def rule(self) -> str:
-        """The rule of selection as a reader of the result has to know it."""
+        """The rule of selection in words."""
         score = "the model's chosen score" if self.score is None else f"the score {self.score}"
         what = {
             "painted_AUROC": f"highest AUROC of {score} between normal validation images and copies of them with "
@@ -66,12 +68,12 @@ class Objective:
 
 
 def read_objective(content: Any, names: Iterable[str], where: str) -> Objective:
-    """Reads what a search optimises.
+    """Reads an objective.
 
     Args:
-        content: Mapping with ``selection``, and ``measure``, ``score`` and ``level`` if wanted.
+        content: Mapping with ``selection``, and optionally ``measure``, ``score`` and ``level``.
         names: Dotted names of the settings that are searched.
-        where: What messages call the place.
+        where: Name of the file for messages.
 
     Raises:
         XrayError: The rule is not stated, or does not fit the measure, the level or the ranges.
@@ -84,19 +86,16 @@ def read_objective(content: Any, names: Iterable[str], where: str) -> Objective:
         raise XrayError(f"{where} selects by {selection!r}; choose one of {', '.join(MEASURES)}.")
     measure = content.get("measure", MEASURES[selection][0])
     if measure not in MEASURES[selection]:
-        msg = f"{where} measures {measure!r}, but {selection} measures {' or '.join(MEASURES[selection])}."
-        raise XrayError(msg)
-    if level not in LEVELS:
+        raise XrayError(f"{where} measures {measure!r}, but {selection} measures {' or '.join(MEASURES[selection])}.")
+    if level not in list(LEVELS):
         raise XrayError(f"{where} measures by {level!r}; choose one of {', '.join(LEVELS)}.")
     if selection == "label-free" and level != "image":
-        msg = f"{where} measures by {level}, but normal images are measured one by one; say level: image."
-        raise XrayError(msg)
+        raise XrayError(f"{where} measures by {level}, but normal images are measured one by one; say level: image.")
     scale = [name for name in names if measure == "normal_mean" and name.rpartition(".")[2] in SCALE]
     if scale:
-        msg = (
+        raise XrayError(
             f"{where} searches {scale[0]}, which changes the scale of scores, so that their means say nothing; "
             "choose measure: painted_AUROC, or leave this range out."
         )
-        raise XrayError(msg)
     score = content.get("score")
     return Objective(cast("Selection", selection), measure, None if score is None else str(score), level)

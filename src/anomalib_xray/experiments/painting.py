@@ -1,4 +1,4 @@
-"""The images that a search may see: none of the test, and painted faults where no abnormal one may be seen."""
+"""Images for a search: none of the test, and painted faults in place of abnormal ones for a label-free rule."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from anomalib_xray.io.read import Radiograph, read_radiograph
 from anomalib_xray.io.write import write_png
 
 BLEND = (0.5, 1.0)
-"""Shares of the painted texture. Fainter patches, from 0.1, were hardly told from normal images by any model."""
+"""Shares of the painted texture. Hardly any model told fainter patches, from 0.1, from normal images."""
 
 SHARE = (0.003, 0.05)
-"""Shares of the foreground that a fault covers, at least and at most."""
+"""Smallest and largest share of the foreground that a fault covers."""
 
 ATTEMPTS = 200
 
 
 def for_selection(data: AnomalibDataModule, objective: Objective, painted: Path) -> AnomalibDataModule:
-    """Takes from a datamodule what the rule of selection forbids, and returns it.
+    """Removes from a datamodule the images that the rule of selection forbids, and returns it.
 
-    The test split is emptied. A label-free rule also loses the abnormal validation images; where it measures painted
-    faults, a painted copy of each normal one takes their place, which is made in ``painted`` at first use.
+    The test split is emptied. A label-free rule also loses the abnormal validation images; for ``painted_AUROC`` a
+    painted copy of each normal one takes their place, which is made in the folder ``painted`` at first use.
 
     Raises:
         XrayError: Validation shares images with test, or has no image that the measure needs.
@@ -38,11 +38,10 @@ def for_selection(data: AnomalibDataModule, objective: Objective, painted: Path)
     samples = _samples(data, "val")
     shared = set(samples["image_path"]) & set(_samples(data, "test")["image_path"])
     if shared:
-        msg = (
+        raise XrayError(
             f"{len(shared)} validation images of {data.name} are test images too, {min(shared)} for one, and settings "
             "are not chosen on test images; give the data set a validation split of its own."
         )
-        raise XrayError(msg)
     _keep(data.test_data, _samples(data, "test").iloc[:0])
     if objective.selection == "label-free":
         normal = samples[samples["label_index"] != 1]
@@ -52,8 +51,7 @@ def for_selection(data: AnomalibDataModule, objective: Objective, painted: Path)
             normal = pd.concat([normal, painted_copies(normal, painted)], ignore_index=True)
         _keep(data.val_data, normal)
     elif set(samples["label_index"]) < {0, 1}:
-        msg = f"The validation images of {data.name} have one label only; choose selection: label-free."
-        raise XrayError(msg)
+        raise XrayError(f"The validation images of {data.name} have one label only; choose selection: label-free.")
     return data
 
 
@@ -66,20 +64,13 @@ def _samples(data: AnomalibDataModule, split: str) -> pd.DataFrame:
 
 
 def _keep(dataset: AnomalibDataset, samples: pd.DataFrame) -> None:
-    """Leaves these samples to a dataset, with what its table says of itself."""
+    """Replaces the samples of a dataset and keeps the attributes of its table."""
     samples.attrs.update(dataset.samples.attrs)
     dataset.samples = samples
 
 
 def painted_copies(normal: pd.DataFrame, folder: Path) -> pd.DataFrame:
-    """Paints a fault into a copy of each normal image; copies that are in the folder already are not made again.
-
-    Returns:
-        The table of the copies, which are abnormal and have masks.
-
-    Raises:
-        XrayError: An image cannot be read or painted.
-    """
+    """Paints a fault into a copy of each normal image, unless the folder has it; returns the table of the copies."""
     copies = normal.copy()
     files = [_painted_files(Path(path), folder) for path in normal["image_path"]]
     copies["image_path"] = [str(picture) for picture, _ in files]
@@ -109,8 +100,8 @@ def paint_fault(image: Radiograph, seed: int) -> tuple[Radiograph, NDArray[np.bo
     Source of the noise: Zavrtanik et al. 2021 (DRAEM, 2108.07610), section 3.1.
 
     Returns:
-        The picture in the depth of the image, background as it was, foreground at least 1 of 255, and where it was
-        painted, ``(H, W)`` both; nothing where no fault of fitting size was drawn.
+        The picture in the depth of the image, background as it was, foreground at least 1 of 255, and the mask of the
+        fault, ``(H, W)`` both; ``None`` if no fault of fitting size was drawn.
     """
     from anomalib.data.utils.generators.perlin import PerlinAnomalyGenerator
 

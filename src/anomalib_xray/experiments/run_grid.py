@@ -1,4 +1,4 @@
-"""Runs the cells of a benchmark that are not done, each as a task in a fresh interpreter."""
+"""Cells of a grid as tasks in fresh interpreters."""
 
 from __future__ import annotations
 
@@ -21,15 +21,7 @@ CELLS = "cells"
 def run_cells(
     grid: Grid, out: Path, *, workers: int, backend: Backend = "loky", scheduler: str | None = None, retry: bool = False
 ) -> None:
-    """Runs what is not done; a run that is stopped goes on where it was.
-
-    Args:
-        grid: The benchmark.
-        out: Folder to write to.
-        workers: Cells that run at once.
-        backend: See :func:`anomalib_xray.jobs.results`.
-        scheduler: As there.
-        retry: Whether cells that failed run again.
+    """Runs the cells that are not done, ``workers`` at once; see :func:`anomalib_xray.jobs.results`.
 
     Raises:
         XrayError: Pictures cannot be prepared, or a cluster not be used.
@@ -44,13 +36,13 @@ def run_cells(
 
 
 def _run(folder: Path, threads: int) -> str:
-    """Runs a cell and says what became of it."""
+    """Runs a cell; a line with its status."""
     result = run_task(folder, threads)
     return f"{folder.name}: {result['status']}" + (f", {result['reason']}" if "reason" in result else "")
 
 
 def is_open(out: Path, cell: Cell, *, retry: bool) -> bool:
-    """Whether a cell still has to run."""
+    """Whether a cell has to run: one without a result, or with ``retry`` one that failed."""
     result = read_result(folder_of(out, cell))
     return result is None or (retry and result["status"] != "done")
 
@@ -61,10 +53,7 @@ def folder_of(out: Path, cell: Cell) -> Path:
 
 
 def write_cell(cell: Cell, grid: Grid, out: Path) -> Path:
-    """Writes the task of a cell, whose pictures are made and prepared first where they are not yet.
-
-    Returns:
-        The folder of the task.
+    """Writes the task of a cell, generates and prepares its pictures where needed, and returns its folder.
 
     Raises:
         XrayError: The pictures cannot be made or prepared.
@@ -81,7 +70,7 @@ def write_cell(cell: Cell, grid: Grid, out: Path) -> Path:
 
 
 def _prepare(cell: Cell, config: Path, prepared: Path) -> None:
-    """Prepares the pictures of a cell, which are made first where they are generated."""
+    """Prepares the pictures of a cell."""
     from anomalib_xray.preparation.pipeline import Pipeline
     from anomalib_xray.preparation.report import print_summary
     from anomalib_xray.preparation.runner import run
@@ -103,7 +92,7 @@ def _prepare(cell: Cell, config: Path, prepared: Path) -> None:
 
 
 def _body_part(cell: Cell) -> str | None:
-    """The only folder of MURA that a cell reads: each part has a pipeline of its own, and all are 40,000 images."""
+    """Pattern of the only folder of MURA that a cell reads, since all its parts are 40,000 images."""
     if not str(cell.data_config["class_path"]).endswith(".Mura"):
         return None
     parts = cell.data_config["init_args"].get("body_parts", "XR_HAND")
@@ -112,7 +101,7 @@ def _body_part(cell: Cell) -> str | None:
 
 
 def _make_data(cell: Cell) -> None:
-    """Has a data set made that is generated, in a fresh interpreter, since datamodules import torch."""
+    """Generates a data set in a fresh interpreter, since datamodules import torch."""
     with TemporaryDirectory() as folder:
         result = run_task(write_task(Path(folder), make_data, asdict(cell)), threads=1)
     if result["status"] != "done":
@@ -120,7 +109,7 @@ def _make_data(cell: Cell) -> None:
 
 
 def estimate_seconds(grid: Grid, out: Path, todo: Sequence[Cell]) -> float | None:
-    """How long the open cells will take on one worker, from those that are done; nothing if none is."""
+    """Seconds that the open cells will take on one worker, by those that are done; ``None`` without any."""
     known: dict[str, list[float]] = {}
     for cell in grid.all_cells:
         result = read_result(folder_of(out, cell))

@@ -1,4 +1,4 @@
-"""The study of a search: its journal, what is proposed and tried, and what it leaves."""
+"""Runs of a search: proposals, trials and their journal, and the files with the results."""
 
 from __future__ import annotations
 
@@ -24,24 +24,20 @@ if TYPE_CHECKING:
 JOURNAL, LOCK, TABLE, BEST = "journal.log", ".lock", "trials.csv", "best.yaml"
 
 SETTINGS = "settings"
-"""What the study notes of the search."""
+"""Attribute of the study with the settings of its search."""
 
 STATUS, REASON, SECONDS = "status", "reason", "seconds"
-"""What a finished trial notes besides what Optuna does; one without a status was interrupted and does not count."""
+"""Attributes of a finished trial; one without a status was interrupted and does not count."""
 
 STARTUP_TRIALS = 10
 """Trials that are drawn at random before proposals learn from the others."""
 
 Evaluate = Callable[["Trial", dict[str, object]], Outcome]
-"""Tries the values of a trial and says how it went."""
+"""Function that tries the values of a trial."""
 
 
 def require_packages() -> None:
-    """Says what to install where a search cannot run.
-
-    Raises:
-        XrayError: Optuna or anomalib is missing.
-    """
+    """Refuses to search without Optuna and anomalib."""
     if find_spec("optuna") is None or find_spec("anomalib") is None:
         raise XrayError("A search needs Optuna and anomalib: pip install 'anomalib-xray[train,tune]' installs them.")
 
@@ -82,17 +78,9 @@ def open_study(search: Search, out: Path) -> Study:
 
 
 def run_search(search: Search, study: Study, out: Path, trials: int, evaluate: Evaluate) -> None:
-    """Runs trials until a number of them is finished.
+    """Runs trials until so many are finished, those of earlier runs included.
 
-    What is proposed follows from the seed and from the finished trials alone. So a search that was stopped proposes the
-    trial that it was stopped in once more, and then what an uninterrupted one would.
-
-    Args:
-        search: The search.
-        study: Its journal, see :func:`anomalib_xray.experiments.run_search.open_study`.
-        out: Its folder.
-        trials: Number of finished trials, those of earlier runs included.
-        evaluate: Tries the values of a trial.
+    Proposals follow from the seed and the finished trials alone: a stopped search goes on as an uninterrupted one.
 
     Raises:
         XrayError: Another search runs in the folder.
@@ -104,10 +92,12 @@ def run_search(search: Search, study: Study, out: Path, trials: int, evaluate: E
         _close_interrupted(study)
         done = min(len(finished(study)), trials)
         for count in track(range(done, trials), "trials", trials, done=done):
-            # The seed follows from the number of finished trials, so that nothing else decides.
             study.sampler = TPESampler(seed=(search.seed * 1_000_003 + count) % 2**32, n_startup_trials=STARTUP_TRIALS)
             trial = study.ask()
-            print(_line(trial, _try(study, trial, search, evaluate)), flush=True)
+            outcome = _try(study, trial, search, evaluate)
+            value = "" if outcome.value is None else f", {outcome.value:.4f}"
+            reason = f", {outcome.reason}" if outcome.reason else ""
+            print(f"trial {trial.number}: {outcome.status}{value}{reason} ({outcome.seconds:.0f} s)", flush=True)
 
 
 def _try(study: Study, trial: Trial, search: Search, evaluate: Evaluate) -> Outcome:
@@ -128,14 +118,8 @@ def _try(study: Study, trial: Trial, search: Search, evaluate: Evaluate) -> Outc
     return outcome
 
 
-def _line(trial: Trial, outcome: Outcome) -> str:
-    value = "" if outcome.value is None else f", {outcome.value:.4f}"
-    reason = f", {outcome.reason}" if outcome.reason else ""
-    return f"trial {trial.number}: {outcome.status}{value}{reason} ({outcome.seconds:.0f} s)"
-
-
 def _close_interrupted(study: Study) -> None:
-    """Ends trials that a process left open which is no more."""
+    """Ends trials that a stopped process left open."""
     from optuna.trial import TrialState
 
     for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING, TrialState.WAITING)):
@@ -150,19 +134,15 @@ def status_of(trial: FrozenTrial) -> str:
 
 
 def finished(study: Study) -> list[FrozenTrial]:
-    """The trials that count, in their order."""
+    """Trials that count, in their order."""
     return [trial for trial in study.get_trials(deepcopy=False) if status_of(trial) in ("done", "pruned", "failed")]
 
 
 def best(study: Study) -> FrozenTrial | None:
-    """The best trial that is done, the first of equal ones; nothing if none is."""
+    """The best trial that is done, the first of equal ones; ``None`` without any."""
     sign = -1 if study.direction.name == "MAXIMIZE" else 1
-    done = [
-        (sign * trial.value, trial.number, trial)
-        for trial in finished(study)
-        if status_of(trial) == "done" and trial.value is not None
-    ]
-    return min(done)[2] if done else None
+    done = [trial for trial in finished(study) if status_of(trial) == "done" and trial.value is not None]
+    return min(done, key=lambda trial: sign * (trial.value or 0), default=None)
 
 
 def write_results(search: Search, study: Study, out: Path) -> list[Path]:
@@ -183,7 +163,7 @@ def write_results(search: Search, study: Study, out: Path) -> list[Path]:
 
 
 def _row(search: Search, trial: FrozenTrial) -> dict[str, Any]:
-    """How a trial ended, what was measured, its settings, and why it failed."""
+    """Status, measure, settings and reason of a trial."""
     row = {
         "trial": trial.number,
         "status": status_of(trial),

@@ -1,16 +1,15 @@
-"""A search, read from a YAML file."""
+"""A search for settings, read from a YAML file and checked."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import reduce
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from anomalib_xray.errors import XrayError, refusal
-from anomalib_xray.experiments.configuration import build
+from anomalib_xray.experiments.configuration import build, class_of
 from anomalib_xray.experiments.objective import Objective, read_objective
 from anomalib_xray.experiments.space import Range, Space, merged, read_space, with_values
 from anomalib_xray.io.text import check_keys, read_yaml
@@ -22,9 +21,9 @@ _KEYS = {"base", "ranges", "objective", "seed", "pruning", *_CHANGED}
 
 @dataclass(frozen=True)
 class Pruning:
-    """When a trial is given up: where its measure is worse than the median of the others at the same epoch.
+    """Rule to give a trial up: its measure is worse than the median of the others at the same epoch.
 
-    Neither the first finished trials nor the first epochs count.
+    The first finished trials and the first epochs do not count.
     """
 
     startup_trials: int = 5
@@ -33,15 +32,7 @@ class Pruning:
 
 @dataclass(frozen=True)
 class Search:
-    """A search.
-
-    Attributes:
-        config: Configuration as ``anomalib train`` takes it, in which the ranges are filled.
-        space: The ranges.
-        objective: What is optimised.
-        seed: Seed of the proposals.
-        pruning: When a trial is given up; never where nothing.
-    """
+    """A search, with the configuration for ``anomalib train`` into which proposals are filled."""
 
     config: dict[str, Any]
     space: Space
@@ -51,31 +42,25 @@ class Search:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """All that decides what a search proposes and measures; two searches of other settings are not one."""
+        """All settings that decide the proposals and measures of a search, which its journal must match."""
         return asdict(self)
 
 
 def read_search(path: Path) -> Search:
     """Reads a search.
 
-    Files that it names are relative to its own folder.
-
-    Args:
-        path: The YAML file. ``base`` names one or several configurations, each laid over the one before, and ``model``,
-            ``data`` and ``trainer`` change them; ``ranges`` and ``objective`` say what is searched and by what it is
-            judged.
-
-    Returns:
-        The search.
+    Files that it names are relative to its own folder. ``base`` names one or several configurations, each laid over
+    the one before, and ``model``, ``data`` and ``trainer`` change them; ``ranges`` and ``objective`` are the searched
+    settings and their measure.
 
     Raises:
-        XrayError: The file, or one that it names, cannot be read or says something else.
+        XrayError: The file, or one that it names, cannot be read or is malformed.
     """
     content = read_yaml(path, _KEYS)
     where = str(path)
     config = _configuration(content, path)
     space = read_space(content.get("ranges"), where)
-    # Says where a range has no place.
+    # Refuses a range that has no place.
     with_values(config, {item.name: item.values[0] for item in space.ranges})
     return Search(
         config=config,
@@ -87,7 +72,7 @@ def read_search(path: Path) -> Search:
 
 
 def _configuration(content: Mapping[str, Any], path: Path) -> dict[str, Any]:
-    """The configurations that are named, laid over each other, with what is changed."""
+    """The configurations of ``base``, laid over each other, with the changes."""
     base = content.get("base")
     files = [base] if isinstance(base, str) else base
     if not isinstance(files, list) or not files:
@@ -126,7 +111,7 @@ def _whole(value: Any, key: str, where: str) -> int:
 
 
 def check_search(search: Search) -> None:
-    """Checks the names and the ends of all ranges, and builds the model once.
+    """Checks the names and ends of all ranges, and builds the model once.
 
     Raises:
         XrayError: A class does not exist or does not take a setting, a setting does not take a value, or the model
@@ -145,11 +130,15 @@ def check_search(search: Search) -> None:
     parser.add_subclass_arguments(AnomalibModule, "model")
     parser.add_subclass_arguments(AnomalibDataModule, "data")
     parser.add_class_arguments(Trainer, "trainer", instantiate=False, fail_untyped=False)
-    complete = _complete(search)
+    # Where the base lacks a setting, the first value of its range.
+    filled = with_values(search.config, {item.name: item.values[0] for item in search.space.ranges})
+    complete = merged(filled, search.config)
     for item in search.space.ranges:
         for value in item.values:
+            config = with_values(complete, {item.name: value})
+            trainer = {key: value for key, value in (config.get("trainer") or {}).items() if key != "logger"}
             try:
-                parser.parse_object(_sections(with_values(complete, {item.name: value})))
+                parser.parse_object({"model": config["model"], "data": config["data"], "trainer": trainer})
             except Exception as error:  # jsonargparse has errors of several kinds
                 reason = refusal(str(error), "setting")
                 raise XrayError(f"With {item.name}: {value} the configuration is refused: {reason}.") from error
@@ -162,33 +151,12 @@ def check_search(search: Search) -> None:
 
 
 def _check_name(item: Range, config: Mapping[str, Any]) -> None:
-    """Refuses a setting that its class does not have; what is deeper is left to the parser."""
+    """Refuses a setting that its class does not have; deeper names are left to the parser."""
     from lightning.pytorch import Trainer
 
     section, *rest = item.name.split(".")
-    owner = Trainer if section == "trainer" else _class(str(config[section]["class_path"]))
+    owner = Trainer if section == "trainer" else class_of(str(config[section]["class_path"]))
     name = rest[0] if section == "trainer" else rest[1]
     settings = settings_of(owner)
     if name not in settings:
         raise XrayError(f"The range {item.name} is no setting of {owner.__name__}; there are {', '.join(settings)}.")
-
-
-def _class(path: str) -> type:
-    module, _, name = path.rpartition(".")
-    try:
-        found: type = getattr(import_module(module), name)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise XrayError(f"There is no class {path}; give a class_path such as anomalib_xray.models.Cae.") from error
-    return found
-
-
-def _complete(search: Search) -> dict[str, Any]:
-    """The base, with the first value of a range where the base has none."""
-    filled = with_values(search.config, {item.name: item.values[0] for item in search.space.ranges})
-    return merged(filled, search.config)
-
-
-def _sections(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The parts that are built; the command has further settings of its own."""
-    trainer = {key: value for key, value in (config.get("trainer") or {}).items() if key != "logger"}
-    return {"model": config["model"], "data": config["data"], "trainer": trainer}

@@ -1,4 +1,4 @@
-"""Ranges of settings, and where in a configuration they stand."""
+"""Ranges of settings, and their places in a configuration."""
 
 from __future__ import annotations
 
@@ -16,12 +16,17 @@ if TYPE_CHECKING:
 Kind = Literal["log_uniform", "uniform", "int", "choice"]
 
 SECTIONS = ("model.init_args.", "data.init_args.", "trainer.")
-"""Beginnings of the names of settings that can be searched."""
+"""Prefixes of settings that can be searched."""
+
+_NUMBERS = {"log_uniform": "numbers above 0", "uniform": "numbers", "int": "whole numbers"}
 
 
 @dataclass(frozen=True)
 class Range:
     """Values that a setting may take.
+
+    >>> print(Range("trainer.max_epochs", "int", (1, 9)))
+    trainer.max_epochs: int [1, 9]
 
     Attributes:
         name: Dotted name in the configuration, such as ``model.init_args.learning_rate``.
@@ -36,7 +41,7 @@ class Range:
     def suggest(self, trial: BaseTrial) -> Any:
         """A value that Optuna proposes for a trial."""
         if self.kind == "choice":
-            # As text, because a choice may be a list, which Optuna takes for none.
+            # As text, because a choice may be a list, which Optuna refuses.
             return json.loads(str(trial.suggest_categorical(self.name, [json.dumps(value) for value in self.values])))
         low, high = self.values
         if self.kind == "int":
@@ -44,7 +49,7 @@ class Range:
         return trial.suggest_float(self.name, low, high, log=self.kind == "log_uniform")
 
     def decode(self, stored: Any) -> Any:
-        """The value of a trial from what Optuna keeps of it."""
+        """The value of a trial from its stored form."""
         return json.loads(stored) if self.kind == "choice" else stored
 
     def __str__(self) -> str:
@@ -63,7 +68,7 @@ class Space:
         return {item.name: item.suggest(trial) for item in self.ranges}
 
     def decode(self, stored: Mapping[str, Any]) -> dict[str, Any]:
-        """Values by name from what Optuna keeps of a trial; those that it has none of are left out."""
+        """Values by name from the stored values of a trial, which may lack some."""
         return {item.name: item.decode(stored[item.name]) for item in self.ranges if item.name in stored}
 
 
@@ -71,22 +76,25 @@ def read_space(content: Any, where: str) -> Space:
     """Reads ranges: a mapping of a dotted name to a mapping of one kind to its values.
 
     Raises:
-        XrayError: There is no range, or one is of another form.
+        XrayError: There is no range, or one is malformed.
+
+    >>> read_space({"trainer.max_epochs": {"int": [1, 9]}}, "search.yaml").ranges[0].values
+    (1, 9)
     """
     if not isinstance(content, dict) or not content:
-        msg = (
+        raise XrayError(
             f"{where} has no ranges; name settings to search, such as "
             "model.init_args.learning_rate: {log_uniform: [1.0e-5, 1.0e-3]}."
         )
-        raise XrayError(msg)
     return Space(tuple(_read_range(str(name), value, where) for name, value in content.items()))
 
 
 def _read_range(name: str, content: Any, where: str) -> Range:
     kinds = get_args(Kind)
     if not name.startswith(SECTIONS):
-        msg = f"The range {name} in {where} is in no searchable section; names begin with {', '.join(SECTIONS)}."
-        raise XrayError(msg)
+        raise XrayError(
+            f"The range {name} in {where} is in no searchable section; names begin with {', '.join(SECTIONS)}."
+        )
     if not isinstance(content, dict) or len(content) != 1 or next(iter(content)) not in kinds:
         raise XrayError(f"The range {name} in {where} is {content!r}; give one of {', '.join(kinds)} with a list.")
     ((kind, values),) = content.items()
@@ -111,18 +119,14 @@ def _ends(kind: Kind, values: Sequence[Any], what: str) -> list[float]:
     return [low, high]
 
 
-_NUMBERS = {"log_uniform": "numbers above 0", "uniform": "numbers", "int": "whole numbers"}
-
-
 def with_values(config: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
     """A copy of a configuration with some settings changed, given by dotted name.
 
     Raises:
-        XrayError: A name leads through something that the configuration does not have.
+        XrayError: The configuration has no place for a name.
 
-    Example:
-        >>> with_values({"trainer": {"devices": 1}}, {"trainer.max_epochs": 3})
-        {'trainer': {'devices': 1, 'max_epochs': 3}}
+    >>> with_values({"trainer": {"devices": 1}}, {"trainer.max_epochs": 3})
+    {'trainer': {'devices': 1, 'max_epochs': 3}}
     """
     changed = deepcopy(dict(config))
     for name, value in values.items():

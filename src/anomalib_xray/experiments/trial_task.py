@@ -1,4 +1,4 @@
-"""One trial of a search as a task: it reports after each epoch, and is ended where it is given up."""
+"""The task of one trial of a search, which reports after each epoch and may be given up."""
 
 from __future__ import annotations
 
@@ -26,10 +26,7 @@ TRIALS, PAINTED = "trials", "painted"
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a trial ended: ``done``, ``pruned`` or ``failed``.
-
-    Done ones have the value that was measured, failed ones a reason.
-    """
+    """End of a trial: ``done`` with the measured value, ``pruned``, or ``failed`` with a reason."""
 
     status: str
     value: float | None = None
@@ -38,13 +35,10 @@ class Outcome:
 
 
 def run_trial(search: Search, out: Path, trial: Trial, values: Mapping[str, Any]) -> Outcome:
-    """Trains with proposed values in a fresh interpreter and measures.
+    """Trains with proposed values, given by dotted name, in a fresh interpreter and measures.
 
-    Args:
-        search: The search.
-        out: Its folder; a trial's task, result and log stay in ``trials/``, what it trained does not.
-        trial: Takes the measure of each epoch, and says when it is given up.
-        values: Values by dotted name.
+    The trial takes the measure of each epoch, and may be given up after it. Its task, result and log stay in
+    ``out/trials``.
     """
     arguments = {
         "config": with_values(search.config, values),
@@ -82,7 +76,7 @@ def train_and_validate(task: Task) -> dict[str, Any]:
     def report(trainer: Trainer, _: LightningModule) -> None:
         if trainer.state.fn == TrainerFn.FITTING and not trainer.sanity_checking:
             value = measured(trainer.callback_metrics, objective.metric)
-            if isfinite(value):  # no median is taken of others
+            if isfinite(value):  # no median exists of others
                 task.answer([trainer.current_epoch, value])
 
     model = build(AnomalibModule, config["model"])
@@ -97,10 +91,13 @@ def train_and_validate(task: Task) -> dict[str, Any]:
 
 
 def measured(metrics: Mapping[str, Any], name: str) -> float:
-    """Finds a measure among what was logged; where the model's own metrics have it, the score table's ends in ``_raw``.
+    """Finds a logged measure; beside a model's own metric, that of the score table ends in ``_raw``.
 
     Raises:
         XrayError: It was not logged.
+
+    >>> measured({"val_image_AUROC": 0.7, "val_image_AUROC_raw": 0.8}, "val_image_AUROC")
+    0.8
     """
     value = metrics.get(f"{name}_raw", metrics.get(name))
     if value is None:
