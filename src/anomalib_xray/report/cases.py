@@ -1,4 +1,4 @@
-"""Pictures of the cases that a model found most and least anomalous, with their heat maps."""
+"""Best and worst cases of a model as pictures with heat maps."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ KINDS = {
     "most anomalous normal": "false alarms first",
     "least anomalous normal": "",
 }
-"""Kinds of cases in the order in which they are shown, and what they are as results."""
+"""Kinds of cases in the order of the report, and their meaning as results."""
 
 LONGEST = 224
 """Longest side in pixels of a picture in the report."""
@@ -39,13 +39,13 @@ _SHARE = 0.998
 
 @dataclass(frozen=True)
 class Case:
-    """A picture with what was said of it.
+    """A case with its picture.
 
     Attributes:
-        kind: What it stands for, such as ``most anomalous normal``.
+        kind: Its kind, see :data:`KINDS`.
         name: Name of the image.
         score: Its score.
-        uri: The picture as the model saw it, and beside it with its heat map; empty if it is missing.
+        uri: The view of the model, and beside it the view with its heat map; empty if it is missing.
         width: Width of the picture in pixels.
         height: Its height.
         has_map: Whether there is a heat map.
@@ -63,13 +63,13 @@ class Case:
 
 
 def read_cases(folder: Path) -> list[Case]:
-    """Reads and draws the cases of a cell, none where it has none.
+    """Reads and draws the cases of a cell, if it has any.
 
-    The colours of all its pictures mean the same: they begin at a quarter of the range of the maps' values and end at
+    The colours of all its pictures have one scale: they begin at a quarter of the range of the maps' values and end at
     its end, which one value in 500 exceeds.
 
     Raises:
-        XrayError: The list is not one of cases.
+        XrayError: The table of cases cannot be used.
     """
     path = folder / CASES / "cases.csv"
     if not path.is_file() or not read_text(path).strip('"\n'):
@@ -88,7 +88,7 @@ def read_cases(folder: Path) -> list[Case]:
 
 
 def short_names(paths: Sequence[str]) -> list[str]:
-    """What tells paths apart: what follows the folders that they share, with at most three folders.
+    """Names of files with the folders that differ, at most three.
 
     >>> short_names(["/data/a/1.png", "/data/b/1.png"])
     ['a/1.png', 'b/1.png']
@@ -123,7 +123,8 @@ def _case(
         for picture in pictures:
             cv2.drawContours(picture, outlines, -1, _CONTOUR, 1, cv2.LINE_AA)
     drawn = np.hstack(pictures).astype(np.uint8)
-    uri = _data_uri(drawn)
+    _, encoded = cv2.imencode(".webp", drawn, [cv2.IMWRITE_WEBP_QUALITY, 82])
+    uri = "data:image/webp;base64," + base64.b64encode(encoded.tobytes()).decode("ascii")
     return Case(
         row["kind"], name, float(row["score"]), uri, drawn.shape[1], drawn.shape[0],
         heat_map is not None, mask is not None,
@@ -139,7 +140,7 @@ def _read_map(folder: Path, name: str, low: object, high: object) -> NDArray[np.
 
 
 def _read(folder: Path, name: str) -> NDArray[np.uint8] | NDArray[np.uint16] | None:
-    """A picture of the folder itself, nothing where it is not there."""
+    """A picture of the folder, never of another one; ``None`` if it is missing."""
     path = folder / Path(name).name
     return read_radiograph(path) if name and path.is_file() else None
 
@@ -151,8 +152,3 @@ def _scale(maps: Sequence[NDArray[np.float32]]) -> tuple[float, float]:
     values = np.concatenate([one.ravel() for one in maps])
     # Errors and distances begin at 0; only maps that go below need a bottom of their own.
     return min(0.0, float(values.min())), float(np.quantile(values, _SHARE))
-
-
-def _data_uri(picture: Picture) -> str:
-    _, encoded = cv2.imencode(".webp", picture, [cv2.IMWRITE_WEBP_QUALITY, 82])
-    return "data:image/webp;base64," + base64.b64encode(encoded.tobytes()).decode("ascii")

@@ -28,13 +28,13 @@ _Point = tuple[float, float, float, float]
 
 
 def runs_of(row: Row, part: Part, outputs: CellOutputs) -> list[pd.DataFrame]:
-    """Units of each finished seed of a row, see :meth:`CellOutputs.units`; none where a class has no unit."""
+    """Units of each finished seed of a row, see :meth:`CellOutputs.units`; empty if a class has no unit."""
     runs = [outputs.units(cell, row.score) for cell in outputs.done(part.cells.get(row.model, []))]
     return runs if has_both_classes(runs) else []
 
 
 def draw_curves(part: Part, outputs: CellOutputs) -> tuple[list[Figure], list[Figure]]:
-    """Draws ROC and precision-recall curves; none where no model has both classes.
+    """Draws ROC and precision-recall curves of models whose test has both classes.
 
     Returns:
         Two large charts with the models that have a colour and the best shortcut; and two small ones per model.
@@ -73,7 +73,7 @@ def draw_curves(part: Part, outputs: CellOutputs) -> tuple[list[Figure], list[Fi
 
 
 def _draw_shortcut(part: Part, outputs: CellOutputs, roc: Chart, pr: Chart) -> Row | None:
-    """Draws the best shortcut in its direction; returns its row, or nothing where there is none."""
+    """Draws the best shortcut in its direction and returns its row, if there is one."""
     row = part.best_shortcut
     runs = [] if row is None else runs_of(row, part, outputs)
     if row is None or not runs:
@@ -125,7 +125,7 @@ def draw_histograms(part: Part, outputs: CellOutputs) -> list[Figure]:
 
 
 def _histogram(units: pd.DataFrame, name: str) -> Markup:
-    # Single far scores would leave the rest one bar; they count in the first and the last one.
+    # Far scores count in the first and the last bar, so that they do not squeeze the others into one.
     low, high = np.quantile(units["score"], [0.01, 0.98])
     if low == high:
         low, high = low - 0.5, high + 0.5
@@ -143,7 +143,7 @@ def _histogram(units: pd.DataFrame, name: str) -> Markup:
 
 
 def draw_costs(part: Part) -> Figure | None:
-    """Draws AUROC against the multiplications and additions of scoring one image, where any are known."""
+    """Draws AUROC against the multiplications and additions of scoring one image, if any are known."""
     rows = [row for row in part.leaders if row.costs.get("gflop", 0) > 0]
     if not rows:
         return None
@@ -261,7 +261,7 @@ def _dependence(part: Part, lines: Mapping[str, list[_Point]], unit: str, *, ban
 
 
 def _styles(part: Part, models: list[str]) -> dict[str, str]:
-    """The styles of the other charts; where none of the models has a colour there, colours of their own."""
+    """Styles of the other charts; own colours if none of the models has a colour there."""
     if any(part.styles[model] != "rest" for model in models):
         return part.styles
     return dict.fromkeys(models, "rest") | {model: f"s{place}" for place, model in enumerate(models[:HIGHLIGHTS], 1)}

@@ -1,6 +1,6 @@
-"""What a benchmark found, in sentences.
+"""Findings of a benchmark in sentences.
 
-Figures are told as they are; what is called clear is what the intervals allow that hold together over the whole report
+A difference is called clear if an interval shows it that holds together with all others of the report
 (:func:`anomalib_xray.evaluation.bootstrap.simultaneous`).
 """
 
@@ -17,14 +17,14 @@ from anomalib_xray.report.rows import Row
 
 
 class Sentence(NamedTuple):
-    """A finding; its tone is ``plain``, or ``warning`` for what a reader must not miss."""
+    """A finding, of tone ``plain`` or ``warning``."""
 
     text: str
     tone: str = "plain"
 
 
 def findings_of(part: Part) -> list[Sentence]:
-    """Says what was found on one part, the most important first."""
+    """Findings on one part, the most important first."""
     if not part.models:
         return [Sentence("No model has figures yet.", "warning"), *_failures(part)]
     best = part.models[0]
@@ -32,7 +32,7 @@ def findings_of(part: Part) -> list[Sentence]:
 
 
 def caution(parts: Sequence[Part]) -> str:
-    """What choosing the highest figure does to it, in as many words as there are models."""
+    """Warning that the highest of several figures is flattered by being chosen."""
     count = max((len(part.models) for part in parts), default=0)
     if count < 2:
         return ""
@@ -47,8 +47,10 @@ def _best(part: Part, best: Row) -> Sentence:
     estimate = best.estimates["AUROC"]
     seeds = best.seeds["AUROC"]
     spread = f" ± {over_seeds(seeds)[1]:.3f} over {len(seeds)} seeds" if len(seeds) > 1 else " (one seed)"
+    score = part.score(best)
+    name = best.model if score == "own" else f"{best.model} by {score}"
     text = (
-        f"{_full(part, best)} is highest: AUROC {estimate.value:.3f}{spread}, 95 % interval of this figure alone "
+        f"{name} is highest: AUROC {estimate.value:.3f}{spread}, 95 % interval of this figure alone "
         f"{range_of(estimate)}."
     )
     if best.side("AUROC", 0.5) <= 0:
@@ -57,7 +59,7 @@ def _best(part: Part, best: Row) -> Sentence:
 
 
 def _unclear(best: Row) -> str:
-    """Why the highest figure is no more than that."""
+    """Reason why the highest figure is not clear."""
     joint = best.joint.get("AUROC")
     if joint is None:
         return "Whether it differs from chance is not known."
@@ -79,9 +81,10 @@ def _against(part: Part, best: Row) -> list[Sentence]:
     compared = [row for row in part.models if "AUROC" in row.against]
     better = [part.label(row) for row in compared if row.side("against") > 0]
     worse = [part.label(row) for row in compared if row.side("against") < 0]
-    what = "other model" if len(part.models) == len(part.leaders) else "other score"
+    what = "model" if len(part.models) == len(part.leaders) else "score"
     tally = (
-        f"Of {_counted(len(compared), what)}, {len(better)} {_verb(better)} clearly better than it, "
+        f"Of {len(compared)} other {what}{'' if len(compared) == 1 else 's'}, {len(better)} {_verb(better)} clearly "
+        "better than it, "
         f"{len(worse)} clearly worse."
     )
     if best.model == part.baseline:
@@ -148,11 +151,6 @@ def _failures(part: Part) -> list[Sentence]:
     return sentences
 
 
-def _full(part: Part, row: Row) -> str:
-    score = part.score(row)
-    return row.model if score == "own" else f"{row.model} by {score}"
-
-
 def range_of(estimate: Estimate, sign: str = "") -> str:
     """An interval as text; ``sign`` is ``+`` for a sign before numbers above 0 too.
 
@@ -163,17 +161,13 @@ def range_of(estimate: Estimate, sign: str = "") -> str:
 
 
 def listed(names: Sequence[str]) -> str:
-    """Names in a sentence.
+    """Joins names for a sentence.
 
     >>> listed(["A", "B", "C"])
     'A, B and C'
     """
     *most, last = names
     return f"{', '.join(most)} and {last}" if most else last
-
-
-def _counted(count: int, what: str) -> str:
-    return f"{count} {what}{'' if count == 1 else 's'}"
 
 
 def _verb(names: Sequence[str]) -> str:

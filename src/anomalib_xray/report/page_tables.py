@@ -95,13 +95,13 @@ def _auroc(row: Row, style: str = "figure") -> Entry:
 
 
 def _with_spread(value: float, deviation: float, style: str = "") -> Entry:
-    """A figure with its standard deviation over seeds, where there are several."""
+    """A figure with its standard deviation over seeds, if there are several."""
     spread = f" ± {deviation:.3f}" if isfinite(deviation) else ""
     return Entry(f"{value:.3f}{spread}", value, style) if isfinite(value) else Entry()
 
 
 def overview(parts: Sequence[Part]) -> Table | None:
-    """AUROC of every model on every part, where there are several; the highest of each column is marked."""
+    """AUROC of every model on every part, if there are several; the highest of each column is marked."""
     if len(parts) < 2:
         return None
     names = {(row.model, row.score): part.score(row) for part in parts for row in part.rows if row.model != SHORTCUTS}

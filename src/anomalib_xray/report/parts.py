@@ -1,4 +1,4 @@
-"""What the cells of a benchmark left, in parts whose rows may be compared with each other."""
+"""Parts of a benchmark, whose rows may be compared with each other, and the outputs of its cells."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Part:
         preparation: Name of the preparation.
         equalize: Whether pictures were equalised.
         rows: Its rows, shortcuts included.
-        cells: Its cells by model; each seed is one.
+        cells: Its cells by model, one per seed.
         sized: Cells by model that trained on some of the images only.
         baseline: Model that the others are compared with.
     """
@@ -56,17 +56,17 @@ class Part:
 
     @cached_property
     def best_shortcut(self) -> Row | None:
-        """The number of a picture that tells the classes apart best, in its direction."""
+        """The shortcut with the highest AUROC."""
         return max(self.shortcuts, key=lambda row: row.estimates["AUROC"].value, default=None)
 
     @property
     def shortcuts(self) -> list[Row]:
-        """Rows of numbers that need no model, those that have figures."""
+        """Rows of shortcuts that have figures."""
         return [row for row in self.rows if row.model == SHORTCUTS and row.estimates]
 
     @cached_property
     def baseline_row(self) -> Row | None:
-        """The row that others are compared with, where it has figures: the first score of the baseline."""
+        """The first row of the baseline, if it has figures."""
         first = next((row for row in self.rows if row.model == self.baseline), None)
         return first if first is not None and first.estimates else None
 
@@ -92,7 +92,7 @@ class Part:
         return row.score if row.model == SHORTCUTS or not cells else score_name(row, cells[0])
 
     def label(self, row: Row) -> str:
-        """What tells a row from the others: the model, with its score where the model has several."""
+        """Name of a row among the others: the model, with its score if the model has several."""
         several = sum(other.model == row.model for other in self.rows) > 1
         return f"{row.model} {self.score(row)}" if several else row.model
 
@@ -102,10 +102,7 @@ class Part:
 
 
 def score_name(row: Row, cell: Cell) -> str:
-    """Name of a row's score, also where the tables only say that it is the one that the model chose.
-
-    Such as ``mse_top_k``; ``own`` for a model that has one score without a name.
-    """
+    """Name of a row's score, such as ``mse_top_k``; ``own`` for the only score of a model, which has no name."""
     chosen = str(cell.model_config.get("init_args", {}).get("score", "own"))
     return chosen if row.score == "pred_score" else row.score
 
@@ -123,7 +120,7 @@ class CellOutputs:
         return [cell for cell in cells if self.result(cell).get("status") == "done"]
 
     def result(self, cell: Cell) -> dict[str, Any]:
-        """What a cell left behind, nothing if it has not run."""
+        """Result of a cell, empty if it has not run."""
         return self.results[cell.key] or {}
 
     def folder(self, cell: Cell) -> Path:
@@ -139,7 +136,7 @@ class CellOutputs:
 
 
 def parts_of(rows: Sequence[Row], grid: Grid) -> list[Part]:
-    """Sorts rows and cells into parts, in the order of the rows."""
+    """Groups rows and cells into parts, in the order of the rows."""
     by_part: dict[tuple[str, str, bool], list[Row]] = {}
     for row in rows:
         by_part.setdefault((row.data, row.preparation, row.equalize), []).append(row)

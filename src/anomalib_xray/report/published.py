@@ -51,17 +51,17 @@ class Published:
     """A published AUROC.
 
     Attributes:
-        source: Where it stands.
-        data: Data set that it was measured on.
-        protocol: How it was measured, as far as stated.
+        source: Publication.
+        data: Data set of the test.
+        protocol: Protocol, as far as stated.
         verified: Whether the source itself was read and states a protocol.
-        model: Name of the model there.
-        score: Name of the score here; empty for the model's own.
-        preparation: ``raw``, ``crop`` or ``full``; nothing where it is not stated.
-        equalize: Whether pictures were equalised; nothing where it is not stated.
-        auroc: The figure; nothing where the source's table has a dash.
-        std: Standard deviation over runs, where stated.
-        body_part: Body part, where the data set has several.
+        model: Name of the model in the source.
+        score: Name of the score in this project; empty for the model's own.
+        preparation: ``raw``, ``crop`` or ``full``; ``None`` if not stated.
+        equalize: Whether pictures were equalised; ``None`` if not stated.
+        auroc: The figure; ``None`` if the source's table has a dash.
+        std: Standard deviation over runs, if stated.
+        body_part: Body part, if the data set has several.
     """
 
     source: str
@@ -78,13 +78,13 @@ class Published:
 
     @property
     def figure(self) -> str:
-        """The figure as it is written."""
+        """The figure as text."""
         return "–" if self.auroc is None else f"{self.auroc:.3f}" + ("" if self.std is None else f" ± {self.std:.3f}")
 
 
 @lru_cache(maxsize=1)
 def published_figures() -> list[Published]:
-    """All published figures that are known here, in the order of their sources."""
+    """All published figures, in the order of their sources."""
     content = read_json(Path(__file__).with_name("reported_results.json"))
     found = []
     for entry in content["figures"]:
@@ -96,7 +96,7 @@ def published_figures() -> list[Published]:
 
 
 def family_of(cell: Cell) -> list[Published]:
-    """Published figures of a cell's data set, whatever the model; none where nothing was published."""
+    """Published figures of a cell's data set, of any model."""
     name = str(cell.data_config.get("class_path", "")).rpartition(".")[2]
     known = published_figures()
     if name in _FAMILIES:
@@ -109,26 +109,22 @@ def family_of(cell: Cell) -> list[Published]:
 
 
 def published_for(row: Row, cell: Cell, *, is_first: bool = True) -> list[Published]:
-    """Published figures that stand beside a row: of its data set, model and score, prepared and equalised alike.
+    """Published figures to compare with a row: of its data set, model and score, prepared and equalised alike.
 
-    What a source does not state counts as alike. Figures of an unnamed score stand beside a model's first score only.
+    Unstated conditions count as alike. Figures of an unnamed score belong to a model's first score only.
     """
-    score = score_name(row, cell)
-    names = _names(cell, score)
-    found = []
-    for figure in family_of(cell):
-        alike = (
-            (figure.model, figure.score) in (names if is_first else names - {(name, "") for name, _ in names})
-            and figure.preparation in (None, row.preparation)
-            and figure.equalize in (None, row.equalize)
-        )
-        if alike:
-            found.append(figure)
-    return found
+    names = {name for name in _names(cell, score_name(row, cell)) if is_first or name[1]}
+    return [
+        figure
+        for figure in family_of(cell)
+        if (figure.model, figure.score) in names
+        and figure.preparation in (None, row.preparation)
+        and figure.equalize in (None, row.equalize)
+    ]
 
 
 def _names(cell: Cell, score: str) -> set[tuple[str, str]]:
-    """What a configured model and one of its scores are called in publications; an empty score is the model's own."""
+    """Published names of a model and of one of its scores; an empty score is the model's own."""
     name = str(cell.model_config.get("class_path", "")).rpartition(".")[2]
     settings = cell.model_config.get("init_args", {})
     if name == "DualDistribution":

@@ -1,4 +1,4 @@
-"""What a benchmark found: a row for each model, data set and preparation, over its seeds."""
+"""Results of a benchmark: a row per model, data set and preparation, over its seeds."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from anomalib_xray.jobs import read_result
 from anomalib_xray.report.rows import FALSE_FINDINGS, Draws, Row, compare, measure
 
 UNVALIDATED = "direction chosen on the test images"
-"""Note of a shortcut whose direction no validation images could tell."""
+"""Note of a shortcut without validation images of both classes."""
 
 PIXEL = ("AUROC", "AUPRO", "Dice")
 """Metrics of anomaly maps against masks."""
@@ -30,10 +30,10 @@ Group = tuple[str, str, bool]
 
 
 def read_rows(grid: Grid, out: Path) -> list[Row]:
-    """Evaluates what is done.
+    """Evaluates the finished cells.
 
     Returns:
-        Rows in the order of the grid; those without any finished cell have no figures.
+        Rows in the order of the grid; those without a finished cell have no figures.
 
     Raises:
         XrayError: A score that the grid names is not in a table.
@@ -86,7 +86,7 @@ def _row(row: Row, cells: Sequence[Cell], grid: Grid, out: Path) -> tuple[Row, D
 
 
 def _in_direction(row: Row, units: pd.DataFrame, directions: Mapping[str, int]) -> pd.DataFrame:
-    """A shortcut in the direction that its cell found on validation images, or else the better one of the test."""
+    """Units of a shortcut in the direction of the validation images, or else in the better one of the test."""
     if row.score in directions:
         row.direction = directions[row.score]
     elif units["label"].nunique() == 2:
@@ -116,7 +116,7 @@ def read_units(path: Path, score: str, level: str) -> pd.DataFrame:
 
 
 _read_table = lru_cache(maxsize=1)(read_scores)
-"""A score table, once for all its scores, whose rows stand one after the other."""
+"""Reads a score table once for all its scores, whose rows follow each other."""
 
 
 COLUMNS = (
@@ -125,16 +125,16 @@ COLUMNS = (
     "against_baseline", "against_low", "against_high",
     "training_s", "ms_an_image", "peak_memory_gib", "parameters", "gflop", "notes",
 )  # fmt: skip
-"""Columns of the table, as they stand in its CSV file."""
+"""Columns of ``results.csv``."""
 
 
 def as_frame(rows: Sequence[Row], grid: Grid) -> pd.DataFrame:
-    """The rows as one table of plain values, see :data:`COLUMNS`."""
+    """The rows as a table, see :data:`COLUMNS`."""
     return pd.DataFrame([_values(row, grid) for row in rows], columns=list(COLUMNS))
 
 
 def _values(row: Row, grid: Grid) -> dict[str, Any]:
-    auroc, against = row.estimates.get("AUROC"), row.against.get("AUROC")
+    auroc = row.estimates.get("AUROC")
     notes = list(row.notes)
     if side := row.side("against"):
         notes.append(f"clearly {'better' if side > 0 else 'worse'} than {grid.baseline}")
@@ -156,7 +156,7 @@ def _values(row: Row, grid: Grid) -> dict[str, Any]:
         values |= {"AUROC": auroc.value, "AUROC_low": auroc.low, "AUROC_high": auroc.high}
         values["AUROC_std"] = over_seeds(row.seeds["AUROC"])[1]
         values |= {name: row.estimates[name].value for name in ("AP", "sensitivity_at_90")}
-    if against is not None:
+    if against := row.against.get("AUROC"):
         values |= {"against_baseline": against.value, "against_low": against.low, "against_high": against.high}
     values |= {f"pixel_{name}": value for name, (value, _) in row.pixel.items()}
     if "testing_s" in row.costs:

@@ -1,4 +1,4 @@
-"""A row of a benchmark's tables: its figures, and what may be claimed of it."""
+"""Rows of a benchmark's tables: figures, comparisons and claims."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from anomalib_xray.evaluation.ranking import Ranking, Values
 from anomalib_xray.experiments.grid import SHORTCUTS
 
 FALSE_FINDINGS = 0.05
-"""Largest chance that a whole report claims anything that is not so."""
+"""Largest chance of any false claim in a whole report."""
 
 
 @dataclass
 class Row:
-    """One line of the table.
+    """A row of the table.
 
     Attributes:
         data: Name of the data set.
@@ -30,11 +30,11 @@ class Row:
         score: Name of the score.
         seeds: Value of each metric by seed.
         estimates: Mean of each metric over the seeds, with its interval over patients.
-        against: Difference of each metric from the baseline's, with its interval; empty where there is no pair.
+        against: Difference of each metric from the baseline's, with its interval; empty without a pair.
         joint: AUROC (``AUROC``), its difference from the baseline's (``against``) and from each shortcut's (by the
-            shortcut's name), with intervals that hold together over all rows of the report: what is claimed.
+            shortcut's name), with intervals that hold together over all rows of the report, for claims.
         direction: -1 for a shortcut of which small numbers are abnormal; its figures are those of that direction.
-        prevalence: Share of abnormal units, which is chance for the average precision.
+        prevalence: Share of abnormal units: chance level of the average precision.
         costs: Means over the seeds: ``training_s``, ``testing_s``, ``images``, ``parameters``, ``gflop``,
             ``peak_memory_gib``.
         pixel: Mean and standard deviation over the seeds of ``AUROC``, ``AUPRO`` and ``Dice`` of the anomaly map; empty
@@ -60,13 +60,13 @@ class Row:
     notes: list[str] = field(default_factory=list)
 
     def side(self, name: str, of: float = 0.0) -> int:
-        """On which side of a value a joint interval lies: 1 above, -1 below, 0 if it holds it or there is none."""
+        """Side of a value on which a joint interval lies: 1 above, -1 below, 0 if it holds it or is missing."""
         found = self.joint.get(name)
         return 0 if found is None else int(found.low > of) - int(found.high < of)
 
     @property
     def leaks(self) -> bool:
-        """Whether this is a number that needs no model and clearly tells the classes apart."""
+        """Whether this is a shortcut that clearly tells the classes apart."""
         return self.model == SHORTCUTS and self.side("AUROC", 0.5) > 0
 
 
@@ -80,14 +80,10 @@ class Draws:
 
 
 def measure(row: Row, runs: Mapping[int, pd.DataFrame]) -> Draws | None:
-    """Fills in the metrics of a row, each by itself.
-
-    Args:
-        row: The row.
-        runs: Units by seed, with the columns ``id``, ``patient``, ``label`` and ``score``.
+    """Fills in the metrics of a row from its units by seed (``id``, ``patient``, ``label`` and ``score``).
 
     Returns:
-        The metrics in every draw; nothing where there is no run, or one class only.
+        The metrics in every draw; ``None`` without a run, or with one class only.
     """
     if not runs:
         return None
@@ -109,17 +105,17 @@ def measure(row: Row, runs: Mapping[int, pd.DataFrame]) -> Draws | None:
 
 @lru_cache(maxsize=1)
 def _weights(patients: tuple[str, ...]) -> Values:
-    """The draws of patients, once for all rows and seeds of a test set, which stand one after the other."""
+    """Draws of patients, once for all rows and seeds of a test set, which follow each other."""
     return patient_weights(pd.Series(patients))
 
 
 def compare(rows: Sequence[Row], draws: Sequence[Draws | None], baseline: str | None, false: float) -> None:
-    """Compares the rows of one part with chance, with the baseline and with the shortcuts, and notes what is clear.
+    """Compares the rows of one part with chance, with the baseline and with the shortcuts, and adds notes.
 
     Args:
         rows: The rows, shortcuts included.
-        draws: What :func:`measure` found for each.
-        baseline: Model that the others are compared with; its first score.
+        draws: Result of :func:`measure` for each.
+        baseline: Model whose first score the others are compared with.
         false: Chance that any of the joint intervals leaves out its true value.
     """
     measured = [(row, one) for row, one in zip(rows, draws, strict=True) if one is not None]
@@ -154,7 +150,7 @@ def _minus(first: tuple[float, Values], second: tuple[float, Values]) -> tuple[f
 
 
 def _notes(row: Row, leaks: Sequence[Row]) -> list[str]:
-    """What the joint intervals of a row allow to say."""
+    """Claims that the joint intervals of a row allow."""
     if row.model == SHORTCUTS:
         return ["tells the classes apart"] if row.leaks else []
     notes = ["below chance"] if row.side("AUROC", 0.5) < 0 else []

@@ -1,4 +1,4 @@
-"""Charts as SVG that takes its colours from the page, so that they follow its light and dark style."""
+"""Charts as SVG, coloured by the style sheet of the page."""
 
 from __future__ import annotations
 
@@ -13,18 +13,16 @@ from numpy import asarray
 from numpy.typing import ArrayLike
 
 _LETTER = 6.2
-"""Mean width of a letter in units of the drawing, whose text is 11 units high."""
+"""Mean width of a letter in units of the drawing."""
 
 
 class Axis(NamedTuple):
-    """A scale.
+    """An axis; ``sparse`` ones have few ticks.
 
-    Attributes:
-        label: What it shows.
-        low: Smallest value.
-        high: Largest value.
-        log: Whether equal distances are equal ratios.
-        sparse: Whether only few values are written.
+    >>> Axis("GFLOP", 1, 100, log=True).share(10)
+    0.5
+    >>> Axis("AUROC", 0, 1, sparse=True).ticks()
+    [0.0, 0.5, 1.0]
     """
 
     label: str
@@ -34,12 +32,12 @@ class Axis(NamedTuple):
     sparse: bool = False
 
     def share(self, value: float) -> float:
-        """Where a value lies, 0 at the smallest and 1 at the largest."""
+        """Position of a value, 0 at the smallest and 1 at the largest."""
         low, high, value = (log10(one) if self.log else one for one in (self.low, self.high, value))
         return (value - low) / (high - low)
 
     def ticks(self) -> list[float]:
-        """The values that are written."""
+        """Values with a tick."""
         if self.log:
             wide = self.high / self.low > 100
             found = LogLocator(subs=(1.0,) if wide else (1.0, 2.0, 5.0)).tick_values(self.low, self.high)
@@ -50,7 +48,7 @@ class Axis(NamedTuple):
 
 
 class Key(NamedTuple):
-    """An entry of a legend: style class, what it stands for, and a figure that belongs to it."""
+    """An entry of a legend: style class, name and figure."""
 
     style: str
     name: str
@@ -73,7 +71,7 @@ class Chart:
     Args:
         x: Horizontal axis.
         y: Vertical axis.
-        description: What a reader hears who does not see it.
+        description: Text for readers who do not see it.
         size: Width and height in units of the drawing.
     """
 
@@ -87,7 +85,7 @@ class Chart:
         self._boxes: list[tuple[float, float, float, float]] = []
 
     def at(self, x: float, y: float) -> tuple[float, float]:
-        """Place of a point in units of the drawing."""
+        """Position of a point in units of the drawing."""
         width, height = self.size[0] - self.left - self.right, self.size[1] - self.top - self.bottom
         return self.left + self.x.share(x) * width, self.top + (1 - self.y.share(y)) * height
 
@@ -103,7 +101,7 @@ class Chart:
             )  # fmt: skip
 
     def band(self, x: ArrayLike, low: ArrayLike, high: ArrayLike, style: str) -> None:
-        """Fills what lies between two lines ``(N,)``."""
+        """Fills the space between two lines ``(N,)``."""
         edge = [*self._points(x, high), *reversed(self._points(x, low))]
         self._add('<path class="band {}" d="M{}Z"/>', style, _joined(edge))
 
@@ -126,7 +124,7 @@ class Chart:
         self._boxes.append((column - 5, row - 5, column + 5, row + 5))
 
     def write(self, x: float, y: float, label: str, style: str) -> None:
-        """Writes beside a point, right or left of it, or not at all where other text or points are in the way."""
+        """Writes right or left of a point, if there is room."""
         column, row = self.at(x, y)
         width = _LETTER * len(label)
         for anchor, start in (("start", column + 8), ("end", column - 8 - width)):

@@ -1,4 +1,4 @@
-"""The table of a benchmark for a reader: Markdown, LaTeX, CSV."""
+"""Files with the table of a benchmark: Markdown, LaTeX, CSV."""
 
 from __future__ import annotations
 
@@ -59,10 +59,10 @@ def _markdown(frame: pd.DataFrame, grid: Grid) -> str:
 
 
 def by_preparation(frame: pd.DataFrame) -> pd.DataFrame:
-    """The AUROCs of one data set as the paper's Table 1 shows them (arXiv 2001.10883).
+    """AUROCs of one data set in the layout of the paper's Table 1 (arXiv 2001.10883).
 
     Returns:
-        A row per model and score, a column per preparation without and with equalisation; an en dash where nothing ran.
+        A row per model and score, a column per preparation without and with equalisation; an en dash for no result.
     """
     columns = frame["preparation"] + frame["equalize"].map({True: ", equalised", False: ""})
     texts = [
