@@ -73,17 +73,10 @@ def refused() -> None:
 
 @pytest.fixture
 def _samples(monkeypatch: pytest.MonkeyPatch) -> None:
-    functions = {
-        "sample": sample,
-        "several": several,
-        "switched": switched,
-        "interrupted": interrupted,
-        "refused": refused,
-        "full": full,
-    }
-    for name, function in functions.items():
-        monkeypatch.setitem(VERBS, name, f"anomalib_xray.cli:_{name}")
-        monkeypatch.setattr(cli, f"_{name}", function, raising=False)
+    own, function_of = [sample, several, switched, interrupted, refused, full], cli._function
+    functions = {function.__name__: function for function in own}
+    monkeypatch.setattr(cli, "VERBS", (*VERBS, *functions))
+    monkeypatch.setattr(cli, "_function", lambda verb: functions.get(verb) or function_of(verb))
 
 
 def test_help_lists_every_verb_and_the_notice(capsys: pytest.CaptureFixture[str]) -> None:

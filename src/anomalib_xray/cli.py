@@ -57,7 +57,7 @@ def main(argv: list[str] | None = None) -> int:
         print("Interrupted.", file=sys.stderr)
         return _INTERRUPTED
     except BrokenPipeError:
-        # The interpreter flushes once more at its end, and would complain about the closed pipe then.
+        # At its end the interpreter flushes once more, and would complain about the closed pipe.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return _PIPE_CLOSED
     except OSError as error:
@@ -70,7 +70,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _run(arguments: Sequence[str]) -> int:
-    """Does what the first argument asks for."""
+    """Handles the first argument: a verb, or an option of the command itself."""
     if not arguments:
         raise XrayError(f"Name a verb: {', '.join(VERBS)}; {_PROGRAM} --help explains them.")
     verb, *rest = arguments
@@ -86,9 +86,10 @@ def _run(arguments: Sequence[str]) -> int:
 
 
 def _help() -> str:
-    """The help of the command as a whole, put together without jsonargparse, whose import alone takes 0.3 s."""
+    """Help of the command as a whole, made without jsonargparse, whose import alone takes 0.3 s."""
     width = max(map(len, VERBS))
-    lines = [f"  {verb:{width}}  {_summary(_function(verb))}" for verb in VERBS]
+    summaries = [(_function(verb).__doc__ or "").strip().partition("\n")[0] for verb in VERBS]
+    lines = [f"  {verb:{width}}  {summary}" for verb, summary in zip(VERBS, summaries, strict=True)]
     return "\n".join([
         f"usage: {_PROGRAM} [-h] [--version] VERB ...",
         "",
@@ -106,10 +107,6 @@ def _function(verb: str) -> Callable[..., int | None]:
     name = verb.replace("-", "_")
     function: Callable[..., int | None] = getattr(import_module(f"anomalib_xray.commands.{name}"), name)
     return function
-
-
-def _summary(function: Callable[..., Any]) -> str:
-    return (function.__doc__ or "").strip().partition("\n")[0]
 
 
 def _run_verb(verb: str, arguments: Sequence[str]) -> int:
@@ -140,14 +137,9 @@ def _spelled(arguments: Sequence[str], options: Iterable[str], hints: Mapping[st
     """Brings arguments into the one form that jsonargparse takes.
 
     Hyphens in the name of an option are underscores; an option that takes a list is given once for each item, whereas
-    jsonargparse appends only to ``--option+``; a switch without ``true`` or ``false`` behind it is on, and what
-    follows it is left alone: in ``--stream study/`` the folder is a positional argument. They are put together, since
-    argparse takes them in one piece only.
-
-    Args:
-        arguments: As they were given.
-        options: Names of the verb's options.
-        hints: Type of each argument of the verb's function.
+    jsonargparse appends only to ``--option+``; a switch without ``true`` or ``false`` behind it is on: in ``--stream
+    study/`` the folder is a positional argument. Positional arguments come first, since argparse takes them in one
+    piece only.
     """
     given, positional, rest = list[str](), list[str](), list(arguments)
     while rest:
@@ -174,7 +166,7 @@ def _spelled(arguments: Sequence[str], options: Iterable[str], hints: Mapping[st
 
 
 def _option(written: str, options: Iterable[str]) -> str | None:
-    """The option that is meant, by its name or by a beginning of it that no other has."""
+    """The option of this name, or the only one that begins with it."""
     if not written.startswith("--"):
         return None
     name = written.removeprefix("--").replace("-", "_")
@@ -183,14 +175,14 @@ def _option(written: str, options: Iterable[str]) -> str | None:
 
 
 def _kinds(hint: Any) -> list[Any]:
-    """The type that a hint names, or those that it allows, each without what it holds."""
+    """The type of a hint, or those of a union, without their parameters."""
     from typing import get_args, get_origin
 
     return [get_origin(kind) or kind for kind in (hint, *get_args(hint))]
 
 
 def _parser(verb: str, function: Callable[..., Any]) -> ArgumentParser:
-    """A parser for the arguments of one verb, made from the signature and the docstring of its function."""
+    """A parser for one verb, by the signature and the docstring of its function."""
     from inspect import Parameter, getdoc, signature
     from typing import get_type_hints
 

@@ -41,40 +41,31 @@ _RAY_CHUNK = 64  # calls that are given to Ray together, since it returns their 
 
 @dataclass(frozen=True)
 class Task:
-    """A task as its function sees it.
-
-    Attributes:
-        folder: Its folder.
-        arguments: What :func:`write_task` was given.
-        answers: Where answers go; nothing where nobody listens.
-    """
+    """A task for its function: its folder, its arguments, and the stream of its answers, if any."""
 
     folder: Path
     arguments: dict[str, Any]
     answers: TextIO | None = None
 
     def answer(self, content: Any) -> None:
-        """Tells the process that runs the task, see :meth:`Process.answer`."""
+        """Sends content to :meth:`Process.answer`."""
         if self.answers is not None:
             print(json.dumps(content), file=self.answers, flush=True)
 
     def orders(self) -> Iterator[Any]:
-        """Waits for what :meth:`Process.ask` sends."""
+        """Receives the orders of :meth:`Process.ask`."""
         yield from map(json.loads, sys.stdin)
 
 
 def write_task(
     folder: Path, function: Callable[[Task], Mapping[str, Any] | None], arguments: Mapping[str, Any]
 ) -> Path:
-    """Writes a task, in place of an earlier one and its result.
+    """Writes a task in place of an earlier one and its result, and returns its folder.
 
     Args:
         folder: Its folder, which is made.
-        function: Function of a module; what it returns becomes the result.
-        arguments: Anything that JSON takes.
-
-    Returns:
-        The folder.
+        function: Function of a module, whose returned mapping becomes the result.
+        arguments: Values that JSON takes.
 
     Raises:
         XrayError: The folder cannot be written.
@@ -87,14 +78,10 @@ def write_task(
 
 
 def read_result(folder: Path) -> dict[str, Any] | None:
-    """Reads the result of a task.
+    """Reads the result of a task, ``None`` if it has none yet.
 
-    Args:
-        folder: Its folder.
-
-    Returns:
-        What its function returned, with ``status`` (``done`` or ``failed``), the ``reason`` of a failure and
-        ``peak_memory_gib`` of its process; nothing where there is no result yet.
+    It is the mapping that its function returned, with ``status`` (``done`` or ``failed``), the ``reason`` of a failure
+    and ``peak_memory_gib`` of its process.
 
     Raises:
         XrayError: The file cannot be read.
@@ -104,15 +91,7 @@ def read_result(folder: Path) -> dict[str, Any] | None:
 
 
 def perform(folder: Path, answers: TextIO | None = None) -> bool:
-    """Performs a task in this process and writes its result.
-
-    Args:
-        folder: Its folder.
-        answers: Where its answers go.
-
-    Returns:
-        Whether it was done.
-    """
+    """Performs a task in this process, writes its result, and returns whether it was done."""
     task = read_json(folder / TASK)
     try:
         module, _, name = task["function"].partition(":")
@@ -131,11 +110,9 @@ def perform(folder: Path, answers: TextIO | None = None) -> bool:
 
 
 class Process:
-    """A fresh interpreter with a task; it ends with the ``with`` block at the latest.
+    """A fresh interpreter with the task of ``folder``; it ends with the ``with`` block at the latest.
 
-    Args:
-        folder: Folder of the task.
-        threads: Threads that it may use; as the environment says without a number.
+    It may use so many ``threads``, by default as many as the environment allows.
     """
 
     def __init__(self, folder: Path, threads: int | None = None) -> None:
@@ -157,7 +134,7 @@ class Process:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Ends the process and removes what it kept for itself."""
+        """Ends the process and removes its scratch folder."""
         self._process.kill()
         self._process.communicate()
         shutil.rmtree(self.folder / SCRATCH, ignore_errors=True)
@@ -171,7 +148,7 @@ class Process:
         return self.answer()
 
     def answer(self) -> Any | None:
-        """Waits for an answer; nothing if the process ends without one."""
+        """Waits for an answer; ``None`` if the process ends without one."""
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
         return json.loads(line) if line.endswith("\n") else None
@@ -181,7 +158,7 @@ class Process:
         return self._process.wait()
 
     def result(self) -> dict[str, Any]:
-        """Waits for the end; where the process left no result, a failure that says so is written and returned."""
+        """Waits for the end and returns the result; a process that left none has failed."""
         status = self.wait()
         if not (self.folder / RESULT).is_file():
             reason = f"the process ended with status {status}; see {self.folder / LOG}"
@@ -190,37 +167,22 @@ class Process:
 
 
 def run_task(folder: Path, threads: int | None = None) -> dict[str, Any]:
-    """Runs a task in a fresh interpreter.
-
-    Args:
-        folder: Its folder.
-        threads: Threads that it may use.
-
-    Returns:
-        Its result, see :func:`read_result`.
-    """
+    """Runs a task in a fresh interpreter and returns its result, see :func:`read_result`."""
     with Process(folder, threads) as process:
         return process.result()
 
 
 def main(folder: str) -> int:
-    """Performs a task in this interpreter, which was started for it.
-
-    Args:
-        folder: Folder of the task.
-
-    Returns:
-        Exit status: 0, 1 if it failed.
-    """
+    """Performs a task in this interpreter, which was started for it; the exit status is 1 if it failed."""
     Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
-    # Whatever a library prints belongs into the log and not between the answers.
+    # Output of libraries belongs into the log and not between the answers.
     with os.fdopen(os.dup(1), "w", encoding="utf-8") as answers:
         os.dup2(2, 1)
         return 0 if perform(Path(folder), answers) else 1
 
 
 def _end_with(parent: int) -> None:
-    """Ends this process when its parent was killed, since nobody would take the result."""
+    """Ends this process when its parent was killed."""
     while os.getppid() == parent:
         time.sleep(1)
     os._exit(1)
@@ -243,22 +205,18 @@ def results(
 
     Args:
         function: A function that worker processes can import.
-        inputs: Its arguments.
-        workers: How many processes work at once on this machine; 1 works in this process. A Dask cluster has its own.
+        inputs: Its arguments, one per call.
+        workers: Number of processes on this machine; 1 works in this process. A Dask cluster has its own.
         backend: ``loky`` for processes, ``ray`` for Ray.
         scheduler: Address of the scheduler of a Dask cluster, which is then used instead.
         shared: A folder that the workers of a cluster must see under the same path.
-
-    Yields:
-        What the calls return.
 
     Raises:
         WorkerDiedError: A worker process died.
         XrayError: A package is missing, or the cluster cannot be used.
 
-    Example:
-        >>> list(results(abs, [-2, 1], workers=1))
-        [2, 1]
+    >>> list(results(abs, [-2, 1], workers=1))
+    [2, 1]
     """
     from joblib import Parallel, delayed, parallel_config
 
@@ -291,7 +249,7 @@ def leave_interrupts_to_parent() -> None:
 
 @contextmanager
 def _interrupts_wait() -> Iterator[None]:
-    """Holds Ctrl-C back, in this thread and in the processes that it starts, which are not ready for it yet."""
+    """Holds Ctrl-C back in this thread and in the processes that it starts."""
     if not hasattr(signal, "pthread_sigmask"):  # Windows has no such masks
         yield
         return
@@ -304,7 +262,7 @@ def _interrupts_wait() -> Iterator[None]:
 
 @contextmanager
 def _dask(address: str, shared: Path) -> Iterator[None]:
-    """Makes joblib use a Dask cluster, once it is sure that its workers can do the work."""
+    """Has joblib use a Dask cluster whose workers were checked."""
     from joblib import parallel_config
 
     try:
@@ -322,7 +280,7 @@ def _dask(address: str, shared: Path) -> Iterator[None]:
 
 
 def _check_workers(run: Callable[..., dict[str, tuple[str, bool]]], address: str, shared: Path) -> None:
-    """Refuses a cluster whose workers would prepare otherwise or do not see the pictures."""
+    """Refuses workers that have another version or do not see the folder."""
     try:
         found = run(describe_worker, shared)
     except Exception as error:  # whatever a worker raises when it lacks the package
@@ -341,13 +299,13 @@ def _check_workers(run: Callable[..., dict[str, tuple[str, bool]]], address: str
 
 
 def describe_worker(shared: Path) -> tuple[str, bool]:
-    """What a worker of a cluster has: its version of this package, and whether it sees a folder."""
+    """Version of this package on a worker, and whether it sees a folder."""
     return __version__, shared.is_dir()
 
 
 @contextmanager
 def _ray() -> Iterator[None]:
-    """Makes joblib use Ray, which is started on this machine where no cluster is set up."""
+    """Has joblib use Ray, which is started on this machine unless a cluster is set up."""
     from joblib import parallel_config
 
     try:

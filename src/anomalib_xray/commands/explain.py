@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
+from anomalib_xray.errors import XrayError
+
 
 def explain(
     checkpoint: Path,
@@ -40,7 +42,6 @@ def explain(
         XrayError: The checkpoint cannot be used, its model has no discriminator of images or the method does not hold
             for it, no image or mask is found, or ``out`` cannot be written.
     """
-    from anomalib_xray.errors import XrayError
     from anomalib_xray.io.inputs import find_inputs
     from anomalib_xray.io.paths import check_checkpoint
 

@@ -65,7 +65,7 @@ def fuse(
 
 
 def _labels(runs: list[Path]) -> list[str]:
-    """What tells runs apart: the first part of their paths in which they differ, or all parts from there on."""
+    """Names of runs: the first part of their paths that differs, or all parts from there on."""
     if len(runs) == 1:
         return [""]
     parts = [run.absolute().parts for run in runs]
@@ -116,7 +116,7 @@ def _normal(path: Path) -> pd.DataFrame:
 
 
 def _check_images(tables: dict[str, pd.DataFrame], folders: dict[str, Path]) -> None:
-    """Sees to it that all runs saw the same images under the same labels."""
+    """Refuses runs with different images or labels."""
     (first, expected), *others = tables.items()
     for label, found in others:
         for here, there, name in ((expected, found, label), (found, expected, first)):
@@ -138,7 +138,9 @@ def _report(metrics: dict[str, float], scores: list[str]) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    levels = [level for level in ("image", "study", "patient") if f"{level}_AUROC" in metrics]
+    from anomalib_xray.evaluation.units import LEVELS
+
+    levels = [level for level in LEVELS if f"{level}_AUROC" in metrics]
     if not levels:
         print("The table has not both normal and abnormal images, so there is nothing to measure.")
         return

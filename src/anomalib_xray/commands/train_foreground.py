@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from anomalib_xray.errors import XrayError
+
 
 def train_foreground(
     out: Path,
@@ -29,8 +31,6 @@ def train_foreground(
     Raises:
         XrayError: torch is missing, an argument cannot be used, or ``out`` holds a training with other arguments.
     """
-    from anomalib_xray.errors import XrayError
-
     try:
         from anomalib_xray.preparation_models.foreground import MODEL, Settings, train
     except ModuleNotFoundError as error:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from anomalib_xray.errors import XrayError
+
 
 def train_localizer(
     images: Path,
@@ -42,8 +44,6 @@ def train_localizer(
         XrayError: torch is missing, an argument, the boxes or the pictures cannot be used, or ``out`` holds another
             training.
     """
-    from anomalib_xray.errors import XrayError
-
     try:
         from anomalib_xray.preparation_models.localizer import MODEL, Settings, train
     except ModuleNotFoundError as error:

@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from anomalib_xray import NOTICE
 from anomalib_xray.errors import XrayError
 from anomalib_xray.io.progress import status
 
@@ -59,7 +60,7 @@ def tune(config: Path, out: Path = Path("tuning"), trials: int = 20, dry_run: bo
         with status("Checking the ranges"):  # which takes anomalib's start
             check_search(search)
     if dry_run or study is None:
-        _print_plan(search, trials, [trial.user_attrs[SECONDS] for trial in done])
+        _print_dry_run(search, trials, [trial.user_attrs[SECONDS] for trial in done])
         return 0
     stopped = False
     try:
@@ -75,7 +76,7 @@ def tune(config: Path, out: Path = Path("tuning"), trials: int = 20, dry_run: bo
     return int(any(status_of(trial) == "failed" for trial in finished(study)))
 
 
-def _print_plan(search: Search, trials: int, seconds: list[float]) -> None:
+def _print_dry_run(search: Search, trials: int, seconds: list[float]) -> None:
     for item in search.space.ranges:
         print(item)
     print(f"Selection {search.objective.rule}.")
@@ -85,7 +86,6 @@ def _print_plan(search: Search, trials: int, seconds: list[float]) -> None:
 
 
 def _print_best(search: Search, study: Study, out: Path) -> None:
-    from anomalib_xray.edge.bundle import NOTICE
     from anomalib_xray.experiments.run_search import BEST, best
 
     trial = best(study)

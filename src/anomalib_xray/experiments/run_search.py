@@ -8,7 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from anomalib_xray.edge.bundle import NOTICE
+from anomalib_xray import NOTICE
 from anomalib_xray.errors import XrayError
 from anomalib_xray.experiments.search import Search
 from anomalib_xray.experiments.space import with_values

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from anomalib_xray.edge.bundle import NOTICE
+from anomalib_xray import NOTICE
 from anomalib_xray.experiments.grid import SHORTCUTS, Cell, Grid
 from anomalib_xray.io.progress import status
 from anomalib_xray.io.write import write_atomically

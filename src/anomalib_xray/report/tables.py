@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from anomalib_xray.edge.bundle import NOTICE
+from anomalib_xray import NOTICE
 from anomalib_xray.experiments.grid import Grid
 from anomalib_xray.io.write import write_atomically
 from anomalib_xray.report.results import PIXEL, as_frame
