@@ -24,7 +24,7 @@ def bundle(
     recompute: bool = False,
     body_part: list[str] | None = None,
     view: list[str] | None = None,
-) -> int:
+) -> None:
     """Makes a folder that holds all a device needs to judge radiographs with a trained model.
 
     In it are the model for OpenVINO in 32, 16 and, where it is good enough, 8 bits, the preparation, thresholds, what
@@ -49,9 +49,6 @@ def bundle(
         body_part: Body part that the model was made for, in DICOM's words such as HAND, instead of what the tags and
             MURA's folders of IMAGES say; give --body_part once for each.
         view: The same of views, such as PA or LAT.
-
-    Returns:
-        Exit status: 0.
 
     Raises:
         XrayError: An argument cannot be used, or the model cannot be exported.
@@ -99,7 +96,6 @@ def bundle(
     made = write_bundle(loaded, request, out)
     print("\n".join([NOTICE, *figures(made)]))
     print(f"The bundle is in {out}; its README.md is the model card.")
-    return 0
 
 
 def _words(given: list[str] | None, keyword: str, what: str) -> tuple[str, ...]:

@@ -48,9 +48,6 @@ def read_frames(logs: Path, name: str) -> list[Frame]:
     Args:
         logs: Folder of TensorBoard files, or one that holds ``<name>/<step>.png`` at any depth, as MLflow keeps them.
         name: Name of the pictures.
-
-    Raises:
-        XrayError: The folder does not exist, holds several runs, or holds no picture of this name.
     """
     if not logs.is_dir():
         raise XrayError(f"{logs} is not a folder; name the one that the run's logger writes to.")
@@ -97,11 +94,7 @@ def _open(source: Path | io.BytesIO) -> Image.Image:
 
 
 def write_gif(path: Path, frames: list[Frame], frames_per_second: float) -> None:
-    """Writes frames as a GIF that repeats, each with its step below it, all of the size of the largest one.
-
-    Raises:
-        XrayError: The speed is not more than 0 and at most 50 frames a second, or the file cannot be written.
-    """
+    """Writes frames as a GIF that repeats, each with its step below it, all of the size of the largest one."""
     if not 0 < frames_per_second <= _FASTEST:
         raise XrayError(f"frames_per_second is {frames_per_second:g}, but it is more than 0 and at most {_FASTEST:g}.")
     size = (max(frame.picture.width for frame in frames), max(frame.picture.height for frame in frames) + CAPTION)

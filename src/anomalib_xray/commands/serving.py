@@ -10,7 +10,7 @@ from anomalib_xray import NOTICE
 from anomalib_xray.errors import XrayError
 from anomalib_xray.io.paths import read_bytes
 from anomalib_xray.io.text import read_json, write_json
-from anomalib_xray.io.write import write_atomically
+from anomalib_xray.io.write import holds, write_atomically
 
 CONFIG = "config.json"
 """File that lists the models that a server offers."""
@@ -20,7 +20,7 @@ _MOUNT = "/models"  # where the server's container has its models by convention
 _MAX_MODEL_BYTES = 4_000_000_000
 
 
-def serving(bundle: Path, out: Path = Path("models"), name: str | None = None, precision: str | None = None) -> int:
+def serving(bundle: Path, out: Path = Path("models"), name: str | None = None, precision: str | None = None) -> None:
     """Lays the model of a bundle out for OpenVINO Model Server.
 
     Writes OUT/NAME/1/model.xml and model.bin and adds the model to OUT/config.json; a model of the same name gets the
@@ -32,9 +32,6 @@ def serving(bundle: Path, out: Path = Path("models"), name: str | None = None, p
         out: Folder of the server's models.
         name: What the server calls the model; by default the model's own name in lower case.
         precision: fp32, fp16 or int8; by default the bundle's own.
-
-    Returns:
-        Exit status: 0.
 
     Raises:
         XrayError: The bundle, the name or the precision cannot be used, or ``out`` cannot be written.
@@ -53,7 +50,6 @@ def serving(bundle: Path, out: Path = Path("models"), name: str | None = None, p
     print(NOTICE)
     print(f"{version} holds {opened.model}, whose scores are {', '.join(opened.scores)}.")
     print(f"Serve it: the folder {out} mounted as /models, --config_path /models/{CONFIG}.")
-    return 0
 
 
 def _add_model(model: Path, out: Path, name: str) -> Path:
@@ -68,23 +64,14 @@ def _add_model(model: Path, out: Path, name: str) -> Path:
         f"model{suffix}": read_bytes(model.with_suffix(suffix), max_bytes=_MAX_MODEL_BYTES)
         for suffix in (".bin", ".xml")  # in this order: the server takes a version as soon as it sees its .xml file
     }
-    last = _last_version(out / name)
+    last = max((int(path.name) for path in (out / name).glob("*") if path.name.isdigit()), default=0)
     version = out / name / str(last)
-    if not _holds(version, content):
+    if not all(holds(version / file, data) for file, data in content.items()):
         version = out / name / str(last + 1)
         for file, data in content.items():
             write_atomically(version / file, data)
     write_json(out / CONFIG, config, indent=2)
     return version
-
-
-def _last_version(folder: Path) -> int:
-    """The largest version that is there, 0 without one."""
-    return max((int(path.name) for path in folder.glob("*") if path.name.isdigit()), default=0)
-
-
-def _holds(folder: Path, content: dict[str, bytes]) -> bool:
-    return all((folder / file).is_file() and (folder / file).read_bytes() == data for file, data in content.items())
 
 
 def _read_config(path: Path) -> dict[str, Any]:

@@ -79,9 +79,6 @@ def build_model(cell: Cell) -> AnomalibModule:
 
     Seed and equalisation go to models that take them; before the pre-processing of the others, the foreground is
     equalised in the same way.
-
-    Raises:
-        XrayError: The weights are missing or do not fit.
     """
     from anomalib.models import AnomalibModule
     from torchvision.transforms.v2 import Compose
@@ -112,11 +109,7 @@ def build_model(cell: Cell) -> AnomalibModule:
 
 @contextmanager
 def local_weights(path: str | None) -> Iterator[None]:
-    """Has timm take trained weights from a file, if one is given; models have no argument for it.
-
-    Raises:
-        XrayError: The file is missing, cannot be read, or holds another network.
-    """
+    """Has timm take trained weights from a file, if one is given; models have no argument for it."""
     if path is None:
         yield
         return
@@ -139,11 +132,7 @@ def local_weights(path: str | None) -> Iterator[None]:
 
 
 def fewer(samples: pd.DataFrame, size: int) -> pd.DataFrame:
-    """Draws training images; a larger draw holds the smaller ones, so that only the size differs along a curve.
-
-    Raises:
-        XrayError: There are fewer images than ``size``.
-    """
+    """Draws training images; a larger draw holds the smaller ones, so that only the size differs along a curve."""
     if size > len(samples):
         raise XrayError(f"There are only {len(samples)} training images, not {size}; lower training_sizes.")
     drawn = samples.sample(frac=1, random_state=0).index[:size]

@@ -19,18 +19,14 @@ if TYPE_CHECKING:
 
 
 def build(base: type, settings: Mapping[str, Any]) -> Any:
-    """Builds an instance of ``base`` from ``class_path`` and ``init_args``, as the stock command does.
-
-    Raises:
-        XrayError: Its constructor refuses a setting; jsonargparse's own error would bury the sentence.
-    """
+    """Builds an instance of ``base`` from ``class_path`` and ``init_args``, as the stock command does."""
     from jsonargparse import ArgumentParser
 
     parser = ArgumentParser(exit_on_error=False)
     parser.add_subclass_arguments(base, "built")
     try:
         return parser.instantiate_classes(parser.parse_object({"built": dict(settings)})).built
-    except Exception as error:  # jsonargparse has errors of several kinds
+    except Exception as error:  # jsonargparse's own errors would bury the sentence of the constructor
         cause = user_error_behind(error, error.__traceback__)
         if cause is None or cause is error:
             raise
@@ -87,9 +83,6 @@ def trainer_arguments(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 def class_of(path: str) -> type:
     """Imports a class by its dotted path.
-
-    Raises:
-        XrayError: There is none.
 
     >>> class_of("fractions.Fraction")
     <class 'fractions.Fraction'>

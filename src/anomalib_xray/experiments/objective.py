@@ -74,9 +74,6 @@ def read_objective(content: Any, names: Iterable[str], where: str) -> Objective:
         content: Mapping with ``selection``, and optionally ``measure``, ``score`` and ``level``.
         names: Dotted names of the settings that are searched.
         where: Name of the file for messages.
-
-    Raises:
-        XrayError: The rule is not stated, or does not fit the measure, the level or the ranges.
     """
     if not isinstance(content, dict) or "selection" not in content:
         raise XrayError(f"{where} states no rule of selection; say objective: {{selection: {' or '.join(MEASURES)}}}.")

@@ -31,9 +31,6 @@ def for_selection(data: AnomalibDataModule, objective: Objective, painted: Path)
 
     The test split is emptied. A label-free rule also loses the abnormal validation images; for ``painted_AUROC`` a
     painted copy of each normal one takes their place, which is made in the folder ``painted`` at first use.
-
-    Raises:
-        XrayError: Validation shares images with test, or has no image that the measure needs.
     """
     samples = _samples(data, "val")
     shared = set(samples["image_path"]) & set(_samples(data, "test")["image_path"])

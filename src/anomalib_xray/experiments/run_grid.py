@@ -18,14 +18,8 @@ from anomalib_xray.jobs import Backend, read_result, results, run_task, write_ta
 CELLS = "cells"
 
 
-def run_cells(
-    grid: Grid, out: Path, *, workers: int, backend: Backend = "loky", scheduler: str | None = None, retry: bool = False
-) -> None:
-    """Runs the cells that are not done, ``workers`` at once; see :func:`anomalib_xray.jobs.results`.
-
-    Raises:
-        XrayError: Pictures cannot be prepared, or a cluster not be used.
-    """
+def run_cells(grid: Grid, out: Path, *, workers: int, backend: Backend, scheduler: str | None, retry: bool) -> None:
+    """Runs the cells that are not done, ``workers`` at once; see :func:`anomalib_xray.jobs.results`."""
     todo = [cell for cell in grid.all_cells if is_open(out, cell, retry=retry)]
     tasks = [write_cell(cell, grid, out) for cell in todo]
     run = partial(_run, threads=max(1, (os.cpu_count() or 1) // workers))
@@ -53,11 +47,7 @@ def folder_of(out: Path, cell: Cell) -> Path:
 
 
 def write_cell(cell: Cell, grid: Grid, out: Path) -> Path:
-    """Writes the task of a cell, generates and prepares its pictures where needed, and returns its folder.
-
-    Raises:
-        XrayError: The pictures cannot be made or prepared.
-    """
+    """Writes the task of a cell, generates and prepares its pictures where needed, and returns its folder."""
     pipeline = grid.preparations[cell.preparation]
     if pipeline is None:
         return write_task(folder_of(out, cell), run_cell, asdict(cell))
@@ -79,8 +69,11 @@ def _prepare(cell: Cell, config: Path, prepared: Path) -> None:
     init_args = cell.data_config["init_args"]
     table = None if init_args.get("table") is None else Path(init_args["table"])
     root = Path(init_args.get("root") or Path(table or "").parent)
-    if not root.exists():
-        _make_data(cell)
+    if not root.exists():  # in a fresh interpreter, since datamodules import torch
+        with TemporaryDirectory() as folder:
+            result = run_task(write_task(Path(folder), make_data, asdict(cell)), threads=1)
+        if result["status"] != "done":
+            raise XrayError(f"The pictures of {cell.data} cannot be found or made: {result['reason']}")
     masks = Path("ground_truth") / "anomaly"
     has_masks = table is None and (root / masks).is_dir()
     try:
@@ -98,14 +91,6 @@ def _body_part(cell: Cell) -> str | None:
     parts = cell.data_config["init_args"].get("body_parts", "XR_HAND")
     names = [parts] if isinstance(parts, str) else list(parts)
     return f"*/XR_{names[0].upper().removeprefix('XR_')}/*" if len(names) == 1 else None
-
-
-def _make_data(cell: Cell) -> None:
-    """Generates a data set in a fresh interpreter, since datamodules import torch."""
-    with TemporaryDirectory() as folder:
-        result = run_task(write_task(Path(folder), make_data, asdict(cell)), threads=1)
-    if result["status"] != "done":
-        raise XrayError(f"The pictures of {cell.data} cannot be found or made: {result['reason']}")
 
 
 def estimate_seconds(grid: Grid, out: Path, todo: Sequence[Cell]) -> float | None:

@@ -43,11 +43,7 @@ def require_packages() -> None:
 
 
 def open_study(search: Search, out: Path) -> Study:
-    """Opens the study of a search in its folder, or begins it.
-
-    Raises:
-        XrayError: The folder cannot be used, or holds another search.
-    """
+    """Opens the study of a search in its folder, or begins it."""
     import optuna
     from optuna.storages.journal import JournalFileBackend
 
@@ -81,23 +77,21 @@ def run_search(search: Search, study: Study, out: Path, trials: int, evaluate: E
     """Runs trials until so many are finished, those of earlier runs included.
 
     Proposals follow from the seed and the finished trials alone: a stopped search goes on as an uninterrupted one.
-
-    Raises:
-        XrayError: Another search runs in the folder.
-        KeyboardInterrupt: The search was stopped; the trial that ran does not count.
     """
     from optuna.samplers import TPESampler
+    from optuna.trial import TrialState
 
     with alone(out / LOCK, f"Another search is running in {out}; wait for it, or name another --out."):
-        _close_interrupted(study)
+        for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING, TrialState.WAITING)):
+            study.tell(trial.number, state=TrialState.FAIL)  # a stopped process left it open
         done = min(len(finished(study)), trials)
         for count in track(range(done, trials), "trials", trials, done=done):
             study.sampler = TPESampler(seed=(search.seed * 1_000_003 + count) % 2**32, n_startup_trials=STARTUP_TRIALS)
-            trial = study.ask()
-            outcome = _try(study, trial, search, evaluate)
+            proposed = study.ask()
+            outcome = _try(study, proposed, search, evaluate)
             value = "" if outcome.value is None else f", {outcome.value:.4f}"
             reason = f", {outcome.reason}" if outcome.reason else ""
-            print(f"trial {trial.number}: {outcome.status}{value}{reason} ({outcome.seconds:.0f} s)", flush=True)
+            print(f"trial {proposed.number}: {outcome.status}{value}{reason} ({outcome.seconds:.0f} s)", flush=True)
 
 
 def _try(study: Study, trial: Trial, search: Search, evaluate: Evaluate) -> Outcome:
@@ -116,14 +110,6 @@ def _try(study: Study, trial: Trial, search: Search, evaluate: Evaluate) -> Outc
     # A pruned trial keeps the last value that it reported.
     study.tell(trial, outcome.value if outcome.status == "done" else None, state=states[outcome.status])
     return outcome
-
-
-def _close_interrupted(study: Study) -> None:
-    """Ends trials that a stopped process left open."""
-    from optuna.trial import TrialState
-
-    for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING, TrialState.WAITING)):
-        study.tell(trial.number, state=TrialState.FAIL)
 
 
 def status_of(trial: FrozenTrial) -> str:

@@ -75,9 +75,6 @@ class Space:
 def read_space(content: Any, where: str) -> Space:
     """Reads ranges: a mapping of a dotted name to a mapping of one kind to its values.
 
-    Raises:
-        XrayError: There is no range, or one is malformed.
-
     >>> read_space({"trainer.max_epochs": {"int": [1, 9]}}, "search.yaml").ranges[0].values
     (1, 9)
     """
@@ -121,9 +118,6 @@ def _ends(kind: Kind, values: Sequence[Any], what: str) -> list[float]:
 
 def with_values(config: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
     """A copy of a configuration with some settings changed, given by dotted name.
-
-    Raises:
-        XrayError: The configuration has no place for a name.
 
     >>> with_values({"trainer": {"devices": 1}}, {"trainer.max_epochs": 3})
     {'trainer': {'devices': 1, 'max_epochs': 3}}

@@ -60,11 +60,7 @@ def run_trial(search: Search, out: Path, trial: Trial, values: Mapping[str, Any]
 
 
 def train_and_validate(task: Task) -> dict[str, Any]:
-    """Trains on the train split; answers ``[epoch, value]`` after each validation, returns that of the last weights.
-
-    Raises:
-        XrayError: The data or the model cannot be used, or the measure is not logged or not finite.
-    """
+    """Trains on the train split; answers ``[epoch, value]`` after each validation, returns that of the last weights."""
     config, objective = task.arguments["config"], Objective(**task.arguments["objective"])
     begin(task.arguments["seed"])
     from anomalib.models import AnomalibModule
@@ -92,9 +88,6 @@ def train_and_validate(task: Task) -> dict[str, Any]:
 
 def measured(metrics: Mapping[str, Any], name: str) -> float:
     """Finds a logged measure; beside a model's own metric, that of the score table ends in ``_raw``.
-
-    Raises:
-        XrayError: It was not logged.
 
     >>> measured({"val_image_AUROC": 0.7, "val_image_AUROC_raw": 0.8}, "val_image_AUROC")
     0.8

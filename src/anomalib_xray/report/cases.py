@@ -67,9 +67,6 @@ def read_cases(folder: Path) -> list[Case]:
 
     The colours of all its pictures have one scale: they begin at a quarter of the range of the maps' values and end at
     its end, which one value in 500 exceeds.
-
-    Raises:
-        XrayError: The table of cases cannot be used.
     """
     path = folder / CASES / "cases.csv"
     if not path.is_file() or not read_text(path).strip('"\n'):

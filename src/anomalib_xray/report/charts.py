@@ -185,11 +185,7 @@ def auroc_axis(ends: Sequence[tuple[float, float]]) -> Axis:
 
 
 def draw_top_k(part: Part, outputs: CellOutputs) -> list[Figure]:
-    """Draws AUROC against the number of pixels whose mean is an image's score, absolute and as a share.
-
-    Raises:
-        XrayError: A table of a cell does not belong to its score table.
-    """
+    """Draws AUROC against the number of pixels whose mean is an image's score, absolute and as a share."""
     lines: dict[str, dict[str, list[_Point]]] = {"k, pixels": {}, "k, share of the foreground": {}}
     for row in part.leaders:
         cells = [cell for cell in outputs.done(part.cells[row.model]) if (outputs.folder(cell) / TOP_K).is_file()]
@@ -203,11 +199,7 @@ def draw_top_k(part: Part, outputs: CellOutputs) -> list[Figure]:
 
 
 def aurocs_by_k(cell: Cell, outputs: CellOutputs) -> dict[str, float]:
-    """AUROC of a finished cell by column, such as ``k=200``; none where the test has one class only.
-
-    Raises:
-        XrayError: The table does not belong to the cell's score table.
-    """
+    """AUROC of a finished cell by column, such as ``k=200``; none where the test has one class only."""
     path = outputs.folder(cell) / TOP_K
     table, ids = read_scores(path), read_scores(outputs.folder(cell) / SCORES)
     columns = [str(column) for column in table if str(column).startswith("k=")]
@@ -234,7 +226,7 @@ def draw_training_size(part: Part, outputs: CellOutputs) -> Figure | None:
             runs.setdefault(size, []).append(outputs.units(cell, row.score))
         if size := int(row.costs.get("training_images", 0)):
             runs[size] = runs_of(row, part, outputs)
-        points = [(size, *aurocs(runs[size])) for size in runs if has_both_classes(runs[size])]
+        points: list[_Point] = [(size, *aurocs(runs[size])) for size in runs if has_both_classes(runs[size])]
         if len(points) > 1:
             lines[row.model] = points
     return _dependence(part, lines, "training images", band=True) if lines else None

@@ -23,7 +23,7 @@ from anomalib_xray.report.charts import draw_costs, draw_curves, draw_histograms
 from anomalib_xray.report.findings import Sentence, caution, findings_of
 from anomalib_xray.report.page_tables import Table, cost_table, main_table, overview, pixel_table, published_tables
 from anomalib_xray.report.parts import CellOutputs, Part, parts_of
-from anomalib_xray.report.rows import Row
+from anomalib_xray.report.rows import Row, part_title
 from anomalib_xray.report.svg import Figure
 
 REPORT = "report.html"
@@ -199,8 +199,8 @@ def failures_of(outputs: CellOutputs) -> list[Failure]:
 
 
 def _where(cell: Cell) -> str:
-    parts = [cell.data, cell.preparation, *(["equalised"] if cell.equalize else []), cell.model]
-    return ", ".join([*parts, *([] if cell.training_size is None else [f"{cell.training_size} training images"])])
+    size = "" if cell.training_size is None else f", {cell.training_size} training images"
+    return f"{part_title(cell.data, cell.preparation, cell.equalize)}, {cell.model}{size}"
 
 
 def facts_of(outputs: CellOutputs) -> dict[str, str]:

@@ -15,7 +15,7 @@ from anomalib_xray.experiments.grid import SHORTCUTS, Cell, Grid
 from anomalib_xray.experiments.run_grid import folder_of
 from anomalib_xray.jobs import read_result
 from anomalib_xray.report.results import read_units
-from anomalib_xray.report.rows import Row
+from anomalib_xray.report.rows import Row, part_title
 
 HIGHLIGHTS = 5
 """Models of a part that have a colour of their own; more could not be told apart."""
@@ -46,7 +46,7 @@ class Part:
     @property
     def title(self) -> str:
         """Name for a reader."""
-        return ", ".join([self.data, self.preparation, *(["equalised"] if self.equalize else [])])
+        return part_title(self.data, self.preparation, self.equalize)
 
     @cached_property
     def models(self) -> list[Row]:

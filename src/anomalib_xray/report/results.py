@@ -34,9 +34,6 @@ def read_rows(grid: Grid, out: Path) -> list[Row]:
 
     Returns:
         Rows in the order of the grid; those without a finished cell have no figures.
-
-    Raises:
-        XrayError: A score that the grid names is not in a table.
     """
     groups: dict[Group, dict[str, list[Cell]]] = {}
     shortcuts: dict[tuple[str, str], list[Cell]] = {}
@@ -102,9 +99,6 @@ def read_units(path: Path, score: str, level: str) -> pd.DataFrame:
 
     Returns:
         Columns ``id``, ``patient``, ``label`` (0 or 1) and ``score``, in the order of the ids.
-
-    Raises:
-        XrayError: The table has no such score, or does not say which unit an image belongs to.
     """
     table = _read_table(path)
     check_score(table, score, path)
@@ -142,14 +136,9 @@ def _values(row: Row, grid: Grid) -> dict[str, Any]:
     if auroc is None and not notes:
         notes.append("not run yet")
     values: dict[str, Any] = {
-        "data": row.data,
-        "preparation": row.preparation,
-        "equalize": row.equalize,
-        "model": row.model,
-        "score": row.score,
+        **{name: getattr(row, name) for name in ("data", "preparation", "equalize", "model", "score", "prevalence")},
         "selection": "no model" if row.model == SHORTCUTS else grid.selection[row.model],
         "seeds": len(row.seeds.get("AUROC", {})),
-        "prevalence": row.prevalence,
         "notes": "; ".join(notes),
     }
     if auroc is not None:

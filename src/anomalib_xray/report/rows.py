@@ -18,6 +18,15 @@ FALSE_FINDINGS = 0.05
 """Largest chance of any false claim in a whole report."""
 
 
+def part_title(data: str, preparation: str, equalize: bool) -> str:
+    """Title of a part of a benchmark.
+
+    >>> part_title("hands", "full", True)
+    'hands, full, equalised'
+    """
+    return f"{data}, {preparation}{', equalised' if equalize else ''}"
+
+
 @dataclass
 class Row:
     """A row of the table.

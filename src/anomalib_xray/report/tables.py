@@ -13,7 +13,7 @@ from anomalib_xray import NOTICE
 from anomalib_xray.experiments.grid import Grid
 from anomalib_xray.io.write import write_atomically
 from anomalib_xray.report.results import PIXEL, as_frame
-from anomalib_xray.report.rows import Row
+from anomalib_xray.report.rows import Row, part_title
 
 RULES = (
     "The split is fixed and by patient; the model's seed varies. Thresholds are fitted on validation; the test images "
@@ -47,11 +47,11 @@ def _markdown(frame: pd.DataFrame, grid: Grid) -> str:
             lines += ["", f"## {name}, AUROC by preparation", "", "Mean ± standard deviation over the seeds.", ""]
             lines += [f"| model | score | {' | '.join(map(str, overview))} |", "|---" * (2 + overview.shape[1]) + "|"]
             lines += [f"| {' | '.join(map(str, texts))} |" for texts in overview.reset_index().to_numpy().tolist()]
-    for (data, preparation, equalize), part in frame.groupby(["data", "preparation", "equalize"], sort=False):
+    header = _columns(grid, frame)
+    for name, part in frame.groupby(["data", "preparation", "equalize"], sort=False):
         prevalence = part["prevalence"].dropna()
         share = f", {prevalence.iloc[0]:.1%} abnormal" if len(prevalence) else ""
-        lines += ["", f"## {data}, {preparation}{', equalised' if equalize else ''}{share}", ""]
-        header = _columns(grid, frame)
+        lines += ["", f"## {part_title(*name)}{share}", ""]
         lines += ["| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
         for _, row in part.iterrows():
             lines.append("| " + " | ".join(form(row) for form in header.values()) + " |")
@@ -77,9 +77,8 @@ def by_preparation(frame: pd.DataFrame) -> pd.DataFrame:
 def _latex(frame: pd.DataFrame, grid: Grid) -> str:
     header = _columns(grid, frame)
     lines = [r"\begin{tabular}{" + "l" * len(header) + "}", r"\hline"]
-    for (data, preparation, equalize), part in frame.groupby(["data", "preparation", "equalize"], sort=False):
-        title = f"{data}, {preparation}{', equalised' if equalize else ''}"
-        lines += [rf"\multicolumn{{{len(header)}}}{{l}}{{\textbf{{{_escaped(title)}}}}} \\"]
+    for name, part in frame.groupby(["data", "preparation", "equalize"], sort=False):
+        lines += [rf"\multicolumn{{{len(header)}}}{{l}}{{\textbf{{{_escaped(part_title(*name))}}}}} \\"]
         lines += [" & ".join(map(_escaped, header)) + r" \\", r"\hline"]
         lines += [" & ".join(_escaped(form(row)) for form in header.values()) + r" \\" for _, row in part.iterrows()]
         lines.append(r"\hline")
