@@ -330,7 +330,7 @@ def test_a_dataset_keeps_a_sample_table() -> None:
         assert isinstance(getattr(AnomalibDataset, name), property), f"RadiographDataset relies on {name}"
 
 
-# anomalib_xray.training.visualizer
+# anomalib_xray.training.pictures
 
 
 def test_the_visualizer_keeps_what_ours_draws_with() -> None:

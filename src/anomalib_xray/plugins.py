@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 from inspect import signature
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from anomalib.models import AnomalibModule
@@ -35,26 +35,13 @@ class Plugin:
     distribution: str
     entry_point: EntryPoint
 
-    def load(self) -> Any:
-        """Imports the plugin's class."""
-        return self.entry_point.load()
-
-
-@dataclass(frozen=True)
-class LoadedModels:
-    """What became of the declared model plugins.
-
-    Attributes:
-        models: Class of each plugin that loaded, by name.
-        failures: Reason of each plugin that did not, by name.
-    """
-
-    models: dict[str, type[AnomalibModule]]
-    failures: dict[str, str]
-
 
 def find_plugins(group: str = MODEL_GROUP) -> list[Plugin]:
-    """Lists the declared plugins of a group, sorted by name, without importing them."""
+    """Lists the declared plugins of a group, sorted by name, without importing them.
+
+    >>> {plugin.name for plugin in find_plugins()} >= {"Cae", "Vae"}
+    True
+    """
     found = []
     for entry_point in entry_points(group=group):
         origin = f"{entry_point.dist.name} {entry_point.dist.version}" if entry_point.dist else "unknown"
@@ -62,19 +49,23 @@ def find_plugins(group: str = MODEL_GROUP) -> list[Plugin]:
     return sorted(found, key=lambda plugin: (plugin.name, plugin.distribution))
 
 
-def load_models() -> LoadedModels:
-    """Imports every declared model plugin; one that fails never takes the others down."""
+def load_models() -> tuple[dict[str, type[AnomalibModule]], dict[str, str]]:
+    """Imports every declared model plugin; one that fails never takes the others down.
+
+    Returns:
+        The class of each plugin that loaded, and the reason of each that did not, by name.
+    """
     models: dict[str, type[AnomalibModule]] = {}
     failures: dict[str, str] = {}
     for plugin, reason in check_models():
         if reason is None:
-            models[plugin.name] = plugin.load()
+            models[plugin.name] = plugin.entry_point.load()
             continue
         warnings.warn(
             f"The model plugin {plugin.name} could not be loaded: {reason} ({plugin.distribution}).", stacklevel=2
         )
         failures[plugin.name] = reason
-    return LoadedModels(models, failures)
+    return models, failures
 
 
 def check_models() -> Iterator[tuple[Plugin, str | None]]:
@@ -86,7 +77,7 @@ def check_models() -> Iterator[tuple[Plugin, str | None]]:
     taken: dict[str, Plugin] = {}
     for plugin in find_plugins(MODEL_GROUP):
         try:
-            reason = _defect(plugin.name, plugin.load())
+            reason = _defect(plugin.name, plugin.entry_point.load())
         except (Exception, SystemExit) as error:  # whatever a third party's import raises is that plugin's failure only
             reason = f"{type(error).__name__}: {error}"
         first = taken.setdefault(plugin.name, plugin) if reason is None else plugin
@@ -95,12 +86,12 @@ def check_models() -> Iterator[tuple[Plugin, str | None]]:
         yield plugin, reason
 
 
-def settings_of(owner: type) -> list[str]:
-    """Names of a class's settings: its constructor's arguments, and those that it hands on to its parents'.
+def setting_names(owner: type) -> list[str]:
+    """Lists a class's settings: its constructor's arguments, and those that it hands on to its parents'.
 
     >>> class Narrow(dict):
     ...     def __init__(self, width: int = 16, **settings: object) -> None: ...
-    >>> settings_of(Narrow)
+    >>> setting_names(Narrow)
     ['width']
     """
     names: dict[str, None] = {}
@@ -114,7 +105,7 @@ def settings_of(owner: type) -> list[str]:
 
 
 def _defect(name: str, loaded: object) -> str | None:
-    """Says why anomalib could not find a loaded class, or ``None`` if it can."""
+    """The reason why anomalib could not find a loaded class, or ``None`` if it can."""
     import anomalib.models
     from anomalib.models import AnomalibModule
 

@@ -26,7 +26,7 @@ import anomalib_xray.models
 from anomalib_xray.data import Mura, Phantom, RadiographFolder
 from anomalib_xray.errors import XrayError
 from anomalib_xray.io.read import read_radiograph, to_unit_interval
-from anomalib_xray.plugins import settings_of
+from anomalib_xray.plugins import setting_names
 from anomalib_xray.training.engine import READ_OUT_SETTINGS, TRAINING_SETTINGS
 
 PATIENTS = 12
@@ -171,7 +171,7 @@ def test_a_checkpoint_that_is_none_or_of_another_model_is_one_sentence(
 
 def test_settings_that_may_differ_are_settings_of_models() -> None:
     models = [getattr(anomalib_xray.models, name) for name in anomalib_xray.models.__all__]
-    settings = set().union(*map(settings_of, models))
+    settings = set().union(*map(setting_names, models))
     assert settings >= TRAINING_SETTINGS
     assert settings >= READ_OUT_SETTINGS
     assert not TRAINING_SETTINGS & READ_OUT_SETTINGS

@@ -17,11 +17,11 @@ from torchvision.transforms.v2 import Compose
 from anomalib_xray.errors import XrayError
 from anomalib_xray.scores import ScoredBatch
 from anomalib_xray.training import radiograph_model as module_under_test
-from anomalib_xray.training.monitors import TrainingEnd
+from anomalib_xray.training.callbacks import TrainingEnd
+from anomalib_xray.training.pictures import AlignedVisualizer
 from anomalib_xray.training.post_processor import XrayPostProcessor
 from anomalib_xray.training.radiograph_model import RadiographModel
 from anomalib_xray.training.score_table import ScoreTable
-from anomalib_xray.training.visualizer import AlignedVisualizer
 from anomalib_xray.transforms import Augmentation, PadResize, XrayPreProcessor
 
 

@@ -11,7 +11,7 @@ from anomalib.data import ImageBatch, PredictDataset
 from PIL import Image
 from torch.utils.data import DataLoader
 
-from anomalib_xray.training.visualizer import AlignedVisualizer
+from anomalib_xray.training.pictures import AlignedVisualizer
 
 FIELD = 64
 """Side of the drawn fields here."""

@@ -15,7 +15,7 @@ from torch.nn.functional import cross_entropy
 from torchvision.transforms.v2 import Transform
 
 from anomalib_xray.errors import XrayError
-from anomalib_xray.training.monitors import CollapseMonitor, feature_spread
+from anomalib_xray.training.callbacks import CollapseMonitor, feature_spread
 from anomalib_xray.training.trained_model import TrainedModel
 from anomalib_xray.training.training_images import training_images
 from anomalib_xray.transforms import Augmentation, PadResize

@@ -15,7 +15,7 @@ from torch import Tensor, nn, optim
 from anomalib_xray.errors import XrayError
 from anomalib_xray.networks.losses import masked_mse_loss
 from anomalib_xray.scores import foreground
-from anomalib_xray.training.monitors import CollapseMonitor, feature_spread
+from anomalib_xray.training.callbacks import CollapseMonitor, feature_spread
 from anomalib_xray.training.trained_model import Phases, TrainedModel, check_share
 from anomalib_xray.training.training_images import training_images
 from anomalib_xray_plugins.deep_svdd.loss import Boundary, enclosing_radius, squared_distance, svdd_loss

@@ -12,9 +12,8 @@ from torch import Tensor, nn
 from anomalib_xray.errors import XrayError
 from anomalib_xray.networks.frozen_backbone import FrozenBackbone
 from anomalib_xray.networks.latent import HasLatent
-from anomalib_xray.plugins import settings_of
-from anomalib_xray.training.checkpoint import load_model
-from anomalib_xray.training.random_state import random_state, restore_random_state
+from anomalib_xray.plugins import setting_names
+from anomalib_xray.training.checkpoint import load_model, random_state, restore_random_state
 
 
 class BackboneEncoder(nn.Module):
@@ -107,7 +106,7 @@ class PluginEncoder(nn.Module):
         if name not in plugins.__all__:
             raise XrayError(f"The encoder is that of {name}, which works here no more: install its plugin.")
         plugin = getattr(plugins, name)
-        known = {key: value for key, value in settings.items() if key in settings_of(plugin)}
+        known = {key: value for key, value in settings.items() if key in setting_names(plugin)}
         state = random_state()
         model = plugin(**known)
         restore_random_state(state)

@@ -13,7 +13,7 @@ from torch import Tensor
 from anomalib_xray.errors import XrayError
 from anomalib_xray.networks.losses import ReconstructionLoss, masked_reconstruction_loss
 from anomalib_xray.scores import foreground, kld_score
-from anomalib_xray.training.logged_images import PICTURES_IN_A_ROW
+from anomalib_xray.training.pictures import PICTURES_IN_A_ROW
 from anomalib_xray.training.reconstruction_model import ReconstructionModel
 from anomalib_xray.training.trained_model import TrainedModel
 from anomalib_xray_plugins.vae.torch_model import SCORES, VaeModel

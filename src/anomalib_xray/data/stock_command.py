@@ -16,7 +16,7 @@ import yaml
 
 from anomalib_xray.errors import XrayError, print_plainly_under_anomalib, refusal, runs_anomalib
 from anomalib_xray.io.text import read_text
-from anomalib_xray.plugins import settings_of
+from anomalib_xray.plugins import setting_names
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser, Namespace
@@ -144,7 +144,7 @@ def mistake(message: str) -> str | None:
         return None
     path, reason = problems[-1]
     if unknown := re.match(r"Option '([\w.]+)' is not accepted", reason):
-        return f"{path} has no setting {unknown[1]}{_instead(unknown[1], settings_of(resolve_name(path)))}"
+        return f"{path} has no setting {unknown[1]}{_instead(unknown[1], setting_names(resolve_name(path)))}"
     if unknown := re.match(r"module '([\w.]+)' has no attribute '(\w+)'", reason):
         names = getattr(sys.modules.get(unknown[1]), "__all__", [])
         return f"{unknown[1]} has no {unknown[2]}{_instead(unknown[2], names)}"

@@ -19,7 +19,7 @@ from anomalib_xray.experiments.configuration import begin, build, build_data, cl
 from anomalib_xray.experiments.grid import SHORTCUTS, Cell
 from anomalib_xray.io.write import write_atomically
 from anomalib_xray.jobs import SCRATCH, Task
-from anomalib_xray.plugins import settings_of
+from anomalib_xray.plugins import setting_names
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -89,7 +89,7 @@ def build_model(cell: Cell) -> AnomalibModule:
 
     class_path: str = cell.model_config["class_path"]
     model_class: Any = class_of(class_path)
-    arguments = settings_of(model_class)
+    arguments = setting_names(model_class)
     changes = {"seed": cell.seed, "equalize": cell.equalize}
     init_args = {**cell.model_config["init_args"], **{key: changes[key] for key in changes if key in arguments}}
     equalizes_itself = "equalize" in arguments

@@ -13,7 +13,7 @@ from anomalib_xray.experiments.configuration import build, class_of
 from anomalib_xray.experiments.objective import Objective, read_objective
 from anomalib_xray.experiments.space import Range, Space, merged, read_space, with_values
 from anomalib_xray.io.text import check_keys, read_yaml
-from anomalib_xray.plugins import settings_of
+from anomalib_xray.plugins import setting_names
 
 _CHANGED = ("model", "data", "trainer")
 _KEYS = {"base", "ranges", "objective", "seed", "pruning", *_CHANGED}
@@ -157,6 +157,6 @@ def _check_name(item: Range, config: Mapping[str, Any]) -> None:
     section, *rest = item.name.split(".")
     owner = Trainer if section == "trainer" else class_of(str(config[section]["class_path"]))
     name = rest[0] if section == "trainer" else rest[1]
-    settings = settings_of(owner)
+    settings = setting_names(owner)
     if name not in settings:
         raise XrayError(f"The range {item.name} is no setting of {owner.__name__}; there are {', '.join(settings)}.")

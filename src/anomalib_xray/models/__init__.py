@@ -13,8 +13,8 @@ from anomalib.models import AnomalibModule
 from anomalib_xray.data.stock_command import adapt_stock_command
 from anomalib_xray.plugins import load_models
 
-_loaded = load_models()
-__all__ = list(_loaded.models)  # the names are known only once the plugins were found
+_models, _failures = load_models()
+__all__ = list(_models)  # the names are known only once the plugins were found
 
 
 def _register() -> None:
@@ -25,18 +25,18 @@ def _register() -> None:
     ``tests/test_anomalib_interface.py`` says what would break.
     """
     anomalib.models.ALLOWED_MODULES.add(__name__)
-    for name, model in _loaded.models.items():
+    for name, model in _models.items():
         globals()[name] = model
         if not hasattr(anomalib.models, name):
             setattr(anomalib.models, name, model)
 
 
 def __getattr__(name: str) -> type[AnomalibModule]:
-    reason = _loaded.failures.get(name)
+    reason = _failures.get(name)
     if reason is not None:
         msg = f"The model plugin {name} could not be loaded: {reason}"
     else:
-        msg = f"No installed plugin offers the model {name}; there are: {', '.join(sorted(_loaded.models))}."
+        msg = f"No installed plugin offers the model {name}; there are: {', '.join(sorted(_models))}."
     raise AttributeError(msg)
 
 

@@ -1,11 +1,18 @@
-"""Open a checkpoint without knowing its model."""
+"""Checkpoints: the model that one holds, its content, and the state of random number generators."""
 
 from __future__ import annotations
 
+import random
 import warnings
 import zipfile
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from anomalib.utils.serialization import anomalib_safe_globals
+from torch import Tensor
 
 from anomalib_xray.errors import XrayError
 from anomalib_xray.io.paths import check_checkpoint
@@ -25,7 +32,7 @@ def load_model(checkpoint: Path, name: str | None = None) -> AnomalibModule:
         The model, in evaluation, on the CPU.
 
     Raises:
-        XrayError: The file is no checkpoint, its model is not known, or it is that of another model.
+        XrayError: The file is not a checkpoint, its model is not known, or it is that of another model.
     """
     check_checkpoint(checkpoint)
     with warnings.catch_warnings(action="ignore"):  # of packages that anomalib imports
@@ -54,29 +61,18 @@ def load_model(checkpoint: Path, name: str | None = None) -> AnomalibModule:
 
 
 def read_checkpoint(checkpoint: Path) -> dict[str, Any]:
-    """Reads a checkpoint; no code that the file might hold is run.
-
-    Args:
-        checkpoint: Checkpoint of a model.
-
-    Returns:
-        Its content, with ``state_dict`` and ``hyper_parameters``.
+    """Reads a checkpoint's content, with ``state_dict`` and ``hyper_parameters``; no code that it might hold is run.
 
     Raises:
-        XrayError: The file is no checkpoint.
+        XrayError: The file is not a checkpoint.
     """
-    from pickle import UnpicklingError
-
-    import torch
-    from anomalib.utils.serialization import anomalib_safe_globals
-
     try:
         with anomalib_safe_globals():
             content: Any = torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)
         if not {"state_dict", "hyper_parameters"} <= content.keys():
             raise KeyError
-    except UnpicklingError as error:
-        if zipfile.is_zipfile(checkpoint):
+    except Exception as error:  # torch raises about anything for files that are none of its own
+        if isinstance(error, UnpicklingError) and zipfile.is_zipfile(checkpoint):
             raise XrayError(
                 f"{checkpoint} is no checkpoint that can be loaded: it holds Python objects beside its weights, which "
                 "could run code; take a checkpoint that a current version wrote, or train again."
@@ -84,9 +80,48 @@ def read_checkpoint(checkpoint: Path) -> dict[str, Any]:
         raise XrayError(
             f"{checkpoint} is no checkpoint of a model: name the .ckpt file that training wrote."
         ) from error
-    except Exception as error:  # torch raises about anything for files that are none of its own
-        raise XrayError(
-            f"{checkpoint} is no checkpoint of a model: name the .ckpt file that training wrote."
-        ) from error
     found: dict[str, Any] = content
     return found
+
+
+def random_state() -> dict[str, Any]:
+    """Reads the state of Python's, numpy's and torch's generators, on every accelerator that was used.
+
+    It is made of tensors, numbers and strings only, so that a checkpoint with it loads without running pickled code.
+
+    >>> state, first = random_state(), torch.rand(3)
+    >>> restore_random_state(state)
+    >>> torch.equal(torch.rand(3), first)
+    True
+    """
+    _, keys, position, has_gauss, gauss = np.random.get_state()  # noqa: NPY002  # what libraries without an own one use
+    version, internal, python_gauss = random.getstate()
+    state: dict[str, Any] = {
+        "python": {"version": version, "internal": list(internal), "gauss": python_gauss},
+        "numpy": {
+            "keys": torch.from_numpy(np.asarray(keys).astype(np.int64)),
+            "position": int(position),
+            "has_gauss": int(has_gauss),
+            "gauss": float(gauss),
+        },
+        "torch": torch.get_rng_state(),
+    }
+    if torch.cuda.is_available():
+        state["cuda"] = torch.cuda.get_rng_state_all()
+    return state
+
+
+def restore_random_state(state: dict[str, Any]) -> None:
+    """Sets all generators to a state of :func:`random_state`.
+
+    Accelerators' states are left alone where this machine has another number of them.
+    """
+    python = state["python"]
+    random.setstate((python["version"], tuple(python["internal"]), python["gauss"]))
+    keys: Tensor = state["numpy"]["keys"]
+    rest = (state["numpy"][name] for name in ("position", "has_gauss", "gauss"))
+    np.random.set_state(("MT19937", keys.numpy().astype(np.uint32), *rest))  # noqa: NPY002  # as above
+    torch.set_rng_state(state["torch"].cpu().to(torch.uint8))
+    cuda = state.get("cuda")
+    if cuda is not None and torch.cuda.is_available() and len(cuda) == torch.cuda.device_count():
+        torch.cuda.set_rng_state_all([entry.cpu().to(torch.uint8) for entry in cuda])

@@ -16,7 +16,7 @@ from anomalib_xray.networks.adversarial import AdversarialLoss, gradient_penalty
 from anomalib_xray.networks.attention_maps import attention_maps, has_attention
 from anomalib_xray.networks.minibatch_discrimination import MinibatchDiscrimination
 from anomalib_xray.networks.sagan import to_tanh_range, to_unit_range
-from anomalib_xray.training.monitors import GanMonitor
+from anomalib_xray.training.callbacks import GanMonitor
 from anomalib_xray.training.trained_model import TrainedModel
 
 if TYPE_CHECKING:

@@ -18,20 +18,20 @@ from anomalib_xray.data.dataset import read_as_radiographs
 from anomalib_xray.data.splits import SPLITS
 from anomalib_xray.errors import XrayError
 from anomalib_xray.scores import ScoredBatch
+from anomalib_xray.training.callbacks import TrainingEnd
+from anomalib_xray.training.checkpoint import random_state, restore_random_state
 from anomalib_xray.training.engine import READ_OUT_SETTINGS, adapt_engine, differing_settings, drop_thresholds
 from anomalib_xray.training.export import ExportWithParity
-from anomalib_xray.training.logged_images import (
+from anomalib_xray.training.pictures import (
     PICTURE_EPOCHS,
     PICTURES_IN_A_ROW,
+    AlignedVisualizer,
     ScoreHistograms,
     log_pictures,
     takes_pictures,
 )
-from anomalib_xray.training.monitors import TrainingEnd
 from anomalib_xray.training.post_processor import XrayPostProcessor
-from anomalib_xray.training.random_state import random_state, restore_random_state
 from anomalib_xray.training.score_table import ScoreTable
-from anomalib_xray.training.visualizer import AlignedVisualizer
 from anomalib_xray.transforms import Augmentation, XrayPreProcessor
 from anomalib_xray.transforms.augmentation import augmentation_of
 

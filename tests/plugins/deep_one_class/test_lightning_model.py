@@ -14,7 +14,7 @@ from torch.nn.functional import cross_entropy
 
 from anomalib_xray.errors import XrayError
 from anomalib_xray.testing.base import fit, normal_batch
-from anomalib_xray.training.monitors import CollapseMonitor
+from anomalib_xray.training.callbacks import CollapseMonitor
 from anomalib_xray.transforms import Augmentation
 from anomalib_xray_plugins.deep_one_class import DeepOneClass
 from anomalib_xray_plugins.deep_one_class.lightning_model import compactness, descriptiveness

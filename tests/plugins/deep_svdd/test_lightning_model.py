@@ -10,7 +10,7 @@ from anomalib.data import ImageBatch
 
 from anomalib_xray.errors import XrayError
 from anomalib_xray.testing.base import fit, normal_batch
-from anomalib_xray.training.monitors import CollapseMonitor
+from anomalib_xray.training.callbacks import CollapseMonitor
 from anomalib_xray_plugins.deep_svdd import DeepSvdd
 from anomalib_xray_plugins.deep_svdd.loss import away_from_0
 

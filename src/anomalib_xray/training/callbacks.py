@@ -1,4 +1,4 @@
-"""What watches a training, so that a failed one is known before it ends, and says when it ends."""
+"""Callbacks of training: monitors that tell a failing one early, the time of its end, and ``torch.compile``."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import Timer
-from torch import Tensor
+from torch import Tensor, nn
 
 from anomalib_xray.io.progress import duration
 
@@ -44,9 +44,8 @@ ADVICE = {
 class GanMonitor(Callback):
     """Logs what tells a failing GAN, and warns once about each finding that lasts.
 
-    Logged each epoch: ``train_sample_diversity``, how much samples from fixed codes differ among each other, as a share
-    of how much real images do (1 as different as real ones, 0 all alike), and ``train_discriminator_margin``, the mean
-    logit of real images less that of generated ones.
+    Logged each epoch: ``train_sample_diversity``, the :func:`diversity` of samples from fixed codes, and
+    ``train_discriminator_margin``, the mean logit of real images less that of generated ones.
 
     Reported after some epochs in a row: a collapsed generator, a discriminator that is sure of everything (with the log
     loss its generator's gradient then vanishes; a critic of ``wgan-gp`` has no logits and is left out), and one that
@@ -63,35 +62,26 @@ class GanMonitor(Callback):
         self.lasting: Counter[str] = Counter()
 
     def state_dict(self) -> dict[str, Any]:
-        """How long findings last already."""
+        """The number of epochs that each finding has lasted."""
         return {"lasting": dict(self.lasting)}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Goes on counting where the checkpoint was."""
         self.lasting = Counter(state_dict["lasting"])
 
-    def on_train_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: Any,  # a GanModel
-        outputs: Any,
-        batch: Any,  # an ImageBatch
-        batch_idx: int,
-    ) -> None:
+    def on_train_batch_end(self, _trainer: Trainer, module: Any, _outputs: Any, batch: Any, batch_idx: int) -> None:
         """Keeps the epoch's first real images."""
-        del trainer, outputs
         if batch_idx == 0:
-            self.real = pl_module.grey(batch).detach()
+            self.real = module.grey(batch).detach()
 
-    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: Any) -> None:
         """Logs and judges the epoch, if the players met in it."""
+        images, self.real = self.real, None
         if not getattr(pl_module, "plays", lambda: True)():
-            self.real = None
             return
         logged = trainer.callback_metrics
         real, fake = float(logged["train_real_logit"]), float(logged["train_sample_logit"])
-        share = diversity(pl_module.samples(), self.real)  # type: ignore[operator]  # a GanModel
-        self.real = None
+        share = diversity(pl_module.samples(), images)
         pl_module.log_dict({"train_sample_diversity": share, "train_discriminator_margin": real - fake})
         critic = pl_module.adversarial_loss == "wgan-gp"
         found = {
@@ -107,17 +97,14 @@ class GanMonitor(Callback):
 
 
 def diversity(samples: Tensor, real: Tensor | None) -> float:
-    """How much samples differ among each other, as a share of how much real images do.
+    """Relates how much samples ``(M, 1, S, S)`` differ among each other to how much real images do.
 
-    The mean over pairs of the root mean squared difference of their pixels.
+    The measure is the mean over pairs of the root mean squared difference of their pixels: 0 for samples that are all
+    alike, about 1 for samples as different as the real images; 1 where there are fewer than two different real images.
 
-    Args:
-        samples: Generated images, ``(M, 1, S, S)``.
-        real: Real images, ``(N, 1, S, S)``, or ``None``.
-
-    Returns:
-        0 for samples that are all alike, about 1 for samples as different as the real images; 1 where there are fewer
-        than two different real images to compare with.
+    >>> real, sample = torch.rand(4, 1, 8, 8), torch.rand(1, 1, 8, 8)
+    >>> diversity(sample.repeat(4, 1, 1, 1), real), diversity(real, real)
+    (0.0, 1.0)
     """
     spread = 0.0 if real is None else _spread(real)
     return _spread(samples) / spread if spread > 0 else 1.0
@@ -139,15 +126,16 @@ COLLAPSE_PATIENCE = 3
 
 
 def feature_spread(features: Tensor) -> Tensor:
-    """How much the features of different images differ, as a share of their length.
-
-    The root mean squared distance from the mean feature, divided by the root mean squared length.
+    """Divides the root mean squared distance from the mean feature by the root mean squared length.
 
     Args:
         features: ``(N, F)``.
 
     Returns:
         Scalar in [0, 1]: 0 where all images have the same features, 1 where these are 0 on average.
+
+    >>> feature_spread(torch.tensor([[1.0, 2.0], [1.0, 2.0]])), feature_spread(torch.tensor([[1.0], [-1.0]]))
+    (tensor(0.), tensor(1.))
     """
     features = features.detach().float()
     apart = (features - features.mean(0)).square().sum(1).mean()
@@ -171,16 +159,15 @@ class CollapseMonitor(Callback):
         self.lasting = 0
 
     def state_dict(self) -> dict[str, Any]:
-        """How long it lasts already."""
+        """The number of epochs that it has lasted."""
         return {"lasting": self.lasting}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Goes on counting where the checkpoint was."""
         self.lasting = state_dict["lasting"]
 
-    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def on_train_epoch_end(self, trainer: Trainer, *_: Any) -> None:
         """Judges the epoch, if features were trained in it."""
-        del pl_module
         spread = trainer.callback_metrics.get("train_feature_spread")
         if spread is None:
             return
@@ -188,12 +175,8 @@ class CollapseMonitor(Callback):
         if self.lasting == self.patience:
             logger.warning(
                 "Epoch %d, for %d epochs: all images have the same features (spread %.1e of their length), so that the "
-                "scores mean nothing; %s.",
-                trainer.current_epoch,
-                self.patience,
-                float(spread),
-                self.advice,
-            )
+                "scores mean nothing; %s.", trainer.current_epoch, self.patience, float(spread), self.advice,
+            )  # fmt: skip
 
 
 class TrainingEnd(Callback):
@@ -210,16 +193,16 @@ class TrainingEnd(Callback):
         super().__init__()
         self.clock = clock
 
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
-        """A training that goes on counts from where it was."""
-        self.epochs, self.began, self.steps = 0, self.clock(), trainer.global_step
+    def on_train_start(self, *_: Any) -> None:
+        """Counts from the first epoch, also in a training that goes on."""
+        self.epochs = 0
 
-    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
+    def on_train_epoch_start(self, trainer: Trainer, *_: Any) -> None:
         """Starts the clock."""
         self.began, self.steps = self.clock(), trainer.global_step
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Says it after the second epoch, if more are to come."""
+        """Prints it after the second epoch, if more are to come."""
         self.epochs += 1
         if self.epochs != 2:
             return
@@ -248,10 +231,43 @@ def _epochs_left(trainer: Trainer, steps_before: int) -> int | None:
 
 
 def _time_left(trainer: Trainer) -> list[float]:
-    """What ``trainer.max_time`` leaves."""
+    """The seconds that ``trainer.max_time`` leaves."""
     timers = [callback.time_remaining() for callback in trainer.callbacks if isinstance(callback, Timer)]  # type: ignore[attr-defined]  # its stub lacks the list
     return [seconds for seconds in timers if seconds is not None]
 
 
 def _seconds(seconds: float) -> str:
     return f"{seconds:.1f} s" if seconds < 10 else duration(seconds)
+
+
+class CompileNetworks(Callback):
+    """Compiles a model's networks while it trains; added under ``trainer.callbacks``.
+
+    Weights keep their names, so that checkpoints do not differ; what is exported afterwards is not compiled.
+
+    Args:
+        backend: Backend of ``torch.compile``; ``inductor`` needs a C++ compiler, on a GPU Triton.
+        mode: Its mode, for example ``reduce-overhead``.
+    """
+
+    def __init__(self, backend: str = "inductor", mode: str | None = None) -> None:
+        super().__init__()
+        self.backend = backend
+        self.mode = mode
+
+    def setup(self, _trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Marks the networks to be compiled at their first call."""
+        if stage == "fit":
+            for network in _networks(pl_module):
+                network.compile(backend=self.backend, mode=self.mode)
+
+    def teardown(self, _trainer: Trainer, pl_module: LightningModule, _stage: str) -> None:
+        """Goes back to the networks as they were."""
+        for network in _networks(pl_module):
+            network._compiled_call_impl = None  # what Module.compile sets; there is no method that unsets it
+
+
+def _networks(module: LightningModule) -> list[nn.Module]:
+    """The parts of a model's torch module that learn."""
+    model: Any = module.model
+    return [network for network in model.children() if any(weight.requires_grad for weight in network.parameters())]

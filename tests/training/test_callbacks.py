@@ -9,11 +9,21 @@ from typing import Any, cast
 import numpy as np
 import pytest
 import torch
+from anomalib.data import ImageBatch
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.demos.boring_classes import BoringModel
 from scipy.spatial.distance import pdist
 
-from anomalib_xray.training.monitors import CollapseMonitor, GanMonitor, TrainingEnd, diversity, feature_spread
+from anomalib_xray.training.callbacks import (
+    CollapseMonitor,
+    CompileNetworks,
+    GanMonitor,
+    TrainingEnd,
+    diversity,
+    feature_spread,
+)
+from anomalib_xray_plugins.alpha_gan import AlphaGan
+from anomalib_xray_plugins.cae import Cae
 
 REAL = torch.rand(6, 1, 8, 8, generator=torch.Generator().manual_seed(0))
 VARIED = torch.rand(5, 1, 8, 8, generator=torch.Generator().manual_seed(1))
@@ -212,3 +222,45 @@ def test_a_training_that_goes_on_counts_from_there(tmp_path: Any, capsys: pytest
     first.save_checkpoint(tmp_path / "ten.ckpt")
     text = printed(capsys, [60] * 10, str(tmp_path / "ten.ckpt"), max_epochs=20)
     assert "(epochs left: 8)" in text
+
+
+IMAGE = torch.rand(2, 1, 64, 64).repeat(1, 3, 1, 1)
+
+
+def compiled(model: Any) -> dict[str, bool]:
+    return {name: network._compiled_call_impl is not None for name, network in model.model.named_children()}
+
+
+def test_networks_are_compiled_for_training_only() -> None:
+    model = AlphaGan(image_size=64, width=8, latent_size=16, ema_decay=0.9)
+    names = set(model.state_dict())
+    callback = CompileNetworks(backend="eager")
+    callback.setup(SimpleNamespace(), model, "fit")  # type: ignore[arg-type]  # it is not looked at
+    assert compiled(model) == {
+        "encoder": True,
+        "generator": True,
+        "discriminator": True,
+        "code_discriminator": True,
+        "average": False,  # it does not learn
+        "scorer": False,
+    }
+    assert set(model.state_dict()) == names
+    callback.teardown(SimpleNamespace(), model, "fit")  # type: ignore[arg-type]  # as above
+    assert not any(compiled(model).values())
+
+
+def test_nothing_is_compiled_to_test() -> None:
+    model = Cae(image_size=64, width=4)
+    CompileNetworks(backend="eager").setup(SimpleNamespace(), model, "test")  # type: ignore[arg-type]  # as above
+    assert not any(compiled(model).values())
+
+
+def test_a_compiled_network_computes_the_same() -> None:
+    model = Cae(image_size=64, width=4).train()
+    expected = model.training_step(ImageBatch(image=IMAGE))
+    # Captures the graph of the forward and of the backward pass, and needs no compiler.
+    CompileNetworks(backend="aot_eager").setup(SimpleNamespace(), model, "fit")  # type: ignore[arg-type]  # as above
+    found = model.training_step(ImageBatch(image=IMAGE))
+    torch.testing.assert_close(found, expected)
+    found.backward()
+    assert all(weight.grad is not None for weight in model.parameters())

@@ -6,7 +6,7 @@ import random
 import numpy as np
 import torch
 
-from anomalib_xray.training.random_state import random_state, restore_random_state
+from anomalib_xray.training.checkpoint import random_state, restore_random_state
 
 
 def draw() -> list[float]:
