@@ -4,7 +4,13 @@ import numpy as np
 import pytest
 import torch
 
-from anomalib_xray.networks.fc_autoencoder import FcAutoencoder, Made, VectorNorm, fc_autoencoder_loss, squared_error
+from anomalib_xray.networks.fc_autoencoder import (
+    FcAutoencoder,
+    Reconstruction,
+    VectorNorm,
+    fc_autoencoder_loss,
+    squared_error,
+)
 from anomalib_xray.networks.memory import Memory
 
 
@@ -79,17 +85,19 @@ def test_loss_of_a_plain_network_is_the_error_of_pixels_that_count() -> None:
     image, made = torch.rand(2, 1, 4, 4), torch.rand(2, 1, 4, 4)
     mask = (torch.rand(2, 1, 4, 4) < 0.5).float()
     expected = ((image - made) ** 2).numpy()[mask.numpy() > 0].mean()
-    np.testing.assert_allclose(fc_autoencoder_loss(Made(made, None, None), image, mask).item(), expected, rtol=1e-5)
-    assert fc_autoencoder_loss(Made(made, None, None), image, torch.zeros_like(mask)) == 0
+    np.testing.assert_allclose(
+        fc_autoencoder_loss(Reconstruction(made, None, None), image, mask).item(), expected, rtol=1e-5
+    )
+    assert fc_autoencoder_loss(Reconstruction(made, None, None), image, torch.zeros_like(mask)) == 0
 
 
 def test_loss_with_uncertainty_and_memory() -> None:
     torch.manual_seed(0)
     image, made, log_variance = (torch.randn(2, 1, 4, 4) for _ in range(3))
     weights = torch.rand(2, 5).softmax(1)
-    loss = fc_autoencoder_loss(Made(made, log_variance, weights), image, torch.ones_like(image), 0.3)
+    loss = fc_autoencoder_loss(Reconstruction(made, log_variance, weights), image, torch.ones_like(image), 0.3)
     x, y, s, w = (tensor.numpy() for tensor in (image, made, log_variance, weights))
     error = np.exp(-s) * (x - y) ** 2
     expected = error.mean() + s.mean() + 0.3 * -(w * np.log(w)).sum(1).mean()
     np.testing.assert_allclose(loss.item(), expected, rtol=1e-5)
-    np.testing.assert_allclose(squared_error(Made(made, log_variance, None), image).numpy(), error, rtol=1e-5)
+    np.testing.assert_allclose(squared_error(Reconstruction(made, log_variance, None), image).numpy(), error, rtol=1e-5)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
-from anomalib_xray.networks.fc_autoencoder import FcAutoencoder, Made, squared_error
+from anomalib_xray.networks.fc_autoencoder import FcAutoencoder, Reconstruction, squared_error
 from anomalib_xray.networks.sagan import to_tanh_range
 from anomalib_xray.scores import ScoredBatch, SmoothedErrorMap, error_scores, foreground
 from anomalib_xray_plugins.dual_distribution.refinement import REFINED_MAPS, Refinement, Refiner
@@ -16,7 +16,9 @@ DISCREPANCIES = ("rec", "rec_ensemble", "intra", "inter")
 """Names of the maps of two ensembles."""
 
 
-def discrepancies(image: Tensor, made_a: Sequence[Made], made_b: Sequence[Made]) -> dict[str, Tensor]:
+def discrepancies(
+    image: Tensor, made_a: Sequence[Reconstruction], made_b: Sequence[Reconstruction]
+) -> dict[str, Tensor]:
     """Compares what the networks of modules A and B make of images.
 
     Args:

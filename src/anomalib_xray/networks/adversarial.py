@@ -19,11 +19,7 @@ AdversarialLoss = Literal["log", "hinge", "wgan-gp"]
 
 
 def check_soft_labels(soft_labels: float, kind: AdversarialLoss) -> None:
-    """Checks that soft labels are asked for only where labels exist.
-
-    Args:
-        soft_labels: Largest distance of a label from 0 or 1.
-        kind: The adversarial loss.
+    """Checks the largest distance of a label from 0 or 1, other than 0 only for a loss that has labels.
 
     Raises:
         XrayError: It is outside [0, 0.5), or the loss has no labels.
@@ -52,6 +48,9 @@ def discriminator_loss(real: Tensor, fakes: list[Tensor], kind: AdversarialLoss,
 
     Returns:
         Scalar.
+
+    >>> discriminator_loss(torch.tensor([2.0]), [torch.tensor([-0.5])], "hinge")
+    tensor(0.5000)
     """
     zero = real.new_zeros(())
     if kind == "log":
@@ -77,6 +76,9 @@ def generator_loss(fake: Tensor) -> Tensor:
 
     Returns:
         Scalar.
+
+    >>> generator_loss(torch.tensor([1.0, 2.0]))
+    tensor(-1.5000)
     """
     return -fake.mean()
 
@@ -93,12 +95,15 @@ def passing_loss(fake: Tensor, kind: AdversarialLoss) -> Tensor:
 
     Returns:
         Scalar.
+
+    >>> passing_loss(torch.tensor([0.0]), "log")
+    tensor(0.6931)
     """
     return softplus(-fake).mean() if kind == "log" else generator_loss(fake)
 
 
 def gradient_penalty(judge: Callable[[Tensor], Tensor], real: Tensor, fake: Tensor) -> Tensor:
-    """How far a critic's gradient between real and generated inputs is from length 1.
+    """Penalises a critic's gradient between real and generated inputs for a length other than 1.
 
     ``mean (|grad_x D(x)|_2 - 1)^2`` at random points of the lines from real to fake. Source: Gulrajani et al. 2017
     (1704.00028), equation 3, without its weight (10 there). It is a property of each input on its own, so that a critic
@@ -114,6 +119,9 @@ def gradient_penalty(judge: Callable[[Tensor], Tensor], real: Tensor, fake: Tens
 
     Raises:
         XrayError: The critic is a network that compares the inputs of a batch.
+
+    >>> gradient_penalty(lambda x: 3 * x.flatten(1).sum(1), torch.zeros(2, 1), torch.ones(2, 1)).item()
+    4.0
     """
     if isinstance(judge, nn.Module):
         _check_uncoupled(judge)
@@ -154,6 +162,9 @@ def instance_noise_level(scale: float, epoch: int, epochs: int, schedule: NoiseS
 
     Returns:
         The standard deviation, at least 0, in units of the image's range (-1, 1).
+
+    >>> instance_noise_level(0.1, 50, 100)
+    0.05
     """
     if schedule == "linear":
         return scale * max(0.0, 1 - epoch / epochs)
@@ -162,15 +173,7 @@ def instance_noise_level(scale: float, epoch: int, epochs: int, schedule: NoiseS
 
 
 def add_noise(image: Tensor, deviation: float) -> Tensor:
-    """Adds normal noise; without any, the image itself, and no random number is drawn.
-
-    Args:
-        image: ``(N, 1, S, S)``.
-        deviation: Standard deviation.
-
-    Returns:
-        ``(N, 1, S, S)``.
-    """
+    """Adds normal noise to images ``(N, 1, S, S)``; of deviation 0 none, and no random number is drawn."""
     return image + deviation * torch.randn_like(image) if deviation > 0 else image
 
 
@@ -189,6 +192,12 @@ def moving_average(network: nn.Module, decay: float) -> AveragedModel | None:
 
     Raises:
         XrayError: The decay is not in [0, 1).
+
+    >>> network = nn.Linear(1, 1)
+    >>> average = moving_average(network, 0.999)
+    >>> average.update_parameters(network)
+    >>> torch.equal(average.module.weight, network.weight)
+    True
     """
     if not 0 <= decay < 1:
         msg = f"ema_decay is {decay}, but it is at least 0 (no average) and less than 1."

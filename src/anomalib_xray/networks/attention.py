@@ -25,6 +25,9 @@ class SelfAttention(nn.Module):
 
     Raises:
         XrayError: Fewer than 8 channels, of which queries and keys would get none.
+
+    >>> SelfAttention(16, pooling=2)(torch.zeros(1, 16, 8, 8)).shape
+    torch.Size([1, 16, 8, 8])
     """
 
     def __init__(self, channels: int, pooling: int = 1) -> None:
@@ -39,14 +42,7 @@ class SelfAttention(nn.Module):
         self.pooling = pooling
 
     def forward(self, features: Tensor) -> Tensor:
-        """Adds what each position attends to.
-
-        Args:
-            features: ``(N, C, H, W)``.
-
-        Returns:
-            ``(N, C, H, W)``.
-        """
+        """Adds to each position of ``(N, C, H, W)`` the values that it attends to."""
         query, key, value = self.query(features), self._pooled(self.key(features)), self._pooled(self.value(features))
         missing = value.shape[1] - query.shape[1]
         attended = scaled_dot_product_attention(
@@ -56,7 +52,7 @@ class SelfAttention(nn.Module):
         return self.gamma * attended + features
 
     def weights(self, features: Tensor) -> Tensor:
-        """Computes how strongly each position attends to each key, for pictures: the whole matrix stands in memory.
+        """Computes the attention of each position to each key, for pictures: the whole matrix stands in memory.
 
         Args:
             features: ``(N, C, H, W)``.

@@ -1,9 +1,10 @@
-"""Where a network's self-attention looks, as pictures."""
+"""Maps of a network's self-attention."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import Literal, NamedTuple
 
 import torch
@@ -20,8 +21,8 @@ class AttentionMap(NamedTuple):
     """Pictures of one layer, each relative to its largest value.
 
     Attributes:
-        looking: How strongly the chosen position attends to each position, ``(N, 1, S, S)`` in [0, 1].
-        received: How much attention each position receives from all, ``(N, 1, S, S)`` in [0, 1].
+        looking: Attention of the chosen position to each position, ``(N, 1, S, S)`` in [0, 1].
+        received: Attention that each position receives from all, ``(N, 1, S, S)`` in [0, 1].
     """
 
     looking: Tensor
@@ -55,11 +56,8 @@ def attention_maps(network: nn.Module, image: Tensor, query: Query = "anomaly") 
     Args:
         network: A model's torch module, in evaluation.
         image: Pre-processed images, ``(N, 3, S, S)`` in [0, 1].
-        query: Position that is asked where it looks: the pixel of the highest ``anomaly``, or the foreground's
-            ``centre``; also the centre where the model gives no map.
-
-    Returns:
-        The maps; no layers for a network without self-attention.
+        query: Position whose attention is shown: the pixel of the highest ``anomaly``, or the foreground's ``centre``;
+            also the centre where the model gives no map.
     """
     with recorded_inputs(network) as inputs:
         output: ScoredBatch = network(image)
@@ -75,32 +73,21 @@ def attention_maps(network: nn.Module, image: Tensor, query: Query = "anomaly") 
 
 @contextmanager
 def recorded_inputs(network: nn.Module) -> Iterator[dict[str, Tensor]]:
-    """Keeps what goes into each self-attention layer the first time that it is used.
-
-    Args:
-        network: The network.
+    """Keeps the input of each self-attention layer the first time that it is used.
 
     Yields:
         Features ``(N, C, H, W)`` by the layer's dotted name; filled while the network is called.
     """
     inputs: dict[str, Tensor] = {}
 
-    def keep(name: str) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
-        def hook(_: nn.Module, arguments: tuple[Tensor, ...]) -> None:
-            inputs.setdefault(name, arguments[0].detach())
+    def keep(name: str, _: nn.Module, arguments: tuple[Tensor, ...]) -> None:
+        inputs.setdefault(name, arguments[0].detach())
 
-        return hook
-
-    handles = [
-        layer.register_forward_pre_hook(keep(name))
-        for name, layer in network.named_modules()
-        if isinstance(layer, SelfAttention)
-    ]
-    try:
+    with ExitStack() as hooks:
+        for name, layer in network.named_modules():
+            if isinstance(layer, SelfAttention):
+                hooks.enter_context(layer.register_forward_pre_hook(partial(keep, name)))
         yield inputs
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 def peak(anomaly_map: Tensor) -> Tensor:

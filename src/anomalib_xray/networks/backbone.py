@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from anomalib_xray.errors import XrayError
 
 _COUNTER = "num_batches_tracked"
-"""Of batch normalisation; files of old versions lack it, and nothing depends on it."""
+"""Buffer of batch normalisation that files of old versions lack and nothing depends on."""
 
 
 class Backbone(nn.Module):
@@ -35,6 +35,10 @@ class Backbone(nn.Module):
 
     Raises:
         XrayError: timm has no such network, or the network has no such layers.
+
+    >>> backbone = Backbone("resnet18", layers=(1, 2))
+    >>> [tuple(features.shape) for features in backbone(torch.zeros(1, 1, 64, 64))]
+    [(1, 64, 16, 16), (1, 128, 8, 8)]
     """
 
     mean: Tensor
@@ -68,26 +72,12 @@ class Backbone(nn.Module):
         self.register_buffer("std", torch.tensor(std).view(1, -1, 1, 1), persistent=False)
 
     def forward(self, image: Tensor) -> list[Tensor]:
-        """Gives the feature maps.
-
-        Args:
-            image: ``(N, 1, S, S)`` in [0, 1]; the three channels that the network expects are made equal.
-
-        Returns:
-            A map for each layer, ``(N, C, S / stride, S / stride)``.
-        """
+        """Feature maps of each layer, ``(N, C, S / stride, S / stride)``, of images ``(N, 1, S, S)`` in [0, 1]."""
         maps: list[Tensor] = self.network((image - self.mean) / self.std)
         return maps
 
     def pooled(self, image: Tensor) -> Tensor:
-        """Gives the mean of the last feature map over all places.
-
-        Args:
-            image: ``(N, 1, S, S)`` in [0, 1].
-
-        Returns:
-            ``(N, C)`` with C the last of ``channels``.
-        """
+        """Mean of the last feature map over all places, ``(N, C)``, of images ``(N, 1, S, S)`` in [0, 1]."""
         last: Tensor = self(image)[-1]
         return last.mean((2, 3))
 
@@ -107,16 +97,7 @@ class Backbone(nn.Module):
 
 
 def fill(network: nn.Module, path: str | Path, name: str) -> None:
-    """Takes weights over into a timm network, see :meth:`Backbone.load_weights`.
-
-    Args:
-        network: A timm network, whole or cut to its features.
-        path: The file.
-        name: What a message calls the network.
-
-    Raises:
-        XrayError: The file is missing, cannot be read, or holds another network.
-    """
+    """Takes weights over into a timm network, whole or cut to its features, see :meth:`Backbone.load_weights`."""
     own = network.state_dict()
     found = _fitting(read_weights(path), own, [part for part, _ in network.named_children()])
     if found is None:
@@ -126,16 +107,9 @@ def fill(network: nn.Module, path: str | Path, name: str) -> None:
 
 
 def read_weights(path: str | Path) -> dict[str, Tensor]:
-    """Reads the tensors of a weights file without running code from it.
+    """Reads the tensors of a weights file by name, on the CPU, without running code from it.
 
-    Args:
-        path: A ``.safetensors`` file, or one that ``torch.save`` wrote: a state dict, alone or within a checkpoint.
-
-    Returns:
-        Tensors by name, on the CPU.
-
-    Raises:
-        XrayError: The file is missing or damaged, or holds something else than tensors and plain values.
+    A ``.safetensors`` file, or one that ``torch.save`` wrote: a state dict, alone or within a checkpoint.
     """
     path = Path(path)
     if not path.is_file():
@@ -157,19 +131,17 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
 
 
 def _fitting(file: Mapping[str, Tensor], own: Mapping[str, Tensor], parts: Sequence[str]) -> dict[str, Tensor] | None:
-    """The file's tensors under the network's names, or ``None`` if they are those of another network.
+    """The file's tensors under the names of the network's own, or ``None`` if they are those of another network.
 
-    Args:
-        file: Tensors by the names of the file.
-        own: Tensors of the network.
-        parts: Names of the network's direct parts.
+    ``parts`` are the names of the network's direct parts.
     """
     # timm's feature extractors join the names of nested parts by "_"; and a wrapped network's names have a prefix.
     names = {_plain(name): name for name in own}
     first = next(iter(names))
     prefixes = {_plain(name).removesuffix(first) for name in file if _at_boundary(name, first)}
     for prefix in sorted(prefixes, key=len):
-        within = {_plain(name).removeprefix(prefix): value for name, value in file.items() if _starts(name, prefix)}
+        within = {_plain(name): value for name, value in file.items() if _plain(name).startswith(prefix)}
+        within = {name.removeprefix(prefix): value for name, value in within.items()}
         found = {names[name]: value for name, value in within.items() if name in names}
         # Of another depth: more blocks in a part that the network has, for example ResNet-34's in place of ResNet-18's.
         deeper = any(name.startswith(f"{_plain(part)}_") for name in within.keys() - names.keys() for part in parts)
@@ -201,7 +173,3 @@ def _at_boundary(name: str, ending: str) -> bool:
     """Whether a name of the file ends in a name of the network, alone or after the name of what wraps the network."""
     plain = _plain(name)
     return plain.endswith(ending) and (len(plain) == len(ending) or name[-len(ending) - 1] == ".")
-
-
-def _starts(name: str, prefix: str) -> bool:
-    return _plain(name).startswith(prefix)

@@ -1,6 +1,6 @@
 """Autoencoder whose code is a short vector, plain, with a memory, or with a predicted uncertainty.
 
-Four models are made of it. Source: Cai et al. 2022, "Dual-distribution discrepancy for anomaly detection in chest
+Source: Cai et al. 2022, "Dual-distribution discrepancy for anomaly detection in chest
 X-rays" (2206.03935), and its code; the uncertainty Mao et al. 2020 (2006.11436), the memory Gong et al. 2019
 (1904.02639).
 """
@@ -24,11 +24,11 @@ SIDE = 4
 """Side of the last map, for every image size."""
 
 WIDEST = 4
-"""The widest level has this many times the channels of the first."""
+"""Most channels of a level, in multiples of the first level's."""
 
 
-class Made(NamedTuple):
-    """What the network makes of images.
+class Reconstruction(NamedTuple):
+    """Reconstruction of images, with what comes beside it.
 
     Attributes:
         image: Reconstruction on the scale [-1, 1], which it may leave, ``(N, 1, S, S)``.
@@ -77,6 +77,9 @@ class FcAutoencoder(nn.Module):
         latent_size: Length Z of the code (16 as published).
         uncertainty: Whether the network also predicts the variance of each pixel.
         memory: Memory of codes, whose size is Z; none if left out.
+
+    >>> FcAutoencoder(image_size=16, hidden=32)(torch.zeros(2, 1, 16, 16)).image.shape
+    torch.Size([2, 1, 16, 16])
     """
 
     def __init__(
@@ -113,47 +116,32 @@ class FcAutoencoder(nn.Module):
         # Convolutions with few channels on large maps run faster with channels last.
         self.to(memory_format=torch.channels_last)
 
-    def forward(self, image: Tensor) -> Made:
-        """Encodes and decodes.
-
-        Args:
-            image: ``(N, 1, S, S)`` in [-1, 1].
-
-        Returns:
-            Reconstruction, and what comes with it.
-        """
+    def forward(self, image: Tensor) -> Reconstruction:
+        """Encodes and decodes images ``(N, 1, S, S)`` in [-1, 1]."""
         code, weights = self.encoder(image), None
         if self.memory is not None:
             code, weights = self.memory(code)
         made = self.decoder(code)
         if made.shape[1] == 1:
-            return Made(made, None, weights)
+            return Reconstruction(made, None, weights)
         # Kept within limits, because nothing else stops the variance of a background that is always the same.
-        return Made(made[:, :1], made[:, 1:].clamp(-LOG_VARIANCE, LOG_VARIANCE), weights)
+        return Reconstruction(made[:, :1], made[:, 1:].clamp(-LOG_VARIANCE, LOG_VARIANCE), weights)
 
 
-def squared_error(made: Made, image: Tensor) -> Tensor:
-    """Squared error of a reconstruction over the predicted variance, if there is one.
-
-    Args:
-        made: What the network made of the image.
-        image: ``(N, 1, S, S)`` in [-1, 1].
-
-    Returns:
-        ``(x - x')^2 exp(-log variance)`` of each pixel, ``(N, 1, S, S)``.
-    """
+def squared_error(made: Reconstruction, image: Tensor) -> Tensor:
+    """Squared error ``(x - x')^2 exp(-log variance)`` of each pixel, without a predicted variance the squared error."""
     error = (image - made.image).square()
     return error if made.log_variance is None else error * (-made.log_variance).exp()
 
 
-def fc_autoencoder_loss(made: Made, image: Tensor, mask: Tensor, entropy_weight: float = 0.0) -> Tensor:
+def fc_autoencoder_loss(made: Reconstruction, image: Tensor, mask: Tensor, entropy_weight: float = 0.0) -> Tensor:
     """Mean squared error; over the predicted variance, plus its logarithm, where there is one; plus weighted entropy.
 
     With a predicted variance it is twice the negative log-likelihood of a normal distribution, up to a constant, and so
     may be negative (2006.11436, equation 3).
 
     Args:
-        made: What the network made of the image.
+        made: Reconstruction of the image.
         image: ``(N, 1, S, S)`` in [-1, 1].
         mask: 1 where pixels count and 0 elsewhere, ``(N, 1, S, S)``.
         entropy_weight: Weight of the mean entropy of the memory's addressing.

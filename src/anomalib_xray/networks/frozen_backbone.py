@@ -1,4 +1,4 @@
-"""A feature extractor that is never trained."""
+"""Feature extractors that are never trained."""
 
 from __future__ import annotations
 
@@ -49,14 +49,7 @@ class FrozenBackbone(Backbone):
         return self
 
     def prepare(self, weights: str | None) -> None:
-        """Reads the weights before training, unless they are there already, or says that they are random.
-
-        Args:
-            weights: File with weights of the network; none for random ones.
-
-        Raises:
-            XrayError: The file is missing, cannot be read, or holds another network.
-        """
+        """Reads the weights of a file before training, unless they are there already; without one they stay random."""
         if bool(self.has_weights):
             return
         if weights is None:
@@ -94,26 +87,10 @@ class PerceptualError(nn.Module):
         return relative_feature_errors(features, self.backbone(reconstruction * foreground(image)))
 
     def loss(self, reconstruction: Tensor, image: Tensor) -> Tensor:
-        """The mean over images and layers of ``sum |f - f'| / sum |f|``.
-
-        Args:
-            reconstruction: ``(N, 1, S, S)`` in [0, 1].
-            image: ``(N, 1, S, S)`` in [0, 1].
-
-        Returns:
-            Scalar.
-        """
+        """The mean over images and layers of ``sum |f - f'| / sum |f|``, of ``(N, 1, S, S)`` in [0, 1]."""
         return torch.stack([error.mean() for error in self.layer_errors(image, reconstruction)]).mean()
 
     def forward(self, image: Tensor, reconstruction: Tensor) -> Tensor:
-        """The error of each pixel: the layers' errors, enlarged and averaged.
-
-        Args:
-            image: ``(N, 1, S, S)`` in [0, 1].
-            reconstruction: ``(N, 1, S, S)`` in [0, 1].
-
-        Returns:
-            At least 0, ``(N, 1, S, S)``.
-        """
+        """The error of each pixel of ``(N, 1, S, S)`` in [0, 1]: the layers' errors, enlarged and averaged."""
         size = (image.shape[2], image.shape[3])
         return enlarged_mean(self.layer_errors(image, reconstruction), size)

@@ -8,7 +8,8 @@ where the discriminator is sure of an image.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -24,7 +25,7 @@ GRAD_CAM = "grad_cam"
 
 
 def grad_cam(judge: Judge, layer: nn.Module, image: Tensor) -> Tensor:
-    """Computes where features of a layer speak against an image's being real.
+    """Maps the features of a layer that speak against an image's being real.
 
     ``relu(sum_c a_c F_c)`` with the features F of the layer and ``a_c`` the mean over all places of
     ``d(-logit) / dF_c``. Each image has its own map, whatever the rest of the batch; it works within
@@ -32,7 +33,7 @@ def grad_cam(judge: Judge, layer: nn.Module, image: Tensor) -> Tensor:
 
     Args:
         judge: The discriminator, in evaluation.
-        layer: The part of it whose output is looked at, a feature map ``(N, C, h, w)``.
+        layer: The part of it whose output is used, a feature map ``(N, C, h, w)``.
         image: Images as the discriminator takes them, ``(N, 1, S, S)`` in (-1, 1).
 
     Returns:
@@ -40,6 +41,10 @@ def grad_cam(judge: Judge, layer: nn.Module, image: Tensor) -> Tensor:
 
     Raises:
         XrayError: The layer gives no feature map, is not used, or nothing that follows depends on it.
+
+    >>> layer = nn.Conv2d(1, 4, 3, stride=2, padding=1)
+    >>> grad_cam(lambda image: layer(image).mean((1, 2, 3)), layer, torch.rand(2, 1, 8, 8)).shape
+    torch.Size([2, 1, 4, 4])
     """
     with torch.inference_mode(False), torch.enable_grad(), _beginning_at(layer) as outputs:
         logits = judge(image.detach().clone())
@@ -54,7 +59,7 @@ def grad_cam(judge: Judge, layer: nn.Module, image: Tensor) -> Tensor:
 
 
 def grad_cam_map(judge: Judge, layer: nn.Module, image: Tensor) -> Tensor:
-    """As :func:`grad_cam`, enlarged to the images, ``(N, 1, S, S)``."""
+    """The map of :func:`grad_cam` enlarged to the images, ``(N, 1, S, S)``."""
     enlarged: Tensor = interpolate(grad_cam(judge, layer, image), image.shape[2:], mode="bilinear")
     return enlarged
 
@@ -66,12 +71,7 @@ def check_map(chosen: str, choices: Sequence[str]) -> None:
 
 
 def feature_maps(network: nn.Module, judge: Judge, image: Tensor) -> dict[str, tuple[int, ...]]:
-    """Lists the layers that give a feature map when a discriminator judges.
-
-    Args:
-        network: The discriminator, in evaluation.
-        judge: What calls it.
-        image: Images as the discriminator takes them, ``(N, 1, S, S)`` in (-1, 1).
+    """Lists the layers of a discriminator that give a feature map when ``judge`` calls it.
 
     Returns:
         Channels, height and width of each layer's output by its dotted name, in the order of their use; maps of 1 x 1
@@ -79,38 +79,26 @@ def feature_maps(network: nn.Module, judge: Judge, image: Tensor) -> dict[str, t
     """
     shapes: dict[str, tuple[int, ...]] = {}
 
-    def noting(name: str) -> Callable[[nn.Module, tuple[object, ...], object], None]:
-        def hook(_: nn.Module, __: tuple[object, ...], output: object) -> None:
-            if isinstance(output, Tensor) and output.dim() == 4 and min(output.shape[2:]) > 1:
-                shapes[name] = tuple(output.shape[1:])
+    def note(name: str, _: nn.Module, __: tuple[object, ...], output: object) -> None:
+        if isinstance(output, Tensor) and output.dim() == 4 and min(output.shape[2:]) > 1:
+            shapes[name] = tuple(output.shape[1:])
 
-        return hook
-
-    handles = [layer.register_forward_hook(noting(name)) for name, layer in network.named_modules() if name]
-    try:
-        with torch.no_grad():
-            judge(image)
-    finally:
-        for handle in handles:
-            handle.remove()
+    with ExitStack() as hooks, torch.no_grad():
+        for name, layer in network.named_modules():
+            if name:
+                hooks.enter_context(layer.register_forward_hook(partial(note, name)))
+        judge(image)
     return shapes
 
 
 @contextmanager
 def _beginning_at(layer: nn.Module) -> Iterator[list[Tensor]]:
-    """Lets the graph of gradients begin at a layer's output, so that nothing before it is recorded.
-
-    Yields:
-        The outputs; filled while the network is called.
-    """
+    """Lets the graph of gradients begin at a layer's outputs, which are yielded, so that nothing before is recorded."""
     outputs: list[Tensor] = []
 
     def hook(_: nn.Module, __: tuple[object, ...], output: Tensor) -> Tensor:
         outputs.append(output.detach().requires_grad_(True))
         return outputs[-1].clone()  # what follows may change its input in place
 
-    handle = layer.register_forward_hook(hook)
-    try:
+    with layer.register_forward_hook(hook):
         yield outputs
-    finally:
-        handle.remove()

@@ -37,6 +37,10 @@ class GaussianHead(nn.Module):
         spread: Layer from the features to the log-variance.
         latent: ``linear``: mean unbounded, log-variance. ``tanh``: mean and standard deviation through tanh, as
             published for the α-GAN; codes in (-1, 1) are then trivially told from the normal distribution.
+
+    >>> mean, deviation = GaussianHead(nn.Linear(8, 2), nn.Linear(8, 2))(torch.zeros(3, 8))
+    >>> mean.shape, bool((deviation > 0).all())
+    (torch.Size([3, 2]), True)
     """
 
     def __init__(self, mean: nn.Module, spread: nn.Module, latent: Latent = "linear") -> None:
@@ -54,13 +58,9 @@ class GaussianHead(nn.Module):
 
 
 def draw(mean: Tensor, deviation: Tensor) -> Tensor:
-    """Draws a code, differentiably: ``mean + deviation * e`` with ``e ~ N(0, 1)`` (Kingma and Welling 2014).
+    """Draws a code ``(N, Z)``, differentiably: ``mean + deviation * e`` with ``e ~ N(0, 1)`` (Kingma and Welling 2014).
 
-    Args:
-        mean: ``(N, Z)``.
-        deviation: ``(N, Z)``.
-
-    Returns:
-        ``(N, Z)``.
+    >>> draw(torch.ones(1, 2), torch.zeros(1, 2))
+    tensor([[1., 1.]])
     """
     return mean + deviation * torch.randn_like(mean)

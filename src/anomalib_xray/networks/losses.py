@@ -31,6 +31,10 @@ def masked_mse_loss(reconstruction: Tensor, image: Tensor, mask: Tensor) -> Tens
 
     Returns:
         Scalar; 0 for a batch without foreground.
+
+    >>> image, mask = torch.zeros(1, 1, 2, 2), torch.tensor([[[[1.0, 1.0], [0.0, 0.0]]]])
+    >>> masked_mse_loss(torch.tensor([[[[0.5, 0.0], [1.0, 1.0]]]]), image, mask)
+    tensor(0.1250)
     """
     return ((reconstruction - image).square() * mask).sum() / mask.sum().clamp(min=1)
 
@@ -50,6 +54,9 @@ def masked_reconstruction_loss(
 
     Returns:
         Scalar; 0 for a batch without foreground.
+
+    >>> masked_reconstruction_loss(torch.zeros(1, 1, 4, 4), torch.ones(1, 1, 4, 4), torch.ones(1, 1, 4, 4), "smooth_l1")
+    tensor(0.5000)
     """
     if kind == "bce":
         # Not defined in half precision, where a reconstruction can be exactly 1.

@@ -23,7 +23,7 @@ TINY = 1e-12
 
 
 class Memory(nn.Module):
-    """Replaces a code by a mean of learnt items, weighted by how much each is like the code.
+    """Replaces a code by a mean of learnt items, weighted by their likeness to the code.
 
     A decoder behind it sees mixtures of normal codes only, so that it cannot reconstruct what is not like them.
 
@@ -37,7 +37,11 @@ class Memory(nn.Module):
             to 1/M, so that a higher threshold can take all of them.
 
     Raises:
-        XrayError: There is no item, or the threshold is out of its range.
+        XrayError: There are no items, or the threshold is out of its range.
+
+    >>> code, weights = Memory(items=5, size=4)(torch.zeros(1, 4))
+    >>> code.shape, weights
+    (torch.Size([1, 4]), tensor([[0.2000, 0.2000, 0.2000, 0.2000, 0.2000]], grad_fn=<SoftmaxBackward0>))
     """
 
     def __init__(self, items: int = 25, size: int = 16, addressing: Addressing = "dot", shrink: float = 0.0) -> None:
@@ -58,14 +62,7 @@ class Memory(nn.Module):
         self._told = False
 
     def forward(self, code: Tensor) -> tuple[Tensor, Tensor]:
-        """Looks codes up.
-
-        Args:
-            code: ``(N, Z)``.
-
-        Returns:
-            The codes that the memory gives instead, ``(N, Z)``, and the items' weights, at least 0, ``(N, M)``.
-        """
+        """The codes that the memory gives instead of ``(N, Z)``, and the items' weights, at least 0, ``(N, M)``."""
         if self.addressing == "cosine":
             likeness = normalize(code, dim=1) @ normalize(self.items, dim=1).T
         else:
@@ -83,22 +80,17 @@ class Memory(nn.Module):
             self._told = True
             logger.warning(
                 "memory_shrink (%g) leaves %d of %d codes no item of the memory: they are decoded from zeros. Lower it "
-                "if this goes on.",
-                self.shrink,
-                lost,
-                len(weights),
-            )
+                "if this goes on.", self.shrink, lost, len(weights),
+            )  # fmt: skip
 
 
 def hard_shrink(weights: Tensor, threshold: float) -> Tensor:
     """Sets small weights to 0 and scales the others to the sum of 1, differentiably (1904.02639, equations 6 and 7).
 
-    Args:
-        weights: At least 0, ``(N, M)``.
-        threshold: Weights up to this become 0.
+    Weights are ``(N, M)``, at least 0; small are those up to the threshold. A row of small weights only becomes 0.
 
-    Returns:
-        ``(N, M)``; a row whose weights are all small is 0.
+    >>> hard_shrink(torch.tensor([[0.6, 0.3, 0.1]]), 0.2)
+    tensor([[0.6667, 0.3333, 0.0000]])
     """
     above = weights - threshold
     kept = above.relu() * weights / (above.abs() + TINY)
@@ -106,12 +98,5 @@ def hard_shrink(weights: Tensor, threshold: float) -> Tensor:
 
 
 def memory_entropy(weights: Tensor) -> Tensor:
-    """Mean entropy of the addressing: small where few items make a code (1904.02639, equation 9).
-
-    Args:
-        weights: At least 0, ``(N, M)``.
-
-    Returns:
-        Scalar, in nats.
-    """
+    """Mean entropy of the addressing, in nats: small where few items make a code (1904.02639, equation 9)."""
     return -(weights * (weights + TINY).log()).sum(1).mean()

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 
 class MinibatchDiscrimination(nn.Module):
-    """Appends how close an image's features are to those of other images.
+    """Closeness of an image's features to those of other images.
 
     ``M = f(x) T`` is a matrix of ``kernels`` rows; the output is ``o_b(x_i) = mean_j exp(-|M_ib - M_jb|_1)``. Source:
     Salimans et al. 2016, section 3.2, with three changes:
@@ -23,6 +23,11 @@ class MinibatchDiscrimination(nn.Module):
         kernel_size: Length of each row.
         rank: Rank of ``T``.
         references: Number of real training images whose features are kept for evaluation.
+
+    >>> MinibatchDiscrimination(8, kernels=4)(torch.ones(3, 8))
+    tensor([[1., 1., 1., 1.],
+            [1., 1., 1., 1.],
+            [1., 1., 1., 1.]], grad_fn=<DivBackward0>)
     """
 
     references: Tensor
@@ -52,10 +57,8 @@ class MinibatchDiscrimination(nn.Module):
         """
         rows: Tensor = self.up(self.down(features)).unflatten(1, self.shape)
         if self.training and len(rows) > 1:
-            closeness = _closeness(rows, rows)
-            others = len(rows) - 1
             # An image is at distance 0 of itself, exp(0) = 1, which does not count.
-            return (closeness.sum(1) - 1) / others
+            return (_closeness(rows, rows).sum(1) - 1) / (len(rows) - 1)
         # Slots that were never filled are masked out rather than cut off, so that the exported graph is static.
         filled = torch.arange(len(self.references), device=rows.device) < self.stored
         closeness = _closeness(rows, self.references) * filled.unsqueeze(1)
@@ -67,11 +70,7 @@ class MinibatchDiscrimination(nn.Module):
 
     @torch.no_grad()
     def remember(self, features: Tensor) -> None:
-        """Keeps the features of real training images for evaluation, newest first.
-
-        Args:
-            features: ``(N, F)``.
-        """
+        """Keeps the features ``(N, F)`` of real training images for evaluation, newest first."""
         rows = self.up(self.down(features)).unflatten(1, self.shape)
         capacity = len(self.references)
         self.references.copy_(torch.cat([rows, self.references])[:capacity])

@@ -58,6 +58,10 @@ class Trunk(nn.Module):
         attention: Whether there is self-attention.
         pooling: Pooling of keys and values in self-attention.
         spectral: Whether convolutions are spectrally normalised.
+
+    >>> import torch
+    >>> Trunk(image_size=16, width=8)(torch.zeros(1, 1, 16, 16)).shape
+    torch.Size([1, 16, 4, 4])
     """
 
     def __init__(
@@ -101,6 +105,10 @@ class Generator(nn.Module):
         attention: Whether there is self-attention.
         pooling: Pooling of keys and values in self-attention.
         spectral: Whether convolutions, the last one excepted, are spectrally normalised.
+
+    >>> import torch
+    >>> Generator(image_size=16, width=8, latent_size=4)(torch.zeros(1, 4)).shape
+    torch.Size([1, 1, 16, 16])
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""What autoencoders of images share: their loss, the noise on their input, and their scores."""
+"""Autoencoders of images: their losses, the noise on their input, and their scores."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ from anomalib_xray.training.trained_model import TrainedModel
 NoiseKind = Literal["coarse", "pixel"]
 
 GRID = 16
-"""Side of the grid that coarse noise is drawn on, whatever the image size."""
+"""Side of the grid of coarse noise."""
 
 
 def input_noise(mask: Tensor, deviation: float, kind: NoiseKind = "coarse") -> Tensor:
-    """Draws normal noise within the foreground.
+    """Draws normal noise within the foreground, ``(N, 1, S, S)``, exactly 0 outside it.
 
     Coarse noise has the size of an anomaly: it is drawn on a grid of 16 x 16 points, upsampled bilinearly and moved by
     a random distance, across the edges, so that the grid's points lie anywhere. Source: Kascenas et al. 2022,
@@ -42,8 +42,10 @@ def input_noise(mask: Tensor, deviation: float, kind: NoiseKind = "coarse") -> T
             Between the points, where coarse noise is an average of them, it is smaller.
         kind: ``coarse``, or ``pixel``, drawn for each pixel on its own.
 
-    Returns:
-        Noise to add to the image, exactly 0 outside the foreground, ``(N, 1, S, S)``.
+    >>> mask = torch.eye(64).expand(2, 1, 64, 64)
+    >>> noise = input_noise(mask, 0.2)
+    >>> noise.shape, bool((noise * (1 - mask) == 0).all())
+    (torch.Size([2, 1, 64, 64]), True)
     """
     if kind == "pixel":
         return deviation * torch.randn_like(mask) * mask
@@ -65,8 +67,8 @@ class AutoencoderModel(ReconstructionModel, TrainedModel):
 
     The torch module reconstructs in training.
 
-    The network of a perceptual loss is no part of the model: it is not trained, not saved and not exported. That of a
-    perceptual score is: it is saved in the checkpoint, which needs its file no more.
+    The network of a perceptual loss does not belong to the model: it is not trained, not saved and not exported. That
+    of a perceptual score does: it is saved in the checkpoint, which needs its file no more.
 
     Args:
         reconstruction_loss: Error that training lowers: ``mse``, ``l1``, ``smooth_l1``, ``ssim`` (1 - SSIM), or
@@ -90,7 +92,7 @@ class AutoencoderModel(ReconstructionModel, TrainedModel):
     scores = AUTOENCODER_SCORES
 
     _loss_network: tuple[PerceptualError, ...] = ()
-    """In a tuple, so that it is not registered as a part of the model."""
+    """Kept in a tuple, so that it is not registered as a part of the model."""
 
     def __init__(
         self,
@@ -127,7 +129,7 @@ class AutoencoderModel(ReconstructionModel, TrainedModel):
         return {"perceptual": lambda: PerceptualError(self.perceptual_backbone, self.perceptual_layers)}
 
     def make_scorer(self) -> ReconstructionScorer:
-        """Scores and map as the settings want them; the network of a perceptual loss is built as well."""
+        """Builds the scorer of the settings, and the network of a perceptual loss."""
         scorer = super().make_scorer()
         networks = list(scorer.networks.values())
         if self.reconstruction_loss == "perceptual":
@@ -150,9 +152,8 @@ class AutoencoderModel(ReconstructionModel, TrainedModel):
         return loss
 
     def disturbed(self, batch: ImageBatch) -> Tensor:
-        """What the network sees in training: a batch's images with noise on their foreground, ``(N, 3, S, S)``."""
-        assert batch.image is not None  # anomalib's fields are optional, its loaders fill this one
-        images: Tensor = batch.image
+        """A batch's images with noise on their foreground, ``(N, 3, S, S)``."""
+        images = torch.as_tensor(batch.image)
         if self.noise == 0:  # and no random number is drawn
             return images
         return images + input_noise(foreground(self.grey(batch)), self.noise, self.noise_kind)

@@ -1,4 +1,4 @@
-"""anomalib's engine under models of this project: data and checkpoints are checked first, records keep their places."""
+"""Adaptation of anomalib's engine: data and checkpoints are checked first, records keep their places."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import shlex
 from collections.abc import Callable, Mapping
 from enum import Enum
 from functools import wraps
-from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,8 +37,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 READ_OUT_SETTINGS = frozenset({"score", "extra_scores", "top_k", "map_sigma", "anomaly_map"})
-"""Settings that say what is read from the answer of a trained model. ``validate``, ``test`` and ``predict`` may change
-them; the checkpoint's thresholds, which belong to its own read-out, are then dropped."""
+"""Settings of the read-out of a trained model's answer. ``validate``, ``test`` and ``predict`` may change them; the
+checkpoint's thresholds, which belong to its own read-out, are then dropped."""
 
 # fmt: off
 TRAINING_SETTINGS = frozenset((
@@ -69,8 +68,8 @@ _VERBS = (*_NEED_DATA, "predict", "export")
 def adapt_engine() -> None:
     """Lets anomalib's engine treat models of this project as they need it; models of others are treated as before.
 
-    anomalib has no hook between the settings of a run and its start. What would break this stands in
-    ``tests/test_anomalib_interface.py``.
+    anomalib has no hook between the settings of a run and its start; ``tests/test_anomalib_interface.py`` tells what
+    would break this.
     """
     if not hasattr(Engine.test, "adapted"):
         for verb in _VERBS:
@@ -105,12 +104,7 @@ def _adapted(verb: str, method: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _check(verb: str, model: RadiographModel, given: Mapping[str, Any]) -> None:
-    """Refuses a run that cannot succeed, or whose answers would be those of other settings.
-
-    Raises:
-        XrayError: There are no data, the kind of export is unknown, or the checkpoint is missing or unusable for this
-            model.
-    """
+    """Refuses a run that cannot succeed, or whose answers would be those of other settings."""
     if verb in _NEED_DATA and all(given.get(name) is None for name in _DATA):
         raise XrayError(
             f"{model.name} has no data to {verb} on: name some, such as those of configs/data/mura_hand.yaml;"
@@ -162,25 +156,18 @@ def _check_checkpoint(verb: str, path: Path, model: RadiographModel) -> None:
 
 
 def differing_settings(model: RadiographModel, checkpoint: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings of a checkpoint that a model does not share.
+    """Values of a checkpoint's settings, as JSON would hold them, that differ from a model's.
 
-    Args:
-        model: The model.
-        checkpoint: Content of a checkpoint of such a model; what an older one does not know is no difference.
-
-    Returns:
-        The checkpoint's values by name, as JSON would hold them.
+    Settings that an older checkpoint does not know do not differ.
     """
     found = {key: _plain(value) for key, value in checkpoint.get("hyper_parameters", {}).items()}
     return {key: found[key] for key in model.hparams if key in found and found[key] != _plain(model.hparams[key])}
 
 
 def drop_thresholds(checkpoint: dict[str, Any]) -> None:
-    """Makes thresholds and ranges of a checkpoint's post-processor unknown.
+    """Makes thresholds and ranges of the post-processor unknown in a checkpoint's content.
 
-    Args:
-        checkpoint: Content of a checkpoint, which is changed. The post-processor is part of the model and a callback of
-            the trainer, so that its state stands there twice.
+    It is part of the model and a callback of the trainer, so that its state stands there twice.
     """
     callbacks = checkpoint.get("callbacks", {})
     states = [(checkpoint, "state_dict", "post_processor.")]
@@ -195,7 +182,7 @@ def drop_thresholds(checkpoint: dict[str, Any]) -> None:
 
 
 def _plain(value: Any) -> Any:  # settings are of any type
-    """A setting as a checkpoint and as the command line hold it alike."""
+    """A setting in one form, whether a checkpoint or the command line held it."""
     if isinstance(value, Enum):
         return value.value
     if isinstance(value, Path):
@@ -233,15 +220,6 @@ def _reading(loader: DataLoader[Any], geometry: Any) -> DataLoader[Any]:  # a tr
     return loader
 
 
-def _made(folder: Path) -> bool:
-    """Makes a folder, unless another command was quicker."""
-    try:
-        folder.mkdir()
-    except FileExistsError:
-        return False
-    return True
-
-
 def _new_version(engine: Engine, model: RadiographModel, datamodule: AnomalibDataModule | None) -> Path:
     """Makes the next ``vN`` beside those of trainings; ``latest`` stays the last training, which has the weights."""
     root = Path(engine._cache.args["default_root_dir"]) / model.name
@@ -252,6 +230,10 @@ def _new_version(engine: Engine, model: RadiographModel, datamodule: AnomalibDat
     highest = max((int(path.name[1:]) for path in root.iterdir() if re.fullmatch(r"v\d+", path.name)), default=-1)
     if getattr(rank_zero_only, "rank", 0):  # the first of several processes has made it
         return root / f"v{max(highest, 0)}"
-    folder = next(path for number in count(highest + 1) if _made(path := root / f"v{number}"))
+    folder = root / f"v{highest + 1}"
+    try:
+        folder.mkdir()
+    except FileExistsError:  # another command was quicker
+        return _new_version(engine, model, datamodule)
     logger.info("The record of this run goes to %s.", folder)
     return folder

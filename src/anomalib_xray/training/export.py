@@ -1,4 +1,4 @@
-"""Export whose difference from torch is measured and written beside the model."""
+"""Export with a measured difference from torch, written beside the model."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ else:
 logger = logging.getLogger(__name__)
 
 Run = Callable[[NDArray[np.float32]], tuple[NDArray[np.float64], NDArray[np.float32] | None]]
-"""Some form of a model: raw scores ``(K,)`` and raw map ``(S, S)`` of a picture ``(H, W)`` in [0, 1]."""
+"""A form of a model: picture ``(H, W)`` in [0, 1] to raw scores ``(K,)`` and raw map ``(S, S)``."""
 
 PARITY_TOLERANCE = 1e-4
 """Relative difference of scores and maps up to which torch and an exported model count as the same."""
@@ -126,7 +126,8 @@ def _parity_images(datamodule: AnomalibDataModule | None) -> Iterator[np.ndarray
     except XrayError as error:
         logger.warning("Parity is measured on phantoms: %s", error)
         return phantom_images()
-    return test_images(datamodule)
+    paths = islice(datamodule.test_data.samples.image_path, PARITY_IMAGES)
+    return (to_unit_interval(read_radiograph(Path(path))) for path in paths)
 
 
 def phantom_images() -> Iterator[np.ndarray]:
@@ -137,18 +138,8 @@ def phantom_images() -> Iterator[np.ndarray]:
         yield to_unit_interval(render_phantom(np.random.default_rng(number)).image)
 
 
-def test_images(datamodule: AnomalibDataModule) -> Iterator[np.ndarray]:
-    """Reads test images of a datamodule that is set up, as they lie on disk, each ``(H, W)`` float32 in [0, 1]."""
-    for path in islice(datamodule.test_data.samples.image_path, PARITY_IMAGES):
-        yield to_unit_interval(read_radiograph(Path(path)))
-
-
 def describe_export(model: AnomalibModule, path: Path, pictures: Iterable[np.ndarray]) -> Description:
-    """Measures the parity of an exported model on pictures ``(H, W)`` and writes ``bundle.json`` beside it.
-
-    Raises:
-        XrayError: There is no picture, or the model normalises in a way that a device cannot take back.
-    """
+    """Measures the parity of an exported model on pictures ``(H, W)`` and writes ``bundle.json`` beside it."""
     score, (threshold, pixel_threshold) = model.hparams["score"], fitted_thresholds(model)
     normalization = _normalization(model)
     if normalization is None:
@@ -169,7 +160,12 @@ def describe_export(model: AnomalibModule, path: Path, pictures: Iterable[np.nda
     graph, form = Graph(path), "onnx" if path.suffix == ".onnx" else "openvino_f32"
     exported: Run = lambda picture: raw_values(description, *graph(picture))  # noqa: E731
     parity = measure_parity(_raw_in_torch(model), {form: exported}, pictures, [score])
-    _warn_of(parity[form], path)
+    if not parity[form].passed:
+        differences = ["none" if value is None else f"{value:.1e}" for value in (parity[form].score, parity[form].map)]
+        logger.warning(
+            "%s differs from torch by %s (score) and %s (map) relative, more than %.0e; see %s.",
+            path, *differences, PARITY_TOLERANCE, DESCRIPTION_NAME,
+        )  # fmt: skip
     files = sorted(path.parent.glob(f"{escape(path.stem)}.*"))
     precisions = {"fp32": Precision(model=path.name, parity=parity)}
     return seal(
@@ -180,11 +176,12 @@ def describe_export(model: AnomalibModule, path: Path, pictures: Iterable[np.nda
 
 
 def description_of(model: AnomalibModule, **rest: Any) -> Description:  # keys of the description
-    """The description of a model's bundle, with what every bundle says of its model."""
+    """The description of a model's bundle, of which every bundle has the same part."""
+    settings = {key: value for key, value in model.hparams.items() if _is_plain(value)} | {"padding": padding_of(model)}
     return Description(
         format=FORMAT,
         model=model.name,
-        settings=settings_of(model),
+        settings=settings,
         created=datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
         notice=NOTICE,
         score=model.hparams["score"],
@@ -203,16 +200,25 @@ def measure_parity(
     the pictures, because scores that change their sign pass 0. The difference of a map is ``max|a - b| / max|a|``.
 
     Args:
-        reference: Torch.
+        reference: The model in torch.
         others: The other forms by name.
-        pictures: What to compare on.
+        pictures: Pictures ``(H, W)`` in [0, 1].
         names: Names of the scores, in order.
 
     Returns:
         The agreement of each form.
 
     Raises:
-        XrayError: There is no picture.
+        XrayError: There are no pictures.
+
+    >>> parity = measure_parity(
+    ...     lambda picture: (np.array([picture.mean()]), None),
+    ...     {"onnx": lambda picture: (np.array([picture.mean() * 1.01]), None)},
+    ...     [np.ones((4, 4), np.float32)],
+    ...     ["mse"],
+    ... )
+    >>> round(parity["onnx"].score, 3), parity["onnx"].passed
+    (0.01, False)
     """
     expected: list[NDArray[np.float64]] = []
     found: dict[str, list[NDArray[np.float64]]] = {name: [] for name in others}
@@ -261,15 +267,6 @@ def _parity(differences: NDArray[np.float64], maps: Sequence[float], names: Sequ
 
 def _finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
-
-
-def _warn_of(parity: Parity, path: Path) -> None:
-    if not parity.passed:
-        differences = ["none" if value is None else f"{value:.1e}" for value in (parity.score, parity.map)]
-        logger.warning(
-            "%s differs from torch by %s (score) and %s (map) relative, more than %.0e; see %s.",
-            path, *differences, PARITY_TOLERANCE, DESCRIPTION_NAME,
-        )  # fmt: skip
 
 
 def _raw_in_torch(model: AnomalibModule) -> Run:
@@ -329,13 +326,8 @@ def versions() -> dict[str, str]:
     return found
 
 
-def settings_of(model: AnomalibModule) -> dict[str, Any]:
-    """Settings that a model was built with, those that can stand in JSON, and the padding of its pre-processor."""
-    settings = {key: value for key, value in model.hparams.items() if _is_plain(value)}
-    return settings | {"padding": padding_of(model)}
-
-
 def _is_plain(value: object) -> bool:
+    """Whether JSON can hold a setting."""
     if isinstance(value, float):
         return math.isfinite(value)
     return value is None or isinstance(value, bool | int | str | list | dict)

@@ -1,4 +1,4 @@
-"""What the models that are one autoencoder with a short code share: how it scores, and how it is trained."""
+"""Models that are one autoencoder with a short code: their torch module and their training."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 from anomalib.data import ImageBatch
 from torch import Tensor, nn
 
-from anomalib_xray.networks.fc_autoencoder import FcAutoencoder, Made, fc_autoencoder_loss, squared_error
+from anomalib_xray.networks.fc_autoencoder import FcAutoencoder, Reconstruction, fc_autoencoder_loss, squared_error
 from anomalib_xray.networks.memory import Memory
 from anomalib_xray.networks.sagan import to_tanh_range, to_unit_range
 from anomalib_xray.scores import (
@@ -50,17 +50,10 @@ class ScoredAutoencoder(nn.Module):
         """Encodes and decodes ``(N, 1, S, S)`` in [0, 1] to the same scale, which a linear output may leave."""
         return to_unit_range(self.network(to_tanh_range(image)).image)
 
-    def forward(self, batch: Tensor) -> Made | ScoredBatch:
-        """Reconstructs in training, scores in evaluation.
-
-        Args:
-            batch: Pre-processed images with equal channels, ``(N, 3, S, S)`` in [0, 1].
-
-        Returns:
-            What the network makes in training, scores and map in evaluation.
-        """
+    def forward(self, batch: Tensor) -> Reconstruction | ScoredBatch:
+        """Reconstructs in training, scores in evaluation, pre-processed images ``(N, 3, S, S)`` in [0, 1]."""
         image = batch.mean(1, keepdim=True)
-        made: Made = self.network(to_tanh_range(image))
+        made: Reconstruction = self.network(to_tanh_range(image))
         if self.training:
             return made
         reconstruction = to_unit_range(made.image)
@@ -68,9 +61,8 @@ class ScoredAutoencoder(nn.Module):
             scored: ScoredBatch = self.scorer(image, reconstruction, self.reconstruct)
             return scored
         error, mask = squared_error(made, to_tanh_range(image)), foreground(image)
-        scored = self.scorer(
-            image, reconstruction, self.reconstruct, error_scores({"rec": error}, mask, self.scorer.top_k)
-        )
+        more = error_scores({"rec": error}, mask, self.scorer.top_k)
+        scored = self.scorer(image, reconstruction, self.reconstruct, more)
         if self.scorer.score not in WEIGHTED_SCORES:
             return scored
         return scored._replace(anomaly_map=self.scorer.anomaly_map(error, mask))

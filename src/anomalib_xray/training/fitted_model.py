@@ -1,4 +1,4 @@
-"""What models share that are fitted to an epoch's images instead of trained by gradients."""
+"""Models that are fitted to an epoch's images instead of trained by gradients."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import logging
 from typing import Any, Literal
 
 import torch
-import torch.distributed as distributed
 from anomalib.data import ImageBatch
 from torch import Tensor
 
 from anomalib_xray.detectors import DETECTORS, DetectorSettings, Gamma, Reservoir, Subset, check_detectors
 from anomalib_xray.errors import XrayError
 from anomalib_xray.training.radiograph_model import RadiographModel
+from anomalib_xray.training.score_table import of_all_processes
 
 logger = logging.getLogger(__name__)
 
@@ -50,10 +50,10 @@ class FittedModel(RadiographModel):
         self._forget()
 
     def configure_optimizers(self) -> None:
-        """There is nothing to optimise."""
+        """Nothing: there are no gradients."""
 
     def on_fit_start(self) -> None:
-        """Says when training would do the same again and again."""
+        """Warns where training would do the same again and again."""
         super().on_fit_start()
         if self.trainer.max_epochs != 1:
             logger.warning("%s is fitted anew in every epoch; set trainer.max_epochs to 1.", self.name)
@@ -71,11 +71,11 @@ class FittedModel(RadiographModel):
         return torch.zeros((), device=self.device, requires_grad=True)
 
     def on_validation_start(self) -> None:
-        """A validation within an epoch judges what the model has seen so far."""
+        """Fits the model to what it has seen so far of the epoch."""
         self._fit()
 
     def on_train_epoch_end(self) -> None:
-        """The checkpoint holds a fitted model, with or without a validation before it."""
+        """Fits the model before a checkpoint is written, with or without a validation before it."""
         super().on_train_epoch_end()
         self._fit()
         self._forget()
@@ -83,12 +83,11 @@ class FittedModel(RadiographModel):
     def _fit(self) -> None:
         """Fits to the images of the epoch, unless that was done already or there is none, as in a sanity check."""
         if self._seen.seen > self._fitted_to:
-            vectors = _of_all_processes(self._seen.rows())
-            logger.info(
-                "%s is fitted to %d of %d vectors of training images.", self.name, len(vectors), self._seen.seen
-            )
+            vectors = torch.cat(of_all_processes(self._seen.rows()))
+            count = self._seen.seen
+            logger.info("%s is fitted to %d of %d vectors of training images.", self.name, len(vectors), count)
             self.model.fit(vectors)  # type: ignore[operator]  # as above
-            self._fitted_to = self._seen.seen
+            self._fitted_to = count
 
     def _forget(self) -> None:
         self._seen = Reservoir(self.references, self.seed or 0)
@@ -108,7 +107,7 @@ class DetectorModel(FittedModel):
         min_samples: Images within this radius that ``dbscan`` calls dense.
 
     Raises:
-        XrayError: A detector that there is not.
+        XrayError: An unknown detector.
     """
 
     def __init__(
@@ -133,12 +132,3 @@ class DetectorModel(FittedModel):
     ) -> DetectorSettings:
         """All settings of the detectors; arguments as those of :class:`~anomalib_xray.detectors.DetectorSettings`."""
         return DetectorSettings(components, self.whiten, self.neighbours, limit, subset, *self._detector_settings)
-
-
-def _of_all_processes(rows: Tensor) -> Tensor:
-    """The rows of every process, so that all fit the same model."""
-    if not (distributed.is_available() and distributed.is_initialized()):
-        return rows
-    parts: list[Tensor] = [rows] * distributed.get_world_size()
-    distributed.all_gather_object(parts, rows)
-    return torch.cat(parts)

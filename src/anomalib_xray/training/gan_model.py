@@ -1,4 +1,4 @@
-"""What models with an adversarial loss share: players that take turns, averages, samples, and who watches them."""
+"""Models with an adversarial loss: players that take turns, moving averages, samples, stored features."""
 
 from __future__ import annotations
 
@@ -44,8 +44,8 @@ class GanModel(TrainedModel):
 
     Every player is updated on a forward pass of its own through the current weights of the others.
 
-    What evaluation compares with features of real images has them stored by :meth:`remember`, for which the training
-    step hands its images to :meth:`keep`.
+    Where evaluation compares with features of real images, :meth:`remember` stores them, for which the training step
+    hands its images to :meth:`keep`.
 
     Args:
         latent_size: Length of the code.
@@ -91,7 +91,7 @@ class GanModel(TrainedModel):
         return False
 
     def players(self) -> dict[str, tuple[Sequence[nn.Module], float]]:
-        """Who plays: the networks and the learning rate of each player, by name, in the order of their optimisers."""
+        """Networks and learning rate of each player, by name, in the order of their optimisers."""
         raise NotImplementedError
 
     def make_optimizer(self, player: str, weights: list[nn.Parameter], rate: float) -> optim.Optimizer:
@@ -120,7 +120,7 @@ class GanModel(TrainedModel):
         return self.gradient_penalty * sum(parts[1:], parts[0])
 
     def configure_callbacks(self) -> list[Callback]:
-        """Those of every model, and one that reports collapsed generators and dead discriminators."""
+        """Adds one that reports collapsed generators and dead discriminators."""
         return [*super().configure_callbacks(), GanMonitor()]
 
     def plays(self) -> bool:
@@ -128,22 +128,13 @@ class GanModel(TrainedModel):
         return True
 
     def turn_of(self, player: str) -> None:
-        """Lets gradients into one player's weights only.
-
-        Args:
-            player: Its name.
-        """
+        """Lets gradients into one player's weights only."""
         for name, (networks, _) in self.players().items():
             for network in networks:
                 network.requires_grad_(name == player)
 
     def update(self, player: str, loss: Tensor) -> None:
-        """One step of the player whose turn it is; the generator's average follows the generator's steps only.
-
-        Args:
-            player: Its name.
-            loss: Its loss.
-        """
+        """Makes one step of the player whose turn it is; the generator's average follows the generator's steps only."""
         optimizer = self._optimizers()[list(self.players()).index(player)]
         optimizer.zero_grad()
         self.manual_backward(loss)
@@ -154,14 +145,7 @@ class GanModel(TrainedModel):
             average.update_parameters(generator)
 
     def end_of_step(self, losses: Mapping[str, Tensor], real: Tensor, fake: Tensor, batch_size: int) -> None:
-        """Ends a training step: learning rates, log.
-
-        Args:
-            losses: Losses by name, as :meth:`log_losses` takes them.
-            real: Discriminator's logits of real images.
-            fake: Discriminator's logits of generated ones.
-            batch_size: Number of images in the batch.
-        """
+        """Ends a training step: learning rates; log of the losses and of the logits of real and of fake images."""
         self.step_schedules()
         self.log_losses({**losses, "real_logit": real.mean(), "sample_logit": fake.mean()}, batch_size)
 
@@ -174,16 +158,12 @@ class GanModel(TrainedModel):
 
     @property
     def kept_images(self) -> int:
-        """How many real images of an epoch :meth:`remember` needs: as many as minibatch discrimination stores."""
+        """Number of real images of an epoch that :meth:`remember` needs: as many as minibatch discrimination stores."""
         minibatch = self._minibatch()
         return 0 if minibatch is None else len(minibatch.references)
 
     def keep(self, image: Tensor) -> None:
-        """Keeps an epoch's first real images for :meth:`remember`.
-
-        Args:
-            image: Images of a training step, ``(N, 1, S, S)`` in [0, 1].
-        """
+        """Keeps an epoch's first real images, ``(N, 1, S, S)`` in [0, 1], for :meth:`remember`."""
         room = self.kept_images - sum(map(len, self.seen))
         if room > 0:
             self.seen.append(image[:room].detach().clone())
@@ -210,12 +190,12 @@ class GanModel(TrainedModel):
         self.seen = []
 
     def on_validation_start(self) -> None:
-        """Scores of the validation compare with features of the discriminator as it is."""
+        """Stores features of the discriminator as it is, with which scores of the validation compare."""
         super().on_validation_start()
         self.remember()
 
     def on_train_epoch_end(self) -> None:
-        """Hands all weights back as trainable; what is stored at the end of training fits the weights."""
+        """Hands all weights back as trainable, and stores features that fit them."""
         super().on_train_epoch_end()
         for networks, _ in self.players().values():
             for network in networks:
@@ -224,16 +204,12 @@ class GanModel(TrainedModel):
         self.seen = []
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """As that of all models; so does what a checkpoint within an epoch holds."""
+        """Stores features that fit the weights also in a checkpoint within an epoch."""
         self.remember()  # writes in place into what the checkpoint's state refers to
         super().on_save_checkpoint(checkpoint)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """As that of all models.
-
-        Raises:
-            XrayError: Its networks are not those of this version and these settings.
-        """
+        """Refuses networks that are not those of this version and these settings."""
         super().on_load_checkpoint(checkpoint)
         if checkpoint.get("model_name") == self.name:  # another model's is said by whoever loads it
             self._check_layers(checkpoint["state_dict"])
@@ -287,8 +263,12 @@ class GanModel(TrainedModel):
 def evaluating(network: nn.Module) -> Iterator[None]:
     """Lets a network compute as in evaluation for a while; gradients flow all the same.
 
-    Args:
-        network: The network.
+    >>> network = nn.Dropout()
+    >>> with evaluating(network):
+    ...     network.training
+    False
+    >>> network.training
+    True
     """
     was_training = network.training
     network.eval()
@@ -299,11 +279,7 @@ def evaluating(network: nn.Module) -> Iterator[None]:
 
 
 def generator_of(model: nn.Module) -> nn.Module:
-    """The network that generates in evaluation: the generator's moving average, or without one the generator.
-
-    Args:
-        model: A module with ``generator`` and ``average``.
-    """
+    """The network that generates in evaluation: ``average``, the moving average, or without one ``generator``."""
     average: AveragedModel | None = model.average  # type: ignore[assignment]  # a module's attributes are untyped
     network: nn.Module = model.generator if average is None else average.module  # type: ignore[assignment]  # as above
     return network

@@ -22,7 +22,6 @@ PIXELS_PER_IMAGE = 1024
 """Foreground pixels of one image that take part in the pixel threshold: enough for its 99.9 % quantile, and 10,000
 validation images still fit in 40 MB."""
 
-
 IMAGE_QUANTILE = 0.95
 """Share of normal images below the threshold, unless a model has another."""
 
@@ -51,6 +50,9 @@ class XrayPostProcessor(PostProcessor):
 
     Raises:
         XrayError: ``threshold`` is unknown or a quantile is outside [0, 1].
+
+    >>> XrayPostProcessor("f1", image_quantile=0.9).threshold
+    'f1'
     """
 
     def __init__(
@@ -84,18 +86,12 @@ class XrayPostProcessor(PostProcessor):
         return (*super()._checkpoint_config_keys, "threshold", "image_quantile", "pixel_quantile")
 
     def on_validation_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        outputs: Any,
-        *args: object,
-        **kwargs: object,
+        self, trainer: Trainer, _module: LightningModule, outputs: Any, *_: object, **__: object
     ) -> None:
         """Collects scores and foreground pixels of the normal images, and what anomalib collects.
 
         Images without any label count as normal: one-class training assumes it of them.
         """
-        del pl_module, args, kwargs
         # The sanity check sees a few batches with untrained weights.
         if trainer.sanity_checking:
             return
@@ -129,9 +125,7 @@ class XrayPostProcessor(PostProcessor):
 
     @staticmethod
     def _apply_threshold(preds: torch.Tensor | None, threshold: torch.Tensor) -> torch.Tensor | None:
-        if preds is None:
-            return None
-        return preds >= threshold
+        return None if preds is None else preds >= threshold
 
     @staticmethod
     def _normalize(
@@ -149,15 +143,7 @@ class XrayPostProcessor(PostProcessor):
 
 
 def foreground_of(image: torch.Tensor, size: Sequence[int]) -> torch.Tensor:
-    """Where images show something, at the size of their maps.
-
-    Args:
-        image: Pre-processed images ``(N, C, H, W)``, exactly 0 on the background.
-        size: Height and width of the maps.
-
-    Returns:
-        ``(N, *size)``, bool.
-    """
+    """Marks the foreground of pre-processed images ``(N, C, H, W)`` at the size of their maps: ``(N, *size)``, bool."""
     shown = (image.amax(dim=1, keepdim=True) > 0).float()
     return functional.interpolate(shown, size=tuple(size))[:, 0] > 0
 
@@ -171,7 +157,7 @@ def _evenly_spaced(values: torch.Tensor) -> torch.Tensor:
 
 
 def _set_quantile(threshold: torch.Tensor, collected: CatMetric, quantile: float, level: str) -> None:
-    """Writes the quantile of what was collected in place; a threshold with nothing collected is left as it is."""
+    """Writes the quantile of collected values in place; a threshold with nothing collected is left as it is."""
     if not collected.update_called:
         return
     values = torch.as_tensor(collected.compute()).reshape(-1)

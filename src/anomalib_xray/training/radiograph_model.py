@@ -1,4 +1,4 @@
-"""What every model plugin for radiographs shares with anomalib's side."""
+"""Parts that every model plugin for radiographs shares with anomalib's side."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ class RadiographModel(ExportWithParity):
     """State of the generators in a checkpoint that training goes on from."""
 
     training_preparation: dict[str, Any] | None = None
-    """How the training data of a checkpoint were prepared, as of the datamodule; ``None`` where nobody knows."""
+    """Preparation of the training data of a checkpoint, as of the datamodule; ``None`` where it is unknown."""
 
     def __init__(
         self,
@@ -127,7 +127,7 @@ class RadiographModel(ExportWithParity):
 
     @property
     def trainer_arguments(self) -> dict[str, Any]:
-        """None: anomalib would let them override what the user set."""
+        """Nothing: anomalib would let them override what the user set."""
         return {}
 
     @property
@@ -161,31 +161,20 @@ class RadiographModel(ExportWithParity):
         return AlignedVisualizer()
 
     def configure_callbacks(self) -> list[Callback]:
-        """Those that collect scores first: they must see raw ones before the post-processor normalises them."""
+        """Puts those first that collect scores: they must see raw ones before the post-processor normalises them."""
         components = super().configure_callbacks()
         assert isinstance(components, Sequence)  # anomalib's own signature also allows a single one
         return [ScoreTable(), ScoreHistograms(), TrainingEnd(), *components]
 
     def forward(self, batch: Tensor, *_: Any, **__: Any) -> InferenceBatch:
-        """Pre-processes, scores and post-processes raw images; this is what is exported.
-
-        Args:
-            batch: Raw images of any size, three equal channels in [0, 1], ``(N, 3, H, W)``.
-
-        Returns:
-            anomalib's four outputs.
-        """
+        """Pre-processes, scores and post-processes raw images ``(N, 3, H, W)`` in [0, 1]; exported as it is."""
         images = self.pre_processor(batch) if self.pre_processor else batch
         scored: ScoredBatch = self.model(images)
         output = InferenceBatch(scored.pred_score, None, scored.anomaly_map, None)
         return self.post_processor(output) if self.post_processor else output
 
     def setup(self, stage: str) -> None:
-        """Lets data sets of anomalib's own read radiographs as ours do.
-
-        Args:
-            stage: What the trainer is about to do.
-        """
+        """Lets data sets of anomalib's own read radiographs as ours do."""
         super().setup(stage)
         datamodule = getattr(self._trainer, "datamodule", None)
         geometry = self.pre_processor.geometry if isinstance(self.pre_processor, XrayPreProcessor) else None
@@ -231,9 +220,7 @@ class RadiographModel(ExportWithParity):
     @staticmethod
     def grey(batch: ImageBatch) -> Tensor:
         """The one channel of a batch of pre-processed images, ``(N, 1, S, S)`` in [0, 1]."""
-        assert batch.image is not None  # anomalib's fields are optional, its loaders fill this one
-        grey: Tensor = batch.image.mean(1, keepdim=True)
-        return grey
+        return torch.as_tensor(batch.image).mean(1, keepdim=True)
 
     def _score(self, batch: ImageBatch) -> ImageBatch:
         """Scores a batch in place: the evaluator reads the batch itself, not what a step returns.
@@ -246,25 +233,20 @@ class RadiographModel(ExportWithParity):
         batch.scores = output.scores  # type: ignore[attr-defined]  # an attribute, as anomalib's fields take no mapping
         return batch
 
-    def validation_step(self, batch: ImageBatch, batch_idx: int, *args: Any, **kwargs: Any) -> Any:
+    def validation_step(self, batch: ImageBatch, batch_idx: int, *_: Any, **__: Any) -> Any:
         """Scores a batch in place and returns it; the first batch of every tenth epoch is also logged as pictures."""
-        del args, kwargs
         if batch_idx == 0 and self.current_epoch % PICTURE_EPOCHS == 0 and takes_pictures(self):
             log_pictures(self, self.pictures(self.grey(batch)[:PICTURES_IN_A_ROW]))
         return self._score(batch)
 
-    def test_step(self, batch: ImageBatch, batch_idx: int, *args: Any, **kwargs: Any) -> Any:  # type: ignore[override]  # anomalib's base does the same
+    def test_step(self, batch: ImageBatch, *_: Any, **__: Any) -> Any:
         """Scores a batch in place and returns it."""
-        del batch_idx, args, kwargs
         return self._score(batch)
 
-    def predict_step(self, batch: ImageBatch, batch_idx: int, dataloader_idx: int = 0) -> Any:  # type: ignore[override]  # as above
-        """Scores a batch in place and returns it."""
-        del batch_idx, dataloader_idx
-        return self._score(batch)
+    predict_step = test_step
 
     def pictures(self, image: Tensor) -> dict[str, Tensor]:
-        """Pictures that tell how training goes; a plugin adds its own.
+        """Pictures that show the progress of training, to which a plugin adds its own.
 
         Args:
             image: A few pre-processed images, ``(N, 1, S, S)`` in [0, 1].
@@ -281,22 +263,10 @@ class RadiographModel(ExportWithParity):
         return {"reconstructions": torch.cat([image, reconstruction])}
 
     def log_losses(self, losses: Mapping[str, Tensor], batch_size: int) -> None:
-        """Logs the losses of a training step under ``train_<name>``; the first is shown in the progress bar.
-
-        Args:
-            losses: Scalars by name.
-            batch_size: Number of images in the batch, so that a short last batch counts by its size.
-        """
+        """Logs the scalar losses of a training step under ``train_<name>``; the first is shown in the progress bar."""
+        how: dict[str, Any] = {"on_step": False, "on_epoch": True, "batch_size": batch_size, "sync_dist": True}
         for index, (name, value) in enumerate(losses.items()):
-            self.log(
-                f"train_{name}",
-                value.detach(),
-                on_step=False,
-                on_epoch=True,
-                prog_bar=index == 0,
-                batch_size=batch_size,
-                sync_dist=True,
-            )
+            self.log(f"train_{name}", value.detach(), prog_bar=index == 0, **how)
 
 
 adapt_engine()

@@ -46,10 +46,10 @@ class ReconstructionModel(MapModel):
         return {}
 
     def make_scorer(self) -> ReconstructionScorer:
-        """Scores and map as the settings want them."""
+        """Builds the scorer of the settings."""
         return ReconstructionScorer(self.score, self.top_k, self.map_sigma, self.extra_scores, self.further_networks())
 
     def pictures(self, image: Tensor) -> dict[str, Tensor]:
-        """What other models show, and images above their reconstructions."""
+        """Images above their reconstructions, and the pictures of other models."""
         reconstruct: Callable[[Tensor], Tensor] = self.model.reconstruct  # type: ignore[assignment]  # a method of it
         return {**super().pictures(image), **self.reconstruction_rows(image, reconstruct(image).clamp(0, 1))}

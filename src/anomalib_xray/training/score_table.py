@@ -1,7 +1,7 @@
-"""The table of all scores that training, ``anomalib test`` and ``anomalib predict`` leave behind.
+"""Table of all scores that training, ``anomalib test`` and ``anomalib predict`` write.
 
-All comparison reads this table: AUROC and average precision are computed from its raw scores by rank, never from
-normalised or batch-wise transformed ones.
+All comparison reads it: AUROC and average precision are computed from its raw scores by rank, never from normalised
+ones.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import logging
 from collections.abc import Mapping
 from math import nan
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -28,6 +28,8 @@ from anomalib_xray.evaluation.units import CHOSEN, ID_COLUMNS, LEVELS, PREDICTIO
 from anomalib_xray.io.write import write_atomically
 
 logger = logging.getLogger(__name__)
+
+Part = TypeVar("Part")
 
 VALIDATION = "val_"
 """Prefix of what belongs to validation."""
@@ -64,7 +66,7 @@ class ScoreTable(Callback):
         """Writes the table of the rows collected so far and logs its metrics."""
         if trainer.sanity_checking:
             return
-        self._rows = _of_all_processes(self._rows)
+        self._rows = _every_image_once(self._rows)
         if not self._rows:
             return
         table = self._table(pl_module, samples)
@@ -81,13 +83,7 @@ class ScoreTable(Callback):
 
     on_test_epoch_start = on_predict_epoch_start = on_validation_epoch_start  # type: ignore[assignment]  # takes any
 
-    def on_validation_batch_end(
-        self,
-        _trainer: Trainer,
-        _module: LightningModule,
-        outputs: Any,
-        *_: Any,
-    ) -> None:
+    def on_validation_batch_end(self, _trainer: Trainer, _module: LightningModule, outputs: Any, *_: Any) -> None:
         """Collects the raw scores of a batch."""
         if outputs.pred_score is None:
             raise XrayError("The model gives no image scores, so there is no score table to write.")
@@ -113,7 +109,7 @@ class ScoreTable(Callback):
         loaders = trainer.predict_dataloaders
         for loader in loaders if isinstance(loaders, list) else [loaders]:
             _write_failures(getattr(getattr(loader, "dataset", None), "failures", {}), Path(trainer.default_root_dir))
-        self._rows = _of_all_processes(self._rows)
+        self._rows = _every_image_once(self._rows)
         if self._rows:
             table = self._table(pl_module, _samples(trainer.predict_dataloaders))
             _write(table, Path(trainer.default_root_dir) / PREDICTIONS)
@@ -130,6 +126,11 @@ def score_metrics(table: pd.DataFrame) -> dict[str, float]:
         ``{level}_AUROC`` and ``{level}_AP`` of ``pred_score``, and ``{level}_AUROC_{score}`` and ``{level}_AP_{score}``
         of every other score; levels without ids, or without both labels, are left out. A score that is not finite for
         some image has no rank, so its metrics are not a number.
+
+    >>> table = pd.DataFrame({"label": [0, 0, 1, 1], "pred_score": [0.1, 0.4, 0.3, 0.9]})
+    >>> table["image_path"], table["patient"], table["study"] = ["a", "b", "c", "d"], "", ""
+    >>> score_metrics(table)["image_AUROC"]
+    0.75
     """
     scores = scores_of(table)
     finite = {score: bool(np.isfinite(table.loc[table["label"].notna(), score]).all()) for score in scores}
@@ -149,12 +150,7 @@ def score_metrics(table: pd.DataFrame) -> dict[str, float]:
 def normal_means(table: pd.DataFrame) -> dict[str, float]:
     """Computes the mean of every score over normal images, by which training can be followed without labels.
 
-    Args:
-        table: Score table; where no image has a label, all are taken for normal, as one-class training assumes.
-
-    Returns:
-        ``normal_mean`` of ``pred_score`` and ``normal_mean_{score}`` of every other score; nothing where no image is
-        normal.
+    Where no image has a label, all are taken for normal, as one-class training assumes.
     """
     normal = table if table["label"].isna().all() else table[table["label"] == 0]
     return {
@@ -198,13 +194,19 @@ def _decisions(module: LightningModule, scores: list[float]) -> list[int] | None
     return None if decisions is None else decisions.int().tolist()
 
 
-def _of_all_processes(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The rows of every process, each image once: images are repeated until all processes have the same number."""
+def of_all_processes(part: Part) -> list[Part]:
+    """Gathers what each process of a training has; of a single process, the one part."""
     if not (distributed.is_available() and distributed.is_initialized()):
-        return rows
-    parts: list[list[dict[str, Any]]] = [[] for _ in range(distributed.get_world_size())]
-    distributed.all_gather_object(parts, rows)
-    return list({row["image_path"]: row for part in parts for row in part}.values())
+        return [part]
+    parts = [part] * distributed.get_world_size()
+    distributed.all_gather_object(parts, part)
+    return parts
+
+
+def _every_image_once(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The rows of every process: images are repeated until all processes have the same number."""
+    parts = of_all_processes(rows)
+    return rows if len(parts) == 1 else list({row["image_path"]: row for part in parts for row in part}.values())
 
 
 @rank_zero_only

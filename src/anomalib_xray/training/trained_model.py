@@ -32,6 +32,11 @@ def make_scheduler(optimizer: Optimizer, schedule: Schedule, steps: int) -> LRSc
 
     Returns:
         The scheduler, ``None`` for a constant rate.
+
+    >>> from torch import nn
+    >>> optimizer = Adam(nn.Linear(2, 2).parameters(), lr=1.0)
+    >>> make_scheduler(optimizer, "linear", 100).get_last_lr()
+    [1.0]
     """
     steps = max(steps, 1)
     if schedule == "linear":
@@ -86,11 +91,15 @@ def check_share(name: str, share: float, without: str, example: float) -> None:
     Args:
         name: Name of the setting.
         share: Its value.
-        without: What 0 means.
+        without: The meaning of 0.
         example: A value that would do.
 
     Raises:
         XrayError: The share is out of range.
+
+    >>> check_share("encoder_share", 1.5, "no encoder", 0.2)  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    anomalib_xray.errors.XrayError: encoder_share is 1.5, but it is at least 0 (no encoder) and less than 1; ...
     """
     if not 0 <= share < 1:
         msg = f"{name} is {share}, but it is at least 0 ({without}) and less than 1; take for example {example}."
@@ -127,34 +136,25 @@ class TrainedModel(RadiographModel):
         )
 
     def phases(self) -> Phases:
-        """The parts of the training; a plugin that has two overrides it."""
+        """The parts of the training, for a plugin that has two."""
         return Phases()
 
     def check_end(self, name: str, value: Any, instead: str) -> None:
-        """Refuses a setting that needs the number of epochs in a training that has no end.
-
-        Args:
-            name: Name of the setting.
-            value: Its value.
-            instead: The value to take instead, as a configuration has it.
-
-        Raises:
-            XrayError: The trainer does not know when training ends.
-        """
+        """Refuses a setting that needs the number of epochs in a training that has no end."""
         epochs = self.trainer.max_epochs
         if epochs is None or epochs < 1:
             msg = f"{name} is {value!r}, but training has no end; set trainer.max_epochs, or {instead}."
             raise XrayError(msg)
 
     def with_schedule(self, optimizer: Optimizer, part: int | None = None) -> OptimizerLRSchedulerConfig | Optimizer:
-        """An optimiser as ``configure_optimizers`` returns it, with a scheduler if its rate is to change.
+        """Adds a scheduler, stepped after each epoch, if the rate is to change.
 
         Args:
             optimizer: The optimiser.
             part: The part of :meth:`phases` that it is used in; all of the training if left out.
 
         Returns:
-            The optimiser alone, or with a scheduler that is stepped after each epoch.
+            What ``configure_optimizers`` returns.
 
         Raises:
             XrayError: The rate is to change, and the trainer does not know when training ends.

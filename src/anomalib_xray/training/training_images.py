@@ -1,4 +1,4 @@
-"""The images that a model trains on, once more and without augmentation."""
+"""Training images without augmentation."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def training_images(model: AnomalibModule, count: int | None = None, seed: int |
 
     Args:
         model: The model in training, whose pre-processor is used.
-        count: How many images at most; all of them if left out.
+        count: Largest number of images; all of them if left out.
         seed: Decides which images are taken, where not all are; without it, and without files, the first ones.
 
     Yields:
@@ -42,16 +42,12 @@ def training_images(model: AnomalibModule, count: int | None = None, seed: int |
         return
     paths = [str(path) for path in samples["image_path"]]
     if count is not None and count < len(paths):
-        paths = _drawn(paths, count, seed)
+        order = torch.arange(len(paths))
+        if seed is not None:
+            order = torch.randperm(len(paths), generator=torch.Generator().manual_seed(seed))
+        paths = [paths[place] for place in order[:count].tolist()]
     for start in range(0, len(paths), BATCH):
         yield torch.cat([_pre_processed(model, read_image(path)[None]) for path in paths[start : start + BATCH]])
-
-
-def _drawn(paths: list[str], count: int, seed: int | None) -> list[str]:
-    if seed is None:
-        return paths[:count]
-    order = torch.randperm(len(paths), generator=torch.Generator().manual_seed(seed))
-    return [paths[place] for place in order[:count].tolist()]
 
 
 def _from_batches(model: AnomalibModule, loader: Any) -> Iterator[Tensor]:  # a loader of batches

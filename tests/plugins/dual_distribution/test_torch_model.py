@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from anomalib_xray.networks.fc_autoencoder import Made
+from anomalib_xray.networks.fc_autoencoder import Reconstruction
 from anomalib_xray_plugins.dual_distribution.torch_model import discrepancies
 
 
@@ -15,7 +15,7 @@ def test_maps_are_those_of_the_formulas(uncertain: bool) -> None:
     x = x[0]
     made_a, made_b = (
         [
-            Made(torch.from_numpy(made), torch.from_numpy(variance) if uncertain else None, None)
+            Reconstruction(torch.from_numpy(made), torch.from_numpy(variance) if uncertain else None, None)
             for made, variance in zip(values, s, strict=True)
         ]
         for values in (a, b)
@@ -36,5 +36,5 @@ def test_maps_are_those_of_the_formulas(uncertain: bool) -> None:
 
 
 def test_one_network_has_no_spread() -> None:
-    made = [Made(torch.rand(2, 1, 4, 4), None, None)]
+    made = [Reconstruction(torch.rand(2, 1, 4, 4), None, None)]
     assert (discrepancies(torch.rand(2, 1, 4, 4), made, made)["intra"] == 0).all()
