@@ -6,24 +6,21 @@ import torch
 from torch import Tensor, nn
 
 from anomalib_xray.networks.adversarial import AdversarialLoss, moving_average
-from anomalib_xray.networks.grad_cam import GRAD_CAM, check_map, grad_cam_map
+from anomalib_xray.networks.gan_network import EncodingGan
 from anomalib_xray.networks.latent import GaussianHead, Latent
 from anomalib_xray.networks.minibatch_discrimination import MinibatchDiscrimination
-from anomalib_xray.networks.sagan import SMALLEST, Generator, Trunk, maybe_spectral, to_tanh_range, to_unit_range
+from anomalib_xray.networks.sagan import SMALLEST, Generator, Trunk, maybe_spectral, to_tanh_range
 from anomalib_xray.scores import (
     EXTRA_SCORES,
     RECONSTRUCTION_SCORES,
     ReconstructionScorer,
-    ScoredBatch,
     discriminator_difference,
     discriminator_score,
     feature_matching,
     feature_matching_signed,
-    foreground,
     latent_distance,
     mean_probability_score,
 )
-from anomalib_xray.training.gan_model import generator_of
 
 NARROW = -4.0
 """Log-variance of untrained codes: with a wide one all codes look alike to the generator, and it learns nothing from
@@ -34,13 +31,7 @@ MATCHED_LEVELS = 2
 
 
 class Encoder(nn.Module):
-    """Image to the mean and the standard deviation of its code.
-
-    Args:
-        trunk: Downward path.
-        latent_size: Length Z of the code.
-        latent: See :class:`~anomalib_xray.components.GaussianHead`.
-    """
+    """Images ``(N, 1, S, S)`` to the mean and the standard deviation of their codes, each ``(N, Z)``."""
 
     def __init__(self, trunk: Trunk, latent_size: int, latent: Latent) -> None:
         super().__init__()
@@ -52,7 +43,7 @@ class Encoder(nn.Module):
         self.head = GaussianHead(mean, spread, latent)
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        """Encodes ``(N, 1, S, S)`` to mean and standard deviation, each ``(N, Z)``."""
+        """Encodes images."""
         mean, deviation = self.head(self.trunk(image))
         return mean, deviation
 
@@ -77,14 +68,9 @@ class Discriminator(nn.Module):
         self.head = maybe_spectral(nn.Conv2d(trunk.channels + closeness, 1, SMALLEST), spectral)
 
     def forward(self, image: Tensor, remember: bool = False) -> Tensor:
-        """Judges images.
+        """Logits ``(N,)`` of images ``(N, 1, S, S)`` in (-1, 1), higher = more real.
 
-        Args:
-            image: ``(N, 1, S, S)`` in (-1, 1).
-            remember: Whether the images are real training images whose features evaluation may compare with.
-
-        Returns:
-            Logits, higher = more real, ``(N,)``.
+        With ``remember`` they are real training images whose features evaluation may compare with.
         """
         return self.judge(self.trunk(image), remember)
 
@@ -142,31 +128,27 @@ SCORES = (
 )
 """Scores that the model can compute."""
 
-MAPS = ("reconstruction", GRAD_CAM)
-"""Anomaly maps that the model can give."""
 
-
-class AlphaGanModel(nn.Module):
+class AlphaGanModel(EncodingGan):
     """Encoder, generator, discriminator and code discriminator.
 
     Args:
         image_size: Side S of the images.
         width: Channels of the first level (64 as published).
         latent_size: Length Z of the code (100 in the published code).
-        latent: See :class:`~anomalib_xray.components.GaussianHead`.
+        latent: As in :class:`~anomalib_xray.networks.latent.GaussianHead`.
         attention: Whether there is self-attention.
         attention_pooling: Pooling of keys and values in self-attention (1 as published).
         spectral_norm: Whether convolutions are spectrally normalised.
         code_spectral_norm: Whether the code discriminator is spectrally normalised.
         minibatch_discrimination: Whether the discriminator compares images with others of their batch.
         ema_decay: Decay of the generator's moving average, 0 for none.
-        scorer: Computes scores and map from the reconstruction; the default scorer if left out.
-        anomaly_map: The map: the error of the ``reconstruction``, or ``grad_cam`` of the discriminator's logit.
-        adversarial_loss: The discriminators' loss; with ``wgan-gp`` their outputs are no log-odds.
-
-    Raises:
-        XrayError: Another map.
+        scorer: As in :class:`EncodingGan`.
+        anomaly_map: As in :class:`EncodingGan`.
+        adversarial_loss: Loss of both discriminators.
     """
+
+    discriminator: Discriminator
 
     def __init__(
         self,
@@ -184,8 +166,7 @@ class AlphaGanModel(nn.Module):
         anomaly_map: str = "reconstruction",
         adversarial_loss: AdversarialLoss = "hinge",
     ) -> None:
-        super().__init__()
-        check_map(anomaly_map, MAPS)
+        super().__init__(adversarial_loss, scorer, anomaly_map)
 
         def trunk() -> Trunk:
             return Trunk(image_size, width, attention, attention_pooling, spectral_norm)
@@ -196,54 +177,14 @@ class AlphaGanModel(nn.Module):
         self.code_discriminator = CodeDiscriminator(latent_size, code_spectral_norm)
         self.average = moving_average(self.generator, ema_decay)
         self.latent_size = latent_size
-        self.scorer = scorer or ReconstructionScorer("mse_top_k", 0.03, 1.0)
-        self.map = anomaly_map
-        self.has_probabilities = adversarial_loss != "wgan-gp"
 
-    def latent(self, image: Tensor) -> Tensor:
-        """Mean codes ``(N, Z)`` of images ``(N, 1, S, S)`` in [0, 1]."""
-        mean: Tensor = self.encoder(to_tanh_range(image))[0]
+    def encode(self, image: Tensor) -> Tensor:
+        """Mean codes ``(N, Z)`` of images in [-1, 1]."""
+        mean: Tensor = self.encoder(image)[0]
         return mean
 
-    def reconstruct(self, image: Tensor) -> Tensor:
-        """Encodes and generates as evaluation does, ``(N, 1, S, S)`` in [0, 1] to the same."""
-        mean, _ = self.encoder(to_tanh_range(image))
-        return to_unit_range(generator_of(self)(mean))
-
-    def forward(self, batch: Tensor) -> ScoredBatch:
-        """Scores images; training drives the players one by one.
-
-        Args:
-            batch: Pre-processed images with equal channels, ``(N, 3, S, S)`` in [0, 1].
-
-        Returns:
-            Scores and map.
-        """
-        image = batch.mean(1, keepdim=True)
-        mean, _ = self.encoder(to_tanh_range(image))
-        generated = generator_of(self)(mean)
-        mean_again, _ = self.encoder(generated)
-        scored: ScoredBatch = self.scorer(
-            image,
-            to_unit_range(generated),
-            self.reconstruct,
-            {
-                **self._discriminator_scores(image, generated, mean),
-                "latent_distance": latent_distance(mean, mean_again),
-            },
-        )
-        if self.map == GRAD_CAM:
-            evidence = grad_cam_map(self.discriminator_logit, self.discriminator.trunk.levels[-1], to_tanh_range(image))
-            return scored._replace(anomaly_map=self.scorer.anomaly_map(evidence, foreground(image)))
-        return scored
-
-    def discriminator_logit(self, image: Tensor) -> Tensor:
-        """What the discriminator thinks of images ``(N, 1, S, S)`` in (-1, 1): logits, higher = more real, ``(N,)``."""
-        logits: Tensor = self.discriminator(image)
-        return logits
-
-    def _discriminator_scores(self, image: Tensor, generated: Tensor, code: Tensor) -> dict[str, Tensor]:
-        """Scores of the two discriminators and of the features of one."""
+    def other_scores(self, image: Tensor, generated: Tensor, code: Tensor) -> dict[str, Tensor]:
+        """Scores of the two discriminators, of the features of one, and of the code."""
         features = self.discriminator.matched_features(to_tanh_range(image))
         generated_features = self.discriminator.matched_features(generated)
         of_image, of_code = self.discriminator.judge(features[-1]), self.code_discriminator(code)
@@ -257,4 +198,5 @@ class AlphaGanModel(nn.Module):
             "discriminator_difference": discriminator_difference(of_image, of_generated, known),
             "feature_matching": feature_matching(features, generated_features),
             "feature_matching_signed": feature_matching_signed(features, generated_features),
+            "latent_distance": latent_distance(code, self.encode(generated)),
         }

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from anomalib_xray.networks.adversarial import AdversarialLoss, moving_average
+from anomalib_xray.networks.gan_network import GanNetwork
 from anomalib_xray.networks.sagan import to_tanh_range, to_unit_range
 from anomalib_xray.scores import (
     RECONSTRUCTION_SCORES,
@@ -14,7 +15,6 @@ from anomalib_xray.scores import (
     discriminator_score,
     foreground,
 )
-from anomalib_xray.training.gan_model import generator_of
 from anomalib_xray_plugins.ano_gan.search import CodeSearch, Found, frozen
 from anomalib_xray_plugins.dcgan.networks import Discriminator, Generator, Norm
 
@@ -22,7 +22,7 @@ SCORES = (*RECONSTRUCTION_SCORES, "residual", "feature", "anogan", "discriminato
 """Scores that the model can compute. One from the image's gradient is not among them: the search hides it."""
 
 
-class AnoGanModel(nn.Module):
+class AnoGanModel(GanNetwork):
     """Generator and discriminator, and the search for the code that generates what resembles an image most.
 
     The features that are compared are those of the discriminator's last level.
@@ -41,9 +41,10 @@ class AnoGanModel(nn.Module):
         feature_weight: Share of the features in what a search makes small, 0 to 1.
         restarts: Number of codes that a search starts from: the code of zeros, then others that are drawn once.
         scorer: Computes scores and map from the closest image; the default scorer if left out.
-        adversarial_loss: The discriminator's loss; with ``wgan-gp`` its output is no log-odds.
+        adversarial_loss: As in :class:`GanNetwork`.
     """
 
+    discriminator: Discriminator
     starts: Tensor
 
     def __init__(
@@ -63,7 +64,7 @@ class AnoGanModel(nn.Module):
         scorer: ReconstructionScorer | None = None,
         adversarial_loss: AdversarialLoss = "hinge",
     ) -> None:
-        super().__init__()
+        super().__init__(adversarial_loss)
         self.generator = Generator(image_size, width, latent_size, norm, spectral=False)
         self.discriminator = Discriminator(image_size, discriminator_width, minibatch_discrimination, spectral_norm)
         self.average = moving_average(self.generator, ema_decay)
@@ -72,18 +73,10 @@ class AnoGanModel(nn.Module):
         self.search_steps = search_steps
         self.search_learning_rate = search_learning_rate
         self.feature_weight = feature_weight
-        self.has_probabilities = adversarial_loss != "wgan-gp"
         self.scorer = scorer or ReconstructionScorer("mse_top_k", 0.03, 1.0)
 
     def forward(self, batch: Tensor) -> ScoredBatch:
-        """Scores images; training drives the players one by one.
-
-        Args:
-            batch: Pre-processed images with equal channels, ``(N, 3, S, S)`` in [0, 1].
-
-        Returns:
-            Scores and map.
-        """
+        """Scores pre-processed images ``(N, 3, S, S)`` in [0, 1]; training drives the players one by one."""
         image = batch.mean(1, keepdim=True)
         with frozen(self.generator, self.discriminator):
             features = self._features(image)
@@ -99,18 +92,12 @@ class AnoGanModel(nn.Module):
         return scored
 
     def search(self, image: Tensor, features: Tensor) -> Found:
-        """Finds the generated images that resemble images most; within :func:`frozen`.
-
-        Args:
-            image: ``(N, 1, S, S)`` in [0, 1].
-            features: Their features, ``(N, C, 4, 4)``.
-
-        Returns:
-            The closest images, with their codes and differences.
-        """
-        generator = generator_of(self)
+        """Finds the images generated closest to ``(N, 1, S, S)`` in [0, 1] with these features; in :func:`frozen`."""
         search = CodeSearch(
-            lambda code: to_unit_range(generator(code)), self._features, self.search_learning_rate, self.feature_weight
+            lambda code: to_unit_range(self.generate(code)),
+            self._features,
+            self.search_learning_rate,
+            self.feature_weight,
         )
         return search(image, foreground(image), features, self.starts, self.search_steps)
 
@@ -118,11 +105,6 @@ class AnoGanModel(nn.Module):
         """The closest generated images, ``(N, 1, S, S)`` in [0, 1] to the same; in evaluation."""
         with frozen(self.generator, self.discriminator):
             return self.search(image, self._features(image)).image
-
-    def discriminator_logit(self, image: Tensor) -> Tensor:
-        """What the discriminator thinks of images ``(N, 1, S, S)`` in (-1, 1): logits, higher = more real, ``(N,)``."""
-        logits: Tensor = self.discriminator(image)
-        return logits
 
     def _features(self, image: Tensor) -> Tensor:
         """The discriminator's features of images in [0, 1]."""

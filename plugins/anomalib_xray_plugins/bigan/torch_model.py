@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from anomalib_xray.networks.adversarial import AdversarialLoss, moving_average
-from anomalib_xray.networks.grad_cam import GRAD_CAM, check_map, grad_cam_map
+from anomalib_xray.networks.gan_network import EncodingGan
 from anomalib_xray.networks.sagan import (
     SLOPE,
     SMALLEST,
@@ -22,7 +22,6 @@ from anomalib_xray.scores import (
     EXTRA_SCORES,
     RECONSTRUCTION_SCORES,
     ReconstructionScorer,
-    ScoredBatch,
     anogan_score,
     discriminator_difference,
     discriminator_score,
@@ -32,7 +31,6 @@ from anomalib_xray.scores import (
     latent_distance,
     masked_mean,
 )
-from anomalib_xray.training.gan_model import generator_of
 
 MATCHED_LEVELS = 2
 """Number of levels of the discriminator's image branch, from the last one up, whose features are matched."""
@@ -42,12 +40,7 @@ IMAGE_SHARE, CODE_SHARE, JOINT_SHARE = 16, 8, 16
 
 
 class Encoder(nn.Module):
-    """Image to code.
-
-    Args:
-        trunk: Downward path.
-        latent_size: Length Z of the code.
-    """
+    """Images ``(N, 1, S, S)`` to unbounded codes ``(N, Z)``, by a downward path and a convolution."""
 
     def __init__(self, trunk: Trunk, latent_size: int) -> None:
         super().__init__()
@@ -55,7 +48,7 @@ class Encoder(nn.Module):
         self.head = nn.Conv2d(trunk.channels, latent_size, SMALLEST)
 
     def forward(self, image: Tensor) -> Tensor:
-        """Encodes ``(N, 1, S, S)`` to ``(N, Z)``, unbounded."""
+        """Encodes images."""
         code: Tensor = self.head(self.trunk(image)).flatten(1)
         return code
 
@@ -83,15 +76,7 @@ class PairDiscriminator(nn.Module):
         self.joint = nn.Sequential(*_dense([image + code, joint, joint], spectral), nn.Linear(joint, 1), nn.Flatten(0))
 
     def forward(self, image: Tensor, code: Tensor) -> Tensor:
-        """Judges pairs.
-
-        Args:
-            image: ``(N, 1, S, S)`` in (-1, 1).
-            code: ``(N, Z)``.
-
-        Returns:
-            Logits, higher = an image with the encoder's code, ``(N,)``.
-        """
+        """Logits ``(N,)`` of images ``(N, 1, S, S)`` in (-1, 1) and codes ``(N, Z)``, higher = an encoder's code."""
         return self.judge(self.trunk(image), code)
 
     def judge(self, features: Tensor, code: Tensor) -> Tensor:
@@ -124,11 +109,8 @@ SCORES = (
 )
 """Scores that the model can compute."""
 
-MAPS = ("reconstruction", GRAD_CAM)
-"""Anomaly maps that the model can give."""
 
-
-class BiganModel(nn.Module):
+class BiganModel(EncodingGan):
     """Encoder, generator and the discriminator of pairs.
 
     Args:
@@ -140,13 +122,12 @@ class BiganModel(nn.Module):
         spectral_norm: Whether convolutions are spectrally normalised.
         ema_decay: Decay of the moving averages of generator and encoder, 0 for none.
         feature_weight: Share of the features in the score ``bigan``.
-        scorer: Computes scores and map from the reconstruction; the default scorer if left out.
-        anomaly_map: The map: the error of the ``reconstruction``, or ``grad_cam`` of the discriminator's logit.
-        adversarial_loss: The discriminator's loss; with ``wgan-gp`` its output is no log-odds.
-
-    Raises:
-        XrayError: Another map.
+        scorer: As in :class:`EncodingGan`.
+        anomaly_map: As in :class:`EncodingGan`.
+        adversarial_loss: As in :class:`EncodingGan`.
     """
+
+    discriminator: PairDiscriminator
 
     def __init__(
         self,
@@ -162,8 +143,7 @@ class BiganModel(nn.Module):
         anomaly_map: str = "reconstruction",
         adversarial_loss: AdversarialLoss = "hinge",
     ) -> None:
-        super().__init__()
-        check_map(anomaly_map, MAPS)
+        super().__init__(adversarial_loss, scorer, anomaly_map)
 
         def trunk() -> Trunk:
             return Trunk(image_size, width, attention, attention_pooling, spectral_norm)
@@ -175,68 +155,31 @@ class BiganModel(nn.Module):
         self.encoder_average = moving_average(self.encoder, ema_decay)
         self.latent_size = latent_size
         self.feature_weight = feature_weight
-        self.scorer = scorer or ReconstructionScorer("mse_top_k", 0.03, 1.0)
-        self.map = anomaly_map
-        self.has_probabilities = adversarial_loss != "wgan-gp"
 
     def encode(self, image: Tensor) -> Tensor:
-        """Encodes as evaluation does, ``(N, 1, S, S)`` in [-1, 1] to ``(N, Z)``."""
+        """Codes ``(N, Z)`` of images in [-1, 1], by the encoder's moving average if it has one."""
         encoder: nn.Module = self.encoder if self.encoder_average is None else self.encoder_average.module
         code: Tensor = encoder(image)
         return code
 
-    def latent(self, image: Tensor) -> Tensor:
-        """Codes ``(N, Z)`` of images ``(N, 1, S, S)`` in [0, 1], as evaluation encodes."""
-        return self.encode(to_tanh_range(image))
-
-    def reconstruct(self, image: Tensor) -> Tensor:
-        """Encodes and generates as evaluation does, ``(N, 1, S, S)`` in [0, 1] to the same."""
-        return to_unit_range(generator_of(self)(self.encode(to_tanh_range(image))))
-
-    def forward(self, batch: Tensor) -> ScoredBatch:
-        """Scores images; training drives the players one by one.
-
-        Args:
-            batch: Pre-processed images with equal channels, ``(N, 3, S, S)`` in [0, 1].
-
-        Returns:
-            Scores and map.
-        """
-        image = batch.mean(1, keepdim=True)
-        code = self.encode(to_tanh_range(image))
-        generated = generator_of(self)(code)
-        reconstruction = to_unit_range(generated)
-        others = self._discriminator_scores(to_tanh_range(image), generated, code)
-        others["latent_distance"] = latent_distance(code, self.encode(generated))
-        residual = masked_mean((image - reconstruction).abs(), foreground(image))
-        others["bigan"] = anogan_score(residual, others["feature_matching"], self.feature_weight)
-        scored: ScoredBatch = self.scorer(image, reconstruction, self.reconstruct, others)
-        if self.map == GRAD_CAM:
-            evidence = grad_cam_map(self.discriminator_logit, self.discriminator.trunk.levels[-1], to_tanh_range(image))
-            return scored._replace(anomaly_map=self.scorer.anomaly_map(evidence, foreground(image)))
-        return scored
-
     def discriminator_logit(self, image: Tensor) -> Tensor:
-        """What the discriminator thinks of images and their codes, which count as given.
-
-        Args:
-            image: ``(N, 1, S, S)`` in (-1, 1).
-
-        Returns:
-            Logits, higher = an image with its code, ``(N,)``.
-        """
+        """Logits of images in (-1, 1) with their codes, which count as given; higher = an image with its code."""
         logits: Tensor = self.discriminator(image, self.encode(image).detach())
         return logits
 
-    def _discriminator_scores(self, image: Tensor, generated: Tensor, code: Tensor) -> dict[str, Tensor]:
-        """Scores of the discriminator and of the features of its image branch; both images in [-1, 1]."""
-        features = self.discriminator.matched_features(image)
+    def other_scores(self, image: Tensor, generated: Tensor, code: Tensor) -> dict[str, Tensor]:
+        """Scores of the discriminator, of the features of its image branch, and of the code."""
+        features = self.discriminator.matched_features(to_tanh_range(image))
         generated_features = self.discriminator.matched_features(generated)
         pair = self.discriminator.judge(features[-1], code)
         generated_pair = self.discriminator.judge(generated_features[-1], code)
+        residual = masked_mean((image - to_unit_range(generated)).abs(), foreground(image))
+        matching = feature_matching(features, generated_features)
         return {
             "discriminator": discriminator_score(pair, has_probabilities=self.has_probabilities),
             "discriminator_difference": discriminator_difference(pair, generated_pair, self.has_probabilities),
-            "feature_matching": feature_matching(features, generated_features),
+            "feature_matching": matching,
             "feature_matching_signed": feature_matching_signed(features, generated_features),
+            "latent_distance": latent_distance(code, self.encode(generated)),
+            "bigan": anogan_score(residual, matching, self.feature_weight),
         }

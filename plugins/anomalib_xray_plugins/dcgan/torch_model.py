@@ -7,7 +7,8 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate, max_pool2d
 
 from anomalib_xray.networks.adversarial import AdversarialLoss, moving_average
-from anomalib_xray.networks.grad_cam import GRAD_CAM, check_map, grad_cam_map
+from anomalib_xray.networks.gan_network import GanNetwork
+from anomalib_xray.networks.grad_cam import GRAD_CAM, grad_cam_map
 from anomalib_xray.networks.sagan import to_tanh_range
 from anomalib_xray.scores import (
     ScoredBatch,
@@ -117,7 +118,7 @@ LARGEST_MAP = 32
 """Side of the largest feature map whose features are compared with stored ones, a quarter of the image at most."""
 
 
-class DcganModel(nn.Module):
+class DcganModel(GanNetwork):
     """Generator and discriminator.
 
     Args:
@@ -134,11 +135,10 @@ class DcganModel(nn.Module):
         top_k: See :func:`~anomalib_xray.scores.masked_top_k_mean`.
         map_sigma: Smoothing of the map, in pixels of the network's input.
         anomaly_map: The map: the ``feature_distance``, or ``grad_cam`` of the discriminator's logit.
-        adversarial_loss: The discriminator's loss; with ``wgan-gp`` its output is no log-odds.
-
-    Raises:
-        XrayError: Another map.
+        adversarial_loss: As in :class:`GanNetwork`.
     """
+
+    discriminator: Discriminator
 
     def __init__(
         self,
@@ -157,8 +157,7 @@ class DcganModel(nn.Module):
         anomaly_map: str = "feature_distance",
         adversarial_loss: AdversarialLoss = "hinge",
     ) -> None:
-        super().__init__()
-        check_map(anomaly_map, MAPS)
+        super().__init__(adversarial_loss, anomaly_map, MAPS)
         self.generator = Generator(image_size, width, latent_size, norm, spectral_norm)
         self.discriminator = Discriminator(image_size, discriminator_width, minibatch_discrimination, spectral_norm)
         self.average = moving_average(self.generator, ema_decay)
@@ -170,18 +169,9 @@ class DcganModel(nn.Module):
         self.score = score
         self.top_k = top_k
         self.anomaly_map = SmoothedErrorMap(map_sigma)
-        self.map = anomaly_map
-        self.has_probabilities = adversarial_loss != "wgan-gp"
 
     def forward(self, batch: Tensor) -> ScoredBatch:
-        """Scores images; training drives the players one by one.
-
-        Args:
-            batch: Pre-processed images with equal channels, ``(N, 3, S, S)`` in [0, 1].
-
-        Returns:
-            Scores and map.
-        """
+        """Scores pre-processed images ``(N, 3, S, S)`` in [0, 1]; training drives the players one by one."""
         image = batch.mean(1, keepdim=True)
         mask = foreground(image)
         features = self.discriminator.features(to_tanh_range(image))
@@ -194,11 +184,6 @@ class DcganModel(nn.Module):
         if self.map == GRAD_CAM:
             distance = grad_cam_map(self.discriminator_logit, self.discriminator.levels[-1], to_tanh_range(image))
         return ScoredBatch.of(scores, self.score, self.anomaly_map(distance, mask))
-
-    def discriminator_logit(self, image: Tensor) -> Tensor:
-        """What the discriminator thinks of images ``(N, 1, S, S)`` in (-1, 1): logits, higher = more real, ``(N,)``."""
-        logits: Tensor = self.discriminator(image)
-        return logits
 
     @torch.no_grad()
     def remember(self, image: Tensor, generator: torch.Generator) -> None:
