@@ -26,9 +26,7 @@ if TYPE_CHECKING:
     from anomalib_xray.testing.step_contract import StepContract
 
 # Without it, a failed check would not show the values that it compared. Must come before the modules are imported.
-pytest.register_assert_rewrite(
-    *(f"{__name__}.{module}" for module in ("contract", "scoring", "export", "step_contract"))
-)
+pytest.register_assert_rewrite(*(f"{__name__}.{module}" for module in ("contract", "scoring", "step_contract")))
 
 # Loaded when they are first used: a step's contract needs no torch.
 _HOMES = {"ModelContract": "contract", "StepContract": "step_contract"}

@@ -1,4 +1,4 @@
-"""What the parts of the contract share: the model under test, the images it sees, and one short training."""
+"""Shared base of the parts of the contract: the model under test, its images, and one short training."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Training:
     Attributes:
         model: The trained model, in evaluation.
         checkpoint: Checkpoint of its last epoch.
-        metrics: What it logged last, by name.
+        metrics: Its last logged values, by name.
     """
 
     model: AnomalibModule
@@ -64,14 +64,7 @@ class ContractBase:
 
     @classmethod
     def make_model(cls, **changes: Any) -> AnomalibModule:
-        """Builds the model with the settings under test.
-
-        Args:
-            changes: Arguments of the constructor that replace those of ``settings``.
-
-        Returns:
-            A new model, untrained.
-        """
+        """Builds an untrained model with the settings under test and changes of them."""
         return cls.model(**{**cls.settings, **changes})
 
     @pytest.fixture(scope="class", autouse=True)
@@ -95,12 +88,9 @@ def train_on_phantoms(make_model: Callable[..., AnomalibModule], phantoms: Path,
     """Trains and validates one epoch on generated patients.
 
     Args:
-        make_model: Builds the model; given a post-processor that is not the default one.
+        make_model: Builds the model; given a post-processor other than the default one.
         phantoms: Folder of the patients, generated where they are missing.
         folder: Folder for the results.
-
-    Returns:
-        The training.
     """
     datamodule = Phantom(root=phantoms, patients=PATIENTS, train_batch_size=8, eval_batch_size=8, num_workers=0)
     return fit(make_model(post_processor=XrayPostProcessor(image_quantile=IMAGE_QUANTILE)), datamodule, folder)
@@ -124,9 +114,6 @@ def fit(
         epochs: Number of epochs after which training ends.
         callbacks: Further callbacks.
         resume: Checkpoint to go on from.
-
-    Returns:
-        The training.
     """
     checkpoints = ModelCheckpoint(dirpath=folder / "checkpoints", filename=f"after_{epochs}")
     engine = Engine(

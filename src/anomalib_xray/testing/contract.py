@@ -12,17 +12,23 @@ from jsonargparse import ArgumentParser
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 import anomalib_xray.models
+from anomalib_xray.edge.bundle import Bundle
+from anomalib_xray.edge.predictor import Predictor
+from anomalib_xray.errors import XrayError
 from anomalib_xray.testing.base import (
     IMAGE_QUANTILE,
+    TOLERANCE,
     ContractBase,
     Training,
+    as_input,
     assert_same_weights,
     fit,
     normal_batch,
+    pre_process,
     prepared,
+    radiographs,
     score,
 )
-from anomalib_xray.testing.export import ExportContract
 from anomalib_xray.testing.scoring import ScoringContract
 
 
@@ -69,11 +75,7 @@ class DiscoveryContract(ContractBase):
 
 
 class LossHistory(Callback):
-    """Keeps a logged loss of every epoch.
-
-    Args:
-        name: Name of the loss.
-    """
+    """Keeps a logged loss of every epoch, by its name."""
 
     def __init__(self, name: str) -> None:
         super().__init__()
@@ -93,7 +95,7 @@ class TrainingContract(ContractBase):
     """Training works from the first step and can be repeated."""
 
     def test_logs_the_loss_of_every_player(self, trained: Training) -> None:
-        """There is at least one finite ``train_...loss`` an optimiser, and one at all."""
+        """There is at least one finite ``train_...loss`` per optimiser, and one at all."""
         if self.falling_loss is None:
             pytest.skip(f"{self.model.__name__} has no loss")
         losses = {
@@ -152,8 +154,7 @@ class StorageContract(ContractBase):
 
     def test_checkpoint_loads_safely(self, trained: Training) -> None:
         """The checkpoint holds plain data only, so that opening somebody else's runs no code."""
-        with torch.serialization.safe_globals(list(self.model.checkpoint_safe_globals())):
-            checkpoint = torch.load(trained.checkpoint, weights_only=True, map_location="cpu")
+        checkpoint = _load(self.model, trained.checkpoint)
         assert {"state_dict", "optimizer_states", "epoch", "hyper_parameters"} <= checkpoint.keys()
 
     def test_checkpoint_restores_the_model(self, trained: Training) -> None:
@@ -203,7 +204,9 @@ class StorageContract(ContractBase):
         assert [state["epoch"] for state in states] == [1, 1]
         assert states[0]["global_step"] == states[1]["global_step"]
         assert_same_weights(resumed.model, whole.model)
-        _assert_equal(states[0]["optimizer_states"], states[1]["optimizer_states"])
+        # No tolerance, because nothing was computed in another order.
+        optimizers = [state["optimizer_states"] for state in states]
+        torch.testing.assert_close(optimizers[0], optimizers[1], rtol=0, atol=0)
 
 
 def _load(model: Any, checkpoint: Path) -> dict[str, Any]:  # the class of an AnomalibModule
@@ -212,9 +215,41 @@ def _load(model: Any, checkpoint: Path) -> dict[str, Any]:  # the class of an An
     return state
 
 
-def _assert_equal(found: object, expected: object) -> None:
-    """Compares nested states of optimisers; no tolerance, because nothing was computed in another order."""
-    torch.testing.assert_close(found, expected, rtol=0, atol=0)
+class ExportContract(ContractBase):
+    """ONNX and OpenVINO files run without torch and give the same numbers, or are refused."""
+
+    @pytest.mark.parametrize("export", ["to_onnx", "to_openvino"])
+    def test_exported_model_agrees(self, trained: Training, tmp_path: Path, export: str) -> None:
+        """Score, decision and map agree on images of several sizes, as the description beside the export says.
+
+        A model that is not ``exportable`` refuses instead, before anything is written.
+        """
+        if not self.exportable:
+            with pytest.raises(XrayError, match=self.model.__name__):
+                getattr(trained.model, export)(tmp_path)
+            assert list(tmp_path.iterdir()) == []
+            return
+        path = Path(getattr(trained.model, export)(tmp_path))
+        bundle = Bundle.open(path)
+        assert bundle.model == self.model.__name__
+        assert bundle.score == trained.model.hparams["score"]
+        (parity,) = bundle.precisions["fp32"].parity.values()
+        assert parity.images > 0
+        assert parity.score is not None, "the exported model gives scores that are not finite"
+        assert parity.score <= TOLERANCE, f"scores of the exported model differ: {parity}"
+        assert (parity.map or 0) <= TOLERANCE, f"maps of the exported model differ: {parity}"
+        predictor = Predictor(bundle)
+        assert len({radiograph.shape for radiograph in radiographs()}) > 1
+        for radiograph in radiographs():
+            prediction = predictor.predict(radiograph)
+            expected = score(trained.model, pre_process(trained.model, as_input(radiograph)))
+            assert prediction.value == pytest.approx(float(expected.pred_score), rel=TOLERANCE)
+            with torch.no_grad():
+                decided = trained.model(as_input(radiograph))
+            assert prediction.is_anomalous == bool(decided.pred_label)
+            assert (prediction.heat_map is None) == (expected.anomaly_map is None)
+            if prediction.heat_map is not None:
+                assert prediction.heat_map.shape == radiograph.shape
 
 
 class ModelContract(DiscoveryContract, TrainingContract, ScoringContract, StorageContract, ExportContract):

@@ -109,7 +109,7 @@ class ScoringContract(ContractBase):
             trained.model(as_input(radiographs()[0]).to(dtype))
 
     def test_background_is_never_anomalous(self, trained: Training) -> None:
-        """Where the image is exactly 0 the map is exactly 0."""
+        """The map is exactly 0 where the image is."""
         images = prepared(trained.model)
         anomaly_map = score(trained.model, images).anomaly_map
         if anomaly_map is None:

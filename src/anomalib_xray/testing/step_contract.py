@@ -57,7 +57,7 @@ class StepContract:
         return Pipeline([{self.name: dict(self.settings)}])
 
     def prepared(self, image: Radiograph) -> list[Prepared]:
-        """What the step makes of a picture."""
+        """Prepares a picture by the step alone."""
         return self.pipeline().prepare(image, "train/image1.png")
 
     def test_its_settings_have_descriptions(self) -> None:
@@ -107,7 +107,7 @@ class StepContract:
     @pytest.mark.parametrize("picture", _MASKED)
     @pytest.mark.parametrize("depth", ["uint8", "uint16"])
     def test_the_background_of_a_masked_picture_stays(self, picture: str, depth: str) -> None:
-        """Where the picture came from background, it is exactly 0."""
+        """Pixels that came from background are exactly 0."""
         image = _of_depth(_pictures()[picture], depth)
         for prepared in self.prepared(image):
             assert (prepared.image[_surely_background(image, prepared)] == 0).all()
