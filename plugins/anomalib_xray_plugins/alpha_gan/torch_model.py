@@ -1,4 +1,4 @@
-"""The α-GAN as one module: its players together, and how they score."""
+"""The α-GAN as one module: its players and their scores."""
 
 from __future__ import annotations
 

@@ -88,7 +88,7 @@ class AnoGan(ReconstructionModel, PairTraining, AnomalibModule):
         self.register_buffer("threshold_steps", torch.zeros((), dtype=torch.long))
 
     def _check_search(self, restarts: int, feature_weight: float) -> None:
-        """Refuses settings of the search that cannot be."""
+        """Refuses impossible settings of the search."""
         steps = {"search_steps": self.search_steps, "validation_search_steps": self.validation_search_steps}
         for name, number in {**steps, "restarts": restarts}.items():
             if number is not None and number < 1:

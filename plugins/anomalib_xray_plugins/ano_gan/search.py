@@ -28,7 +28,7 @@ class Found(NamedTuple):
         image: The images, ``(N, 1, S, S)`` in [0, 1].
         residual: Mean absolute difference over the foreground, ``(N,)``.
         feature: Mean absolute difference of the features, ``(N,)``.
-        loss: The two, weighted, which the search made small, ``(N,)``.
+        loss: Weighted sum of the two, which the search minimises, ``(N,)``.
     """
 
     code: Tensor
@@ -67,7 +67,7 @@ class CodeSearch:
         self.feature_weight = feature_weight
 
     def __call__(self, image: Tensor, mask: Tensor, target: Tensor, starts: Tensor, steps: int) -> Found:
-        """Searches from several codes and keeps for each image what came closest.
+        """Searches from several codes and keeps the closest image.
 
         Args:
             image: Radiographs, ``(N, 1, S, S)`` in [0, 1].
@@ -75,9 +75,6 @@ class CodeSearch:
             target: Features of the radiographs, ``(N, ...)``.
             starts: Codes to start from, ``(K, Z)``.
             steps: Number of steps from each.
-
-        Returns:
-            The closest images.
         """
         with torch.inference_mode(False), torch.enable_grad():
             # Copies, because nothing that was made in inference mode may be part of a gradient.
@@ -111,24 +108,17 @@ class CodeSearch:
 
 
 def _closer(one: Found, other: Found) -> Found:
-    """Of two results the one with the smaller loss, for each image."""
+    """The result with the smaller loss, for each image."""
     better = other.loss < one.loss
-    return Found(
-        *(
-            torch.where(better.view(-1, *[1] * (first.dim() - 1)), second, first)
-            for first, second in zip(one, other, strict=True)
-        )
-    )
+    pairs = zip(one, other, strict=True)
+    return Found(*(torch.where(better.view(-1, *[1] * (first.dim() - 1)), second, first) for first, second in pairs))
 
 
 @contextmanager
 def frozen(*networks: nn.Module) -> Iterator[None]:
     """Keeps gradients out of networks' weights, and computes spectrally normalised weights once only.
 
-    Leaves ``torch.inference_mode``, whose tensors may not be part of a gradient.
-
-    Args:
-        networks: The networks, in evaluation.
+    Leaves ``torch.inference_mode``, whose tensors may not be part of a gradient. The networks are in evaluation.
     """
     weights = [weight for network in networks for weight in network.parameters() if weight.requires_grad]
     for weight in weights:

@@ -1,4 +1,4 @@
-"""The AnoGAN as one module: a DCGAN's networks, and how a search through its codes scores."""
+"""The AnoGAN as one module: networks of a DCGAN, and scores of a search through its codes."""
 
 from __future__ import annotations
 

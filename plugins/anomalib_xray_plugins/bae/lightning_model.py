@@ -57,16 +57,7 @@ class Bae(AutoencoderModel, AnomalibModule):
 
 
 def check_levels(levels: int, stride: int, image_size: int) -> None:
-    """Refuses levels that leave less than one place for the code.
-
-    Args:
-        levels: Levels of the encoder.
-        stride: Stride of its convolutions but the first.
-        image_size: Side of the images.
-
-    Raises:
-        XrayError: Another stride than 1 and 2, less than 2 levels, or more than the image has room for.
-    """
+    """Refuses other strides than 1 and 2, less than 2 levels, and levels that leave less than a place for the code."""
     if stride not in (1, 2):
         msg = f"stride is {stride}, but a bottleneck autoencoder convolves with 1 or 2; choose one of them."
         raise XrayError(msg)

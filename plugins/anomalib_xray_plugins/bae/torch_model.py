@@ -23,12 +23,12 @@ SKIPS = 2
 
 
 def reduction(levels: int, stride: int) -> int:
-    """How many times smaller than the image the code is: all levels pool, all but the first convolve with stride."""
+    """Ratio of the sides of image and code: all levels pool, all but the first convolve with stride."""
     return int(2 * (2 * stride) ** (levels - 1))
 
 
 class BatchNorm(nn.BatchNorm2d):
-    """Batch normalisation that also trains on one value a channel, such as one image's code without places.
+    """Batch normalisation that also trains on one value per channel, such as one image's code without places.
 
     One value has no variance; it is normalised by the running statistics and does not change them.
     """
@@ -65,11 +65,7 @@ class Down(nn.Module):
         self.activate_first = activate_first
 
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        """Features ``(N, B, H, W)`` to what the next level and what a skip connection gets.
-
-        Returns:
-            Pooled, ``(N, C, h/2, w/2)``, and before normalisation and pooling, ``(N, C, h, w)``.
-        """
+        """Features for the next level, ``(N, C, h/2, w/2)``, and for a skip connection, ``(N, C, h, w)``."""
         whole = self.convolution(features)
         if self.activate_first:
             whole = self.activation(whole)
@@ -145,14 +141,7 @@ class BaeModel(nn.Module):
         self.to(memory_format=torch.channels_last)
 
     def encode(self, image: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """Encodes.
-
-        Args:
-            image: ``(N, 1, S, S)`` in [0, 1].
-
-        Returns:
-            Code ``(N, Z, h, w)``, and the maps of all levels before pooling, the first level's first.
-        """
+        """Codes ``(N, Z, h, w)`` of images ``(N, 1, S, S)`` in [0, 1], and the maps of all levels before pooling."""
         features, wholes = image.contiguous(memory_format=torch.channels_last), []
         for level in self.encoder:
             features, whole = level(features)
@@ -165,14 +154,7 @@ class BaeModel(nn.Module):
         return self.encode(image)[0]
 
     def reconstruct(self, image: Tensor) -> Tensor:
-        """Encodes and decodes.
-
-        Args:
-            image: ``(N, 1, S, S)`` in [0, 1].
-
-        Returns:
-            ``(N, 1, S, S)`` in [0, 1]; from -1 on while training with the output ``tanh``.
-        """
+        """Encodes and decodes ``(N, 1, S, S)`` in [0, 1]; from -1 on while training with the output ``tanh``."""
         features, wholes = self.encode(image)
         for index, level in enumerate(self.decoder):
             if self.skip and 1 <= index <= SKIPS:
@@ -182,14 +164,7 @@ class BaeModel(nn.Module):
         return reconstruction if self.training else reconstruction.clamp(min=0)
 
     def forward(self, batch: Tensor) -> Tensor | ScoredBatch:
-        """Reconstructs in training, scores in evaluation.
-
-        Args:
-            batch: Pre-processed images with equal channels, ``(N, 3, S, S)`` in [0, 1].
-
-        Returns:
-            Reconstruction ``(N, 1, S, S)`` in training, scores and map in evaluation.
-        """
+        """Reconstructs in training, scores in evaluation; images are pre-processed, ``(N, 3, S, S)`` in [0, 1]."""
         image = batch.mean(1, keepdim=True)
         reconstruction = self.reconstruct(image)
         if self.training:

@@ -1,4 +1,4 @@
-"""The BiGAN as one module: its networks together, and how they score."""
+"""The BiGAN as one module: its networks and their scores."""
 
 from __future__ import annotations
 

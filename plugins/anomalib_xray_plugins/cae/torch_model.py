@@ -16,25 +16,24 @@ from anomalib_xray.scores import ReconstructionScorer, ScoredBatch
 Output = Literal["sigmoid", "relu_tanh"]
 
 
+def activated(convolution: nn.Conv2d | nn.ConvTranspose2d) -> nn.Sequential:
+    """A convolution without bias, batch normalisation and ReLU."""
+    return nn.Sequential(convolution, nn.BatchNorm2d(convolution.out_channels), nn.ReLU(inplace=True))
+
+
 def down(inputs: int, outputs: int) -> nn.Sequential:
     """Halves the size of a feature map."""
-    return nn.Sequential(
-        nn.Conv2d(inputs, outputs, 4, 2, 1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU(inplace=True)
-    )
+    return activated(nn.Conv2d(inputs, outputs, 4, 2, 1, bias=False))
 
 
 def same(inputs: int, outputs: int) -> nn.Sequential:
     """Keeps the size of a feature map."""
-    return nn.Sequential(
-        nn.Conv2d(inputs, outputs, 3, 1, 1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU(inplace=True)
-    )
+    return activated(nn.Conv2d(inputs, outputs, 3, 1, 1, bias=False))
 
 
 def up(inputs: int, outputs: int) -> nn.Sequential:
     """Doubles the size of a feature map."""
-    return nn.Sequential(
-        nn.ConvTranspose2d(inputs, outputs, 4, 2, 1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU(inplace=True)
-    )
+    return activated(nn.ConvTranspose2d(inputs, outputs, 4, 2, 1, bias=False))
 
 
 class CaeModel(nn.Module):
@@ -77,26 +76,12 @@ class CaeModel(nn.Module):
         return code
 
     def reconstruct(self, image: Tensor) -> Tensor:
-        """Encodes and decodes.
-
-        Args:
-            image: ``(N, 1, S, S)`` in [0, 1].
-
-        Returns:
-            ``(N, 1, S, S)`` in [0, 1].
-        """
+        """Encodes and decodes ``(N, 1, S, S)`` in [0, 1]."""
         reconstruction: Tensor = self.decoder(self.latent(image))
         return reconstruction
 
     def forward(self, batch: Tensor) -> Tensor | ScoredBatch:
-        """Reconstructs in training, scores in evaluation.
-
-        Args:
-            batch: Pre-processed images with equal channels, ``(N, 3, S, S)`` in [0, 1].
-
-        Returns:
-            Reconstruction ``(N, 1, S, S)`` in training, scores and map in evaluation.
-        """
+        """Reconstructs in training, scores in evaluation; images are pre-processed, ``(N, 3, S, S)`` in [0, 1]."""
         image = batch.mean(1, keepdim=True)
         reconstruction = self.reconstruct(image)
         if self.training:

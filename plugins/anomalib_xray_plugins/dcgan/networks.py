@@ -91,14 +91,9 @@ class Discriminator(nn.Module):
         self.head = nn.Linear(2 * last + closeness, 1)
 
     def forward(self, image: Tensor, remember: bool = False) -> Tensor:
-        """Judges images.
+        """Logits ``(N,)`` of images ``(N, 1, S, S)`` in (-1, 1), higher = more real.
 
-        Args:
-            image: ``(N, 1, S, S)`` in (-1, 1).
-            remember: Whether the images are real training images whose features evaluation may compare with.
-
-        Returns:
-            Logits, higher = more real, ``(N,)``.
+        With ``remember`` they are real training images whose features evaluation may compare with.
         """
         return self.judge(self.features(image)[-1], remember)
 

@@ -1,4 +1,4 @@
-"""The DCGAN as one module: its players together, and how its discriminator scores."""
+"""The DCGAN as one module: its players and the scores of its discriminator."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class FeatureMemory(nn.Module):
         self.register_buffer("filled", torch.zeros(()))
 
     def forward(self, features: Tensor, mask: Tensor) -> Tensor:
-        """Measures the distance at every pixel.
+        """Measures the distance at every pixel, 0 everywhere as long as nothing is stored.
 
         Args:
             features: Features of images, ``(N, C, h, w)``.
@@ -58,10 +58,14 @@ class FeatureMemory(nn.Module):
 
         Returns:
             Mean squared difference from the closest stored feature, each channel in units of its standard deviation in
-            training images, ``(N, 1, H, W)``, at least 0; 0 everywhere as long as nothing is stored.
+            training images, ``(N, 1, H, W)``.
         """
         vectors = features.permute(0, 2, 3, 1).flatten(0, 2) * self.scale
-        closest = [_squared_distance(vectors, some).amin(1) for some in torch.split(self.references, CHUNK)]
+        length = vectors.square().sum(1, keepdim=True)
+        closest = [
+            (length + some.square().sum(1) - 2 * vectors @ some.T).amin(1)
+            for some in torch.split(self.references, CHUNK)
+        ]
         distance = torch.stack(closest).amin(0).clamp(min=0) * self.filled / features.shape[1]
         shaped = distance.reshape(features.shape[0], 1, *features.shape[2:])
         # Features of the background say nothing, so the pixels beside it are interpolated from the foreground's alone.
@@ -71,12 +75,9 @@ class FeatureMemory(nn.Module):
 
     @torch.no_grad()
     def store(self, features: Tensor, mask: Tensor, generator: torch.Generator) -> None:
-        """Replaces what is stored.
+        """Replaces the stored features by some of normal images ``(N, C, h, w)`` in their foreground ``(N, 1, H, W)``.
 
-        Args:
-            features: Features of normal images, ``(N, C, h, w)``.
-            mask: Their foreground, ``(N, 1, H, W)``; features without any are left out.
-            generator: Chooses among the features, on the CPU.
+        ``generator`` chooses among them, on the CPU.
         """
         vectors = features.permute(0, 2, 3, 1)[_shown(features, mask).squeeze(1) > 0]
         if not len(vectors):
@@ -90,12 +91,6 @@ class FeatureMemory(nn.Module):
         self.references.copy_(vectors[order.to(vectors.device)] * scale)
         self.scale.copy_(scale)
         self.filled.fill_(1)
-
-
-def _squared_distance(vectors: Tensor, others: Tensor) -> Tensor:
-    """Squared distances, ``(P, C)`` and ``(M, C)`` to ``(P, M)``."""
-    lengths = vectors.square().sum(1, keepdim=True) + others.square().sum(1)
-    return lengths - 2 * vectors @ others.T
 
 
 def _shown(features: Tensor, mask: Tensor) -> Tensor:
@@ -187,12 +182,7 @@ class DcganModel(GanNetwork):
 
     @torch.no_grad()
     def remember(self, image: Tensor, generator: torch.Generator) -> None:
-        """Stores features of real training images, as the discriminator now sees them.
-
-        Args:
-            image: ``(N, 1, S, S)`` in [0, 1].
-            generator: Chooses among the features, on the CPU.
-        """
+        """Stores features of training images ``(N, 1, S, S)`` in [0, 1], as the discriminator now sees them."""
         network, levels = self.discriminator, self.compared_level + 1
         with evaluating(network):
             some = [network.features(to_tanh_range(part), levels)[-1] for part in torch.split(image, AT_A_TIME)]

@@ -1,4 +1,4 @@
-"""How a generator and a discriminator train, for every model that is made of the two."""
+"""Training of a generator and a discriminator, for every model that is made of the two."""
 
 from __future__ import annotations
 
@@ -77,10 +77,7 @@ class PairTraining(MapModel, GanModel):
         }
 
     def training_step(self, batch: ImageBatch, *_: Any) -> None:
-        """Updates the discriminator, then the generator.
-
-        Each is updated on a forward pass of its own through the current weights of the other.
-        """
+        """Updates the discriminator, then the generator, each on a forward pass of its own."""
         model: Any = self.model
         image = self.grey(batch)
         self.keep(image)
@@ -106,6 +103,6 @@ class PairTraining(MapModel, GanModel):
         self.end_of_step(losses, real, fake, len(image))
 
     def noise_deviation(self) -> float:
-        """Standard deviation of the noise on what the discriminator sees in this epoch."""
+        """Standard deviation of the noise on the discriminator's images in this epoch."""
         epochs = self.trainer.max_epochs or 1
         return instance_noise_level(self.instance_noise, self.current_epoch, max(epochs, 1), self.noise_schedule)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -14,15 +16,90 @@ from torch import Tensor, optim
 from torch.nn.functional import cross_entropy
 from torchvision.transforms.v2 import Transform
 
+from anomalib_xray.data.dataset import read_image
 from anomalib_xray.errors import XrayError
+from anomalib_xray.io.inputs import list_radiographs
+from anomalib_xray.io.paths import absolute
 from anomalib_xray.training.callbacks import CollapseMonitor, feature_spread
 from anomalib_xray.training.trained_model import TrainedModel
 from anomalib_xray.training.training_images import training_images
 from anomalib_xray.transforms import Augmentation, PadResize
-from anomalib_xray_plugins.deep_one_class.reference import ReferencePictures
 from anomalib_xray_plugins.deep_one_class.torch_model import SCORES, DeepOneClassModel, Features
 
 logger = logging.getLogger(__name__)
+
+CACHE_BYTES = 1 << 30
+"""Pictures are kept in memory at the size of the network up to so much; others are read again."""
+
+
+class ReferencePictures:
+    """The pictures below a folder: each sub-folder is a class, or the folder itself is the only one.
+
+    Args:
+        root: The folder.
+        geometry: Brings a picture ``(3, H, W)`` to the size of the network.
+
+    Attributes:
+        classes: Names of the classes, in alphabetical order.
+        files: The pictures of each class.
+
+    Raises:
+        XrayError: The folder is missing or holds no pictures.
+    """
+
+    def __init__(self, root: str | Path, geometry: Callable[[Tensor], Tensor]) -> None:
+        self.root = absolute(root)
+        if not self.root.is_dir():
+            msg = f"reference_root is {root}, which is no folder; give one that has a sub-folder of pictures per class."
+            raise XrayError(msg)
+        found: dict[str, list[Path]] = {}
+        loose: list[Path] = []
+        for path in list_radiographs(self.root):
+            *folders, _ = path.relative_to(self.root).parts
+            (found.setdefault(folders[0], []) if folders else loose).append(path)
+        if not found:
+            found = {self.root.name: loose} if loose else {}
+        elif loose:
+            logger.warning("%d pictures in %s itself belong to no class and are left out.", len(loose), self.root)
+        if not found:
+            msg = f"reference_root is {root}, but there is no PNG, JPEG or DICOM file in it; give another folder."
+            raise XrayError(msg)
+        self.classes = list(found)
+        self.files = list(found.values())
+        self.geometry = geometry
+        self._cache: dict[Path, Tensor] = {}
+        self._cached_bytes = 0
+
+    def batch(
+        self, size: int, seed: int, augmentation: Transform | Callable[[Tensor], Tensor] | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Draws pictures ``(size, 3, S, S)`` in [0, 1] and their classes ``(size,)``.
+
+        All classes have the same chance, and so do the pictures of a class. An augmentation is applied to each picture;
+        otherwise nothing but their geometry changes.
+
+        Raises:
+            XrayError: A picture cannot be read.
+        """
+        source = torch.Generator().manual_seed(seed)
+        labels = torch.randint(len(self.files), (size,), generator=source)
+        pictures = []
+        for label in labels.tolist():
+            files = self.files[label]
+            picture = self._read(files[int(torch.randint(len(files), (), generator=source))])
+            # An augmentation may change the size.
+            pictures.append(picture if augmentation is None else self.geometry(augmentation(picture)))
+        return torch.stack([picture.as_subclass(Tensor) for picture in pictures]), labels
+
+    def _read(self, path: Path) -> Tensor:
+        if path in self._cache:
+            return self._cache[path]
+        picture = self.geometry(read_image(path))
+        size = picture.numel() * picture.element_size()
+        if self._cached_bytes + size <= CACHE_BYTES:
+            self._cache[path] = picture
+            self._cached_bytes += size
+        return picture
 
 
 class DeepOneClass(TrainedModel, AnomalibModule):
@@ -101,9 +178,6 @@ class DeepOneClass(TrainedModel, AnomalibModule):
 
     def setup(self, stage: str) -> None:
         """Finds the reference pictures before a training; the classifier gets their classes.
-
-        Args:
-            stage: ``fit`` for a training.
 
         Raises:
             XrayError: There are none.
@@ -192,7 +266,7 @@ class DeepOneClass(TrainedModel, AnomalibModule):
 
 
 def compactness(features: Tensor) -> Tensor:
-    """How far the features of a batch lie from those of its other images.
+    """Mean squared distance of each image's features from those of the other images of its batch.
 
     ``1 / (n k) sum_i ||x_i - m_i||^2`` with m_i the mean of the other n - 1 features, of length k (equations 4 to 6).
 
@@ -211,7 +285,7 @@ def compactness(features: Tensor) -> Tensor:
 
 
 def descriptiveness(logits: Tensor, reference_logits: Tensor, labels: Tensor, classes: int) -> Tensor:
-    """How badly the features tell reference classes apart.
+    """Loss of the classifier of reference pictures.
 
     The softmax cross-entropy of the reference batch (equation 3). With a single reference class there is nothing to
     tell apart in it; the target images then join as a second class.

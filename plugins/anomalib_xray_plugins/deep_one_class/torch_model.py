@@ -1,4 +1,4 @@
-"""Deep one-class features as one module: the network, its classifier and its templates."""
+"""Deep one-class features as one module: network, classifier and templates."""
 
 from __future__ import annotations
 
@@ -60,12 +60,7 @@ class Features(nn.Module):
 
 
 def weights_up_to(backbone: Backbone, layer: int) -> list[nn.Parameter]:
-    """The weights that a feature map depends on, found by a backward pass.
-
-    Args:
-        backbone: The network; left in the mode and with the gradients that it had.
-        layer: Place of the feature map among the backbone's layers.
-    """
+    """Weights that the feature map of a layer depends on, found by a backward pass."""
     weights = [weight for weight in backbone.parameters() if weight.requires_grad]
     was_training = backbone.training
     backbone.eval()
@@ -111,22 +106,14 @@ class DeepOneClassModel(nn.Module):
         self.register_buffer("has_weights", torch.tensor(False))
 
     def set_classes(self, classes: int) -> None:
-        """Gives the classifier, newly drawn, as many classes as there are; one class is told from the target.
-
-        Args:
-            classes: Number of reference classes, at least 1.
-        """
+        """Draws a classifier of as many classes as there are; one class is told from the target."""
         if self.classifier.out_features != max(classes, 2):
             place = self.classifier.weight.device
             self.classifier = nn.Linear(self.features.size, max(classes, 2), device=place)
 
     @torch.no_grad()
     def set_templates(self, images: Iterable[Tensor]) -> None:
-        """Takes the features of normal images as templates, as evaluation computes them.
-
-        Args:
-            images: Batches of pre-processed images, each ``(N, 3, S, S)`` in [0, 1].
-        """
+        """Takes the features of normal images, in batches ``(N, 3, S, S)``, as templates, computed as in evaluation."""
         was_training = self.training
         self.eval()
         features = torch.cat([self.features(image.mean(1, keepdim=True)) for image in images])
@@ -135,14 +122,7 @@ class DeepOneClassModel(nn.Module):
         self.center.copy_(features.mean(0))
 
     def forward(self, batch: Tensor) -> Tensor | ScoredBatch:
-        """Gives features in training, scores in evaluation.
-
-        Args:
-            batch: Pre-processed images with equal channels, ``(N, 3, S, S)`` in [0, 1].
-
-        Returns:
-            Features ``(N, F)`` in training; in evaluation scores, without a map.
-        """
+        """Gives features of pre-processed images ``(N, 3, S, S)`` in training, scores without a map in evaluation."""
         features: Tensor = self.features(batch.mean(1, keepdim=True))
         if self.training:
             return features

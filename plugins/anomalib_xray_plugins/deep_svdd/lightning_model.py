@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import torch
 from anomalib.data import ImageBatch
 from anomalib.models import AnomalibModule
 from lightning.pytorch import Callback
-from lightning.pytorch.core.optimizer import LightningOptimizer
 from torch import Tensor, nn, optim
 
 from anomalib_xray.errors import XrayError
@@ -19,8 +17,7 @@ from anomalib_xray.training.callbacks import CollapseMonitor, feature_spread
 from anomalib_xray.training.trained_model import Phases, TrainedModel, check_share
 from anomalib_xray.training.training_images import training_images
 from anomalib_xray_plugins.deep_svdd.loss import Boundary, enclosing_radius, squared_distance, svdd_loss
-from anomalib_xray_plugins.deep_svdd.networks import BackboneEncoder
-from anomalib_xray_plugins.deep_svdd.torch_model import SCORES, DeepSvddModel
+from anomalib_xray_plugins.deep_svdd.torch_model import SCORES, BackboneEncoder, DeepSvddModel
 
 
 class DeepSvdd(TrainedModel, AnomalibModule):
@@ -135,7 +132,7 @@ class DeepSvdd(TrainedModel, AnomalibModule):
     def on_train_epoch_start(self) -> None:
         """Sets the centre before the first epoch that draws codes together."""
         if not self.pretrains() and not bool(self.model.has_center):
-            self.model.set_center(self._training_images)
+            self.model.set_center(lambda: (images.mean(1, keepdim=True) for images in training_images(self)))
 
     def training_step(self, batch: ImageBatch, *_: Any) -> None:
         """Lowers the distances from the centre, or in pre-training the error of the reconstructions."""
@@ -145,7 +142,7 @@ class DeepSvdd(TrainedModel, AnomalibModule):
             self.log_losses({"pretraining_loss": loss}, len(image))
         else:
             loss = self._loss(self.model(batch.image))
-        optimizer = self._optimizer()
+        optimizer = self._optimizers()[int(self.pretrains())]
         optimizer.zero_grad()
         self.manual_backward(loss)
         optimizer.step()
@@ -169,18 +166,11 @@ class DeepSvdd(TrainedModel, AnomalibModule):
         """Lowers the learning rate, and finds the radius that leaves a share ``nu`` of the epoch's images outside."""
         schedulers = self._schedulers()
         if schedulers:
-            schedulers[1 if self.pretrains() else 0].step()  # type: ignore[call-arg]  # none of ours takes a metric
+            schedulers[int(self.pretrains())].step()  # type: ignore[call-arg]  # none of ours takes a metric
         epoch = self.current_epoch - (self.phases().first or 0) + 1
         if self.boundary == "soft" and self._distances and epoch >= self.radius_warmup:
             self.model.radius.copy_(enclosing_radius(torch.cat(self._distances), self.nu))
         self._distances = []
-
-    def _optimizer(self) -> LightningOptimizer:
-        """The one of the current epoch's part."""
-        return self._optimizers()[1 if self.pretrains() else 0]
-
-    def _training_images(self) -> Iterator[Tensor]:
-        return (images.mean(1, keepdim=True) for images in training_images(self))
 
     def pictures(self, image: Tensor) -> dict[str, Tensor]:
         """In pre-training, images above their reconstructions."""

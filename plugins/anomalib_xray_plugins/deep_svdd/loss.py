@@ -18,20 +18,12 @@ AWAY_FROM_0 = 0.1
 
 
 def squared_distance(codes: Tensor, center: Tensor) -> Tensor:
-    """Squared distance of codes from the centre.
-
-    Args:
-        codes: ``(N, Z)``.
-        center: ``(Z,)``.
-
-    Returns:
-        ``(N,)``, at least 0.
-    """
+    """Squared distances ``(N,)`` of codes ``(N, Z)`` from the centre ``(Z,)``."""
     return (codes - center).square().sum(1)
 
 
 def svdd_loss(distance: Tensor, boundary: Boundary, radius: Tensor, nu: float) -> Tensor:
-    """What training makes small.
+    """Loss that training lowers.
 
     ``hard``: ``mean(d^2)`` (equation 4). ``soft``: ``R^2 + mean(max(0, d^2 - R^2)) / nu`` (equation 3).
 
@@ -51,14 +43,9 @@ def svdd_loss(distance: Tensor, boundary: Boundary, radius: Tensor, nu: float) -
 
 
 def enclosing_radius(distance: Tensor, nu: float) -> Tensor:
-    """The radius that leaves a share of the images outside, the best one while the network is held (section 3.2).
+    """Radius that leaves a share of the images outside, the best one while the network is held (section 3.2).
 
-    Args:
-        distance: Squared distances of training images, ``(N,)``.
-        nu: The share, in (0, 1].
-
-    Returns:
-        Scalar: the (1 - nu)-quantile of the distances.
+    It is the (1 - nu)-quantile of the distances, whose squares ``(N,)`` are given.
     """
     return distance.float().sqrt().quantile(1 - nu)
 
@@ -67,12 +54,6 @@ def away_from_0(center: Tensor) -> Tensor:
     """Moves elements that are nearly 0 away from it, to the side on which they are.
 
     A network without bias terms gives 0 with weights of 0; the centre must not be that trivial solution (section 3.4).
-
-    Args:
-        center: ``(Z,)``.
-
-    Returns:
-        ``(Z,)``, no element closer to 0 than :data:`AWAY_FROM_0`.
     """
     aside = torch.where(center < 0, -AWAY_FROM_0, AWAY_FROM_0).to(center.dtype)
     return torch.where(center.abs() < AWAY_FROM_0, aside, center)

@@ -173,7 +173,7 @@ class DualDistribution(MapModel, TrainedModel, AnomalibModule):
     def on_train_start(self) -> None:
         """Takes the images of a loader that came without a datamodule."""
         if not len(self.training_images.images):
-            self.training_images.take_loader(self._loader())
+            self.training_images.take_loader(self.trainer.train_dataloader)
         if not self.training_images.unlabelled:
             logger.warning(
                 "There are no unlabelled images: both ensembles train on the normal ones, so that inter only measures "
@@ -226,7 +226,7 @@ class DualDistribution(MapModel, TrainedModel, AnomalibModule):
     def training_step(self, batch: ImageBatch, batch_idx: int, *_: Any) -> None:
         """Updates the networks of the phase with their own batches; the trainer's batch only paces them."""
         del batch
-        steps = len(self._loader())
+        steps = len(self.trainer.train_dataloader)  # type: ignore[arg-type]  # any loader
         losses: dict[str, list[Tensor]] = {}
         for module, optimizer in zip(("a", "b", "refinement"), self.optimizers(), strict=False):
             members = self._batches.get(module, [[]])
@@ -274,19 +274,14 @@ class DualDistribution(MapModel, TrainedModel, AnomalibModule):
             maps = self.model.discrepancies(image)
         return focal_loss(self.model.refine(maps), target)
 
-    def _loader(self) -> Any:
-        """The trainer's loader."""
-        return self.trainer.train_dataloader
-
     def pictures(self, image: Tensor) -> dict[str, Tensor]:
         """Images above the reconstructions of the first network of B, and the means of A and of B."""
         scaled = to_tanh_range(image)
-        means = {
-            name: to_unit_range(torch.stack([network(scaled).image for network in module]).mean(0)).clamp(0, 1)
-            for name, module in (("a", self.model.module_a), ("b", self.model.module_b))
-        }
+        modules = self.model.module_a, self.model.module_b
+        means = [torch.stack([network(scaled).image for network in module]).mean(0) for module in modules]
         single = to_unit_range(self.model.module_b[0](scaled).image).clamp(0, 1)
-        return {**self.reconstruction_rows(image, single), "ensembles": torch.cat([means["a"], means["b"]])}
+        ensembles = to_unit_range(torch.cat(means)).clamp(0, 1)
+        return {**self.reconstruction_rows(image, single), "ensembles": ensembles}
 
     def configure_optimizers(self) -> Any:
         """Adam for each module and for the refinement, with the schedule of the settings."""
@@ -309,16 +304,9 @@ class DualDistribution(MapModel, TrainedModel, AnomalibModule):
 
 
 def shuffled_batches(count: int, batch_size: int, seed: int, drop_last: bool = False) -> list[Tensor]:
-    """One pass through images in an order of chance.
+    """Numbers of the images of each batch in one pass through ``count`` images in random order.
 
-    Args:
-        count: Number of images.
-        batch_size: Images of a batch.
-        seed: Seed of the order.
-        drop_last: Whether a smaller last batch is left out, unless it is the only one.
-
-    Returns:
-        Numbers of the images of each batch.
+    With ``drop_last`` a smaller last batch is left out, unless it is the only one.
     """
     order = torch.randperm(count, generator=torch.Generator().manual_seed(seed % SEEDS))
     batches = [order[start : start + batch_size] for start in range(0, count, batch_size)]
@@ -326,14 +314,5 @@ def shuffled_batches(count: int, batch_size: int, seed: int, drop_last: bool = F
 
 
 def in_this_step(step: int, steps: int, batches: int) -> range:
-    """Spreads batches evenly over the steps of an epoch, whether there are more or fewer of them.
-
-    Args:
-        step: Number of the trainer's step in the epoch, from 0.
-        steps: Steps of the trainer in an epoch.
-        batches: Batches to spread.
-
-    Returns:
-        Numbers of the batches that belong to the step; over all steps each batch occurs once.
-    """
+    """Numbers of the batches that belong to a step, so that an epoch's steps share all batches evenly."""
     return range(step * batches // steps, (step + 1) * batches // steps)

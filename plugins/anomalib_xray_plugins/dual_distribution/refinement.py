@@ -67,7 +67,7 @@ def paint_anomalies(image: Tensor, others: Tensor, source: torch.Generator) -> t
         source: Source of chance, on the CPU.
 
     Returns:
-        Images with anomalies, whose background is theirs, and 1 where a pixel changed and 0 elsewhere, each ``(N, 1, S,
+        Images with anomalies on their own background, and 1 where a pixel changed and 0 elsewhere, each ``(N, 1, S,
         S)``.
     """
     number, side = len(image), image.shape[-1]
@@ -90,9 +90,6 @@ def focal_loss(probabilities: Tensor, target: Tensor) -> Tensor:
     Args:
         probabilities: Of normal and anomalous, ``(N, 2, S, S)``.
         target: 1 where anomalous and 0 elsewhere, ``(N, 1, S, S)``.
-
-    Returns:
-        Scalar.
     """
     wanted = torch.cat([1 - target, target], 1).clamp(SMOOTHING, 1 - SMOOTHING)
     agreed = (wanted * probabilities).sum(1) + SMOOTHING

@@ -1,4 +1,4 @@
-"""The two ensembles as one module, and how they score."""
+"""The two ensembles as one module, and their scores."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ DISCREPANCIES = ("rec", "rec_ensemble", "intra", "inter")
 def discrepancies(
     image: Tensor, made_a: Sequence[Reconstruction], made_b: Sequence[Reconstruction]
 ) -> dict[str, Tensor]:
-    """Compares what the networks of modules A and B make of images.
+    """Compares the reconstructions of modules A and B.
 
     Args:
         image: ``(N, 1, S, S)`` in [-1, 1].
-        made_a: What each network of A made of it; A also knows unlabelled images.
-        made_b: What each network of B made of it; B knows normal images only.
+        made_a: Reconstructions by each network of A, which also knows unlabelled images.
+        made_b: Reconstructions by each network of B, which knows normal images only.
 
     Returns:
         Four maps, each at least 0, ``(N, 1, S, S)``; m is the mean of an ensemble's reconstructions, V the mean
@@ -109,7 +109,7 @@ class DualDistributionModel(nn.Module):
         self.anomaly_map = SmoothedErrorMap(map_sigma)
 
     def discrepancies(self, image: Tensor) -> dict[str, Tensor]:
-        """Maps of images ``(N, 1, S, S)`` in [0, 1]; see :func:`.discrepancy.discrepancies`."""
+        """Maps of images ``(N, 1, S, S)`` in [0, 1]; see :func:`discrepancies`."""
         image = to_tanh_range(image)
         made_a = [network(image) for network in self.module_a]
         made_b = [network(image) for network in self.module_b]
@@ -117,19 +117,12 @@ class DualDistributionModel(nn.Module):
 
     def refine(self, maps: dict[str, Tensor]) -> Tensor:
         """Probabilities of normal and anomalous, ``(N, 2, S, S)``, from discrepancy maps."""
-        assert self.refiner is not None  # asked for with a refinement only
+        assert self.refiner is not None  # called with a refinement only
         probabilities: Tensor = self.refiner(torch.cat([maps[name] for name in self.refined_maps], 1))
         return probabilities
 
     def forward(self, batch: Tensor) -> ScoredBatch:
-        """Scores images; training drives the networks one by one.
-
-        Args:
-            batch: Pre-processed images with equal channels, ``(N, 3, S, S)`` in [0, 1].
-
-        Returns:
-            Scores and map.
-        """
+        """Scores pre-processed images ``(N, 3, S, S)`` in [0, 1]; training drives the networks one by one."""
         image = batch.mean(1, keepdim=True)
         maps = self.discrepancies(image)
         if self.refiner is not None:

@@ -36,7 +36,7 @@ class Remembered(Dataset[ImageItem]):
         return len(self.images)
 
     def __getitem__(self, index: int) -> ImageItem:
-        """The image alone, ``(3, S, S)``: its label is nobody's business in training."""
+        """The image ``(3, S, S)`` without its label, which training does not use."""
         return ImageItem(image=self.images[index].repeat(3, 1, 1))
 
     def collate_fn(self, items: list[ImageItem]) -> ImageBatch:
@@ -64,8 +64,8 @@ def read_images(
 
     Args:
         dataset: Its items have an ``image``, ``(3, H, W)`` in [0, 1], all of one size.
-        pre_process: What the model does to images ``(N, 3, H, W)`` before its network.
-        seed: Seed of whatever is random in reading; the generators are afterwards as before.
+        pre_process: Pre-processing of images ``(N, 3, H, W)``.
+        seed: Seed of random reading; the generators are restored afterwards.
         workers: Processes that read.
 
     Returns:
@@ -89,16 +89,7 @@ def from_batches(batches: Iterable[Tensor], pre_process: Callable[[Tensor], Tens
 
 
 def check_memory(images: int, image_size: int, limit: float) -> None:
-    """Refuses images that would not fit.
-
-    Args:
-        images: Number of images.
-        image_size: Side of an image.
-        limit: Memory that they may take, in GiB.
-
-    Raises:
-        XrayError: They take more.
-    """
+    """Refuses images that take more memory than the limit in GiB."""
     needed = images * image_size**2 * 4 / GIB
     if needed > limit:
         msg = (
@@ -119,7 +110,7 @@ class TrainingImages:
     opens no file any more. Where images are augmented, they are read and augmented anew for every epoch.
 
     Args:
-        pre_process: What the model does to images ``(N, 3, H, W)`` before its network.
+        pre_process: Pre-processing of images ``(N, 3, H, W)``.
         image_size: Side S of pre-processed images.
         limit: Memory that the images may take, in GiB.
         seed: Seed of augmentations.
@@ -153,9 +144,6 @@ class TrainingImages:
         Args:
             datamodule: It has ``train_data``, and maybe ``unlabelled_data``.
             augmented: Whether its images differ from epoch to epoch.
-
-        Raises:
-            XrayError: There are more images than fit into the limit.
         """
         self._datamodule = datamodule
         self._changing = augmented or getattr(datamodule, "train_augmentations", None) is not None
@@ -163,14 +151,7 @@ class TrainingImages:
         self.read(0)
 
     def take_loader(self, loader: Iterable[Any]) -> None:
-        """Reads one epoch of a loader that has no datamodule.
-
-        Args:
-            loader: Gives batches with an ``image``, ``(N, 3, H, W)`` in [0, 1].
-
-        Raises:
-            XrayError: There are more images than fit into the limit.
-        """
+        """Reads one epoch of a loader that has no datamodule, whose batches have an ``image``, ``(N, 3, H, W)``."""
         with torch.random.fork_rng(devices=[]):
             batches = [batch.image for batch in loader]
         check_memory(sum(map(len, batches)), self.image_size, self.limit)
@@ -181,8 +162,8 @@ class TrainingImages:
     def read(self, epoch: int) -> None:
         """Reads the datamodule's images for an epoch, unless that is done and they are always the same.
 
-        Args:
-            epoch: Number of the epoch.
+        Raises:
+            XrayError: There are more images than fit into the limit.
         """
         if self._datamodule is None or (self._epoch is not None and (epoch == self._epoch or not self._changing)):
             return

@@ -184,12 +184,12 @@ class FAnoGan(ReconstructionModel, GanModel, AnomalibModule):
         self.log_losses(losses, len(image))
 
     def _step(self, batch_idx: int) -> int:
-        """Number of the step from the start of training, from 0; known after a resumption too."""
+        """Number of the step from the start of training, from 0, also after a resumption."""
         batches = self.trainer.num_training_batches
         return self.current_epoch * int(batches) + batch_idx if isfinite(batches) else batch_idx
 
     def _schedulers(self) -> list[LRSchedulerPLType]:
-        """Those of the players whose phase it is."""
+        """Schedules of the players that train in this phase."""
         schedulers, phase = super()._schedulers(), self.phases().of(self.current_epoch)
         if phase is None:
             return schedulers
@@ -212,8 +212,5 @@ def encoder_loss(
         features: The critic's features of the images, ``(N, F)``.
         made_features: Those of the reconstructions, ``(N, F)``.
         feature_weight: Weight k of the features (1 as published).
-
-    Returns:
-        Scalar.
     """
     return masked_mse_loss(made, image, mask) + feature_weight * mse_loss(made_features, features)

@@ -23,19 +23,14 @@ WIDEST = 8
 Code = Literal["linear", "tanh"]
 
 Blocks = Literal["residual", "plain"]
-"""Residual blocks as published, or one convolution a level, which costs about a tenth."""
+"""Residual blocks as published, or one convolution per level, which costs about a tenth."""
 
 SLOPE = 0.2
 """Slope of leaky ReLU below 0 in plain levels."""
 
 
 def level_channels(image_size: int, width: int) -> list[int]:
-    """Channels of the feature maps from the image's side down to 4 x 4; 64-128-256-512-512 at 64 pixels as published.
-
-    Args:
-        image_size: Side S of the images.
-        width: Channels of the first level.
-    """
+    """Channels of the feature maps from the image's side to 4 x 4; 64-128-256-512-512 at 64 pixels as published."""
     levels = int(log2(image_size // SMALLEST)) + 1
     return [width * min(2**level, WIDEST) for level in range(levels)]
 
@@ -44,10 +39,6 @@ class DownBlock(nn.Module):
     """Residual block that halves the side, ``(N, C, H, W)`` to ``(N, C', H / 2, W / 2)``.
 
     Layer normalisation and not batch normalisation: the gradient penalty looks at each image on its own.
-
-    Args:
-        inputs: Channels C.
-        outputs: Channels C'.
     """
 
     def __init__(self, inputs: int, outputs: int) -> None:
@@ -70,12 +61,7 @@ class DownBlock(nn.Module):
 
 
 class UpBlock(nn.Module):
-    """Residual block that doubles the side, ``(N, C, H, W)`` to ``(N, C', 2 H, 2 W)``, with batch normalisation.
-
-    Args:
-        inputs: Channels C.
-        outputs: Channels C'.
-    """
+    """Residual block that doubles the side, ``(N, C, H, W)`` to ``(N, C', 2 H, 2 W)``, with batch normalisation."""
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
@@ -105,10 +91,7 @@ def plain_down(inputs: int, outputs: int) -> nn.Module:
 class Trunk(nn.Sequential):
     """Downward path of critic and encoder, ``(N, 1, S, S)`` to ``(N, F)``.
 
-    Args:
-        image_size: Side S of the images.
-        width: Channels of the first level.
-        blocks: ``residual``, or ``plain``: a 4 x 4 convolution of stride 2 a level.
+    Plain blocks are 4 x 4 convolutions of stride 2.
     """
 
     def __init__(self, image_size: int, width: int, blocks: Blocks = "residual") -> None:
@@ -125,13 +108,7 @@ class Trunk(nn.Sequential):
 
 
 class Generator(nn.Module):
-    """Code ``(N, Z)`` to image ``(N, 1, S, S)`` in (-1, 1).
-
-    Args:
-        image_size: Side S of the images.
-        width: Channels of the largest level.
-        latent_size: Length Z of the code.
-    """
+    """Code ``(N, Z)`` to image ``(N, 1, S, S)`` in (-1, 1)."""
 
     def __init__(self, image_size: int, width: int, latent_size: int) -> None:
         super().__init__()
@@ -160,13 +137,7 @@ def make_generator(image_size: int, width: int, latent_size: int, blocks: Blocks
 
 
 class Critic(nn.Module):
-    """Tells real images from generated ones.
-
-    Args:
-        image_size: Side S of the images.
-        width: Channels of the first level.
-        blocks: See :class:`Trunk`.
-    """
+    """Tells real images from generated ones."""
 
     def __init__(self, image_size: int, width: int, blocks: Blocks = "residual") -> None:
         super().__init__()
@@ -191,13 +162,7 @@ class Critic(nn.Module):
 class Encoder(nn.Module):
     """Image ``(N, 1, S, S)`` to code ``(N, Z)``.
 
-    Args:
-        image_size: Side S of the images.
-        width: Channels of the first level.
-        latent_size: Length Z of the code.
-        latent: ``linear``: unbounded, as the codes are that the generator is trained on. ``tanh``: in (-1, 1), as
-            published.
-        blocks: See :class:`Trunk`.
+    ``linear`` codes are unbounded, as those that the generator is trained on; ``tanh`` ones in (-1, 1), as published.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""The f-AnoGAN as one module: generator, critic and encoder together, and how they score."""
+"""The f-AnoGAN as one module: generator, critic and encoder, and their scores."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ class FAnoGanModel(EncodingGan):
         image_size: Side S of the images.
         width: Channels of the first level (64 as published).
         latent_size: Length Z of the code (128 as published).
-        latent: As in :class:`~anomalib_xray_plugins.f_ano_gan.networks.Encoder`.
-        blocks: As in :class:`~anomalib_xray_plugins.f_ano_gan.networks.Trunk`.
+        latent: Code, ``linear`` or ``tanh`` (as published).
+        blocks: ``residual`` (as published) or ``plain`` blocks.
         feature_weight: Weight k of the features in the score (1 as published).
         adversarial_loss: As in :class:`EncodingGan`.
         ema_decay: Decay of the generator's moving average, 0 for none.

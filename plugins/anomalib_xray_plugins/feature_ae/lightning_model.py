@@ -81,15 +81,7 @@ class FeatureAe(MapModel, TrainedModel, AnomalibModule):
 
 
 def check_levels(levels: int, side: int) -> None:
-    """Refuses levels that leave less than 2 x 2 places, over which a single image's features are normalised.
-
-    Args:
-        levels: Halvings of the feature map's side.
-        side: Side of the feature map.
-
-    Raises:
-        XrayError: There are more levels than the map has room for.
-    """
+    """Refuses levels that leave less than 2 x 2 places, over which a single image's features are normalised."""
     most = max(side.bit_length() - 2, 0)  # side is a power of two
     if levels > most:
         msg = (

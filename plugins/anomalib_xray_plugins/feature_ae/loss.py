@@ -45,18 +45,7 @@ def feature_errors(features: Tensor, reconstruction: Tensor, value_range: float 
 def masked_feature_loss(
     features: Tensor, reconstruction: Tensor, weight: Tensor, kind: FeatureLoss, value_range: float = 1.0
 ) -> Tensor:
-    """Mean of an error of the choice over the places of a whole batch, weighted by their share of foreground.
-
-    Args:
-        features: ``(N, C, h, w)``.
-        reconstruction: ``(N, C, h, w)``.
-        weight: Share of the foreground at each place, ``(N, 1, h, w)`` in [0, 1].
-        kind: ``ssim``, ``mse`` or ``cosine``.
-        value_range: Width of the range of the features' values.
-
-    Returns:
-        Scalar; 0 for a batch without foreground.
-    """
+    """Mean of an error over the places of a whole batch, weighted by their share of foreground ``(N, 1, h, w)``."""
     with torch.autocast(features.device.type, enabled=False):
         error = feature_errors(features.float(), reconstruction.float(), value_range)[kind]
     return (error * weight).sum() / weight.sum().clamp(min=torch.finfo(weight.dtype).eps)

@@ -17,7 +17,7 @@ from anomalib_xray.scores import ScoredBatch, SmoothedErrorMap, error_scores, fo
 from anomalib_xray_plugins.feature_ae.loss import FeatureLoss, feature_errors, masked_feature_loss
 
 REDUCTION = 4
-"""How many times smaller than the image's side that of the joint feature map is at least, as published."""
+"""Least ratio of the sides of image and joint feature map, as published."""
 
 
 class FeatureMap(nn.Module):
@@ -31,7 +31,7 @@ class FeatureMap(nn.Module):
 
     Attributes:
         channels: Number of channels of the joint map.
-        reduction: How many times smaller its side is than the image's.
+        reduction: Ratio of the sides of image and map.
     """
 
     mean: Tensor
@@ -50,13 +50,9 @@ class FeatureMap(nn.Module):
 
     @torch.no_grad()
     def forward(self, image: Tensor) -> Tensor:
-        """Gives the joint map; in training its statistics take part in the channels' means and deviations.
+        """Joint map ``(N, C, S / reduction, S / reduction)`` of images ``(N, 1, S, S)`` in [0, 1].
 
-        Args:
-            image: ``(N, 1, S, S)`` in [0, 1].
-
-        Returns:
-            ``(N, C, S / reduction, S / reduction)``.
+        In training its statistics take part in the channels' means and deviations.
         """
         side = image.shape[-1] // self.reduction
         maps = [
@@ -144,29 +140,14 @@ class FeatureAeModel(nn.Module):
         return reconstruction
 
     def loss(self, image: Tensor, kind: FeatureLoss) -> Tensor:
-        """Error of the reconstructed features over the foreground.
-
-        Args:
-            image: ``(N, 1, S, S)`` in [0, 1].
-            kind: ``ssim``, ``mse`` or ``cosine``.
-
-        Returns:
-            Scalar.
-        """
+        """Error of the features of images ``(N, 1, S, S)`` in [0, 1] over the foreground."""
         features = self.features(image)
         height, width = features.shape[2:]
         weight = adaptive_avg_pool2d(foreground(image), (height, width))
         return masked_feature_loss(features, self.reconstruct(features), weight, kind, self.value_range)
 
     def forward(self, batch: Tensor) -> Tensor | ScoredBatch:
-        """Reconstructs features in training, scores in evaluation.
-
-        Args:
-            batch: Pre-processed images with equal channels, ``(N, 3, S, S)`` in [0, 1].
-
-        Returns:
-            Reconstructed features ``(N, C, h, w)`` in training, scores and map in evaluation.
-        """
+        """Reconstructs features in training, scores in evaluation; images are pre-processed, ``(N, 3, S, S)``."""
         image = batch.mean(1, keepdim=True)
         features = self.features(image)
         reconstruction = self.reconstruct(features)

@@ -1,4 +1,4 @@
-"""Encoders: what turns an image into feature maps or codes."""
+"""Encoders of images to feature maps or codes."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class BackboneEncoder(nn.Module):
         self.backbone = FrozenBackbone(name, layers)
 
     def forward(self, image: Tensor) -> list[Tensor]:
-        """Images ``(N, 1, S, S)`` in [0, 1] to a map ``(N, C, h, w)`` a layer."""
+        """Images ``(N, 1, S, S)`` in [0, 1] to a map ``(N, C, h, w)`` per layer."""
         maps: list[Tensor] = self.backbone(image)
         return maps
 
@@ -68,15 +68,7 @@ class PluginEncoder(nn.Module):
 
     @classmethod
     def of_checkpoint(cls, path: str | Path, image_size: int, equalize: bool) -> PluginEncoder:
-        """Reads the encoder of a checkpoint without running code from it.
-
-        Args:
-            path: Checkpoint of a model plugin.
-            image_size: Size of the images that it will see.
-            equalize: Whether they will be equalised.
-
-        Returns:
-            The encoder, in evaluation, on the CPU.
+        """Reads the encoder of a checkpoint, in evaluation and on the CPU, without running code from it.
 
         Raises:
             XrayError: There is no such checkpoint, its model has no codes, or it was trained on other images.
@@ -113,7 +105,7 @@ class PluginEncoder(nn.Module):
         return cls(name, settings, model.model)
 
     def description(self) -> dict[str, Any]:
-        """What :meth:`of_description` needs, as plain data."""
+        """Plain data for :meth:`of_description`."""
         return {"model_name": self.model_name, "settings": self.settings}
 
     def train(self, mode: bool = True) -> PluginEncoder:

@@ -1,4 +1,4 @@
-"""An encoder that others trained, and the detectors of its codes."""
+"""A trained encoder and the detectors of its codes."""
 
 from __future__ import annotations
 
@@ -37,22 +37,18 @@ def pooled(features: Tensor, mask: Tensor, pooling: Pooling) -> Tensor:
 
 
 def shown_places(features: Tensor, mask: Tensor) -> Tensor:
-    """Where feature maps ``(N, C, h, w)`` have foreground under them: 1 or 0, ``(N, 1, h, w)``.
+    """1 where feature maps ``(N, C, h, w)`` have foreground under them and 0 elsewhere, ``(N, 1, h, w)``.
 
-    Everywhere, if the side of the mask ``(N, 1, S, S)`` is no multiple of theirs: such places are no parts of an image.
+    1 everywhere if the side of the mask ``(N, 1, S, S)`` is not a multiple of theirs: then places are not parts of it.
     """
     side, places = mask.shape[-1], features.shape[-1]
     return torch.ones_like(features[:, :1]) if side % places else max_pool2d(mask, side // places)
 
 
 def joined(features: Sequence[Tensor]) -> Tensor:
-    """Puts feature maps on top of each other, the smaller ones enlarged (Roth et al. 2022, 2106.08265).
+    """Puts feature maps ``(N, C, h, w)`` on top of each other, the smaller ones enlarged to the sides of the largest.
 
-    Args:
-        features: ``(N, C, h, w)`` each, with sides that divide the largest.
-
-    Returns:
-        ``(N, D, h, w)`` with the sides of the largest.
+    Source: Roth et al. 2022 (2106.08265).
 
     Raises:
         XrayError: Some are vectors.
@@ -62,27 +58,21 @@ def joined(features: Sequence[Tensor]) -> Tensor:
             "The codes of this encoder have no places: set pooling to average, which leaves them as they are."
         )
     side = max(some.shape[-1] for some in features)
-    return torch.cat([_grown(some, side // some.shape[-1]) for some in features], dim=1)
+    grown = [
+        some if some.shape[-1] == side else interpolate(some, scale_factor=side // some.shape[-1], mode="bilinear")
+        for some in features
+    ]
+    return torch.cat(grown, dim=1)
 
 
 def enlarged(error: Tensor, shown: Tensor, mask: Tensor) -> Tensor:
-    """Brings the errors of places to pixels.
+    """Brings the errors of places ``(N, 1, h, w)`` to pixels ``(N, 1, S, S)``, 0 outside the foreground.
 
-    Args:
-        error: ``(N, 1, h, w)``, at least 0.
-        shown: 1 where a place has foreground, ``(N, 1, h, w)``.
-        mask: 1 in the foreground and 0 outside, ``(N, 1, S, S)``.
-
-    Returns:
-        ``(N, 1, S, S)``, 0 outside the foreground, and there of places with foreground alone.
+    Places without foreground (``shown`` is 0 there) take no part.
     """
     size = mask.shape[-2:]
     weight = interpolate(shown, size=size, mode="bilinear").clamp(min=torch.finfo(mask.dtype).eps)
     return interpolate(error * shown, size=size, mode="bilinear") / weight * mask
-
-
-def _grown(features: Tensor, factor: int) -> Tensor:
-    return features if factor == 1 else interpolate(features, scale_factor=factor, mode="bilinear")
 
 
 class LatentModel(nn.Module):
@@ -116,13 +106,9 @@ class LatentModel(nn.Module):
         self.anomaly_map = SmoothedErrorMap(map_sigma)
 
     def vectors(self, image: Tensor) -> Tensor:
-        """What the detectors are fitted to.
+        """Vectors of images ``(N, 1, S, S)`` in [0, 1] that the detectors are fitted to.
 
-        Args:
-            image: ``(N, 1, S, S)`` in [0, 1].
-
-        Returns:
-            Vectors of the images, ``(N, D)``, or with ``places`` of all places with foreground, ``(P, D)``.
+        They are ``(N, D)``, or with ``places`` those of all places with foreground, ``(P, D)``.
         """
         features, mask = self._features(image), foreground(image)
         if self.pooling != "places":
@@ -135,14 +121,7 @@ class LatentModel(nn.Module):
         self.detectors.fit(vectors)
 
     def forward(self, batch: Tensor) -> ScoredBatch:
-        """Scores images.
-
-        Args:
-            batch: Pre-processed images with equal channels, ``(N, 3, S, S)`` in [0, 1].
-
-        Returns:
-            A score of each detector; with ``places`` also the map of the chosen one.
-        """
+        """Scores pre-processed images ``(N, 3, S, S)`` in [0, 1]; only with ``places`` there is a map."""
         image = batch.mean(1, keepdim=True)
         if self.pooling == "places":
             return self._score_places(image)

@@ -12,9 +12,8 @@ from anomalib_xray.errors import XrayError
 from anomalib_xray.scores import EXTRA_SCORES, RECONSTRUCTION_SCORES
 from anomalib_xray.training.fitted_model import DetectorModel
 from anomalib_xray.training.reconstruction_model import ReconstructionModel
-from anomalib_xray_plugins.nmf.dictionary import Dictionary, Init
 from anomalib_xray_plugins.nmf.per_image import OUTLIER_COLUMNS, Outliers, PerImageModel
-from anomalib_xray_plugins.nmf.torch_model import NmfModel
+from anomalib_xray_plugins.nmf.torch_model import Dictionary, Init, NmfModel
 
 
 class Nmf(ReconstructionModel, DetectorModel, AnomalibModule):

@@ -15,8 +15,7 @@ from sklearn.svm import OneClassSVM
 from torch import Tensor, nn
 
 from anomalib_xray.scores import ReconstructionScorer, ScoredBatch, foreground
-from anomalib_xray_plugins.nmf.dictionary import Init
-from anomalib_xray_plugins.nmf.torch_model import enlarged, shrunk
+from anomalib_xray_plugins.nmf.torch_model import Init, enlarged, shrunk
 
 Outliers = Literal["dbscan", "one_class_svm"]
 
@@ -77,14 +76,7 @@ class PerImageModel(nn.Module):
         """There is nothing to fit."""
 
     def forward(self, batch: Tensor) -> ScoredBatch:
-        """Scores images.
-
-        Args:
-            batch: Pre-processed images with equal channels, ``(N, 3, S, S)`` in [0, 1].
-
-        Returns:
-            Scores, and as map the marks if ``outlier_columns`` is the predicted score, otherwise the error.
-        """
+        """Scores pre-processed images ``(N, 3, S, S)`` in [0, 1]; the map is the marks with ``outlier_columns``."""
         image = batch.mean(1, keepdim=True)
         mask = foreground(image)
         small = shrunk(image, self.resolution)

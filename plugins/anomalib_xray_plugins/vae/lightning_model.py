@@ -123,7 +123,7 @@ def divergence_loss(mean: Tensor, deviation: Tensor, mask: Tensor, reduction: Re
         deviation: Standard deviation, positive, ``(N, Z)``.
         mask: 1 where pixels count and 0 elsewhere, ``(N, 1, H, W)``.
         reduction: ``pixels``: divided by the number of pixels that count, so that with a log-likelihood averaged over
-            the same pixels and weight 1 it makes the negative evidence lower bound a pixel. ``sum``: over batch and
+            the same pixels and weight 1 it makes the negative evidence lower bound per pixel. ``sum``: over batch and
             code, as published; beside an error of a mean pixel it leaves the code no content.
 
     Returns:
@@ -136,15 +136,7 @@ def divergence_loss(mean: Tensor, deviation: Tensor, mask: Tensor, reduction: Re
 def warmed_up(beta: float, epoch: int, epochs: int) -> float:
     """Weight of the divergence, raised along a line over the first epochs, so that codes get content.
 
-    Source: Bowman et al. 2016 (1511.06349), section 3.1.
-
-    Args:
-        beta: Weight after the warm-up.
-        epoch: Number of the epoch, from 0 on.
-        epochs: Epochs of the warm-up; 0 for none.
-
-    Returns:
-        ``beta / epochs`` in the first epoch, ``beta`` from the last epoch of the warm-up on.
+    It is ``beta`` from the last epoch of the warm-up on. Source: Bowman et al. 2016 (1511.06349), section 3.1.
     """
     return beta * min(1.0, (epoch + 1) / epochs) if epochs else beta
 
@@ -171,11 +163,7 @@ class ActiveUnits:
 
     @torch.no_grad()
     def update(self, means: Tensor) -> None:
-        """Adds the codes of a batch.
-
-        Args:
-            means: Means of the codes, ``(N, Z)``.
-        """
+        """Adds means of the codes of a batch, ``(N, Z)``."""
         means = means.float()
         count, mean = len(means), means.mean(0)
         squares = (means - mean).square().sum(0)

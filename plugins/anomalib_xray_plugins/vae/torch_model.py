@@ -34,7 +34,7 @@ SIDE = 2
 
 
 class Reconstruction(NamedTuple):
-    """What the network returns in training.
+    """Output of the network in training.
 
     Attributes:
         image: Reconstruction from a drawn code, ``(N, 1, S, S)`` in [0, 1].
@@ -111,11 +111,7 @@ class VaeModel(nn.Module):
     def forward(self, batch: Tensor) -> Reconstruction | ScoredBatch:
         """Reconstructs from a drawn code in training, scores the reconstruction from the mean code in evaluation.
 
-        Args:
-            batch: Pre-processed images with equal channels, ``(N, 3, S, S)`` in [0, 1].
-
-        Returns:
-            Reconstruction and code in training, scores and map in evaluation.
+        Images are pre-processed, ``(N, 3, S, S)`` in [0, 1].
         """
         image = batch.mean(1, keepdim=True)
         mean, deviation = self.encode(image)
@@ -132,16 +128,9 @@ class VaeModel(nn.Module):
 
 
 def cross_entropy(image: Tensor, logits: Tensor) -> Tensor:
-    """Binary cross-entropy of each pixel, the image taken as probability.
+    """Binary cross-entropy of each pixel in nats, the image ``(N, 1, S, S)`` in [0, 1] taken as probability.
 
     From logits, because a reconstruction that rounds to 1 has no logarithm of its rest.
-
-    Args:
-        image: ``(N, 1, S, S)`` in [0, 1].
-        logits: The reconstruction before its sigmoid, same shape.
-
-    Returns:
-        ``-x log x' - (1 - x) log(1 - x')``, at least 0, in nats, ``(N, 1, S, S)``.
     """
     return softplus(logits) - image * logits
 
@@ -152,15 +141,6 @@ def code_scores(image: Tensor, reconstruction: Tensor, entropy: Tensor, kld: Ten
     The sums are as published: an error of a mean pixel, at most 1, plus nats of a whole code, so that the code speaks
     almost alone. The ``l1`` in it is the absolute error, as its name says; the published code took the smooth one
     there. ``bce_kld`` is the loss that the published model was trained with.
-
-    Args:
-        image: ``(N, 1, S, S)`` in [0, 1].
-        reconstruction: ``(N, 1, S, S)`` in [0, 1].
-        entropy: Cross-entropy of each pixel, ``(N, 1, S, S)``.
-        kld: Divergence of each image's code from the standard normal distribution, ``(N,)``.
-
-    Returns:
-        ``kld``, ``l1_kld``, ``mse_kld`` and ``bce_kld``, each ``(N,)``.
     """
     error, mask = image - reconstruction, foreground(image)
     return {

@@ -10,7 +10,7 @@ import torch
 
 from anomalib_xray.errors import XrayError
 from anomalib_xray.transforms import PadResize
-from anomalib_xray_plugins.deep_one_class.reference import ReferencePictures
+from anomalib_xray_plugins.deep_one_class.lightning_model import ReferencePictures
 
 
 def write(path: Path, value: int = 9) -> Path:

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from anomalib_xray_plugins.deep_svdd.networks import BackboneEncoder, Decoder, Encoder, level_channels
+from anomalib_xray_plugins.deep_svdd.torch_model import BackboneEncoder, Decoder, Encoder, level_channels
 
 
 def parameters(model: nn.Module) -> int:

@@ -9,8 +9,7 @@ from torch import Tensor
 
 from anomalib_xray.detectors import DETECTORS, DetectorBank
 from anomalib_xray.scores import ReconstructionScorer
-from anomalib_xray_plugins.nmf.dictionary import Dictionary
-from anomalib_xray_plugins.nmf.torch_model import NmfModel, enlarged, shrunk
+from anomalib_xray_plugins.nmf.torch_model import Dictionary, NmfModel, enlarged, shrunk
 
 
 def mixtures(count: int, seed: int = 0) -> Tensor:
