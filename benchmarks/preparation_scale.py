@@ -14,6 +14,7 @@ import csv
 import hashlib
 import multiprocessing
 import os
+import runpy
 import shutil
 import signal
 import subprocess
@@ -36,7 +37,8 @@ from anomalib_xray.phantom import RAW, render_phantom
 from anomalib_xray.preparation.pipeline import Pipeline
 from anomalib_xray.preparation.record import MANIFEST
 
-CONFIGS = Path(__file__).parents[1] / "configs" / "preparation"
+ROOT = Path(__file__).parents[1]
+CONFIGS = ROOT / "configs" / "preparation"
 BIN = Path(sys.executable).parent
 DISTINCT = 100  # phantoms drawn; a larger set repeats them under other names
 
@@ -163,7 +165,7 @@ def cluster(folder: Path) -> Iterator[tuple[str, list[subprocess.Popen[bytes]]]]
 
 def fuzz(folder: Path, arguments: argparse.Namespace) -> None:
     """Mutated files of every format, read in a process of their own, then prepared: each is a picture or a row."""
-    from anomalib_xray.testing.mutations import mutations
+    mutations = runpy.run_path(str(ROOT / "tests" / "mutations.py"))["mutations"]
 
     for suffix, contents in example_files(folder, arguments.seed).items():
         files = list(mutations(contents, arguments.mutations, arguments.seed))

@@ -16,9 +16,9 @@ from pathlib import Path
 import httpx
 import numpy as np
 import pytest
+from tests.mutations import mutations
 
 from anomalib_xray.app.envelope import Planes
-from anomalib_xray.testing.mutations import mutations
 
 from .running import Opened, jpeg, picture, png
 

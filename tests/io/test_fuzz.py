@@ -14,11 +14,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.mutations import mutations
 
 from anomalib_xray.errors import XrayError
 from anomalib_xray.io.dicom_tags import read_tags
 from anomalib_xray.io.read import decode_radiograph
-from anomalib_xray.testing.mutations import mutations
 
 SMOOTH = cv2.GaussianBlur(np.random.default_rng(0).random((40, 30)).astype(np.float32), (0, 0), 3)
 SMOOTH = cv2.normalize(SMOOTH, None, 0, 1, cv2.NORM_MINMAX)

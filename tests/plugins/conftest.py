@@ -1,4 +1,4 @@
-"""What the tests of the plugins share."""
+"""Shared fixtures of the plugins' tests."""
 
 from __future__ import annotations
 

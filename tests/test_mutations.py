@@ -5,8 +5,7 @@ from itertools import islice
 
 import cv2
 import numpy as np
-
-from anomalib_xray.testing.mutations import mutations
+from tests.mutations import mutations
 
 GREY = np.arange(480, dtype=np.uint8).reshape(20, 24)
 PNG = cv2.imencode(".png", GREY)[1].tobytes()
