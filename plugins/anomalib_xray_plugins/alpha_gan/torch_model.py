@@ -130,22 +130,9 @@ SCORES = (
 
 
 class AlphaGanModel(EncodingGan):
-    """Encoder, generator, discriminator and code discriminator.
+    """Encoder, generator, discriminator and code discriminator, from the settings of ``AlphaGan``.
 
-    Args:
-        image_size: Side S of the images.
-        width: Channels of the first level (64 as published).
-        latent_size: Length Z of the code (100 in the published code).
-        latent: As in :class:`~anomalib_xray.networks.latent.GaussianHead`.
-        attention: Whether there is self-attention.
-        attention_pooling: Pooling of keys and values in self-attention (1 as published).
-        spectral_norm: Whether convolutions are spectrally normalised.
-        code_spectral_norm: Whether the code discriminator is spectrally normalised.
-        minibatch_discrimination: Whether the discriminator compares images with others of their batch.
-        ema_decay: Decay of the generator's moving average, 0 for none.
-        scorer: As in :class:`EncodingGan`.
-        anomaly_map: As in :class:`EncodingGan`.
-        adversarial_loss: Loss of both discriminators.
+    As published, the width is 64, the code has 100 numbers, and attention is not pooled.
     """
 
     discriminator: Discriminator

@@ -25,23 +25,8 @@ SCORES = (*RECONSTRUCTION_SCORES, "residual", "feature", "anogan", "discriminato
 class AnoGanModel(GanNetwork):
     """Generator and discriminator, and the search for the code that generates what resembles an image most.
 
-    The features that are compared are those of the discriminator's last level.
-
-    Args:
-        image_size: Side S of the images.
-        width: Channels of the generator's last level.
-        discriminator_width: Channels of the discriminator's first level.
-        latent_size: Length Z of the code.
-        norm: Normalisation of the generator's levels: ``batch`` or ``none``.
-        spectral_norm: Whether the discriminator's convolutions are spectrally normalised.
-        minibatch_discrimination: Whether the discriminator compares images with others of their batch.
-        ema_decay: Decay of the generator's moving average, 0 for none.
-        search_steps: Number of steps of a search.
-        search_learning_rate: Learning rate of a search.
-        feature_weight: Share of the features in what a search makes small, 0 to 1.
-        restarts: Number of codes that a search starts from: the code of zeros, then others that are drawn once.
-        scorer: Computes scores and map from the closest image; the default scorer if left out.
-        adversarial_loss: As in :class:`GanNetwork`.
+    The arguments are settings of ``AnoGan``. The features that are compared are those of the discriminator's last
+    level. A search starts from the code of zeros, then from others that are drawn once.
     """
 
     discriminator: Discriminator

@@ -92,19 +92,14 @@ class Up(nn.Sequential):
 class BaeModel(nn.Module):
     """Autoencoder that convolves with stride and pools, down to few places or a single one.
 
-    Args:
-        width: Channels of the first level; every level doubles them (16 as published).
-        latent_channels: Channels of the code (256 as published).
-        levels: Levels of the encoder, each of them pooled (5 as published: 512 x 512 pixels become one place).
-        stride: Stride of the convolutions but the first: 2, with 4 x 4 pixels, as published, or 1, with 3 x 3.
-        code_padding: Padding of the code's 1 x 1 convolution. 1 as published, which adds a border without content:
-            3 x 3 places of which one speaks.
-        skip: Whether the decoder sees the last two encoder levels beside the code (``SkipConnection`` of the published
-            code), at their full size before pooling.
-        activation: Activation between layers: ``relu`` (the paper) or ``tanh`` (the published code).
-        output: Last activation: ``sigmoid``, or ``tanh`` as published with skip connections; its negative values, which
-            no image has, become 0 in evaluation.
-        scorer: Computes scores and map; the default scorer if left out.
+    The arguments are settings of ``Bae``; the defaults of the first five are those of the paper.
+
+    * 5 levels make one place of 512 x 512 pixels. A stride of 2 comes with 4 x 4 pixels, one of 1 with 3 x 3.
+    * A padding of the code's 1 x 1 convolution by 1, as published, adds a border without content: 3 x 3 places of which
+      one speaks.
+    * Skip connections (``SkipConnection`` of the published code) are at full size, before pooling.
+    * ``relu`` is the paper's activation, ``tanh`` that of the published code. Negative values of the output ``tanh``,
+      which no image has, become 0 in evaluation.
     """
 
     def __init__(

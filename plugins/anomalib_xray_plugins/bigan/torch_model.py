@@ -111,20 +111,10 @@ SCORES = (
 
 
 class BiganModel(EncodingGan):
-    """Encoder, generator and the discriminator of pairs.
+    """Encoder, generator and the discriminator of pairs, from the settings of ``Bigan``.
 
-    Args:
-        image_size: Side S of the images.
-        width: Channels of the first level (64 as published).
-        latent_size: Length Z of the code (100 in the published code, 200 in the paper).
-        attention: Whether there is self-attention.
-        attention_pooling: Pooling of keys and values in self-attention (1 as published).
-        spectral_norm: Whether convolutions are spectrally normalised.
-        ema_decay: Decay of the moving averages of generator and encoder, 0 for none.
-        feature_weight: Share of the features in the score ``bigan``.
-        scorer: As in :class:`EncodingGan`.
-        anomaly_map: As in :class:`EncodingGan`.
-        adversarial_loss: As in :class:`EncodingGan`.
+    As published, the width is 64, attention is not pooled, and the code has 100 numbers in the code and 200 in the
+    paper.
     """
 
     discriminator: PairDiscriminator

@@ -114,23 +114,9 @@ LARGEST_MAP = 32
 
 
 class DcganModel(GanNetwork):
-    """Generator and discriminator.
+    """Generator and discriminator, from the settings of ``Dcgan``.
 
-    Args:
-        image_size: Side S of the images.
-        width: Channels of the generator's last level (16 as published).
-        discriminator_width: Channels of the discriminator's first level (4 as published).
-        latent_size: Length Z of the code (2048 as published).
-        norm: Normalisation of the generator's levels: ``none`` (as published) or ``batch``.
-        spectral_norm: Whether convolutions are spectrally normalised.
-        minibatch_discrimination: Whether the discriminator compares images with others of their batch.
-        ema_decay: Decay of the generator's moving average, 0 for none.
-        references: Number of features of real training images that are stored.
-        score: Name of the score that becomes the predicted score.
-        top_k: See :func:`~anomalib_xray.scores.masked_top_k_mean`.
-        map_sigma: Smoothing of the map, in pixels of the network's input.
-        anomaly_map: The map: the ``feature_distance``, or ``grad_cam`` of the discriminator's logit.
-        adversarial_loss: As in :class:`GanNetwork`.
+    As published, the generator's width is 16 and the discriminator's 4, and the code has 2048 numbers.
     """
 
     discriminator: Discriminator

@@ -114,14 +114,7 @@ SCORES = ("svdd",)
 class DeepSvddModel(nn.Module):
     """A network that draws the codes of normal images together around a fixed centre.
 
-    Args:
-        image_size: Side S of the images.
-        width: Channels of the network's first level.
-        code_size: Length Z of the code.
-        decodes: Whether there is a decoder for pre-training.
-        backbone: A convolutional network of timm, frozen, in place of the network that is trained from scratch.
-        backbone_layer: Which of its feature maps is pooled.
-        score: Score that becomes the predicted score.
+    The arguments are settings of ``DeepSvdd``; with ``decodes`` there is a decoder for pre-training.
 
     Attributes:
         center: The centre c, ``(Z,)``.

@@ -65,12 +65,7 @@ class DualDistributionModel(nn.Module):
     Args:
         make_network: Makes one network; called 2K times, each time under a seed of its own.
         members: Number K of networks in each module (3 as published).
-        refinement: Whether there is a refinement, and of which maps.
-        refinement_width: See :class:`~anomalib_xray_plugins.dual_distribution.refinement.Refiner`.
-        masked: Whether scores average over the foreground instead of the whole image.
-        score: Name of the score that becomes the predicted score.
-        top_k: See :func:`~anomalib_xray.scores.masked_top_k_mean`.
-        map_sigma: Smoothing of the map, in pixels.
+        refinement: See ``DualDistribution``, as for the arguments that follow.
 
     Attributes:
         module_a: Networks trained with unlabelled images.

@@ -150,7 +150,7 @@ class TrainingImages:
         self.batch_size = datamodule.train_batch_size
         self.read(0)
 
-    def take_loader(self, loader: Iterable[Any]) -> None:
+    def take_loader(self, loader: Any) -> None:
         """Reads one epoch of a loader that has no datamodule, whose batches have an ``image``, ``(N, 3, H, W)``."""
         with torch.random.fork_rng(devices=[]):
             batches = [batch.image for batch in loader]

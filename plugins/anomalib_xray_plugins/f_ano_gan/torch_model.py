@@ -32,18 +32,9 @@ SCORES = (
 
 
 class FAnoGanModel(EncodingGan):
-    """Generator, critic and encoder.
+    """Generator, critic and encoder, from the settings of ``FAnoGan``.
 
-    Args:
-        image_size: Side S of the images.
-        width: Channels of the first level (64 as published).
-        latent_size: Length Z of the code (128 as published).
-        latent: Code, ``linear`` or ``tanh`` (as published).
-        blocks: ``residual`` (as published) or ``plain`` blocks.
-        feature_weight: Weight k of the features in the score (1 as published).
-        adversarial_loss: As in :class:`EncodingGan`.
-        ema_decay: Decay of the generator's moving average, 0 for none.
-        scorer: Computes scores and map; that of ``anogan`` if left out.
+    As published, the width is 64, the code has 128 numbers, and features weigh 1.
     """
 
     discriminator: Critic

@@ -100,18 +100,7 @@ SCORES = tuple(f"feature_{kind}{ending}" for kind in ("ssim", "mse", "cosine") f
 
 
 class FeatureAeModel(nn.Module):
-    """Reconstructs a feature map, and scores where it fails.
-
-    Args:
-        backbone: A convolutional network of timm.
-        layers: Which of its feature maps are put together, in rising order.
-        channels: Channels of the encoder's levels but the last; each level halves the side.
-        latent_channels: Channels of the last one.
-        standardized: Whether features are scaled by their mean and deviation over the training images.
-        score: Name of the score that becomes the predicted score.
-        top_k: See :func:`~anomalib_xray.scores.masked_top_k_mean`.
-        map_sigma: Smoothing of the map, in pixels of the network's input.
-    """
+    """Reconstructs a feature map, and scores where it fails; the arguments are settings of ``FeatureAe``."""
 
     def __init__(
         self,

@@ -76,16 +76,15 @@ def enlarged(error: Tensor, shown: Tensor, mask: Tensor) -> Tensor:
 
 
 class LatentModel(nn.Module):
-    """Codes of images, and how unlike those of normal images they are.
+    """Codes of images, and detectors of unusual ones.
 
     Args:
         encoder: Turns images ``(N, 1, S, S)`` into a list of feature maps or codes; may be set later.
         detectors: Scores vectors.
-        pooling: How a feature map becomes a vector, or ``places``: each place is a vector of its own.
+        pooling: Reduction of a feature map to a vector, or ``places``: each place is a vector of its own.
         score: Name of the detector whose score becomes the predicted score.
-        top_k: Places with the highest scores whose mean is an image's, with ``places``: a number, or a fraction of
-            those with foreground if below 1.
-        map_sigma: Smoothing of the map, in pixels of the network's input, with ``places``.
+        top_k: As in ``LatentDetector``.
+        map_sigma: As in ``LatentDetector``.
     """
 
     def __init__(

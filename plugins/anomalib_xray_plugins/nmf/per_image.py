@@ -39,14 +39,8 @@ class PerImageModel(nn.Module):
     or that lie beyond a one-class support vector machine's boundary, are outliers; where two of them meet, the image is
     marked. Nothing is learnt from other images.
 
-    Args:
-        resolution: Side of the image that is factorised; image sizes are multiples of it.
-        components: Rank K.
-        init: Start of the factorisation.
-        tolerance: Where it ends, scikit-learn's ``tol``.
-        outliers: How outliers are found: ``dbscan`` or ``one_class_svm``.
-        scorer: Computes the scores of the reconstruction WH, and smooths the map.
-        seed: Seed of the random start, the same for each image.
+    The arguments are settings of ``Nmf``; the scorer judges the reconstruction WH and smooths the map, and the random
+    start is the same for each image.
     """
 
     def __init__(

@@ -69,7 +69,7 @@ class VaeModel(nn.Module):
         image_size: Side S of the images: a power of two, at least 16.
         width: Channels of the first level; every level doubles them (8 as published).
         latent_size: Length Z of the code (1024 as published).
-        scorer: Computes scores and map from the reconstruction; the default scorer if left out.
+        scorer: Computes scores and map; the default scorer if left out.
     """
 
     def __init__(
