@@ -20,6 +20,10 @@ class AeU(FcAutoencoderModel, AnomalibModule):
     Args:
         score: Score that becomes the predicted score: ``rec`` (the squared error over the predicted variance), ``mse``,
             ``l1``, ``smooth_l1``, ``ssim`` or ``gradient``, each also with ``_top_k``.
+
+    Example:
+        >>> AeU(width=4, latent_size=8).score
+        'rec'
     """
 
     scores = (*RECONSTRUCTION_SCORES, *WEIGHTED_SCORES, *EXTRA_SCORES)

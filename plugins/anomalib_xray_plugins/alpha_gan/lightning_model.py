@@ -58,6 +58,10 @@ class AlphaGan(ReconstructionModel, GanModel, AnomalibModule):
 
     Raises:
         XrayError: Soft labels with a loss that has no labels, or a negative weight of the divergence.
+
+    Example:
+        >>> "discriminators_mean_probability" in AlphaGan(image_size=64, width=8, adversarial_loss="wgan-gp").scores
+        False
     """
 
     model: AlphaGanModel

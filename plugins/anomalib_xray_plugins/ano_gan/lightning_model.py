@@ -45,6 +45,11 @@ class AnoGan(ReconstructionModel, PairTraining, AnomalibModule):
 
     Raises:
         XrayError: A search without steps or starts.
+
+    Example:
+        >>> print(AnoGan(width=4, latent_size=8).why_not_exportable())
+        AnoGan searches each image's code by back-propagation, which an exported model cannot do; train FAnoGan, whose
+        encoder finds the code, and export that.
     """
 
     model: AnoGanModel

@@ -31,6 +31,10 @@ class Bae(AutoencoderModel, AnomalibModule):
 
     Raises:
         XrayError: A setting that the model does not have, or more levels than the image has room for.
+
+    Example:
+        >>> Bae(width=4, levels=4).score
+        'mse_top_k'
     """
 
     def __init__(

@@ -62,6 +62,10 @@ class Bigan(ReconstructionModel, GanModel, AnomalibModule):
     Raises:
         XrayError: Soft labels with a loss that has no labels, a
             negative scale of the noise, or noise in a training without an end.
+
+    Example:
+        >>> "bigan" in Bigan(image_size=64, width=8, latent_size=8).scores
+        True
     """
 
     model: BiganModel

@@ -27,6 +27,10 @@ class Cae(AutoencoderModel, AnomalibModule):
 
     Raises:
         XrayError: A setting that the model does not have.
+
+    Example:
+        >>> "mse_top_k" in Cae(width=4, levels=3).scores
+        True
     """
 
     def __init__(

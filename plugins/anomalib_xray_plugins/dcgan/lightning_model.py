@@ -34,6 +34,10 @@ class Dcgan(PairTraining, AnomalibModule):
 
     Raises:
         XrayError: No stored feature.
+
+    Example:
+        >>> Dcgan(image_size=64, latent_size=8).scores
+        ('discriminator', 'feature_distance', 'feature_distance_top_k')
     """
 
     model: DcganModel

@@ -133,6 +133,10 @@ class DeepOneClass(TrainedModel, AnomalibModule):
 
     Raises:
         XrayError: A backbone or layer that there is not, or a number out of range.
+
+    Example:
+        >>> DeepOneClass(backbone="test_resnet", backbone_layer=2).scores
+        ('template_distance', 'template_distance_mean', 'center_distance')
     """
 
     scores = SCORES

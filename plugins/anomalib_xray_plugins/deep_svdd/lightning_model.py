@@ -50,6 +50,10 @@ class DeepSvdd(TrainedModel, AnomalibModule):
 
     Raises:
         XrayError: A backbone that there is not, a share out of range, or pre-training of a backbone.
+
+    Example:
+        >>> DeepSvdd(image_size=64, width=4, boundary="soft").scores
+        ('svdd',)
     """
 
     scores = SCORES

@@ -78,6 +78,10 @@ class DualDistribution(MapModel, TrainedModel, AnomalibModule):
 
     Raises:
         XrayError: An image size or score that the model does not have, no member, or epochs that do not fit together.
+
+    Example:
+        >>> DualDistribution(width=4, hidden=16, members=2).scores
+        ('rec', 'rec_top_k', 'rec_ensemble', 'rec_ensemble_top_k', 'intra', 'intra_top_k', 'inter', 'inter_top_k')
     """
 
     model: DualDistributionModel

@@ -57,6 +57,10 @@ class FAnoGan(ReconstructionModel, GanModel, AnomalibModule):
 
     Raises:
         XrayError: A share out of range, a negative weight, or no critic step.
+
+    Example:
+        >>> "anogan" in FAnoGan(width=4, latent_size=8, blocks="plain").scores
+        True
     """
 
     model: FAnoGanModel

@@ -39,6 +39,10 @@ class FeatureAe(MapModel, TrainedModel, AnomalibModule):
 
     Raises:
         XrayError: A setting that the model does not have, or more levels than the feature map has room for.
+
+    Example:
+        >>> FeatureAe(backbone="test_resnet", loss="mse", score="feature_mse").scores[:4]
+        ('feature_ssim', 'feature_ssim_top_k', 'feature_mse', 'feature_mse_top_k')
     """
 
     scores = SCORES

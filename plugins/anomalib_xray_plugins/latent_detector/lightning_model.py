@@ -40,6 +40,10 @@ class LatentDetector(MapModel, DetectorModel, AnomalibModule):
 
     Raises:
         XrayError: A setting that the model does not have.
+
+    Example:
+        >>> LatentDetector(backbone="test_resnet", detectors=["knn", "mahalanobis"]).scores
+        ('knn', 'mahalanobis')
     """
 
     model: LatentModel

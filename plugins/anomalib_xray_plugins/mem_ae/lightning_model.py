@@ -25,6 +25,10 @@ class MemAe(FcAutoencoderModel, AnomalibModule):
 
     Raises:
         XrayError: A memory without items.
+
+    Example:
+        >>> MemAe(width=4, memory_items=10, addressing="cosine").score
+        'mse_top_k'
     """
 
     def __init__(

@@ -41,6 +41,10 @@ class Nmf(ReconstructionModel, DetectorModel, AnomalibModule):
 
     Raises:
         XrayError: A setting that the model does not have.
+
+    Example:
+        >>> "outlier_columns" in Nmf(components=4, per_image=True).scores
+        True
     """
 
     def __init__(

@@ -50,6 +50,10 @@ class Vae(ReconstructionModel, TrainedModel, AnomalibModule):
 
     Raises:
         XrayError: A negative ``beta`` or ``kl_warmup``.
+
+    Example:
+        >>> {"kld", "mse_kld"} <= set(Vae(width=4, latent_size=8, extra_scores=["ssim"]).scores)
+        True
     """
 
     fixed_codes: Tensor
