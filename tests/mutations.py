@@ -89,7 +89,7 @@ def _splice(content: bytearray, contents: Sequence[bytes], generator: np.random.
 
 
 def _mend_checksums(content: bytearray) -> None:
-    """Gives every chunk of a PNG the checksum of what it now holds."""
+    """Gives every chunk of a PNG the checksum of its new content."""
     position = len(_PNG_SIGNATURE)
     while position + 12 <= len(content):
         end = position + 8 + int.from_bytes(content[position : position + 4], "big")

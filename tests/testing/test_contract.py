@@ -59,7 +59,7 @@ def untrained(contract: CaeContract) -> Training:
 
 
 def scored(change: Change) -> Defect:
-    """A defect that changes what the network gives in evaluation."""
+    """A defect that changes the output of the network in evaluation."""
 
     def defect(model: Any) -> None:
         model.model.register_forward_hook(

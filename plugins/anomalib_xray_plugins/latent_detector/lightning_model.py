@@ -89,7 +89,7 @@ class LatentDetector(MapModel, DetectorModel, AnomalibModule):
         super().on_fit_start()
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keeps what the encoder is built from: the file that it came from need not be there any more."""
+        """Keeps the encoder's description, so that its own checkpoint is needed no more."""
         super().on_save_checkpoint(checkpoint)
         if isinstance(self.model.encoder, PluginEncoder):
             checkpoint["encoder"] = self.model.encoder.description()

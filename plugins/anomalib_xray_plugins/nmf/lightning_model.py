@@ -78,7 +78,7 @@ class Nmf(ReconstructionModel, DetectorModel, AnomalibModule):
 
     @property
     def scores(self) -> Sequence[str]:
-        """Names of the scores; there are no detectors of images that are factorised on their own."""
+        """Names of the scores, without detectors where images are factorised on their own."""
         others = (OUTLIER_COLUMNS,) if self.hparams["per_image"] else self.detectors
         return (*RECONSTRUCTION_SCORES, *others, *EXTRA_SCORES)
 

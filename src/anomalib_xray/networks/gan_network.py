@@ -23,7 +23,7 @@ class GanNetwork(nn.Module):
     A subclass sets ``generator``, its moving average ``average`` or ``None``, and ``discriminator``.
 
     Args:
-        adversarial_loss: The discriminator's loss; with ``wgan-gp`` its outputs are no log-odds.
+        adversarial_loss: The discriminator's loss; outputs are log-odds unless it is ``wgan-gp``.
         anomaly_map: The chosen map.
         maps: Maps to choose from.
 

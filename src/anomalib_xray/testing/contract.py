@@ -83,7 +83,7 @@ class LossHistory(Callback):
         self.values: list[float] = []
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Reads what the model logged."""
+        """Reads the logged loss."""
         del pl_module
         assert self.name in trainer.callback_metrics, (
             f"{self.name} was not logged; set falling_loss to one of {', '.join(trainer.callback_metrics)}"

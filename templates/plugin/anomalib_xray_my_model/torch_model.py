@@ -1,4 +1,4 @@
-"""Network of MyModel and how it scores. Change: the layers, and what they are called."""
+"""Network of MyModel and its scores. Change: the layers and their names."""
 
 from __future__ import annotations
 
