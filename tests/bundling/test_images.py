@@ -10,7 +10,7 @@ from anomalib_xray.bundling.images import (
     given_samples,
     has_both_labels,
     merged,
-    prepare_pictures,
+    prepare_samples,
     validation_samples,
     validation_table,
 )
@@ -55,12 +55,12 @@ def test_a_damaged_radiograph_is_left_out_and_said(
 ) -> None:
     (folder / "images" / "b.png").write_bytes(b"nothing")
     samples = given_samples(folder / "images")
-    found = prepare_pictures(samples, pipeline, folder / "views")
+    found = prepare_samples(samples, pipeline, folder / "views")
     assert [picture.path.name for picture in found] == ["a.png", "c.png", "d.png"]
     assert "b.png is neither" in caplog.text
     assert "1 of 4 radiographs are left out" in caplog.text
     with pytest.raises(XrayError, match=r"No radiograph can be used; the first: .*b\.png is neither"):
-        prepare_pictures(samples[1:2], pipeline, folder / "views")
+        prepare_samples(samples[1:2], pipeline, folder / "views")
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from anomalib_xray.bundling.images import Pictures
+from anomalib_xray.bundling.images import PreparedSample
 from anomalib_xray.bundling.normal_scores import NormalValues, score_all
 from anomalib_xray.bundling.precisions import gate
 from anomalib_xray.errors import XrayError
@@ -14,13 +14,13 @@ from anomalib_xray.training.export import map_difference, measure_parity, score_
 
 
 @pytest.fixture
-def radiographs(tmp_path: Path) -> list[Pictures]:
+def radiographs(tmp_path: Path) -> list[PreparedSample]:
     """Three radiographs, normal, abnormal and unknown, the second of two views."""
     for number, level in enumerate((10, 20, 30, 40)):
         write_png(tmp_path / f"{number}.png", np.full((4, 4), level, np.uint8))
     views = [(0,), (1, 2), (3,)]
     return [
-        Pictures(tmp_path / f"{name}.png", label, views=tuple(tmp_path / f"{view}.png" for view in of_image))
+        PreparedSample(tmp_path / f"{name}.png", label, views=tuple(tmp_path / f"{view}.png" for view in of_image))
         for name, label, of_image in zip("abc", (0, 1, -1), views, strict=True)
     ]
 
@@ -43,7 +43,7 @@ def test_a_map_of_exactly_0_on_the_foreground_counts() -> None:
 
 
 def test_a_radiograph_scores_as_its_worst_view_and_abnormal_ones_say_nothing_of_normal(
-    radiographs: list[Pictures],
+    radiographs: list[PreparedSample],
 ) -> None:
     scores, normal = score_all(run, radiographs, "test", everything)
     np.testing.assert_allclose(scores, [[10, -10], [30, -20], [40, -40]], rtol=1e-6)
@@ -66,7 +66,7 @@ def test_every_picture_counts_with_as_many_pixels() -> None:
     assert NormalValues().pixel_threshold(0.5) is None
 
 
-def test_what_is_not_finite_is_refused(radiographs: list[Pictures]) -> None:
+def test_what_is_not_finite_is_refused(radiographs: list[PreparedSample]) -> None:
     def broken(picture: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
         return picture.reshape(-1)[:1] * np.nan, None
 
@@ -84,7 +84,7 @@ def test_differences_are_relative() -> None:
     assert map_difference(np.array([[1.0, -4.0]], np.float32), np.array([[1.5, -4.0]], np.float32)) == 0.125
 
 
-def test_parity_names_the_score_that_differs(radiographs: list[Pictures]) -> None:
+def test_parity_names_the_score_that_differs(radiographs: list[PreparedSample]) -> None:
     def other(picture: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
         scores, anomaly_map = run(picture)
         return scores * [1, 1.01], anomaly_map

@@ -13,8 +13,8 @@ from anomalib.models import AnomalibModule
 
 from anomalib_xray.bundling import writer
 from anomalib_xray.bundling.graph import ScoreGraph
-from anomalib_xray.bundling.images import Sample, prepare_pictures
-from anomalib_xray.bundling.normal_scores import NormalValues, meaning_of, threshold_origin
+from anomalib_xray.bundling.images import Sample, prepare_samples
+from anomalib_xray.bundling.normal_scores import NormalValues, statistics_of, threshold_origin
 from anomalib_xray.bundling.preparation import choose_preparation, copy_pipeline
 from anomalib_xray.bundling.writer import Request
 from anomalib_xray.cli import main
@@ -179,10 +179,10 @@ def test_numbers_taken_anew_follow_the_models_own_quantiles(bundling_cae: Callab
     values = NormalValues(scores=[np.array([level, 10 * level]) for level in (1.0, 2.0, 3.0, 4.0, 5.0)])
     values.add_map(np.arange(12, dtype=np.float32).reshape(3, 4), np.ones((3, 4), bool))
     names = ["mse_top_k", "mse"]
-    meaning = meaning_of(model, names, values, recompute=recompute)
-    assert meaning["thresholds"] == pytest.approx({"mse_top_k": 2.0 if recompute else 0.25, "mse": 20.0})
-    assert meaning["pixel_threshold"] == pytest.approx(5.5 if recompute else 0.125)
-    assert meaning["map_limits"] == (0, 11)
+    statistics = statistics_of(model, names, values, recompute=recompute)
+    assert statistics["thresholds"] == pytest.approx({"mse_top_k": 2.0 if recompute else 0.25, "mse": 20.0})
+    assert statistics["pixel_threshold"] == pytest.approx(5.5 if recompute else 0.125)
+    assert statistics["map_limits"] == (0, 11)
     anew = "25 % of the normal images lie below"
     origin = threshold_origin(model, names, recompute=recompute)
     assert origin == {"mse_top_k": anew if recompute else "the checkpoint's validation", "mse": anew}
@@ -199,7 +199,7 @@ def test_radiographs_say_what_they_show(tmp_path: Path, pipelines: Path) -> None
     write_png(plain, np.full((90, 80), 9, np.uint8))
     samples.append(Sample(plain, 0, samples[0].path))
     for pipeline in (None, Pipeline.load(pipelines / "32.yaml")):
-        found = prepare_pictures(samples, pipeline, tmp_path / "work")
+        found = prepare_samples(samples, pipeline, tmp_path / "work")
         assert Scope.of([one.tags for one in found], [one.shape for one in found]) == Scope(("HAND",), (), (80, 101))
 
 

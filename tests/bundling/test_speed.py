@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from anomalib_xray import NOTICE
 from anomalib_xray.bundling.backends import Backend, backends_of, resident_bytes
-from anomalib_xray.bundling.measurement import Measured, measure
-from anomalib_xray.bundling.speed import _originals, rows_of
+from anomalib_xray.bundling.speed import Timing, _originals, measure, rows_of
 from anomalib_xray.cli import main
-from anomalib_xray.edge.bundle import NOTICE, Bundle
+from anomalib_xray.edge.bundle import Bundle
 from anomalib_xray.errors import XrayError
 from anomalib_xray.io.write import write_png
 
@@ -69,10 +69,10 @@ def test_the_figures_are_those_of_the_times() -> None:
     torch = Backend("torch, eager", "torch", "")
     seconds = [0.04, 0.01, 0.02, 0.03]
     rows = rows_of([
-        Measured(torch, 9.0, [0.2, 0.1, 0.3], 10**9),
-        Measured(replace(torch, name="OpenVINO fp32", kind="openvino"), 1.0, seconds, 10**8),
-        Measured(replace(torch, name="whole path", kind="predictor"), 1.0, seconds, None),
-        Measured(replace(torch, name="missing"), problem="is missing"),
+        Timing(torch, 9.0, [0.2, 0.1, 0.3], 10**9),
+        Timing(replace(torch, name="OpenVINO fp32", kind="openvino"), 1.0, seconds, 10**8),
+        Timing(replace(torch, name="whole path", kind="predictor"), 1.0, seconds, None),
+        Timing(replace(torch, name="missing"), problem="is missing"),
     ])  # fmt: skip
     assert rows[1] == {
         "backend": "OpenVINO fp32",

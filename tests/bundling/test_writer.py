@@ -138,7 +138,7 @@ def test_an_interruption_leaves_nothing(
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(writer, "prepare_pictures", interrupted)
+    monkeypatch.setattr(writer, "prepare_samples", interrupted)
     with pytest.raises(KeyboardInterrupt):
         write_bundle(small_cae, Request(phantom_samples, None, False, "", ""), tmp_path / "bundle")
     assert not list(tmp_path.iterdir())
@@ -151,7 +151,7 @@ def test_a_full_disk_is_named_and_nothing_is_left(
         # As torch's exporter writes it, without a number.
         raise XrayError("The model cannot be exported: element 1024.") from OSError("4096 requested and 1024 written")
 
-    monkeypatch.setattr(writer.Forms, "of", full)
+    monkeypatch.setattr(writer.Variants, "of", full)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=1024))
     with pytest.raises(XrayError, match=f"The disk of {re.escape(str(tmp_path))} is full"):
         write_bundle(small_cae, Request(phantom_samples[:1], None, False, "", ""), tmp_path / "bundle")

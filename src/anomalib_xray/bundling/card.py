@@ -1,4 +1,4 @@
-"""The model card of a bundle: what it is, what it was measured on, what it cannot do."""
+"""The model card of a bundle: its purpose, data, figures and limits, in Markdown."""
 
 from __future__ import annotations
 
@@ -8,34 +8,30 @@ from anomalib_xray import NOTICE
 from anomalib_xray.edge.description import Data, Description, Precision
 from anomalib_xray.edge.scope import Scope
 
-_COLUMNS = ("form", "pictures", "largest difference of a score", "of the map", "within 1e-4")
-
 
 def model_card(about: Description) -> str:
-    """Writes the card of a bundle, in Markdown."""
+    """The card of a bundle, in Markdown."""
     sections = [
         f"# {about.model}\n\n**{NOTICE}**\n\n{_what(about)}",
-        f"## Data\n\n{_data(about.data)}\n{_scope(about.scope)}",
+        f"## Data\n\n{_data(about.data, about.scope)}",
         f"## Scores\n\n{_scores(about)}",
         f"## Agreement with torch\n\n{_parity(about.precisions)}",
         f"## 8-bit model\n\n{_int8(about.precisions)}",
         f"## Limits\n\n{_LIMITS}",
-        f"## Versions\n\n{_versions(about.versions)}",
+        f"## Versions\n\n{', '.join(f'{name} {version}' for name, version in about.versions.items())}.",
     ]
     return "\n\n".join(sections) + "\n"
 
 
 def figures(about: Description) -> list[str]:
-    """The figures that somebody who made a bundle should see at once, as lines of text."""
-    lines = []
-    for precision in about.precisions.values():
-        for form, parity in precision.parity.items():
-            lines.append(
-                f"{form}: differs from torch by {_digits(parity.score)} (scores) and {_digits(parity.map)} (map) "
-                f"over {parity.images} pictures."
-            )
-    lines.append(f"8 bits: {_int8(about.precisions)}")
-    return lines
+    """The figures for the console: agreement with torch, and the 8-bit model, a line each."""
+    lines = [
+        f"{form}: differs from torch by {_digits(parity.score)} (scores) and {_digits(parity.map)} (map) "
+        f"over {parity.images} pictures."
+        for precision in about.precisions.values()
+        for form, parity in precision.parity.items()
+    ]
+    return [*lines, f"8 bits: {_int8(about.precisions)}"]
 
 
 _LIMITS = """\
@@ -60,7 +56,8 @@ def _what(about: Description) -> str:
     )
 
 
-def _data(data: Data) -> str:
+def _data(data: Data, scope: Scope) -> str:
+    low, high = scope.sides or ("unknown", "unknown")
     return "\n".join([
         f"- Source: {data.note}",
         f"- Licence: {data.licence}",
@@ -68,12 +65,6 @@ def _data(data: Data) -> str:
         *([f"- **{data.warning}**"] if data.warning else []),
         f"- Images measured on: {data.images} ({data.normal} normal or not labelled, {data.abnormal} "
         f"abnormal), shown as {data.pictures} pictures",
-    ])  # fmt: skip
-
-
-def _scope(scope: Scope) -> str:
-    low, high = scope.sides or ("unknown", "unknown")
-    return "\n".join([
         f"- Body parts: {', '.join(scope.body_parts) or 'not known'}",
         f"- Views: {', '.join(scope.views) or 'not known'}",
         f"- Sides: {low} to {high} pixels",
@@ -94,14 +85,19 @@ def _scores(about: Description) -> str:
 
 
 def _parity(precisions: Mapping[str, Precision]) -> str:
-    rows = [f"| {' | '.join(_COLUMNS)} |", "|---|---|---|---|---|"]
-    for precision in precisions.values():
-        for form, parity in precision.parity.items():
-            rows.append(
-                f"| {form} | {parity.images} | {_digits(parity.score)} | {_number(parity.map)} | "
-                f"{'yes' if parity.passed else 'no'} |"
-            )
-    return "Relative to torch, over all scores; see `parity` in bundle.json.\n\n" + "\n".join(rows)
+    rows = [
+        f"| {form} | {parity.images} | {_digits(parity.score)} | {_number(parity.map)} | "
+        f"{'yes' if parity.passed else 'no'} |"
+        for precision in precisions.values()
+        for form, parity in precision.parity.items()
+    ]
+    return "\n".join([
+        "Relative to torch, over all scores; see `parity` in bundle.json.",
+        "",
+        "| form | pictures | largest difference of a score | of the map | within 1e-4 |",
+        "|---|---|---|---|---|",
+        *rows,
+    ])  # fmt: skip
 
 
 def _int8(precisions: Mapping[str, Precision]) -> str:
@@ -113,10 +109,6 @@ def _int8(precisions: Mapping[str, Precision]) -> str:
     )
     measured = f" AUROC on the validation images: {figures}." if figures else ""
     return (f"Accepted.{measured}" if entry.accepted else f"Not accepted. {entry.reason}{measured}").strip()
-
-
-def _versions(versions: Mapping[str, str]) -> str:
-    return ", ".join(f"{name} {version}" for name, version in versions.items()) + "."
 
 
 def _number(value: float | None) -> str:

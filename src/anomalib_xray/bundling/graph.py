@@ -1,4 +1,4 @@
-"""The graph of a bundle: one image in, all named scores and the map out, nothing normalised and nothing decided."""
+"""The graph of a bundle: one image in, all named scores and the map out, neither normalised nor decided."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -27,29 +28,19 @@ if TYPE_CHECKING:
 _EXAMPLE_SHAPE = (1, 3, 200, 152)  # of any size; both sides are free in the graph
 
 
-class _Called:
-    """Names of the last call; not an attribute of the module itself, because tracing takes changes of these back."""
-
-    names: tuple[str, ...] = ()
-
-
 class ScoreGraph(nn.Module):
-    """A model as a bundle has it: pre-processing, network and scores, without post-processing.
-
-    Args:
-        model: A model of this project.
-    """
+    """A model of this project without its post-processing: pre-processing, network and scores."""
 
     def __init__(self, model: AnomalibModule) -> None:
         super().__init__()
         self.pre_processor = model.pre_processor
         self.network = model.model
-        self._called = _Called()
+        self._called = SimpleNamespace(names=())  # tracing takes changes of the module's own attributes back
 
     @property
-    def names(self) -> tuple[str, ...]:
+    def names(self) -> list[str]:
         """Names of the scores of the last call, in order; a traced graph may lack some."""
-        return self._called.names
+        return list(self._called.names)
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
         """Raw scores ``(1, K)`` in the order of ``names``, and the raw map ``(1, 1, S, S)`` where the model has one."""
@@ -105,7 +96,7 @@ def export_onnx(graph: ScoreGraph, path: Path) -> list[str]:
             raise cause from error
         reason = " ".join(str(error).split())[:200]
         raise XrayError(f"The model cannot be exported, so it has no place in a bundle: {reason}.") from error
-    return list(graph.names)
+    return graph.names
 
 
 def to_openvino(path: Path) -> openvino.Model:

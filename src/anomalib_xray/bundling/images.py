@@ -1,4 +1,4 @@
-"""Images that a bundle is measured on, and the pictures that its graph is shown of them."""
+"""Radiographs that a bundle is measured on, and the pictures that its graph is shown of them."""
 
 from __future__ import annotations
 
@@ -24,9 +24,6 @@ from anomalib_xray.preparation.pipeline import Pipeline
 
 logger = logging.getLogger(__name__)
 
-VALIDATION_TABLE = "val_scores.csv"
-"""Table that a validation leaves in the folder of its run."""
-
 NORMAL, ABNORMAL, UNKNOWN = 0, 1, -1
 
 _RUN_LEVELS = 4  # a checkpoint lies at RUN/weights/lightning/model.ckpt
@@ -49,21 +46,16 @@ class Sample:
 
 
 def given_samples(path: Path) -> list[Sample]:
-    """The images of a folder or a file, whose labels are unknown, or those that a table lists.
+    """The images of a folder or a file, whose labels are unknown, or those that a table lists, each once.
 
-    Args:
-        path: Folder, which is searched with all folders below it; image file; or CSV table with the column
-            ``image_path``, absolute or from the table's folder, and ``label`` where known. Of a table with the column
-            ``split`` the rows of ``val`` are taken.
-
-    Returns:
-        The images, each once.
+    A CSV table has the column ``image_path``, absolute or from the table's folder, and ``label`` where known. Of a
+    table with the column ``split`` the rows of ``val`` are taken.
 
     Raises:
-        XrayError: There is no image, or the table is none.
+        XrayError: There is no image, or the file is not a table.
     """
     if path.suffix.lower() == ".csv":
-        rows = _read_table(path)
+        rows = read_table(path, max_bytes=_MAX_BYTES)
         if any(row.cells.get("split") == "val" for row in rows):
             rows = [row for row in rows if row.cells.get("split") == "val"]
         return _samples(rows, "image_path", path)
@@ -73,30 +65,37 @@ def given_samples(path: Path) -> list[Sample]:
 
 
 def validation_table(checkpoint: Path) -> Path:
-    """The table of what the run of a checkpoint, in its folder or below it, was validated on."""
-    folders = checkpoint.absolute().parents[:_RUN_LEVELS]
-    table = next((folder / VALIDATION_TABLE for folder in folders if (folder / VALIDATION_TABLE).is_file()), None)
-    if table is None:
-        raise XrayError(
-            f"Beside {checkpoint} lies no {VALIDATION_TABLE} that says what it was validated on: name normal images "
-            "with --images, a folder or a CSV table."
-        )
-    return table
+    """Validation scores of the run of a checkpoint, beside the checkpoint or in a folder above."""
+    from anomalib_xray.evaluation.units import VALIDATION_SCORES
+
+    for folder in checkpoint.absolute().parents[:_RUN_LEVELS]:
+        if (folder / VALIDATION_SCORES).is_file():
+            return folder / VALIDATION_SCORES
+    raise XrayError(
+        f"Beside {checkpoint} lies no {VALIDATION_SCORES} that says what it was validated on: name normal images "
+        "with --images, a folder or a CSV table."
+    )
 
 
 def validation_samples(table: Path, *, originals: bool) -> list[Sample]:
-    """The images that a run was validated on; their patients are others than those of the training.
+    """The images that a run was validated on, from its validation scores.
 
-    Args:
-        table: As of :func:`validation_table`.
-        originals: Whether to take the originals instead of the prepared pictures that were made of them; an original is
-            abnormal if one of its pictures is.
+    With ``originals`` they are those that the prepared pictures were made of; an original is abnormal if one of its
+    pictures is.
     """
-    return _samples(_read_table(table), "source_path" if originals else "image_path", table)
+    from anomalib_xray.evaluation.units import read_scores
+
+    scores = read_scores(table).astype(str).to_dict("records")
+    rows = [Row(line, {str(name): cell for name, cell in cells.items()}) for line, cells in enumerate(scores, 2)]
+    return _samples(rows, "source_path" if originals else "image_path", table)
 
 
 def merged(*parts: Iterable[Sample]) -> list[Sample]:
-    """Several lists as one in which every file stands once, abnormal if it is so in one of them, else normal if so."""
+    """Several lists as one, each file once: abnormal if it is so in one of them, else normal if it is so in one.
+
+    >>> merged([Sample(Path("a.png"), UNKNOWN)], [Sample(Path("a.png"), ABNORMAL)])[0].label
+    1
+    """
     found: dict[Path, Sample] = {}
     for sample in (sample for part in parts for sample in part):
         known = found.get(sample.path, sample)
@@ -109,18 +108,12 @@ def has_both_labels(samples: Iterable[Sample]) -> bool:
     return {NORMAL, ABNORMAL} <= {sample.label for sample in samples}
 
 
-def _read_table(path: Path) -> list[Row]:
-    """The rows of a CSV file."""
-    rows = read_table(path, max_bytes=_MAX_BYTES)
-    if not rows:
-        raise XrayError(f"{path} lists no image: give a table with a row an image.")
-    return rows
-
-
 def _samples(rows: Sequence[Row], column: str, table: Path) -> list[Sample]:
     """The images of a table; rows without one are left out, which a warning says."""
     from anomalib_xray.data.table import label_index
 
+    if not rows:
+        raise XrayError(f"{table} lists no image: give a table with a row per image.")
     if column not in rows[0].cells:
         raise XrayError(f"{table} has no column {column!r}: write one, with the path of each image.")
     finder = Finder(absolute(table.parent))
@@ -142,8 +135,8 @@ def _samples(rows: Sequence[Row], column: str, table: Path) -> list[Sample]:
 
 
 @dataclass(frozen=True)
-class Pictures(Sample):
-    """A radiograph as the graph sees it.
+class PreparedSample(Sample):
+    """A radiograph to measure on, with the pictures that the graph is shown.
 
     Attributes:
         views: Files of the pictures: its own, or those of its prepared views.
@@ -156,7 +149,7 @@ class Pictures(Sample):
     tags: Mapping[str, str] = field(default_factory=dict)
 
     def read(self) -> Iterator[NDArray[np.float32]]:
-        """Reads its pictures one after the other, each ``(H, W)`` in [0, 1]."""
+        """Yields its pictures, each ``(H, W)`` in [0, 1]."""
         yield from map(read_view, self.views)
 
 
@@ -165,35 +158,35 @@ def read_view(path: Path) -> NDArray[np.float32]:
     return to_unit_interval(read_radiograph(path))
 
 
-def prepare_pictures(samples: Sequence[Sample], pipeline: Pipeline | None, folder: Path) -> list[Pictures]:
-    """Prepares every radiograph once and keeps its views as files, so that any number of them needs no memory.
+def prepare_samples(samples: Sequence[Sample], pipeline: Pipeline | None, folder: Path) -> list[PreparedSample]:
+    """Prepares every radiograph once and keeps its views as files, so that memory does not grow with their number.
 
     One that cannot be used is left out, and a warning says why.
 
     Raises:
         XrayError: None of the radiographs can be used.
     """
-    pictures, reasons = [], []
+    found, reasons = [], []
     for number, sample in enumerate(track(samples, "Preparing")):
         try:
-            shape, tags, prepared = _prepared(sample, pipeline)
+            shape, tags, pictures = _prepared(sample, pipeline)
         except XrayError as error:
             text = str(error)
             reasons.append(text if str(sample.path) in text else f"{sample.path}: {text}")
             logger.warning("left out: %s", reasons[-1])
             continue
         # Outside: that a view cannot be written is not the fault of its radiograph.
-        views = (sample.path,) if pipeline is None else _written(prepared, folder / str(number))
-        pictures.append(Pictures(sample.path, sample.label, views=views, shape=shape, tags=tags))
-    if samples and not pictures:
+        views = [sample.path] if pipeline is None else write_pictures(pictures, folder / str(number))
+        found.append(PreparedSample(sample.path, sample.label, views=tuple(views), shape=shape, tags=tags))
+    if samples and not found:
         raise XrayError(f"No radiograph can be used; the first: {reasons[0]}")
     if reasons:
         logger.warning("%d of %d radiographs are left out.", len(reasons), len(samples))
-    return pictures
+    return found
 
 
 def _prepared(sample: Sample, pipeline: Pipeline | None) -> tuple[tuple[int, int], dict[str, str], list[Radiograph]]:
-    """Height and width of a radiograph, what its file says of it, and the pictures that are made of it."""
+    """Shape of a radiograph, the tags of its file, and the pictures that the preparation makes of it."""
     content = read_bytes(sample.path)
     image = decode_radiograph(content, name=str(sample.path))
     tags = tags_of(content, sample.path)
@@ -203,8 +196,9 @@ def _prepared(sample: Sample, pipeline: Pipeline | None) -> tuple[tuple[int, int
     return (image.shape[0], image.shape[1]), tags, pictures
 
 
-def _written(pictures: Sequence[Radiograph], folder: Path) -> tuple[Path, ...]:
-    views = tuple(folder / f"{number}.png" for number in range(len(pictures)))
-    for view, picture in zip(views, pictures, strict=True):
-        write_png(view, picture)
-    return views
+def write_pictures(pictures: Sequence[Radiograph], folder: Path) -> list[Path]:
+    """Writes pictures as PNG files under their numbers; returns the files."""
+    paths = [folder / f"{number}.png" for number in range(len(pictures))]
+    for path, picture in zip(paths, pictures, strict=True):
+        write_png(path, picture)
+    return paths

@@ -1,4 +1,4 @@
-"""Scores of radiographs, and what their normal ones say of thresholds and percentiles."""
+"""Scores of radiographs, and the thresholds and percentiles of normal ones."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from anomalib_xray.bundling.images import ABNORMAL, Pictures
+from anomalib_xray.bundling.images import ABNORMAL, PreparedSample
 from anomalib_xray.edge.description import QUANTILES
 from anomalib_xray.errors import XrayError
 from anomalib_xray.io.progress import track
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from anomalib.models import AnomalibModule
 
 Foreground = Callable[[NDArray[np.float32], tuple[int, int]], NDArray[np.bool_]]
-"""Tells where a picture shows something, at the size of its map."""
+"""Mask of the foreground of a picture, at the size of its map."""
 
 
 @dataclass
@@ -55,54 +55,47 @@ class NormalValues:
         return np.asarray(np.quantile(np.stack(self.scores), quantile, axis=0))
 
     def pixel_threshold(self, quantile: float) -> float | None:
-        """A quantile of the foreground's map values; ``None`` where there is none."""
-        pixels = np.concatenate(self.pixels) if self.pixels else np.empty(0)
+        """A quantile of the foreground's map values; ``None`` without any."""
+        pixels = np.concatenate(self.pixels or [np.empty(0)])
         return float(np.quantile(pixels, quantile)) if len(pixels) else None
 
 
 def score_all(
-    run: Run, pictures: Sequence[Pictures], what: str, foreground: Foreground | None = None
+    run: Run, samples: Sequence[PreparedSample], precision: str, foreground: Foreground | None = None
 ) -> tuple[NDArray[np.float64], NormalValues]:
     """Scores radiographs; one of several views is as anomalous as its worst.
 
-    Args:
-        run: The graph.
-        pictures: The radiographs.
-        what: What the progress calls it.
-        foreground: Tells which values of the maps count; without it none does.
-
     Returns:
-        Scores ``(N, K)``, and what the images that are not known to be abnormal are like.
+        Scores ``(N, K)``, and the values of the images that are not known to be abnormal; those of their maps only
+        with a ``foreground``.
     """
     normal = NormalValues()
     scores = []
-    for radiograph in track(pictures, f"Scoring ({what})"):
-        views = list(radiograph.read())
-        answers = [run(picture) for picture in views]
+    for sample in track(samples, f"Scoring ({precision})"):
+        views = list(sample.read())
+        answers = [run(view) for view in views]
         of_image = np.stack([answer[0] for answer in answers]).max(axis=0)
-        maps = [
-            (view, anomaly_map)
-            for view, (_, anomaly_map) in zip(views, answers, strict=True)
-            if anomaly_map is not None
-        ]
-        if not np.isfinite(of_image).all() or not all(np.isfinite(anomaly_map).all() for _, anomaly_map in maps):
-            raise XrayError(f"The model gives no finite score or map for {radiograph.path} ({what}): train it anew.")
+        maps = [anomaly_map for _, anomaly_map in answers if anomaly_map is not None]
+        if not all(np.isfinite(values).all() for values in (of_image, *maps)):
+            raise XrayError(f"The model gives no finite score or map for {sample.path} ({precision}): train it anew.")
         scores.append(of_image)
-        if radiograph.label != ABNORMAL:
+        if sample.label != ABNORMAL:
             normal.scores.append(of_image)
-            if foreground is not None:
-                for view, anomaly_map in maps:
+            if foreground is not None and maps:
+                for view, anomaly_map in zip(views, maps, strict=True):
                     normal.add_map(anomaly_map, foreground(view, (anomaly_map.shape[0], anomaly_map.shape[1])))
     return np.stack(scores), normal
 
 
-def meaning_of(model: AnomalibModule, names: Sequence[str], values: NormalValues, *, recompute: bool) -> dict[str, Any]:
+def statistics_of(
+    model: AnomalibModule, names: Sequence[str], values: NormalValues, *, recompute: bool
+) -> dict[str, Any]:
     """The keys ``thresholds``, ``pixel_threshold``, ``distribution`` and ``map_limits`` of ``bundle.json``.
 
     With ``recompute`` the thresholds of the model's own validation are left out.
     """
     chosen, pixel = (None, None) if recompute else fitted_thresholds(model)
-    image_quantile, pixel_quantile = quantiles_of(model)
+    image_quantile, pixel_quantile = _quantiles_of(model)
     thresholds = dict(zip(names, values.threshold(image_quantile).tolist(), strict=True))
     if chosen is not None:
         thresholds[model.hparams["score"]] = chosen
@@ -114,7 +107,7 @@ def meaning_of(model: AnomalibModule, names: Sequence[str], values: NormalValues
     }
 
 
-def quantiles_of(model: AnomalibModule) -> tuple[float, float]:
+def _quantiles_of(model: AnomalibModule) -> tuple[float, float]:
     """Shares of normal images and of their pixels below the model's thresholds."""
     processor = model.post_processor
     if not isinstance(processor, XrayPostProcessor):
@@ -124,7 +117,7 @@ def quantiles_of(model: AnomalibModule) -> tuple[float, float]:
 
 def threshold_origin(model: AnomalibModule, names: Sequence[str], *, recompute: bool) -> dict[str, str]:
     """Origin of the threshold of each score, in words."""
-    origin = dict.fromkeys(names, f"{100 * quantiles_of(model)[0]:g} % of the normal images lie below")
+    origin = dict.fromkeys(names, f"{100 * _quantiles_of(model)[0]:g} % of the normal images lie below")
     if not recompute and fitted_thresholds(model)[0] is not None:
         origin[model.hparams["score"]] = "the checkpoint's validation"
     return origin

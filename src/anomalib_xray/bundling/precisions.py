@@ -1,4 +1,4 @@
-"""A model in all the forms that a bundle may hold, and how good each of them is."""
+"""The precisions of a bundle's model: 32, 16 and 8 bits, and their agreement with torch."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from openvino import opset13 as operations
 from sklearn.metrics import roc_auc_score
 
 from anomalib_xray.bundling.graph import ScoreGraph, export_onnx, to_openvino
-from anomalib_xray.bundling.images import UNKNOWN, Pictures, has_both_labels, read_view
+from anomalib_xray.bundling.images import UNKNOWN, PreparedSample, has_both_labels, read_view
 from anomalib_xray.bundling.normal_scores import Foreground, score_all
 from anomalib_xray.edge.description import Precision
 from anomalib_xray.edge.graph import Graph
@@ -30,10 +30,10 @@ if TYPE_CHECKING:
     from anomalib.models import AnomalibModule
 
 PARITY_PICTURES = 200
-"""Pictures that agreement with torch is measured on, at most."""
+"""PreparedSample that agreement with torch is measured on, at most."""
 
 CALIBRATION_PICTURES = 300
-"""Pictures of normal images that the ranges of 8-bit values are taken from, at most."""
+"""PreparedSample of normal images that the ranges of 8-bit values are taken from, at most."""
 
 MAX_AUROC_LOSS = 0.005
 """AUROC that the 8-bit model may lose against the 32-bit one on the validation images."""
@@ -44,15 +44,15 @@ _WEIGHTS = 1  # number of their input that holds the weights
 
 
 @dataclass
-class Forms:
-    """The model in all its forms.
+class Variants:
+    """A model in torch and in all forms that it is exported to.
 
     Attributes:
         names: Names of the scores, in order.
         graph: The 32-bit graph.
-        reference: Torch.
-        foreground: Where a picture shows something, after torch's pre-processing.
-        runs: The other forms by the name that the parity is reported under, and the precision that they belong to.
+        reference: The model in torch.
+        foreground: Mask of the foreground of a picture, after torch's pre-processing.
+        runs: The exported forms by their precision and the name that their parity is reported under.
     """
 
     names: list[str]
@@ -62,7 +62,7 @@ class Forms:
     runs: dict[tuple[str, str], Run]
 
     @classmethod
-    def of(cls, model: AnomalibModule, scratch: Path, folder: Path) -> Forms:
+    def of(cls, model: AnomalibModule, scratch: Path, folder: Path) -> Variants:
         """Exports a model in 32 and 16 bits."""
         torch_graph = ScoreGraph(model).eval()
         onnx = scratch / "model.onnx"
@@ -77,11 +77,11 @@ class Forms:
             scores, anomaly_map = torch_graph.score(picture)
             return np.array([scores[name] for name in names]), anomaly_map
 
-        forms = cls(names, graph, reference, torch_graph.foreground, {("fp32", "onnx"): Graph(onnx)})
-        forms.add("fp32", graph, folder)
-        forms.runs["fp32", "openvino_default"] = Graph(graph, arithmetic=None)
-        forms.add("fp16", in_half_precision(graph), folder)
-        return forms
+        variants = cls(names, graph, reference, torch_graph.foreground, {("fp32", "onnx"): Graph(onnx)})
+        variants.add("fp32", graph, folder)
+        variants.runs["fp32", "openvino_default"] = Graph(graph, arithmetic=None)
+        variants.add("fp16", in_half_precision(graph), folder)
+        return variants
 
     def add(self, precision: str, graph: openvino.Model, folder: Path) -> None:
         """Writes a graph into the bundle and opens what was written."""
@@ -99,42 +99,40 @@ class Forms:
 
 
 def measure_precisions(
-    forms: Forms,
+    variants: Variants,
     score: str,
     scores: NDArray[np.float64],
-    pictures: Sequence[Pictures],
+    samples: Sequence[PreparedSample],
     folder: Path,
     max_auroc_loss: float,
 ) -> dict[str, Precision]:
     """Measures every precision: agreement with torch, and AUROC where there are labels.
 
     Args:
-        forms: The forms.
+        variants: The model in all its forms.
         score: Name of the score that decides.
-        scores: Scores ``(N, K)`` of the 32-bit form.
-        pictures: The N radiographs.
+        scores: Scores ``(N, K)`` of the 32-bit model.
+        samples: The N radiographs.
         folder: The bundle, from which an 8-bit model is removed that is not good enough.
         max_auroc_loss: AUROC that it may lose.
     """
-    compared = islice(chain.from_iterable(radiograph.read() for radiograph in pictures), PARITY_PICTURES)
-    count = min(sum(len(radiograph.views) for radiograph in pictures), PARITY_PICTURES)
-    others = {form: run for (_, form), run in forms.runs.items()}
-    parity = measure_parity(forms.reference, others, track(compared, "Comparing with torch", count), forms.names)
-    column = forms.names.index(score)
-    labels = np.array([radiograph.label for radiograph in pictures])
-    labelled = [radiograph for radiograph in pictures if radiograph.label != UNKNOWN]
+    compared = islice(chain.from_iterable(sample.read() for sample in samples), PARITY_PICTURES)
+    count = min(sum(len(sample.views) for sample in samples), PARITY_PICTURES)
+    runs = {form: run for (_, form), run in variants.runs.items()}
+    parity = measure_parity(variants.reference, runs, track(compared, "Comparing with torch", count), variants.names)
+    column = variants.names.index(score)
+    labelled = [sample for sample in samples if sample.label != UNKNOWN]
+    of_fp32 = scores[[sample.label != UNKNOWN for sample in samples]]
     entries = {}
-    for precision in dict.fromkeys(precision for precision, _ in forms.runs):
+    for precision in dict.fromkeys(precision for precision, _ in variants.runs):
         auroc = None
         if has_both_labels(labelled):
-            of_labelled = scores[labels != UNKNOWN]
-            if precision != "fp32":
-                of_labelled, _ = score_all(forms.run(precision), labelled, precision)
-            auroc = float(roc_auc_score(labels[labels != UNKNOWN], of_labelled[:, column]))
+            found = of_fp32 if precision == "fp32" else score_all(variants.run(precision), labelled, precision)[0]
+            auroc = float(roc_auc_score([sample.label for sample in labelled], found[:, column]))
         entries[precision] = Precision(
             model=f"{precision}/model.xml",
             auroc=auroc,
-            parity={form: parity[form] for of_precision, form in forms.runs if of_precision == precision},
+            parity={form: parity[form] for of_precision, form in variants.runs if of_precision == precision},
         )
     if "int8" in entries:
         reason = gate(entries["fp32"].auroc, entries["int8"].auroc, max_auroc_loss)
@@ -145,9 +143,9 @@ def measure_precisions(
 
 
 def weights_of(node: openvino.Node) -> openvino.Node | None:
-    """The weights of a layer of a graph whose constants are folded; ``None`` if the operation is no layer.
+    """The weights of a layer of a graph whose constants are folded; ``None`` for other operations.
 
-    A filter of one channel is none: it smooths a map or a score, which must not be rounded.
+    A filter of one channel does not count: it smooths a map or a score, which must not be rounded.
     """
     if node.get_type_name() not in _LAYERS:
         return None
@@ -174,7 +172,7 @@ def in_half_precision(model: openvino.Model) -> openvino.Model:
     return model
 
 
-def quantise(model: openvino.Model, radiographs: Sequence[Pictures]) -> openvino.Model:
+def quantise(model: openvino.Model, samples: Sequence[PreparedSample]) -> openvino.Model:
     """Quantises the network's layers after training, with ranges from normal images.
 
     Everything else stays in floating point: resizing, equalisation, and the errors and means that scores are made of.
@@ -184,29 +182,32 @@ def quantise(model: openvino.Model, radiographs: Sequence[Pictures]) -> openvino
     import nncf  # type: ignore[import-untyped]  # nncf ships no types
 
     nncf.set_log_level(logging.ERROR)
-    views = list(islice(chain.from_iterable(radiograph.views for radiograph in radiographs), CALIBRATION_PICTURES))
-    others = [node.get_friendly_name() for node in model.get_ops() if not _may_be_quantised(node)]
-    # Without validation names of operations that nncf would leave alone anyway are no mistake.
-    ignored = nncf.IgnoredScope(names=others, validate=False)
+    views = list(islice(chain.from_iterable(sample.views for sample in samples), CALIBRATION_PICTURES))
+    others = [
+        node.get_friendly_name()
+        for node in model.get_ops()
+        if node.get_type_name() not in _HARMLESS and weights_of(node) is None
+    ]
     return nncf.quantize(
         model,
         nncf.Dataset(views, lambda view: np.repeat(read_view(view)[np.newaxis, np.newaxis], 3, axis=1)),
         preset=nncf.QuantizationPreset.MIXED,
         subset_size=len(views),
-        ignored_scope=ignored,
+        # Not validated, which would refuse operations that nncf leaves alone anyway.
+        ignored_scope=nncf.IgnoredScope(names=others, validate=False),
         advanced_parameters=nncf.AdvancedQuantizationParameters(disable_bias_correction=True),
     )
 
 
 def gate(auroc: float | None, quantised_auroc: float | None, max_loss: float = MAX_AUROC_LOSS) -> str | None:
-    """Why an 8-bit model is not to be used; ``None`` if it may be. Without labels there is no AUROC."""
+    """The reason to reject an 8-bit model; ``None`` if it is good enough. Without labels there is no AUROC.
+
+    >>> gate(0.9, 0.85)
+    'AUROC falls from 0.9000 to 0.8500, by more than 0.005: FP16 is kept.'
+    """
     if auroc is None or quantised_auroc is None:
         return "Without normal and abnormal validation images nothing shows that it is as good: FP16 is kept."
     loss = auroc - quantised_auroc
     if loss > max_loss:
         return f"AUROC falls from {auroc:.4f} to {quantised_auroc:.4f}, by more than {max_loss}: FP16 is kept."
     return None
-
-
-def _may_be_quantised(node: openvino.Node) -> bool:
-    return node.get_type_name() in _HARMLESS or weights_of(node) is not None

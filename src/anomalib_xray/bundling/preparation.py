@@ -19,11 +19,8 @@ NONE = Path("none")
 UNKNOWN_DATA = "pictures of unknown preparation"
 """Words for the training data of a checkpoint that does not say how they were prepared."""
 
-PIPELINE = "pipeline.yaml"
-"""The pipeline's file in the folder of the preparation."""
-
 _COMPANIONS = (".bin", ".json", ".onnx.data")
-"""Endings of what lies beside a model and belongs to it."""
+"""Endings of files that lie beside a model and belong to it."""
 
 
 @dataclass(frozen=True)
@@ -32,8 +29,8 @@ class Choice:
 
     Attributes:
         pipeline: The pipeline; ``None`` for radiographs that go in as they are.
-        trained_on: What the model was trained on, in words.
-        warning: What somebody who reads the numbers must know; empty if nothing.
+        trained_on: The training data, in words.
+        warning: Warning to readers of the numbers; may be empty.
     """
 
     pipeline: Pipeline | None
@@ -48,13 +45,10 @@ def choose_preparation(
 
     Args:
         checkpoint: The checkpoint, for messages.
-        memory: What the checkpoint says of the preparation of its training data: ``prepared``, and the ``pipeline`` as
-            of :meth:`Pipeline.as_json`, ``None`` where another program prepared them. ``None`` where it does not say.
+        memory: The checkpoint's note on its training data: ``prepared``, and the ``pipeline`` as of
+            :meth:`Pipeline.as_json`, ``None`` where another program prepared them. ``None`` without such a note.
         given: A pipeline's file, :data:`NONE`, or nothing.
         recompute: Whether every number of the bundle is taken anew, so that another preparation may be given.
-
-    Returns:
-        The choice.
 
     Raises:
         XrayError: Another preparation is given without ``recompute``, or a pipeline cannot be used.
@@ -73,23 +67,16 @@ def choose_preparation(
         return Choice(None, trained_on, warning)
     if given is None:
         pipeline = _rebuilt(checkpoint, known)
-    if known is None or (pipeline is not None and pipeline.fingerprints("") != known["fingerprints"]):
-        _check_recomputed(checkpoint, trained_on, given, recompute=recompute)
-        return Choice(pipeline, trained_on, f"The model was trained on {trained_on}; every number here was taken anew.")
-    return Choice(pipeline, trained_on)
-
-
-def _check_recomputed(checkpoint: Path, trained_on: str, given: Path | None, *, recompute: bool) -> None:
+    if known is not None and (pipeline is None or pipeline.fingerprints("") == known["fingerprints"]):
+        return Choice(pipeline, trained_on)
     if recompute:
-        return
+        return Choice(pipeline, trained_on, f"The model was trained on {trained_on}; every number here was taken anew.")
+    reason, advice = f"{given} is another preparation", "leave out --preparation"
     if given is None:
-        raise XrayError(
-            f"{checkpoint} was trained on {trained_on}, and these steps or their files have changed since: prepare "
-            "and train again, or take all numbers of the bundle anew with --recompute."
-        )
+        reason, advice = "these steps or their files have changed since", "prepare and train again"
     raise XrayError(
-        f"{checkpoint} was trained on {trained_on}, and {given} is another preparation: leave out --preparation, or "
-        "take all numbers of the bundle anew with --recompute."
+        f"{checkpoint} was trained on {trained_on}, and {reason}: {advice}, or take all numbers of the bundle anew "
+        "with --recompute."
     )
 
 
@@ -126,9 +113,9 @@ def copy_pipeline(pipeline: Pipeline, folder: Path) -> Path:
         {named.name: _self_contained(named, pipeline.folder, folder / f"{number}_{named.name}")}
         for number, named in enumerate(pipeline.steps, 1)
     ]
-    path = folder / PIPELINE
+    path = folder / "pipeline.yaml"
     write_atomically(path, yaml.safe_dump({"steps": steps}, sort_keys=False))
-    Pipeline.load(path)  # what a device could not read must not be written
+    Pipeline.load(path)  # a device must be able to read it
     return path
 
 
@@ -144,12 +131,13 @@ def _self_contained(named: NamedStep, source: Path, target: Path) -> dict[str, A
                     f"The step {named.name} takes {name} from the folder {path}, which belongs to known images: "
                     "prepare a bundle's radiographs without it."
                 )
-            settings[name] = f"{target.name}/{_copy(path, target)}"
+            _copy(path, target)
+            settings[name] = f"{target.name}/{path.name}"
     return settings
 
 
-def _copy(path: Path, target: Path) -> str:
-    """Copies a model and what belongs to it; returns its name in the folder."""
+def _copy(path: Path, target: Path) -> None:
+    """Copies a model and its companions into a folder."""
     target.mkdir(parents=True, exist_ok=True)
     try:
         for file in (path, *(path.with_suffix(ending) for ending in _COMPANIONS)):
@@ -157,4 +145,3 @@ def _copy(path: Path, target: Path) -> str:
                 shutil.copyfile(file, target / file.name)
     except OSError as error:
         raise XrayError(f"{path} cannot be copied into the bundle: {error.strerror}.") from error
-    return path.name

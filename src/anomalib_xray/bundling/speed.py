@@ -1,4 +1,4 @@
-"""A measurement of speed from start to end."""
+"""Speed of a bundle: its backends in fresh interpreters that take turns, and the table of their figures."""
 
 from __future__ import annotations
 
@@ -6,10 +6,12 @@ import logging
 import os
 import platform
 from collections.abc import Sequence
-from importlib.metadata import PackageNotFoundError, version
+from contextlib import ExitStack, suppress
+from dataclasses import asdict, dataclass, field
 from itertools import chain
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from time import perf_counter
 from typing import Any
 
 import numpy as np
@@ -17,26 +19,48 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from anomalib_xray.bundling.backends import backends_of, export_graph
-from anomalib_xray.bundling.measurement import Measured, measure
-from anomalib_xray.edge.bundle import NOTICE, Bundle
+from anomalib_xray import NOTICE
+from anomalib_xray.bundling.backends import Backend, backends_of, export_graph, serve
+from anomalib_xray.bundling.images import write_pictures
+from anomalib_xray.edge.bundle import Bundle
+from anomalib_xray.edge.description import installed_versions
 from anomalib_xray.edge.predictor import Predictor
 from anomalib_xray.errors import XrayError
 from anomalib_xray.io.inputs import images_of
-from anomalib_xray.io.progress import status
+from anomalib_xray.io.progress import status, track
 from anomalib_xray.io.radiograph import Radiograph
 from anomalib_xray.io.read import read_radiograph
-from anomalib_xray.io.text import write_json
-from anomalib_xray.io.write import write_png
-from anomalib_xray.jobs import Task, run_task, write_task
+from anomalib_xray.io.text import read_text, write_json
+from anomalib_xray.jobs import Process, read_result, run_task, write_task
 
 logger = logging.getLogger(__name__)
 
 PICTURES = 10
 """Radiographs that a measurement uses, at most."""
 
+WARM_UP = 3
+"""Rounds that are not counted."""
+
 _COLUMNS = ("backend", "fastest\nms", "median\nms", "95 %\nms", "images\n/ s", "times\ntorch", "memory\nMB", "start\ns")
-_ABSENT = "-"
+
+
+@dataclass
+class Timing:
+    """Measurement of a backend.
+
+    Attributes:
+        backend: The backend.
+        start: Seconds from the start of the process to its first answer; ``None`` without one.
+        seconds: Of each answer.
+        memory: Largest resident memory of the process in bytes; ``None`` if unknown.
+        problem: Why it was not measured; empty if it was.
+    """
+
+    backend: Backend
+    start: float | None = None
+    seconds: list[float] = field(default_factory=list)
+    memory: int | None = None
+    problem: str = ""
 
 
 def run_bench(
@@ -48,14 +72,7 @@ def run_bench(
     out: Path | None,
     model: str | None,
 ) -> int:
-    """Measures, prints the table and writes the figures; arguments as of :func:`anomalib_xray.commands.bench.bench`.
-
-    Returns:
-        Exit status: 0.
-
-    Raises:
-        XrayError: The bundle or an image cannot be used, or ``out`` cannot be written.
-    """
+    """Measures, prints the table and writes the figures; see :func:`anomalib_xray.commands.bench.bench`."""
     console = Console()
     threads = threads or _usable_threads()
     opened = Bundle.open(bundle)
@@ -63,38 +80,82 @@ def run_bench(
         folder = Path(name)
         with status("Preparing the pictures"):
             originals, note = _originals(images, is_raw=opened.preparation is not None)
-            raw = _written(originals, folder / "raw")
+            raw = write_pictures(originals, folder / "raw")
             predictor = Predictor(opened)
             views = [view.image for image in originals for view in predictor.prepare(image)]
-            prepared = _written(views, folder / "prepared")
+            prepared = write_pictures(views, folder / "prepared")
         onnx = folder / "graph" / "model.onnx"
         backends = backends_of(opened, checkpoint, onnx, model)
         if checkpoint is not None and not backends[0].missing:
             with status("Exporting to ONNX"):
                 # A process of its own takes torch with it when it ends; the row of ONNX tells of a failure.
                 export = {"checkpoint": checkpoint, "model": model, "onnx": onnx}
-                run_task(write_task(folder / "export", _export, export))
+                run_task(write_task(folder / "export", export_graph, export))
         rows = rows_of(measure(backends, prepared, raw, runs, threads))
-    content = {
-        "model": opened.model,
-        "settings": opened.settings,
-        "runs": runs,
-        "threads": threads,
-        "pictures": note,
-        "machine": f"{platform.system()} {platform.machine()}, {processor()}",
-        "versions": _versions(),
-        "rows": rows,
-    }
-    title = f"{opened.model}, {threads} threads, {runs} runs, {content['machine']}"
+    machine = f"{platform.system()} {platform.machine()}, {_processor()}"
     console.print(NOTICE)
-    console.print(as_table(rows, title))
+    console.print(_table(rows, f"{opened.model}, {threads} threads, {runs} runs, {machine}"))
     for row in rows:
         if "problem" in row:
             reason = f"{row['backend']} was not measured: {row['problem'].rstrip('.')}."
             console.print(reason, markup=False, highlight=False)
     if out is not None:
+        content = {
+            "model": opened.model,
+            "settings": opened.settings,
+            "runs": runs,
+            "threads": threads,
+            "pictures": note,
+            "machine": machine,
+            "versions": installed_versions("anomalib-xray", "openvino", "torch", "numpy"),
+            "rows": rows,
+        }
         write_json(out, content)
     return 0
+
+
+def measure(
+    backends: Sequence[Backend], prepared: Sequence[Path], raw: Sequence[Path], runs: int, threads: int
+) -> list[Timing]:
+    """Starts one backend after the other and then lets them take turns, so that all meet the same load.
+
+    Args:
+        backends: The rows.
+        prepared: Pictures for the models.
+        raw: Radiographs for the whole path.
+        runs: Counted answers of each backend.
+        threads: Number of CPU threads of each.
+    """
+    results = [Timing(backend, problem=backend.missing) for backend in backends]
+    with TemporaryDirectory(prefix="bench-") as name, ExitStack() as stack:
+        processes: list[tuple[Timing, Process, int]] = []
+        for result in track(results, "Starting"):
+            if not result.problem:
+                pictures = raw if result.backend.takes_raw else prepared
+                arguments = {"backend": asdict(result.backend), "threads": threads, "pictures": pictures}
+                task = write_task(Path(name, str(len(processes))), serve, arguments)
+                begin = perf_counter()
+                process = stack.enter_context(Process(task))
+                if _noted(result, process, process.answer()):
+                    result.start = perf_counter() - begin
+                processes.append((result, process, len(pictures)))
+        for number in track(range(WARM_UP + runs), "Taking turns"):
+            for result, process, count in processes:
+                if not result.problem:
+                    answer = _noted(result, process, process.ask(number % count))
+                    if answer and number >= WARM_UP:
+                        result.seconds.append(answer["seconds"])
+    return results
+
+
+def _noted(result: Timing, process: Process, answer: dict[str, Any] | None) -> dict[str, Any]:
+    """Notes the memory of a backend, or why it gave no answer; returns the answer or an empty one."""
+    if answer is not None:
+        result.memory = answer["memory"]
+        return answer
+    process.wait()
+    result.problem = (read_result(process.folder) or {"reason": "its process died"})["reason"]
+    return {}
 
 
 def _usable_threads() -> int:
@@ -124,20 +185,7 @@ def _originals(images: Sequence[Path] | None, *, is_raw: bool) -> tuple[list[Rad
     return [render_phantom(generator).image for generator in generators], f"{PICTURES} phantoms"
 
 
-def _written(pictures: Sequence[Radiograph], folder: Path) -> list[Path]:
-    """Writes pictures where the workers find them."""
-    paths = [folder / f"{number}.png" for number in range(len(pictures))]
-    for path, picture in zip(paths, pictures, strict=True):
-        write_png(path, picture)
-    return paths
-
-
-def _export(task: Task) -> None:
-    """Exports a checkpoint to ONNX."""
-    export_graph(Path(task.arguments["checkpoint"]), task.arguments["model"], Path(task.arguments["onnx"]))
-
-
-def rows_of(results: Sequence[Measured]) -> list[dict[str, Any]]:
+def rows_of(results: Sequence[Timing]) -> list[dict[str, Any]]:
     """Figures of every backend, compared with the first one.
 
     Returns:
@@ -149,7 +197,7 @@ def rows_of(results: Sequence[Measured]) -> list[dict[str, Any]]:
     return [_row(result, first) for result in results]
 
 
-def _row(result: Measured, reference: float | None) -> dict[str, Any]:
+def _row(result: Timing, reference: float | None) -> dict[str, Any]:
     if result.problem:
         return {"backend": result.backend.name, "problem": result.problem}
     median, high = (float(value) for value in np.quantile(result.seconds, (0.5, 0.95)))
@@ -166,13 +214,13 @@ def _row(result: Measured, reference: float | None) -> dict[str, Any]:
     }
 
 
-def as_table(rows: Sequence[dict[str, Any]], title: str) -> Table:
+def _table(rows: Sequence[dict[str, Any]], title: str) -> Table:
     """The figures as a table; a backend that was not measured is a row of dashes."""
     table = Table(title=title, pad_edge=False)
     for number, column in enumerate(_COLUMNS):
         table.add_column(column, justify="right" if number else "left", no_wrap=number > 0)
     for row in rows:
-        cells = [_ABSENT] * (len(_COLUMNS) - 1) if "problem" in row else _cells(row)
+        cells = ["-"] * (len(_COLUMNS) - 1) if "problem" in row else _cells(row)
         table.add_row(Text(row["backend"]), *cells)
     return table
 
@@ -187,20 +235,9 @@ def _cells(row: dict[str, Any]) -> list[str]:
     ]
 
 
-def processor() -> str:
-    """What the system calls its processor."""
-    try:
-        with open("/proc/cpuinfo", encoding="ascii") as file:  # noqa: PTH123  # read line by line
-            return next(line.partition(":")[2].strip() for line in file if line.startswith("model name"))
-    except (OSError, StopIteration, UnicodeDecodeError):
-        return platform.processor() or "unknown processor"
-
-
-def _versions() -> dict[str, str]:
-    found = {}
-    for name in ("anomalib-xray", "openvino", "torch", "numpy"):
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found
+def _processor() -> str:
+    """Name of the processor, as the system gives it."""
+    with suppress(XrayError, StopIteration):
+        lines = read_text(Path("/proc/cpuinfo")).splitlines()
+        return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return platform.processor() or "unknown processor"

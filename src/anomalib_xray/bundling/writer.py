@@ -1,4 +1,4 @@
-"""A bundle from a model and radiographs: exported, measured, described, and put in its place when it is complete."""
+"""Write a bundle from a model and radiographs: export, measure, describe, and put in place when complete."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from anomalib_xray.bundling.card import model_card
-from anomalib_xray.bundling.images import ABNORMAL, Pictures, Sample, prepare_pictures
-from anomalib_xray.bundling.normal_scores import meaning_of, score_all, threshold_origin
-from anomalib_xray.bundling.precisions import MAX_AUROC_LOSS, Forms, measure_precisions, quantise
+from anomalib_xray.bundling.images import ABNORMAL, PreparedSample, Sample, prepare_samples
+from anomalib_xray.bundling.normal_scores import score_all, statistics_of, threshold_origin
+from anomalib_xray.bundling.precisions import MAX_AUROC_LOSS, Variants, measure_precisions, quantise
 from anomalib_xray.bundling.preparation import UNKNOWN_DATA, copy_pipeline
 from anomalib_xray.edge.bundle import seal
 from anomalib_xray.edge.description import Data, Description
@@ -34,12 +34,12 @@ class Request:
         samples: Radiographs to measure on; all that are not known to be abnormal count as normal.
         pipeline: Preparation; ``None`` for radiographs that go in as they are.
         int8: Whether to try 8-bit integers.
-        note: What the radiographs are, for the card.
+        note: Description of the radiographs, for the card.
         licence: Their licence, for the card.
-        trained_on: What the model was trained on, in words.
-        warning: What a reader of the numbers must know; empty if nothing.
+        trained_on: The training data, in words.
+        warning: Warning to readers of the numbers; may be empty.
         recompute: Whether thresholds are taken from the samples even where the model has its own.
-        body_parts: What the model was made for; empty for what the samples say.
+        body_parts: Body parts that the model was made for; empty for those that the samples name.
         views: The same of views.
         max_auroc_loss: AUROC that the 8-bit model may lose.
     """
@@ -62,7 +62,7 @@ def write_bundle(model: AnomalibModule, request: Request, out: Path) -> Descript
 
     Args:
         model: A model of this project, in evaluation, on the CPU.
-        request: What else goes in.
+        request: The other ingredients.
         out: Folder to write; must not exist or be empty.
 
     Returns:
@@ -73,42 +73,41 @@ def write_bundle(model: AnomalibModule, request: Request, out: Path) -> Descript
     """
     pipeline = request.pipeline
     with completed(out) as folder, scratch(out) as work:
-        pictures = prepare_pictures(request.samples, pipeline, work)
-        normal = [radiograph for radiograph in pictures if radiograph.label != ABNORMAL]
+        samples = prepare_samples(request.samples, pipeline, work)
+        normal = [sample for sample in samples if sample.label != ABNORMAL]
         if not normal:
             raise XrayError("All images are labelled abnormal: a bundle needs normal ones to compare with.")
         with status("Exporting"):
-            forms = Forms.of(model, work, folder)
+            variants = Variants.of(model, work, folder)
         if request.int8:
             with status("Quantising"):
-                forms.add("int8", quantise(forms.graph, normal), folder)
+                variants.add("int8", quantise(variants.graph, normal), folder)
         preparation = copy_pipeline(pipeline, folder / "preparation") if pipeline else None
-        scores, values = score_all(forms.run("fp32"), pictures, "fp32", forms.foreground)
+        scores, values = score_all(variants.run("fp32"), samples, "fp32", variants.foreground)
         description = description_of(
             model,
-            scores=tuple(forms.names),
-            **meaning_of(model, forms.names, values, recompute=request.recompute),
+            scores=tuple(variants.names),
+            **statistics_of(model, variants.names, values, recompute=request.recompute),
             normalization=None,
             precisions=measure_precisions(
-                forms, model.hparams["score"], scores, pictures, folder, request.max_auroc_loss
+                variants, model.hparams["score"], scores, samples, folder, request.max_auroc_loss
             ),
             preparation=preparation.relative_to(folder).as_posix() if preparation else None,
-            scope=_scope(request, pictures),
-            data=_data(request, pictures, threshold_origin(model, forms.names, recompute=request.recompute)),
+            scope=_scope(request, samples),
+            data=_data(request, samples, threshold_origin(model, variants.names, recompute=request.recompute)),
         )
         write_atomically(folder / "README.md", model_card(description))
         write_atomically(folder / "LICENSE", _licence())
         return seal(description, folder, sorted(path for path in folder.rglob("*") if path.is_file()))
 
 
-def _data(request: Request, pictures: Sequence[Pictures], threshold_origin: dict[str, str]) -> Data:
-    """Data that the bundle was measured on."""
-    abnormal = sum(radiograph.label == ABNORMAL for radiograph in pictures)
+def _data(request: Request, samples: Sequence[PreparedSample], threshold_origin: dict[str, str]) -> Data:
+    abnormal = sum(sample.label == ABNORMAL for sample in samples)
     return Data(
-        images=len(pictures),
-        normal=len(pictures) - abnormal,
+        images=len(samples),
+        normal=len(samples) - abnormal,
         abnormal=abnormal,
-        pictures=sum(len(radiograph.views) for radiograph in pictures),
+        pictures=sum(len(sample.views) for sample in samples),
         note=request.note,
         licence=request.licence,
         trained_on=request.trained_on,
@@ -117,9 +116,8 @@ def _data(request: Request, pictures: Sequence[Pictures], threshold_origin: dict
     )
 
 
-def _scope(request: Request, pictures: Sequence[Pictures]) -> Scope:
-    """Kind of radiographs that the model was made for."""
-    found = Scope.of([radiograph.tags for radiograph in pictures], [radiograph.shape for radiograph in pictures])
+def _scope(request: Request, samples: Sequence[PreparedSample]) -> Scope:
+    found = Scope.of([sample.tags for sample in samples], [sample.shape for sample in samples])
     return Scope(request.body_parts or found.body_parts, request.views or found.views, found.sides)
 
 

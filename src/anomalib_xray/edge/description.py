@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, version
 from itertools import chain
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, TypeVar
@@ -155,6 +157,15 @@ class Description(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
     def accepted(self) -> dict[str, str]:
         """Model file of each precision that was accepted; empty where it names none."""
         return {name: entry.model or "" for name, entry in self.precisions.items() if entry.accepted}
+
+
+def installed_versions(*packages: str) -> dict[str, str]:
+    """Versions of those packages that are installed."""
+    found = {}
+    for name in packages:
+        with suppress(PackageNotFoundError):
+            found[name] = version(name)
+    return found
 
 
 def read_description(path: Path) -> Description:

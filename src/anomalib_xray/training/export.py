@@ -7,7 +7,6 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from glob import escape
-from importlib.metadata import PackageNotFoundError, version
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,7 +19,15 @@ from torch import Tensor
 
 from anomalib_xray import NOTICE
 from anomalib_xray.edge.bundle import DESCRIPTION_NAME, DIGEST_NAME, seal
-from anomalib_xray.edge.description import FORMAT, Data, Description, Normalization, Parity, Precision
+from anomalib_xray.edge.description import (
+    FORMAT,
+    Data,
+    Description,
+    Normalization,
+    Parity,
+    Precision,
+    installed_versions,
+)
 from anomalib_xray.edge.graph import Graph, raw_values
 from anomalib_xray.edge.scope import Scope
 from anomalib_xray.errors import XrayError
@@ -51,6 +58,8 @@ PARITY_IMAGES = 50
 
 NEUTRAL_SENSITIVITY = 0.5
 """anomalib's sensitivity that leaves a threshold where it is."""
+
+_PACKAGES = ("anomalib-xray", "anomalib", "torch", "openvino", "onnx", "nncf", "numpy", "opencv-python-headless")
 
 OPSET = 18
 """ONNX operator set; torch exports 18 anyway, and converting down to anomalib's 14 fails with a long warning."""
@@ -186,7 +195,7 @@ def description_of(model: AnomalibModule, **rest: Any) -> Description:  # keys o
         notice=NOTICE,
         score=model.hparams["score"],
         precision="fp32",
-        versions=versions(),
+        versions=installed_versions(*_PACKAGES),
         **rest,
     )
 
@@ -313,17 +322,6 @@ def _number(value: Tensor) -> float | None:
 def _limits(lowest: Tensor, highest: Tensor) -> tuple[float, float] | None:
     low, high = _number(lowest), _number(highest)
     return None if low is None or high is None else (low, high)
-
-
-def versions() -> dict[str, str]:
-    """Versions of the packages that take part, those that are installed."""
-    found = {}
-    for name in ("anomalib-xray", "anomalib", "torch", "openvino", "onnx", "nncf", "numpy", "opencv-python-headless"):
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found
 
 
 def _is_plain(value: object) -> bool:
