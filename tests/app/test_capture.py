@@ -7,8 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from anomalib_xray.app.answer import secondary_capture
-from anomalib_xray.app.envelope import Planes
+from anomalib_xray.app.answer import Planes, secondary_capture
 from anomalib_xray.errors import XrayError
 from anomalib_xray.io.dicom_write import RESEARCH_ONLY, encode_secondary_capture, map_description
 

@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 from tests.mutations import mutations
 
-from anomalib_xray.app.envelope import Planes
+from anomalib_xray.app.answer import Planes
 
 from .running import Opened, jpeg, picture, png
 

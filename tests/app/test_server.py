@@ -14,8 +14,7 @@ import pytest
 from fastapi.testclient import TestClient
 from starlette.types import Message
 
-from anomalib_xray.app.answer import descriptions
-from anomalib_xray.app.envelope import Planes
+from anomalib_xray.app.answer import Planes, descriptions
 from anomalib_xray.app.server import Limits
 from anomalib_xray.edge.bundle import NOTICE
 from anomalib_xray.edge.ensemble import Ensemble

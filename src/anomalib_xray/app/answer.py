@@ -1,8 +1,15 @@
-"""The jobs of the viewer: what the page is sent of a radiograph and of its models, and captures of what it drew."""
+"""The jobs of the viewer: answers on a radiograph, and DICOM captures of pictures that the page drew.
+
+Both travel as one message of a JSON header and raw planes, so that the browser gets pixels and heat maps as they are:
+the length of the header in bytes (4 bytes, little-endian), the header (UTF-8), then the planes one behind the other,
+each at a multiple of 8 bytes from the end of the header, which is padded with spaces to such a multiple itself.
+"""
 
 from __future__ import annotations
 
+import json
 import math
+import struct
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -16,12 +23,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from anomalib_xray import NOTICE
-from anomalib_xray.app.envelope import Planes, opened
 from anomalib_xray.app.worker import Jobs
 from anomalib_xray.edge.ensemble import Ensemble
 from anomalib_xray.edge.overlay import left_out
 from anomalib_xray.edge.predictor import open_predictor
-from anomalib_xray.edge.result import Result, View
+from anomalib_xray.edge.result import Result
 from anomalib_xray.errors import XrayError
 from anomalib_xray.io.dicom import decode_unwindowed
 from anomalib_xray.io.dicom_tags import read_owner, read_sop_instance_uid, read_tags
@@ -40,21 +46,64 @@ _LONGEST_MAP = 768
 """Longest side in pixels of a heat map that is sent; a model's own map is at most about 512 wide."""
 _LONGEST_STAGE = 512
 _TAILS = (0.1, 99.9)
-"""Percentiles of the foreground that a picture of 16 bits is first shown between."""
+"""Percentiles of the foreground between which a picture of 16 bits is first shown."""
 _MOST_BUNDLES = 8
 """More pictures side by side could not be compared."""
 _LARGEST_SCALE = 1000
 _DAMAGED = "The request is damaged: send it from the viewer's own page."
-_DESCRIPTION = "Anomaly map, research use only"
+_ALIGNMENT = 8
+"""Typed arrays of a browser start at a multiple of their element's size."""
+_LENGTH = struct.Struct("<I")
+_LONGEST_HEADER = 65536
+"""Bytes of a header that is read."""
+
+
+class Planes:
+    """Planes of one message, collected while its header is made.
+
+    >>> planes = Planes()
+    >>> planes.add(np.zeros((2, 3), np.uint8))
+    {'offset': 0, 'height': 2, 'width': 3, 'type': 'uint8'}
+    """
+
+    def __init__(self) -> None:
+        self._pieces: list[bytes] = []
+        self._size = 0
+
+    def add(self, plane: NDArray[Any]) -> dict[str, Any]:
+        """Puts a plane (H, W), uint8, uint16 or float32, into the message; returns its entry for the header."""
+        content = np.ascontiguousarray(plane, plane.dtype.newbyteorder("<")).tobytes()
+        entry = {"offset": self._size, "height": plane.shape[0], "width": plane.shape[1], "type": plane.dtype.name}
+        self._pieces.append(content + bytes(-len(content) % _ALIGNMENT))
+        self._size += len(self._pieces[-1])
+        return entry
+
+    def message(self, header: dict[str, Any]) -> bytes:
+        """Puts the message together; numbers of the header must be finite."""
+        text = json.dumps(header, allow_nan=False).encode()
+        text += b" " * (-(len(text) + _LENGTH.size) % _ALIGNMENT)
+        return b"".join([_LENGTH.pack(len(text)), text, *self._pieces])
+
+
+def split_message(message: bytes) -> tuple[dict[str, Any], memoryview]:
+    """The header of a message and all that follows it; a damaged one is an :class:`XrayError`."""
+    if len(message) >= _LENGTH.size:
+        (length,) = _LENGTH.unpack_from(message)
+        end = _LENGTH.size + length
+        if length <= _LONGEST_HEADER and end <= len(message):
+            try:
+                header = json.loads(message[_LENGTH.size : end])
+            except (ValueError, RecursionError):
+                header = None
+            if isinstance(header, dict):
+                return header, memoryview(message)[end:]
+    raise XrayError(_DAMAGED)
 
 
 def begin(
     bundles: Sequence[Path], *, precision: str | None, device: str, threads: int | None, secret: bytes
 ) -> tuple[list[dict[str, Any]], Jobs]:
-    """Loads the models; what a :class:`~anomalib_xray.app.worker.Worker` begins with.
-
-    Returns what the page needs to know of each, as JSON values, and the jobs.
-    """
+    """Loads the models in a :class:`~anomalib_xray.app.worker.Worker`; returns their descriptions and the jobs."""
     ensemble = open_models(bundles, precision=precision, device=device, threads=threads)
     return descriptions(ensemble), jobs_of(ensemble, secret)
 
@@ -69,7 +118,11 @@ def open_models(paths: Sequence[Path], *, precision: str | None, device: str, th
 
 
 def distinct_labels(models: Sequence[str], folders: Sequence[str]) -> list[str]:
-    """Names for models, the folder added where two are the same, and a number where that does not help."""
+    """Names for models, the folder added where two are the same, and a number where that does not help.
+
+    >>> distinct_labels(["Cae", "Vae", "Cae"], ["a", "b", "c"])
+    ['Cae (a)', 'Vae', 'Cae (c)']
+    """
     times = Counter(models)
     labels = [
         model if times[model] == 1 or not folder else f"{model} ({folder})"
@@ -80,7 +133,7 @@ def distinct_labels(models: Sequence[str], folders: Sequence[str]) -> list[str]:
 
 
 def descriptions(ensemble: Ensemble) -> list[dict[str, Any]]:
-    """Facts on each model for the page, as JSON values."""
+    """Description of each model for the page, as JSON values."""
     return [
         {
             "label": label,
@@ -114,15 +167,9 @@ def analyse(ensemble: Ensemble, content: bytes, *, stages: bool, secret: bytes =
 
     Args:
         ensemble: The models.
-        content: The file, PNG, JPEG or DICOM.
+        content: The file, PNG, JPEG or DICOM; one that cannot be decoded is an :class:`XrayError`.
         stages: Whether to send the pictures of the preparation too.
-        secret: Key of the tokens that stand for patient and study, so that nobody can guess behind them.
-
-    Returns:
-        A message of :mod:`anomalib_xray.app.envelope`.
-
-    Raises:
-        XrayError: The file cannot be decoded.
+        secret: Key of the tokens for patient and study, without which they could be guessed.
     """
     notes: list[str] = []
     image = decode_radiograph(content, name="The file", max_pixels=MAX_PIXELS, notes=notes)
@@ -131,7 +178,7 @@ def analyse(ensemble: Ensemble, content: bytes, *, stages: bool, secret: bytes =
     patient, study = (_token(text, secret) for text in read_owner(content))
     header: dict[str, Any] = {
         "notice": NOTICE,
-        "format": _format(content),
+        "format": "DICOM" if is_dicom(content) else "PNG" if content.startswith(PNG_SIGNATURE) else "JPEG",
         "tags": tags,
         "sop_instance_uid": read_sop_instance_uid(content),
         "patient": patient,
@@ -139,34 +186,34 @@ def analyse(ensemble: Ensemble, content: bytes, *, stages: bool, secret: bytes =
         "height": image.shape[0],
         "width": image.shape[1],
         "bits": 8 * image.dtype.itemsize,
-        **_shown(image, content, planes),
+        **_picture(image, content, planes),
         "results": [],
     }
     started = time.perf_counter()
     for label, result in ensemble.each(image, stages=stages, tags=tags, flags=notes):
         seconds = time.perf_counter() - started
-        told: dict[str, Any] = {"label": label, "error": str(result)}
+        entry: dict[str, Any] = {"label": label, "error": str(result)}
         if isinstance(result, Result):
-            told |= _told(result, image.shape, planes) | {"error": None, "seconds": round(seconds, 3)}
-        header["results"].append(told)
+            entry |= _entry(result, image.shape, planes) | {"error": None, "seconds": round(seconds, 3)}
+        header["results"].append(entry)
         started = time.perf_counter()
     return planes.message(header)
 
 
 def _token(text: str, secret: bytes) -> str | None:
-    """Stands for a text that is nobody's business: the same for the same text, and different in each viewer."""
+    """Token for a private text: the same for the same text, and different in each viewer."""
     return blake2b(text.encode(errors="replace"), key=secret, digest_size=8).hexdigest() if text else None
 
 
-def _shown(image: Radiograph, content: bytes, planes: Planes) -> dict[str, Any]:
-    """The picture, the values that its darkest and its brightest level stand for, and its windows in these values.
+def _picture(image: Radiograph, content: bytes, planes: Planes) -> dict[str, Any]:
+    """The picture, the values of its darkest and its brightest level, and its windows in these values.
 
     A DICOM file is shown as it is before its window, so that the page can move it; the file's own is the first view.
     """
     raw = decode_unwindowed(content, name="The file", max_pixels=MAX_PIXELS) if is_dicom(content) else None
     if raw is None:
         top = float(np.iinfo(image.dtype).max)
-        # What a DICOM file wants has been done to such a picture, down to the stretching.
+        # Decoding has already applied the window of such a DICOM file.
         first = [0.0, top] if is_dicom(content) else _window(image)
         return {"picture": planes.add(_reduced(image, _LONGEST_PICTURE)), "ends": [0.0, top], "windows": [first]}
     first_end, last_end = raw.ends
@@ -180,7 +227,7 @@ def _shown(image: Radiograph, content: bytes, planes: Planes) -> dict[str, Any]:
     }
 
 
-def _told(result: Result, shape: tuple[int, ...], planes: Planes) -> dict[str, Any]:
+def _entry(result: Result, shape: tuple[int, ...], planes: Planes) -> dict[str, Any]:
     """A result on a radiograph (H, W) as JSON values, its pictures among the planes."""
     heat_map = None if result.heat_map is None else _reduced(result.heat_map, _LONGEST_MAP)
     return {
@@ -196,30 +243,24 @@ def _told(result: Result, shape: tuple[int, ...], planes: Planes) -> dict[str, A
         "heat_map": None if heat_map is None else planes.add(heat_map),
         "largest": None if result.heat_map is None else float(result.heat_map.max()),
         "flags": result.flags,
-        "views": [_view(view, planes) for view in result.views],
+        "views": [
+            {
+                "name": view.name,
+                "scores": view.scores,
+                "flags": view.flags,
+                "stages": [
+                    {"name": name, "picture": planes.add(small_view(picture, _LONGEST_STAGE))}
+                    for name, picture in view.stages
+                ],
+            }
+            for view in result.views
+        ],
         "frames": [frame.round(1).tolist() for frame in left_out(result, shape)],
     }
 
 
-def _view(view: View, planes: Planes) -> dict[str, Any]:
-    return {
-        "name": view.name,
-        "scores": view.scores,
-        "flags": view.flags,
-        "stages": [
-            {"name": name, "picture": planes.add(small_view(picture, _LONGEST_STAGE))} for name, picture in view.stages
-        ],
-    }
-
-
-def _format(content: bytes) -> str:
-    if is_dicom(content):
-        return "DICOM"
-    return "PNG" if content.startswith(PNG_SIGNATURE) else "JPEG"
-
-
 def _window(image: Radiograph) -> list[float]:
-    """Levels that are first shown as black and white: all 256, or where the foreground of a deeper picture lies."""
+    """Levels first shown as black and white: all 256, or the range of the foreground of a deeper picture."""
     if image.dtype == np.uint8:
         return [0.0, 255.0]
     foreground = image[image > 0]
@@ -230,7 +271,7 @@ def _window(image: Radiograph) -> list[float]:
 
 
 def _reduced(plane: NDArray[Any], longest_side: int) -> NDArray[Any]:
-    """A plane of which no side is longer than given, each pixel the mean of those it stands for."""
+    """A plane of which no side is longer than given, each pixel a mean."""
     scale = longest_side / max(plane.shape)
     if scale >= 1:
         return plane
@@ -239,36 +280,32 @@ def _reduced(plane: NDArray[Any], longest_side: int) -> NDArray[Any]:
 
 
 def secondary_capture(message: bytes) -> bytes:
-    """Encodes a picture that the page drew.
+    """Encodes a picture that the page drew as a DICOM file.
 
     Args:
-        message: As of :mod:`anomalib_xray.app.envelope`. Its header has ``height`` and ``width`` of the picture, and
-            ``keep_patient``: whether to copy the patient and the study from the source; it may have ``model``, the name
-            of the model that it shows, ``digest``, that of its bundle, and ``scale``, its pixels to one of the
-            radiograph. Behind it are the picture's pixels, three bytes each (red, green, blue), then the content of the
-            source's file, which may be empty.
-
-    Returns:
-        The DICOM file.
+        message: Its header has ``height`` and ``width`` of the picture, and ``keep_patient``: whether to copy the
+            patient and the study from the source; it may have ``model``, the name of the model that it shows,
+            ``digest``, that of its bundle, and ``scale``, its pixels per pixel of the radiograph. Behind it are the
+            picture's pixels, three bytes each (red, green, blue), then the source's file, which may be empty.
 
     Raises:
         XrayError: The message is damaged, the source is not DICOM where it must be, or pydicom is missing.
     """
-    header, payload = opened(message)
+    header, payload = split_message(message)
     height, width, keep_patient = _side(header, "height"), _side(header, "width"), header.get("keep_patient")
     size = height * width * 3
     if not isinstance(keep_patient, bool) or height * width > MAX_PIXELS or len(payload) < size:
         raise XrayError(_DAMAGED)
     model, digest, scale = header.get("model", ""), header.get("digest", ""), header.get("scale")
-    if not isinstance(model, str) or not isinstance(digest, str) or isinstance(scale, bool):
+    if not isinstance(model, str) or not isinstance(digest, str):
         raise XrayError(_DAMAGED)
-    if not isinstance(scale, int | float | None):
+    if isinstance(scale, bool) or not isinstance(scale, int | float | None):
         raise XrayError(_DAMAGED)
     picture = np.frombuffer(payload[:size], np.uint8).reshape(height, width, 3)[:, :, ::-1]
     return encode_secondary_capture(
         np.ascontiguousarray(picture),
         source=bytes(payload[size:]),
-        description=map_description(model) if model else _DESCRIPTION,
+        description=map_description(model) if model else "Anomaly map, research use only",
         keep_patient=keep_patient,
         series=digest,
         scale=scale if scale is not None and 0 < scale < _LARGEST_SCALE else None,

@@ -1,4 +1,4 @@
-"""How much the viewer does at once: one radiograph is worked on, some wait or arrive, the rest is sent away."""
+"""A bounded queue for the viewer: one radiograph is worked on, some wait or arrive, the rest is sent away."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from anomalib_xray.app.guard import RequestError
 class Gate:
     """A bounded queue in front of one thread.
 
-    Bodies that arrive do not take the places of those that wait: who sends slowly keeps nobody out. Where too many
+    Bodies that arrive do not take the places of those that wait, so a slow sender blocks no other. Where too many
     arrive at once, a newcomer takes the place of the slowest.
 
     Args:
         places: Requests that wait or are worked on at once.
         arrivals: Bodies that arrive at once.
-        seconds: Time limit for waiting; the work itself is limited by who does it.
+        seconds: Time limit for waiting; the worker limits the work itself.
         grace: Seconds that a body arrives before it may be found too slow.
         budget: Bytes that all bodies together may hold.
     """
@@ -69,10 +69,6 @@ class Gate:
         """Queues a job."""
         return self._pool.submit(job)
 
-    def close(self) -> None:
-        """Ends the thread once its last job has ended; jobs that wait are dropped."""
-        self._pool.shutdown(wait=False, cancel_futures=True)
-
     def _give_up_slowest(self, but: Place | None = None) -> None:
         """Takes the room of the body that arrives the slowest; refuses (503) where none is slow."""
         now = time.monotonic()
@@ -88,7 +84,7 @@ class Place:
     """One request's place, from before its body is read until its answer is ready.
 
     Attributes:
-        since: When the body began to arrive, as :func:`time.monotonic` says it.
+        since: Beginning of the body's arrival, as of :func:`time.monotonic`.
         held: Bytes of its body.
         is_queued: Whether it waits or is worked on.
     """
@@ -127,7 +123,7 @@ class Place:
     async def run(self, job: Callable[[], bytes], gone: Callable[[], Coroutine[Any, Any, None]]) -> bytes:
         """Waits for its turn, then has a job done, which must end by itself.
 
-        Where ``gone`` ends first, nobody waits for the answer any more, and the job is not begun.
+        Where ``gone`` ends first, the browser has left, and the job is not begun.
 
         Raises:
             RequestError: Too many wait, or others took too long (503).
@@ -152,11 +148,11 @@ class Place:
 
 
 def _noticed(answer: asyncio.Future[bytes]) -> None:
-    """Looks at an error, which asyncio prints otherwise where the request has ended before."""
+    """Takes notice of an error, which asyncio prints otherwise if the request has ended before."""
     if not answer.cancelled():
         answer.exception()
 
 
 def busy() -> RequestError:
-    """The answer to who finds no place."""
+    """The answer to a request without a place."""
     return RequestError(503, "The viewer is busy with other radiographs: try again in a moment.")

@@ -1,4 +1,4 @@
-"""The guard between a browser and the viewer: who may ask, what every answer carries, and what is never shown."""
+"""The guard between a browser and the viewer: origins of requests, headers of answers, and errors without content."""
 
 from __future__ import annotations
 
@@ -29,12 +29,11 @@ HEADERS: dict[str, str] = {
 """Headers of every answer."""
 
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
-"""Names of the machine that only itself can reach."""
+"""Names of this machine that no other can reach."""
 
 _ANY_ADDRESS = frozenset({"0.0.0.0", "::"})  # noqa: S104 RUF100  # compared with, not bound to
 _BODY_TYPE = "application/octet-stream"
 """No form of a foreign page can send it without asking first."""
-_BUSY = 503
 _UNREAD = (408, 413)
 """Answers that are given before the body has been read to its end."""
 
@@ -44,7 +43,10 @@ class RequestError(Exception):
 
     Args:
         status: HTTP status, 400 to 599.
-        sentence: What is wrong and the way out; nothing of the request's content.
+        sentence: The fault and the way out; nothing of the request's content.
+
+    >>> RequestError(503, "Try again.").response().headers["retry-after"]
+    '1'
     """
 
     def __init__(self, status: int, sentence: str) -> None:
@@ -54,16 +56,14 @@ class RequestError(Exception):
 
     def response(self) -> Response:
         """The answer: ``{"error": "<one sentence>"}``."""
-        headers = {}
-        if self.status == _BUSY:
-            headers["retry-after"] = "1"
+        headers = {"retry-after": "1"} if self.status == 503 else {}
         if self.status in _UNREAD:
             headers["connection"] = "close"
         return JSONResponse({"error": self.sentence}, self.status, headers)
 
 
 class Guard:
-    """Checks each request before the application sees it, and answers what the application did not.
+    """Checks each request before the application sees it, and answers where the application failed.
 
     The ``Host`` must name this machine, or a foreign name that was made to point here (DNS rebinding) could read the
     answers. A ``POST`` must come from the viewer's own page: its ``Origin`` equals the ``Host``, where it has one.
@@ -126,23 +126,21 @@ class Guard:
 
     def _is_here(self, host: str) -> bool:
         """Whether a ``Host`` names this machine, whatever the port: it may be forwarded."""
-        name = _without_port(host).lower()
+        name = (host[1:].partition("]") if host.startswith("[") else host.partition(":"))[0].lower()
         return name in self._names or (self._any_address and _is_address(name))
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach an address to listen on."""
+    """Whether only this machine can reach an address to listen on.
+
+    >>> is_loopback("127.0.0.9"), is_loopback("0.0.0.0")
+    (True, False)
+    """
     return host.lower() in LOOPBACK or (_is_address(host) and ipaddress.ip_address(host).is_loopback)
 
 
 def _values(headers: Iterable[tuple[bytes, bytes]], name: bytes) -> list[str]:
     return [value.decode("latin-1") for key, value in headers if key.lower() == name]
-
-
-def _without_port(host: str) -> str:
-    if host.startswith("["):
-        return host[1:].partition("]")[0]
-    return host.partition(":")[0]
 
 
 def _is_address(name: str) -> bool:
@@ -154,6 +152,6 @@ def _is_address(name: str) -> bool:
 
 
 def report(error: Exception) -> None:
-    """Prints where the viewer failed, and not on what: an error's message may quote a patient's data."""
+    """Prints the place of a failure without its message, which may quote a patient's data."""
     last = traceback.extract_tb(error.__traceback__)[-1]
     print(f"error: {type(error).__name__} at {Path(last.filename).name}:{last.lineno}.", file=sys.stderr)

@@ -1,4 +1,4 @@
-"""Listen where only this machine can reach, unless told otherwise."""
+"""The viewer's address: its socket, its HTTP protocol with time limits, and its server."""
 
 from __future__ import annotations
 
@@ -18,7 +18,6 @@ from anomalib_xray.app.server import create_app
 from anomalib_xray.app.worker import Worker
 from anomalib_xray.errors import XrayError
 
-_BACKLOG = 128
 _SLOWEST_REST = 5
 """Seconds that open connections have to end."""
 
@@ -47,7 +46,7 @@ def opened_socket(host: str, port: int, *, allow_remote: bool) -> socket.socket:
         if os.name != "nt":  # there it would let another program take the port over
             listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind((host, port))
-        listening.listen(_BACKLOG)  # who connects before the server runs waits, and is not refused
+        listening.listen(128)  # those that connect before the server runs wait
     except OSError as error:
         listening.close()
         raise XrayError(f"The viewer cannot listen on {host}, port {port}: {error.strerror or error}.") from error
@@ -55,7 +54,7 @@ def opened_socket(host: str, port: int, *, allow_remote: bool) -> socket.socket:
 
 
 class TimedProtocol(H11Protocol):
-    """HTTP for browsers that ask and listen: who connects and does not, is cut off.
+    """HTTP that cuts off browsers which connect and then neither ask nor take the answer.
 
     Attributes:
         seconds: Time limit for the head of a request, and for the next piece of an answer to be taken.

@@ -1,4 +1,4 @@
-"""The viewer's server: one page of its own, and an answer for each radiograph that the page sends. It keeps nothing."""
+"""The viewer's server: one page, and an answer for each radiograph that the page sends. It keeps nothing."""
 
 from __future__ import annotations
 
@@ -28,13 +28,12 @@ _TYPES = {
     ".js": "text/javascript; charset=utf-8",
     ".svg": "image/svg+xml",
 }
-_MESSAGE = "application/octet-stream"
-_UNPROCESSABLE = 422
+_NOTHING_HERE = "There is nothing here: open the viewer's first page."
 
 
 @dataclass(frozen=True)
 class Limits:
-    """How much the server takes on.
+    """Limits of the server's load.
 
     Attributes:
         body: Largest file in bytes.
@@ -68,12 +67,9 @@ def create_app(
 
     Args:
         ask: Does one job at a time, by name, on a body; refuses bodies by :class:`XrayError`. See :func:`jobs_of`.
-        models: What the page needs to know of the models, as JSON values.
+        models: Descriptions of the models, as JSON values.
         host: Name or address that it will listen on; requests under foreign names are refused.
-        limits: How much it takes on.
-
-    Returns:
-        An ASGI application.
+        limits: Limits of its load.
     """
     limits = limits or Limits()
     gate = Gate(
@@ -96,9 +92,10 @@ def create_app(
         async with gate.place(limits.read_seconds) as place:
             body = await _read(request, place, largest)
             try:
-                return Response(await place.run(partial(ask, job, body), partial(_gone, request)), media_type=_MESSAGE)
+                answer = await place.run(partial(ask, job, body), partial(_gone, request))
             except XrayError as error:
-                raise RequestError(_UNPROCESSABLE, str(error)) from error
+                raise RequestError(422, str(error)) from error
+            return Response(answer, media_type="application/octet-stream")
 
     @app.post("/api/analyse")
     async def analyse_radiograph(request: Request) -> Response:
@@ -123,7 +120,7 @@ def _add_page(app: FastAPI) -> None:
 
     def serve(name: str) -> Response:
         if name not in assets:
-            raise RequestError(404, "There is nothing here: open the viewer's first page.")
+            raise RequestError(404, _NOTHING_HERE)
         content, kind = assets[name]
         return Response(content, media_type=kind)
 
@@ -137,7 +134,7 @@ def _add_page(app: FastAPI) -> None:
 
 
 def _add_facts(app: FastAPI, models: Sequence[dict[str, Any]], limits: Limits) -> None:
-    """Serves what is known without a radiograph."""
+    """Serves the state of the server and the descriptions of the models."""
 
     @app.get("/health")
     async def health() -> Response:
@@ -187,7 +184,7 @@ async def _refused(_: Request, error: Exception) -> Response:
 
 async def _unknown(_: Request, error: Exception) -> Response:
     status = error.status_code if isinstance(error, HTTPException) else 404
-    return RequestError(status, "There is nothing here: open the viewer's first page.").response()
+    return RequestError(status, _NOTHING_HERE).response()
 
 
 async def _failed(_: Request, error: Exception) -> Response:

@@ -1,4 +1,9 @@
-"""A process that works on one radiograph after another. It is ended when one takes too long, which no thread can be."""
+"""A process that works on one radiograph after another, and is ended when one takes too long.
+
+It is the one child process beside those of :mod:`anomalib_xray.jobs`: a task there is written once and leaves its
+result as a file, whereas this one loads the models once, takes bodies that must not touch the disk through a pipe, and
+is replaced within a request. A fresh interpreter (``spawn``) too, since a fork would copy the locks of other threads.
+"""
 
 from __future__ import annotations
 
@@ -23,12 +28,12 @@ class Worker:
     """The process, for one thread that asks.
 
     Args:
-        begin: What the process does first, a function that it can import: returns what the page needs to know, as JSON
+        begin: Function that the process can import and calls first: returns the descriptions of the models, as JSON
             values, and the jobs.
         seconds: Time limit of a job.
 
     Attributes:
-        facts: What ``begin`` returned first.
+        facts: The descriptions of the models.
 
     Raises:
         XrayError: ``begin`` raised it.
@@ -75,16 +80,16 @@ class Worker:
 
     @property
     def process_id(self) -> int:
-        """Of the process that works now."""
+        """Identifier of the process that works now."""
         return self._process.pid or 0
 
     def close(self) -> None:
-        """Ends the process, whatever it does."""
+        """Ends the process at once."""
         self._is_closed = True
         self._end()
 
     def _start(self) -> None:
-        context = multiprocessing.get_context("spawn")  # a fork would copy the locks of other threads
+        context = multiprocessing.get_context("spawn")
         self._pipe, far = context.Pipe()
         self._process = context.Process(target=_work, args=(far, self._begin), name="radiographs", daemon=True)
         self._process.start()
@@ -102,7 +107,7 @@ class Worker:
             self._start()
 
     def _ready(self) -> Any:
-        """Waits until the process has begun; returns its facts."""
+        """Waits until the process has begun; returns the descriptions of the models."""
         try:
             loaded = self._pipe.poll(_START_SECONDS)
             status, facts = self._pipe.recv() if loaded else (_FAILED, "The models take too long to load.")
@@ -115,7 +120,7 @@ class Worker:
 
 
 def _work(pipe: Connection, begin: Callable[[], tuple[Any, Jobs]]) -> None:
-    """The life of the process: it sends a status and what belongs to it, first of its beginning, then of each job."""
+    """The loop of the process: sends a status and the answer or error, first of its beginning, then of each job."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the server, which ends this process
     try:
         facts, jobs = begin()

@@ -6,7 +6,7 @@ import struct
 import numpy as np
 import pytest
 
-from anomalib_xray.app.envelope import Planes, opened
+from anomalib_xray.app.answer import Planes, split_message
 from anomalib_xray.errors import XrayError
 
 
@@ -36,7 +36,7 @@ def test_numbers_that_json_lacks_are_not_sent() -> None:
 def test_a_message_comes_apart_again() -> None:
     planes = Planes()
     planes.add(np.array([[1, 2, 3]], np.uint8))
-    header, payload = opened(planes.message({"width": 3}))
+    header, payload = split_message(planes.message({"width": 3}))
     assert header == {"width": 3}
     assert bytes(payload[:3]) == b"\1\2\3"
 
@@ -56,4 +56,4 @@ def test_a_message_comes_apart_again() -> None:
 )
 def test_what_is_no_message_is_one_sentence(message: bytes) -> None:
     with pytest.raises(XrayError, match="The request is damaged"):
-        opened(message)
+        split_message(message)
