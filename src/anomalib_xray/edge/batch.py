@@ -1,4 +1,4 @@
-"""Predict many radiographs: overlays and tables of scores, or a line of JSON for each at once."""
+"""Predict many radiographs: overlays and tables of scores, or a stream of JSON with a line per image."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from anomalib_xray.edge.ensemble import Ensemble
 from anomalib_xray.edge.overlay import draw_overlay, enlargement
 from anomalib_xray.edge.result import Result
 from anomalib_xray.edge.scope import tags_of
-from anomalib_xray.edge.table import as_csv, as_json, entry_of, printable, row_of, sentence_of
+from anomalib_xray.edge.table import columns_of, entry_of, printable, row_of, sentence_of, summary_of
 from anomalib_xray.errors import XrayError
 from anomalib_xray.io.dicom_tags import read_sop_instance_uid
 from anomalib_xray.io.formats import is_dicom
@@ -25,17 +25,15 @@ from anomalib_xray.io.paths import absolute
 from anomalib_xray.io.progress import track
 from anomalib_xray.io.radiograph import Radiograph
 from anomalib_xray.io.read import decode_radiograph, read_bytes
+from anomalib_xray.io.text import write_csv, write_json
 from anomalib_xray.io.write import write_atomically
 
 logger = logging.getLogger(__name__)
 
-__all__ = ["JSON_SCORES", "SCORES", "predict_all", "printable"]
+__all__ = ["predict_all", "predict_stream", "printable"]
 
-SCORES = "scores.csv"
-"""Table that a prediction leaves: a row per image."""
-
-JSON_SCORES = "scores.json"
-"""The same and more as JSON: every named score with its percentile, and every view."""
+_SCORES, _JSON_SCORES = "scores.csv", "scores.json"
+"""The table with a row per image; the same and more as JSON, with every percentile and every view."""
 
 _CAPTURE = ".dcm"
 
@@ -61,18 +59,15 @@ def predict_all(
 
     Returns:
         Exit status: 0, 1 if an image could not be used, 130 if interrupted.
-
-    Raises:
-        XrayError: An overlay would replace an image, or the scores cannot be written.
     """
     labels = list(ensemble.predictors)
-    _check_spared(inputs, out, labels)
+    _check_overwriting(inputs, out, labels)
     rows: list[dict[str, str]] = []
     entries: list[dict[str, Any]] = []
     failed, interrupted = 0, False
     try:
         for image in track(inputs, "Predicting"):
-            overlays = dict(zip(labels, overlays_of(image, out, labels), strict=True))
+            overlays = dict(zip(labels, _overlays_of(image, out, labels), strict=True))
             below = {label: overlay.relative_to(out) for label, overlay in overlays.items()}
             try:
                 results, uid = _predict_one(
@@ -92,25 +87,20 @@ def predict_all(
     except KeyboardInterrupt:
         interrupted = True
     finally:
-        write_atomically(out / SCORES, as_csv(ensemble, rows))
-        write_atomically(out / JSON_SCORES, as_json(ensemble, entries))
+        write_csv(out / _SCORES, columns_of(ensemble), rows)
+        write_json(out / _JSON_SCORES, summary_of(ensemble, entries), allow_nan=False)
     if interrupted:
-        print(f"Stopped after {len(rows)} of {len(inputs)} images; their overlays and {SCORES} are in {out}.")
+        print(f"Stopped after {len(rows)} of {len(inputs)} images; their overlays and {_SCORES} are in {out}.")
         return 130
-    print(f"{len(rows) - failed} of {len(rows)} images predicted; overlays and {SCORES} are in {out}.")
+    print(f"{len(rows) - failed} of {len(rows)} images predicted; overlays and {_SCORES} are in {out}.")
     return 1 if failed else 0
 
 
 def predict_stream(ensemble: Ensemble, given: Iterable[Path], threshold: float | None) -> int:
     """Prints a line of JSON for each image as soon as it is known, and writes no file.
 
-    Args:
-        ensemble: The bundles.
-        given: Files, folders, and ``-`` for the files that standard input names, however slowly and however many.
-        threshold: As of :func:`predict_all`.
-
-    Returns:
-        As :func:`predict_all`.
+    ``given`` are files, folders, and ``-`` for the files that standard input names, however slowly and however many;
+    the rest is as of :func:`predict_all`.
     """
     failed = False
     try:
@@ -140,21 +130,20 @@ def _streamed(given: Iterable[Path]) -> Iterator[Path]:
             yield argument
 
 
-def overlays_of(image: Input, out: Path, labels: Sequence[str]) -> list[Path]:
+def _overlays_of(image: Input, out: Path, labels: Sequence[str]) -> list[Path]:
     """Files for the overlays of one image: one per bundle, in a folder for each where there are several."""
     if len(labels) == 1:
         return [image.overlay]
     return [out / label / image.overlay.relative_to(out) for label in labels]
 
 
-def _check_spared(inputs: Sequence[Input], out: Path, labels: Sequence[str]) -> None:
+def _check_overwriting(inputs: Sequence[Input], out: Path, labels: Sequence[str]) -> None:
     """Refuses to write over an image that is to be predicted."""
     given = {absolute(image.path) for image in inputs}
-    for image in inputs:
-        for overlay in overlays_of(image, out, labels):
-            for path in (overlay, overlay.with_suffix(_CAPTURE)):
-                if absolute(path) in given:
-                    raise XrayError(f"{path} is an image and would be replaced: choose another folder than {out}.")
+    for overlay in (overlay for image in inputs for overlay in _overlays_of(image, out, labels)):
+        for path in (overlay, overlay.with_suffix(_CAPTURE)):
+            if absolute(path) in given:
+                raise XrayError(f"{path} is an image and would be replaced: choose another folder than {out}.")
 
 
 def _scored(
@@ -165,7 +154,7 @@ def _scored(
     image = decode_radiograph(content, name=str(path), notes=notes)
     tags, uid = tags_of(content, path), read_sop_instance_uid(content)
     if not keep_content:
-        content = b""  # of a detector's picture, 20 MB that nobody needs any more
+        content = b""  # 20 MB of a detector's picture
     return ensemble.predict(image, threshold=threshold, tags=tags, flags=notes), uid, image, content
 
 

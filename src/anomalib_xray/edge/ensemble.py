@@ -1,4 +1,4 @@
-"""One or several bundles that look at the same radiograph, and one number out of what they say."""
+"""One or several bundles for the same radiograph, and one number fused from their results."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ class Ensemble:
 
     Args:
         predictors: One per bundle; at least one.
-        labels: What they are called; by default the model's name; the folder's name where models are the same; numbered
-            where that is the same too. These labels are safe as names of files.
+        labels: Their names; by default the model's name, the folder's name where models are the same, numbered where
+            that is the same too. These labels are safe as names of files.
 
     Attributes:
         predictors: The predictors by label.
@@ -33,7 +33,7 @@ class Ensemble:
 
     @property
     def fuses(self) -> bool:
-        """Whether a fused percentile is to be had: of two bundles or more that all know their normal images."""
+        """Whether there is a fused percentile: of two bundles or more that all know their normal images."""
         return len(self.predictors) > 1 and not self.without_distribution
 
     @property
@@ -57,12 +57,12 @@ class Ensemble:
 
         Args:
             image: (H, W), uint8 or uint16.
-            threshold: As of :meth:`Predictor.predict`; means something for a single bundle only.
+            threshold: As of :meth:`Predictor.predict`; for a single bundle only.
             tags: As of :meth:`Predictor.predict`.
-            flags: What reading the file noted; it stands before what the preparation noticed.
+            flags: Notes of reading the file, which come before those of the preparation.
 
         Returns:
-            What each says, by its label.
+            The result of each bundle by its label.
 
         Raises:
             XrayError: A bundle cannot use the radiograph.
@@ -83,17 +83,16 @@ class Ensemble:
         tags: Mapping[str, str] | None = None,
         flags: Sequence[str] = (),
     ) -> Iterator[tuple[str, Result | XrayError]]:
-        """Lets one bundle after the other score a radiograph; one that cannot takes none of the others down.
+        """Lets one bundle after the other score a radiograph; one that cannot does not stop the others.
 
         Arguments are those of :meth:`predict` and :meth:`Predictor.predict`.
 
         Yields:
-            A bundle's label, and what it says or why it cannot.
+            A bundle's label, and its result or its error.
         """
         prepared: dict[tuple[str, ...], list[Prepared]] = {}
         for label, predictor in self.predictors.items():
-            # Preparing takes longer than scoring, and bundles of one project mostly share it.
-            key = predictor.preparation
+            key = predictor.preparation  # preparing takes longer than scoring, and many bundles share it
             try:
                 if key not in prepared:
                     prepared[key] = predictor.prepare(image)

@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from anomalib_xray import NOTICE
 from anomalib_xray.edge.ensemble import Ensemble
-from anomalib_xray.edge.result import Result, View
-from anomalib_xray.io.text import csv_text
+from anomalib_xray.edge.result import Result
 
 COLUMNS = ("path", "score", "normalised", "threshold", "label", "error")
-"""First columns of the table of one bundle; scores are raw, cells of what is unknown are empty. The percentile, the
-flags, the overlay's path below the table's folder, and every score by its name follow."""
-
-FUSED_COLUMNS = ("path", "fused", "error")
-"""First columns of the table of several bundles; those of each bundle follow, under its label."""
+"""First columns of the table of one bundle; scores are raw, unknown values are empty cells. The percentile, the flags,
+the overlay's path below the table's folder, and every score by its name follow. Of several bundles, ``path``, ``fused``
+and ``error`` come first, then the columns of each bundle under its label."""
 
 
 def printable(value: object) -> str:
-    r"""Text without the characters that a terminal would obey; bytes that are no UTF-8 become escapes (``\udcf6``)."""
+    r"""Text without control characters; bytes that are not UTF-8 become escapes (``\udcf6``).
+
+    >>> printable("hand\x1b[2J.png")
+    'hand\ufffd[2J.png'
+    """
     return "".join(map(_printable, str(value)))
 
 
@@ -31,29 +31,42 @@ def _printable(character: str) -> str:
     return f"\\u{ord(character):x}" if "\udc80" <= character <= "\udcff" else "\N{REPLACEMENT CHARACTER}"
 
 
-def as_csv(ensemble: Ensemble, rows: Sequence[Mapping[str, str]]) -> str:
-    """The table, with a head, of rows as of :func:`row_of`."""
-    return csv_text(_columns(ensemble), rows)
+def columns_of(ensemble: Ensemble) -> list[str]:
+    """Columns of the table of a prediction."""
+    further = ("percentile", "flags", "overlay")
+    names = {label: predictor.bundle.scores for label, predictor in ensemble.predictors.items()}
+    scores = [f"{label}/{name}" for label, own in names.items() for name in own]
+    if len(names) == 1:
+        return [*COLUMNS, *further, *scores]
+    of_each = [f"{label} {column}" for label in names for column in (*COLUMNS[1:-1], *further)]
+    return ["path", "fused", "error", *of_each, *scores]
 
 
 def row_of(
     path: Path, results: Mapping[str, Result], fused: float | None, overlays: Mapping[str, Path]
 ) -> dict[str, str]:
-    """The row of an image: raw scores, empty cells for what is unknown."""
+    """The row of an image: raw scores, empty cells for unknown values."""
     row = {"path": printable(path)}
     several = len(results) > 1
     if several:
         row["fused"] = _cell(fused)
     for label, result in results.items():
-        prefix = f"{label} " if several else ""
-        row |= {f"{prefix}{name}": value for name, value in _cells(result).items()}
-        row[f"{prefix}overlay"] = printable(overlays[label].as_posix())
+        cells = {
+            "score": _cell(result.value),
+            "normalised": _cell(result.normalised),
+            "threshold": _cell(result.threshold),
+            "label": _verdict(result) or "",
+            "percentile": _cell(result.percentile),
+            "flags": " ".join(result.flags),
+            "overlay": printable(overlays[label].as_posix()),
+        }
+        row |= {f"{label} {name}" if several else name: cell for name, cell in cells.items()}
         row |= {f"{label}/{name}": _cell(value) for name, value in result.scores.items()}
     return row
 
 
-def as_json(ensemble: Ensemble, entries: Sequence[Mapping[str, Any]]) -> str:
-    """All about a run: the bundles, and what they say of each image, as of :func:`entry_of`."""
+def summary_of(ensemble: Ensemble, entries: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Summary of a run as JSON values: the bundles, and the entry of each image as of :func:`entry_of`."""
     bundles = {
         label: {
             "path": str(predictor.bundle.folder),
@@ -66,8 +79,7 @@ def as_json(ensemble: Ensemble, entries: Sequence[Mapping[str, Any]]) -> str:
         for label, predictor in ensemble.predictors.items()
     }
     fusion = "mean percentile among normal images" if ensemble.fuses else None
-    content = {"notice": NOTICE, "bundles": bundles, "fusion": fusion, "images": list(entries)}
-    return json.dumps(content, indent=1, allow_nan=False) + "\n"
+    return {"notice": NOTICE, "bundles": bundles, "fusion": fusion, "images": list(entries)}
 
 
 def entry_of(
@@ -79,21 +91,16 @@ def entry_of(
     uid: str | None = None,
     error: str | None = None,
 ) -> dict[str, Any]:
-    """The entry of an image in JSON; the path is exact, with escapes where it is not printable.
+    """The entry of an image as JSON values; the path is exact, with escapes where it is not printable.
 
-    Args:
-        path: The file, as the user's argument leads to it.
-        results: What each bundle says, by its label; ``None`` where the image could not be used.
-        fused: As of :meth:`Ensemble.fused`.
-        overlays: Each bundle's overlay below the folder of the table, by its label; none in a stream.
-        uid: Unique identifier of a DICOM file; ``None`` for others.
-        error: Why the image could not be used.
+    Results, and overlays below the folder of the table, are those of each bundle by its label. Without results
+    ``error`` is the reason; ``uid`` is the unique identifier of a DICOM file.
     """
     entry: dict[str, Any] = {"path": str(path), "error": error, "sop_instance_uid": uid}
     if results is not None:
         if len(results) > 1:
             entry["fused"] = fused
-        entry["bundles"] = {label: _about(result) for label, result in results.items()}
+        entry["bundles"] = {label: _values(result) for label, result in results.items()}
         for label, overlay in (overlays or {}).items():
             entry["bundles"][label]["overlay"] = overlay.as_posix()
     return entry
@@ -108,28 +115,7 @@ def sentence_of(path: Path, results: Mapping[str, Result], fused: float | None) 
     return f"{printable(path)}: {beginning}{'; '.join(f'{label} {text}' for label, text in said.items())}"
 
 
-def _columns(ensemble: Ensemble) -> list[str]:
-    further = ("percentile", "flags", "overlay")
-    names = {label: predictor.bundle.scores for label, predictor in ensemble.predictors.items()}
-    scores = [f"{label}/{name}" for label, own in names.items() for name in own]
-    if len(names) == 1:
-        return [*COLUMNS, *further, *scores]
-    of_each = [f"{label} {column}" for label in names for column in (*COLUMNS[1:-1], *further)]
-    return [*FUSED_COLUMNS, *of_each, *scores]
-
-
-def _cells(result: Result) -> dict[str, str]:
-    return {
-        "score": _cell(result.value),
-        "normalised": _cell(result.normalised),
-        "threshold": _cell(result.threshold),
-        "label": _verdict(result) or "",
-        "percentile": _cell(result.percentile),
-        "flags": " ".join(result.flags),
-    }
-
-
-def _about(result: Result) -> dict[str, Any]:
+def _values(result: Result) -> dict[str, Any]:
     return {
         "model": result.model,
         "bundle_digest": result.bundle_digest,
@@ -143,13 +129,16 @@ def _about(result: Result) -> dict[str, Any]:
         "percentiles": result.percentiles,
         "pixel_threshold": result.pixel_threshold,
         "flags": result.flags,
-        "views": [_view(view) for view in result.views],
+        "views": [
+            {
+                "name": view.name,
+                "scores": view.scores,
+                "flags": view.flags,
+                "outline": None if view.outline is None else view.outline.round(1).tolist(),
+            }
+            for view in result.views
+        ],
     }
-
-
-def _view(view: View) -> dict[str, Any]:
-    outline = None if view.outline is None else view.outline.round(1).tolist()
-    return {"name": view.name, "scores": view.scores, "flags": view.flags, "outline": outline}
 
 
 def _sentence(result: Result) -> str:
