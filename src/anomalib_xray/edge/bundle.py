@@ -1,4 +1,4 @@
-"""Bundles: exported models with a ``bundle.json`` that says what their numbers mean."""
+"""Bundles: exported models with a ``bundle.json`` that gives their numbers a meaning."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from msgspec import Struct
 
 from anomalib_xray import NOTICE as NOTICE
 from anomalib_xray.edge.description import (
-    AGAIN,
+    REMAKE,
     Data,
     Description,
     Normalization,
     Precision,
-    decoded,
+    check_consistency,
+    decode,
     is_inner_path,
     read_description,
     read_limited,
-    refuse_contradictions,
 )
 from anomalib_xray.edge.scope import Scope
 from anomalib_xray.errors import XrayError
@@ -50,7 +50,7 @@ class Bundle(Description, frozen=True, kw_only=True):
     """A bundle whose files are complete and unchanged, and whose description is valid.
 
     Attributes:
-        folder: Where it lies.
+        folder: Its folder.
         digest: SHA-256 of its description, in hexadecimal digits.
     """
 
@@ -72,11 +72,8 @@ class Bundle(Description, frozen=True, kw_only=True):
         """Reads a bundle's description and checks every file against its checksum; no model is loaded.
 
         Args:
-            path: Folder with a ``bundle.json``, or that file; or what a stock export wrote: its folder, the folder of
-                its run (``weights/openvino`` goes before ``weights/onnx``), or the ``.xml`` or ``.onnx`` file itself.
-
-        Returns:
-            The bundle.
+            path: Folder with a ``bundle.json``, or that file; or a stock export: its folder, the folder of its run
+                (``weights/openvino`` goes before ``weights/onnx``), or the ``.xml`` or ``.onnx`` file itself.
 
         Raises:
             XrayError: A file is missing, changed or outside of the folder, or the description is broken, incomplete or
@@ -87,26 +84,19 @@ class Bundle(Description, frozen=True, kw_only=True):
         if file.name == _OLD_NAME:
             description, digest = _read_old(file, given), sha256(file)
         else:
-            # What was changed may be of a wrong form too, and a bundle without a checksum of an earlier format.
+            # The checksum goes first, since a changed file may be of a wrong form too; earlier formats have none.
             digest = _check_digest(file) if file.with_name(DIGEST_NAME).is_file() else ""
             description = read_description(file)
             digest = digest or _check_digest(file)
         _check_files(file.parent, description)
         bundle = cls(**msgspec.structs.asdict(description), folder=file.parent, digest=digest)
         if given.suffix in (".xml", ".onnx") and given not in bundle.models.values():
-            raise XrayError(f"{file} describes another model than {given}: {AGAIN}.")
+            raise XrayError(f"{file} describes another model than {given}: {REMAKE}.")
         return bundle
 
 
 def seal(description: Description, folder: Path, files: Iterable[Path]) -> Description:
-    """Writes the description of a bundle with the checksums of its files, and its own beside it, the last of them.
-
-    Returns:
-        The description with the checksums.
-
-    Raises:
-        XrayError: It cannot be written.
-    """
+    """Writes the description of a bundle with the checksums of its files, then its own; returns it with them."""
     checksums = {file.relative_to(folder).as_posix(): sha256(file) for file in files}
     sealed = msgspec.structs.replace(description, files=checksums)
     text = json.dumps(msgspec.to_builtins(sealed), indent=1, allow_nan=False) + "\n"
@@ -160,7 +150,7 @@ def _check_digest(path: Path) -> str:
 
 
 def _check_files(folder: Path, about: Description) -> None:
-    """Refuses a bundle of which a file is missing, elsewhere, or not what it was."""
+    """Refuses a bundle of which a file is missing, outside of the folder, or changed."""
     total = 0
     for name, expected in sorted(about.files.items()):
         path = folder / name
@@ -176,11 +166,11 @@ def _check_files(folder: Path, about: Description) -> None:
     for model in about.accepted.values():
         for name in sorted(_weights_of(folder / model)):
             if about.format > 1 and PurePosixPath(model).with_name(name).as_posix() not in about.files:
-                raise XrayError(f"{folder / DESCRIPTION_NAME} has no checksum of the weights {name}: {AGAIN}.")
+                raise XrayError(f"{folder / DESCRIPTION_NAME} has no checksum of the weights {name}: {REMAKE}.")
 
 
 def _weights_of(model: Path) -> set[str]:
-    """Names of the files that hold a model's weights, none of which is missing or lies outside of its folder."""
+    """Names of the files with a model's weights; refuses missing ones and those outside of its folder."""
     names = {model.with_suffix(".bin").name} if model.suffix == ".xml" else _external_data(model)
     for name in names:
         if Path(name).name != name or "\\" in name:
@@ -224,7 +214,7 @@ class _OldDescription(Struct):
 
 def _read_old(path: Path, given: Path) -> Description:
     """The description of a stock export of an earlier version, with the checksums that it may have."""
-    old = decoded(read_limited(path), _OldDescription, path)
+    old = decode(read_limited(path), _OldDescription, path)
     names = [given.name] if given.suffix in (".xml", ".onnx") else _MODEL_NAMES
     model = next((name for name in names if (path.parent / name).is_file()), None)
     if model is None:
@@ -250,7 +240,7 @@ def _read_old(path: Path, given: Path) -> Description:
         data=Data(),
         files=_old_checksums(path.with_name(_OLD_CHECKSUMS)),
     )
-    refuse_contradictions(description, path)
+    check_consistency(description, path)
     return description
 
 

@@ -1,4 +1,4 @@
-"""``bundle.json``: what a bundle says about itself, read and checked."""
+"""``bundle.json``, the description of a bundle: its keys, its reading and its checks."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ scope; format 1 is the ``metadata.json`` that a stock export had."""
 QUANTILES = 101
 """Length of a distribution: its quantiles at 0, 1, ..., 100 per cent."""
 
-AGAIN = "make the bundle, or export the model, again"
+REMAKE = "make the bundle, or export the model, again"
 
 _MAX_BYTES = 10_000_000
 _Name = Annotated[str, Meta(min_length=1, max_length=100)]
@@ -33,7 +33,7 @@ _Checked = TypeVar("_Checked", bound=Struct)
 
 
 class Normalization(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """How a stock export normalises: 1/2 at the threshold, by the smallest and largest value of the validation set.
+    """Normalisation of a stock export: 1/2 at the threshold, by the smallest and largest validation value.
 
     Attributes:
         image: Limits of the score; ``None`` where the graph returns it raw.
@@ -48,12 +48,12 @@ class Parity(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Difference of an exported model from torch.
 
     Attributes:
-        images: Pictures that were compared.
-        score: Largest relative difference of a score; ``None`` where one is no finite number.
+        images: Number of compared pictures.
+        score: Largest relative difference of a score; ``None`` where one is not finite.
         map: Largest relative difference of a map; ``None`` without a map, or where one is not finite.
         scores: Largest relative difference of each score.
         tolerance: Difference up to which both count as the same.
-        passed: Whether they do.
+        passed: Whether all are within it.
     """
 
     images: int
@@ -86,15 +86,15 @@ class Data(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Images that a bundle was measured on; ``None`` and empty where unknown.
 
     Attributes:
-        images: How many.
-        normal: Those that are normal or not labelled.
-        abnormal: Those that are abnormal.
-        pictures: Pictures that the model was shown of them.
-        note: What they are.
+        images: Their number.
+        normal: Number of those that are normal or not labelled.
+        abnormal: Number of those that are abnormal.
+        pictures: Number of pictures that the model was shown of them.
+        note: Their description.
         licence: Their licence.
-        trained_on: What the model was trained on, in words.
-        warning: What a reader of the numbers must know.
-        threshold_origin: Where the threshold of each score comes from, in words.
+        trained_on: The training data, in words.
+        warning: Warning to readers of the numbers.
+        threshold_origin: Origin of the threshold of each score, in words.
     """
 
     images: int | None = None
@@ -115,21 +115,21 @@ class Description(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
         format: Version of the description.
         model: Name of the model, e.g. ``Cae``.
         settings: Settings that the model was built with, and the padding of its pre-processor.
-        created: When it was made.
-        notice: Stands wherever a score is shown.
+        created: Date of its making.
+        notice: Notice that stands wherever a score is shown.
         scores: Names of the scores, in the order in which the model returns them.
         score: Name of the one that decides.
-        thresholds: Raw value of each score from which on an image is anomalous; ``None`` if there is none.
-        pixel_threshold: Raw value from which on a pixel of the map is anomalous; ``None`` if there is none.
+        thresholds: Raw value of each score from which on an image is anomalous; ``None`` without a threshold.
+        pixel_threshold: Raw value from which on a pixel of the map is anomalous; ``None`` without a threshold.
         normalization: How the graph normalises its outputs; ``None`` where it returns raw values.
         distribution: Quantiles 0, 1, ..., 100 % of each score over the normal validation images; may lack scores.
         map_limits: Smallest and largest map value of these images; ``None`` if unknown.
         precisions: The models.
-        precision: The one that is used unless another is asked for.
+        precision: The precision that is used by default.
         preparation: YAML file of the pipeline that pictures go through first; ``None`` if they go in as they are.
-        scope: What the model was made for.
+        scope: The kind of radiographs that the model was made for.
         versions: Versions of the packages that took part.
-        data: What the numbers were measured on.
+        data: The images that it was measured on.
         files: SHA-256 of every file.
     """
 
@@ -179,18 +179,18 @@ def read_description(path: Path) -> Description:
         format: int
 
     content = read_limited(path)
-    version = decoded(content, Versioned, path).format
-    if version > FORMAT:
-        raise XrayError(f"{path} is of format {version}, and this version reads up to {FORMAT}: upgrade anomalib-xray.")
-    if version == 2:
+    number = decode(content, Versioned, path).format
+    if number > FORMAT:
+        raise XrayError(f"{path} is of format {number}, and this version reads up to {FORMAT}: upgrade anomalib-xray.")
+    if number == 2:
         raise XrayError(
             f"{path} is of format 2, which has no checksum of its own: make the bundle again with "
             "anomalib-xray bundle --checkpoint MODEL.ckpt --out NEW_FOLDER."
         )
-    if version < 2:
-        raise XrayError(f"'format' in {path} must be 3 or {FORMAT}: {AGAIN}.")
-    description = decoded(content, Description, path)
-    refuse_contradictions(description, path)
+    if number < 2:
+        raise XrayError(f"'format' in {path} must be 3 or {FORMAT}: {REMAKE}.")
+    description = decode(content, Description, path)
+    check_consistency(description, path)
     return description
 
 
@@ -198,24 +198,24 @@ def read_limited(path: Path) -> bytes:
     """Reads a file that must not be large."""
     try:
         if path.stat().st_size > _MAX_BYTES:
-            raise XrayError(f"{path} is larger than {_MAX_BYTES} bytes: {AGAIN}.")
+            raise XrayError(f"{path} is larger than {_MAX_BYTES} bytes: {REMAKE}.")
         return path.read_bytes()
     except OSError as error:
         raise XrayError(f"{path} cannot be read: {error.strerror}.") from error
 
 
-def decoded(content: bytes, kind: type[_Checked], path: Path) -> _Checked:
-    """JSON of finite numbers as what it must be; an error names the key."""
+def decode(content: bytes, kind: type[_Checked], path: Path) -> _Checked:
+    """Reads JSON of finite numbers as a type; an error names the key."""
     try:
         return msgspec.json.decode(content, type=kind)
     except msgspec.ValidationError as error:
-        raise XrayError(f"{_sentence(str(error), path)}: {AGAIN}, or upgrade anomalib-xray.") from error
+        raise XrayError(f"{_sentence(str(error), path)}: {REMAKE}, or upgrade anomalib-xray.") from error
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
-        raise XrayError(f"{path} is not valid JSON of finite numbers: {AGAIN}.") from error
+        raise XrayError(f"{path} is not valid JSON of finite numbers: {REMAKE}.") from error
 
 
 def _sentence(text: str, path: Path) -> str:
-    """The beginning of a sentence out of an error of msgspec, which ends with the place: ``at `$.scope.sides[0]```."""
+    """The beginning of a sentence from an error of msgspec, which ends with the place: ``at `$.scope.sides[0]```."""
     text, _, place = text.partition(" - at ")
     where = place.rpartition("$")[2].strip("`.")
     if found := re.fullmatch(r"Object (missing required|contains unknown) field `(.*)`", text):
@@ -226,10 +226,10 @@ def _sentence(text: str, path: Path) -> str:
     return f"{re.split(r'[.[]', where)[0]!r} in {path} is wrong ({text}, at {where})"
 
 
-def refuse_contradictions(about: Description, path: Path) -> None:
-    """Checks what no type says: which values belong together, and which texts may be shown or opened."""
-    for said in chain(_wrong_names(about), _wrong_numbers(about), _wrong_files(about)):
-        raise XrayError(f"{path} contradicts itself: {said}; {AGAIN}.")
+def check_consistency(about: Description, path: Path) -> None:
+    """Checks that values belong together, and that texts may be shown or opened."""
+    for problem in chain(_wrong_names(about), _wrong_numbers(about), _wrong_files(about)):
+        raise XrayError(f"{path} contradicts itself: {problem}; {REMAKE}.")
 
 
 def _wrong_names(about: Description) -> Iterator[str]:
@@ -277,7 +277,11 @@ def _wrong_files(about: Description) -> Iterator[str]:
 
 
 def is_inner_path(value: str) -> bool:
-    """Whether a text is a path of a file below a folder, the same on every system, and can lead nowhere else."""
+    """Whether a text is a path below a folder, the same on every system, that cannot lead out of it.
+
+    >>> is_inner_path("fp32/model.xml"), is_inner_path("../model.xml")
+    (True, False)
+    """
     if not value.isprintable() or any(mark in value for mark in ("\\", ":")):
         return False
     path = PurePosixPath(value)

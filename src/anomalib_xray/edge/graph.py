@@ -20,7 +20,7 @@ STOCK_SCORE = "pred_score"
 """Name of the one score of a stock export."""
 
 CENTRED = "centred"
-"""Padding with the picture in the centre of its square, as a bundle has it that does not say otherwise."""
+"""Padding with the picture in the centre of its square, the default of a bundle."""
 
 _LARGEST_CENTRED = 0.5 - 2.0**-24
 """Largest distance from 1/2 that a float32 below 1 can have."""
@@ -33,8 +33,8 @@ class Graph:
         model: The ``.xml`` or ``.onnx`` file, or the graph itself.
         device: OpenVINO device, e.g. ``CPU`` or ``GPU``.
         threads: Number of CPU threads; ``None`` leaves it to OpenVINO.
-        arithmetic: OpenVINO's hint of the precision to compute in: ``f32`` answers as torch does, ``bf16`` is faster
-            where the device has it; ``None`` leaves it to OpenVINO.
+        arithmetic: OpenVINO's hint of the precision to compute in: ``f32`` agrees with torch, ``bf16`` is faster where
+            the device has it; ``None`` leaves it to OpenVINO.
 
     Raises:
         XrayError: The device does not exist or lacks the arithmetic, or the model cannot be loaded or has no score.
@@ -63,9 +63,8 @@ class Graph:
             read = core.read_model(model) if isinstance(model, Path) else model
             self._compiled = core.compile_model(read, device, settings)
         except RuntimeError as error:
-            raise XrayError(
-                f"{self._name} cannot be loaded on {device}: it is damaged or of an unknown format."
-            ) from error
+            reason = "it is damaged or of an unknown format"
+            raise XrayError(f"{self._name} cannot be loaded on {device}: {reason}.") from error
         outputs = {name for output in self._compiled.outputs for name in output.names}
         if not outputs & {SCORES, STOCK_SCORE}:
             raise XrayError(f"{self._name} has no output {SCORES!r} or {STOCK_SCORE!r}: make the bundle again.")
@@ -100,15 +99,14 @@ class Graph:
 
 
 def unnormalise(values: ArrayLike, threshold: float | None, minimum: float, maximum: float) -> NDArray[np.float64]:
-    """Takes back the normalisation 1/2 + x / (1 + 2 |x|) with x = (raw - threshold) / (maximum - minimum).
+    """Inverts the normalisation 1/2 + x / (1 + 2 |x|) with x = (raw - threshold) / (maximum - minimum).
 
     With y = value - 1/2 that is x = y / (1 - 2 |y|) and raw = threshold + x (maximum - minimum).
 
     Args:
         values: Normalised values, inside (0, 1), of any shape. Float32 reaches 0 and 1 for raw values millions of
-            ranges away; these come back as the farthest value that it can tell apart.
-        threshold: Raw value that became 1/2; ``None`` for the middle of ``minimum`` and ``maximum``, which the
-            normalisation takes where there is no threshold.
+            ranges away; these become the farthest value that it can tell apart.
+        threshold: Raw value that became 1/2; ``None`` for the middle of ``minimum`` and ``maximum``.
         minimum: Smallest raw value of the validation set.
         maximum: Largest raw value of the validation set.
 
@@ -127,7 +125,7 @@ def unnormalise(values: ArrayLike, threshold: float | None, minimum: float, maxi
 def raw_values(
     about: Description, scores: NDArray[np.float64], anomaly_map: NDArray[np.float32] | None
 ) -> tuple[NDArray[np.float64], NDArray[np.float32] | None]:
-    """Takes back the normalisation of a stock export; the same values where the graph does not normalise."""
+    """Inverts the normalisation of a stock export; values of a graph that does not normalise stay."""
     limits = about.normalization
     if limits is not None and limits.image is not None:
         scores = unnormalise(scores, about.thresholds.get(about.score), *limits.image)
@@ -151,6 +149,10 @@ def to_picture(
 
     Returns:
         (H, W).
+
+    Example:
+        >>> to_picture(np.eye(4, dtype=np.float32), 2, 4).tolist()
+        [[0.0, 1.0, 0.0, 0.0], [0.0, 0.0, 1.0, 0.0]]
     """
     side = max(height, width)
     shrinks = side < max(anomaly_map.shape)

@@ -1,4 +1,4 @@
-"""Draw a prediction: the radiograph under its heat map, and below it a footer that says what the numbers mean."""
+"""Draw a prediction: the radiograph under its heat map, above a footer that explains the numbers."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Picture = NDArray[np.uint8]
 Colour = tuple[int, int, int]  # blue, green, red
 
 _SHORTEST_SIDE = 640
-"""Width in pixels below which the footer would not be legible; smaller pictures are enlarged to it."""
+"""Smallest width in pixels with a legible footer; smaller pictures are enlarged to it."""
 _OPACITY = 0.45
 _BAND = 256
 """Rows that are blended at once; detectors have thousands, and a small device little memory."""
@@ -38,15 +38,20 @@ def draw_overlay(image: Radiograph, result: Result, name: str) -> Picture:
     The colours run from yellow to red and mean the same on every picture of a model: they begin at half the pixel
     threshold, are fully visible from the threshold on, and end at twice the threshold. A line surrounds what reaches
     it. Without a pixel threshold the map's own largest value ends the scale, and the footer says so. A frame surrounds
-    what the model was shown, where the preparation left out some of the picture.
+    each view, where the preparation left out some of the picture.
 
     Args:
         image: The radiograph, (H, W), uint8 or uint16.
-        result: What a bundle said of it.
-        name: What the footer calls it, e.g. its path.
+        result: The result of a bundle for it.
+        name: Its name in the footer, e.g. its path.
 
     Returns:
         (H', W', 3) uint8 in OpenCV's order BGR; small pictures are enlarged, and the footer adds to the height.
+
+    Example:
+        >>> result = Result("Cae", {"mse": 0.1}, {"mse": None}, "mse", 0.1, 0.2, False, None, None, None, [], [])
+        >>> draw_overlay(np.full((320, 160), 90, np.uint8), result, "hand.png").shape
+        (757, 640, 3)
     """
     grey = _grey(image)
     factor = enlargement(image)
@@ -65,7 +70,7 @@ def draw_overlay(image: Radiograph, result: Result, name: str) -> Picture:
 
 
 def enlargement(image: Radiograph) -> float:
-    """How many pixels of an overlay stand for one of its radiograph, along a side."""
+    """Pixels of an overlay per pixel of its radiograph, along a side."""
     return float(max(1.0, _SHORTEST_SIDE / max(image.shape)))
 
 
@@ -97,7 +102,7 @@ def _draw_heat(anatomy: Picture, heat_map: NDArray[np.float32], threshold: float
 
 
 def left_out(result: Result, shape: tuple[int, ...]) -> list[NDArray[np.float64]]:
-    """Corners (4, 2) of each view on the radiograph, x and y; none where they leave out no more than a narrow rim."""
+    """Corners (4, 2) of each view on the radiograph, x and y; empty where they leave out a narrow rim at most."""
     outlines = [view.outline for view in result.views if view.outline is not None]
     covered = np.zeros(shape, np.uint8)
     for outline in outlines:
@@ -110,7 +115,7 @@ def _thickness(picture: Picture) -> int:
 
 
 def _scale(heat_map: NDArray[np.float32], threshold: float | None) -> tuple[float, float]:
-    """Bottom of the scale of colours, and the distance from there to the threshold."""
+    """Bottom of the scale of colours, and its distance to the threshold."""
     # Errors and distances begin at 0; only a map that goes below needs a bottom of its own.
     bottom = 0.0 if threshold is not None and threshold > 0 else float(heat_map.min())
     return bottom, (float(heat_map.max()) - bottom) / 2 if threshold is None else threshold - bottom
@@ -150,43 +155,39 @@ def _centred(picture: Picture, width: int) -> Picture:
 
 
 def _footer(width: int, result: Result, name: str, *, framed: bool) -> Picture:
-    """Name and verdict; model and score; its value and what it means, beside the key; the notice; what forbids it.
-
-    Why a radiograph is not comparable takes a line for each reason.
-    """
+    """Name and verdict; model and score; its value beside the key; the notice; reasons against comparing."""
     em = max(15, width // 42)
-    margin = em
     footer = np.full((round(em * (7.8 + 1.5 * len(result.not_comparable))), width, 3), _BACKDROP, np.uint8)
     verdict = NOT_COMPARABLE if result.not_comparable else result.verdict
     chip = _text_width(verdict, em, bold=True) + em
-    left = width - margin - chip
+    left, beside_key = width - em - chip, width - 15 * em
     top, bottom = round(em * 0.6), round(em * 2.1)
-    cv2.rectangle(footer, (left, top), (width - margin, bottom), _CHIPS[result.is_anomalous], cv2.FILLED)
+    cv2.rectangle(footer, (left, top), (width - em, bottom), _CHIPS[result.is_anomalous], cv2.FILLED)
     write_text(footer, verdict, (left + em // 2, round(em * 1.65)), em, _INK, bold=True)
-    write_text(footer, shortened(name, em, left - 2 * margin), (margin, round(em * 1.65)), em, _INK, bold=True)
-    said = shortened(f"{result.model}, {result.score}", em, footer.shape[1] - 15 * em)
-    write_text(footer, said, (margin, round(em * 3.5)), em, _FAINT_INK)
-    numbers, beside_key = _numbers(result), footer.shape[1] - 15 * em
+    write_text(footer, shortened(name, em, left - 2 * em), (em, round(em * 1.65)), em, _INK, bold=True)
+    model = shortened(f"{result.model}, {result.score}", em, beside_key)
+    write_text(footer, model, (em, round(em * 3.5)), em, _FAINT_INK)
+    numbers = _numbers(result)
     size = min(em, em * beside_key // _text_width(numbers, em))
-    write_text(footer, numbers, (margin, round(em * 5.2)), size, _INK)
-    write_text(footer, NOTICE, (margin, round(em * 7)), round(em * 0.85), _FAINT_INK)
+    write_text(footer, numbers, (em, round(em * 5.2)), size, _INK)
+    write_text(footer, NOTICE, (em, round(em * 7)), round(em * 0.85), _FAINT_INK)
     for number, reason in enumerate(result.not_comparable, 1):
-        size = min(em, em * (width - 2 * margin) // _text_width(reason, em))
-        write_text(footer, reason, (margin, round(em * (7 + 1.5 * number))), size, _INK)
+        size = min(em, em * (width - 2 * em) // _text_width(reason, em))
+        write_text(footer, reason, (em, round(em * (7 + 1.5 * number))), size, _INK)
     if result.heat_map is not None:
         _draw_key(footer, em, result.pixel_threshold, framed=framed)
     return footer
 
 
 def _numbers(result: Result) -> str:
-    """The score, its threshold, and where it stands among normal images."""
+    """The score, its threshold, and its percentile among normal images."""
     threshold = "none" if result.threshold is None else f"{result.threshold:.4g}"
     text = f"score {result.value:.4g}    threshold {threshold}"
     return text if result.percentile is None else f"{text}    percentile {result.percentile:.3g}"
 
 
 def _draw_key(footer: Picture, em: int, threshold: float | None, *, framed: bool) -> None:
-    """Draws the colours at the right: as they look on dark anatomy, with a tick at the threshold."""
+    """Draws the colours at the right, as on dark anatomy, with a tick at the threshold."""
     length, right = em * 12, footer.shape[1] - em
     left, top, bottom = right - length, round(em * 3.2), round(em * 4)
     bar = np.full((bottom - top, length, 3), 60, np.uint8)
@@ -219,7 +220,7 @@ def _text_width(text: str, size: int, *, bold: bool = False) -> int:
 
 
 def shortened(name: str, size: int, width: int) -> str:
-    """The end of a name that fits, without characters that cannot be shown: the end tells images apart."""
+    """The end of a name that fits, which tells images apart, without characters that cannot be shown."""
     name = "".join(character if character.isprintable() else "?" for character in name)
     if _text_width(name, size, bold=True) <= width:
         return name

@@ -22,10 +22,10 @@ from anomalib_xray.io.read import to_unit_interval
 from anomalib_xray.preparation.mapping import to_original
 from anomalib_xray.preparation.pipeline import Pipeline, Prepared
 from anomalib_xray.preparation.settings import read_settings, step_class
-from anomalib_xray.preparation.step import Mask, Matrix
+from anomalib_xray.preparation.step import Mask
 
 _BF16 = "bf16"
-"""Precision that is no model of its own: the fp32 model, computed in 16 bits with the exponents of 32."""
+"""Precision without a model of its own: the fp32 model, computed in 16 bits with the exponents of 32."""
 
 _ROUNDING = 1e-3
 """Share of the range of normal scores by which one may be below them all; precisions and machines differ by less."""
@@ -39,7 +39,8 @@ class Predictor:
 
     Args:
         bundle: The bundle.
-        precision: One of ``bundle.models``, or ``bf16``; the bundle's own by default.
+        precision: ``fp32``, ``fp16`` or ``int8`` where the bundle holds it, or ``bf16``, which is the fp32 model
+            computed in bfloat16; the bundle's own by default. Only fp32 agrees with torch.
         device: OpenVINO device, e.g. ``CPU`` or ``GPU``.
         threads: Number of CPU threads of the model; ``None`` leaves it to OpenVINO.
         score: Name of the score that decides; the bundle's own by default.
@@ -86,7 +87,7 @@ class Predictor:
             image: (H, W), uint8 or uint16, as read from the file.
 
         Returns:
-            One picture, or several where the preparation divides it; the radiograph itself if there is no preparation.
+            One picture, or several where the preparation divides it; without a preparation the radiograph itself.
 
         Raises:
             XrayError: The picture cannot be prepared.
@@ -111,15 +112,15 @@ class Predictor:
             image: (H, W), uint8 or uint16, as read from the file.
             threshold: Raw value of the deciding score to decide by instead of the bundle's own.
             stages: Whether the views keep the picture after each step of the preparation.
-            tags: What the file says of the radiograph, as of :func:`anomalib_xray.edge.scope.tags_of`.
-            prepared: What :meth:`prepare` returned for this image, of this predictor or one of the same preparation.
+            tags: Tags of the file, as of :func:`anomalib_xray.edge.scope.tags_of`.
+            prepared: Pictures that :meth:`prepare` returned for this image, here or with the same preparation.
 
         Returns:
             The result; its heat map has the shape of ``image``.
 
         Raises:
-            XrayError: The picture has another depth, cannot be prepared or processed, the threshold is not finite, or
-                what comes out is not finite.
+            XrayError: The picture has another depth or cannot be prepared or processed, or the threshold, a score or
+                the map is not finite.
         """
         if threshold is not None and not math.isfinite(threshold):
             raise XrayError(f"The threshold {threshold} decides nothing: give a finite raw score.")
@@ -152,7 +153,7 @@ class Predictor:
         )
 
     def _view(self, name: str, image: Radiograph, part: Prepared, *, stages: bool) -> tuple[View, float | None]:
-        """Scores one picture; with the score as a stock export normalises it."""
+        """Scores one picture; returns the score as a stock export normalises it, too."""
         bundle, picture = self.bundle, part.image
         values, anomaly_map = self._graph(to_unit_interval(picture))
         if len(values) != len(bundle.scores):
@@ -179,7 +180,7 @@ class Predictor:
     def _reasons(
         self, value: float, flags: Sequence[str], tags: Mapping[str, str], shape: tuple[int, int]
     ) -> tuple[str, ...]:
-        """Why the radiograph must not be compared with those that the model was made for."""
+        """Reasons against comparing the radiograph with those that the model was made for."""
         reasons = self.bundle.scope.contradictions(tags, shape)
         failed = [] if self._pipeline is None else [flag for flag in flags if flag in self._pipeline.failures]
         if failed:
@@ -210,21 +211,17 @@ def open_predictor(
     threads: int | None = None,
     score: str | None = None,
 ) -> Predictor:
-    """Checks and loads a bundle of any format.
+    """Checks and loads a bundle.
 
     Args:
         path: Folder of a bundle, or of a stock export or its run.
-        precision: ``fp32``, ``fp16`` or ``int8`` where the bundle holds it, or ``bf16``, which is the fp32 model
-            computed in bfloat16; the bundle's own by default. Only fp32 answers as torch does.
-        device: OpenVINO device, e.g. ``CPU`` or ``GPU``.
-        threads: Number of CPU threads of the model; ``None`` leaves it to OpenVINO.
-        score: Name of the score that decides; the bundle's own by default.
-
-    Returns:
-        The predictor.
+        precision: As of :class:`Predictor`, like the other arguments.
+        device: OpenVINO device.
+        threads: Number of CPU threads of the model.
+        score: Name of the score that decides.
 
     Raises:
-        XrayError: The bundle is incomplete, changed or broken, or does not have what is asked for.
+        XrayError: The bundle is incomplete, changed or broken, or lacks the precision or the score.
     """
     return Predictor(Bundle.open(path), precision=precision, device=device, threads=threads, score=score)
 
@@ -232,7 +229,7 @@ def open_predictor(
 def on_original(
     heat_maps: Sequence[NDArray[np.float32] | None], views: Sequence[Prepared], shape: tuple[int, int]
 ) -> NDArray[np.float32] | None:
-    """Moves the heat maps of all views to where their pixels came from.
+    """Moves the heat maps of all views to their place on the original.
 
     Args:
         heat_maps: One per view, of the size of its picture; any finite values.
@@ -240,21 +237,21 @@ def on_original(
         shape: Height and width of the original.
 
     Returns:
-        (H, W): 0 where no view lies, the largest value where several do; ``None`` if a map is missing.
+        (H, W): 0 outside of all views, the largest value where several lie; ``None`` if a map is missing.
     """
     joined: NDArray[np.float32] | None = None
     covered = np.zeros(shape, np.bool_)
     for heat_map, view in zip(heat_maps, views, strict=True):
         if heat_map is None:
             return None
-        moved = _moved(heat_map, view.matrix, shape)
-        inside = _inside(view, shape) if len(views) > 1 else covered
-        if joined is None:
-            joined = moved
-        else:
-            # Maps may be negative, and the 0 outside of a view is no value of its map.
-            highest = np.where(covered, np.maximum(joined, moved), moved)
-            joined = np.where(inside, highest, joined)
+        lies_there = heat_map.shape == shape and np.array_equal(view.matrix, np.eye(3))
+        moved = heat_map if lies_there else to_original(heat_map, view.matrix, shape)
+        if len(views) == 1:
+            return moved
+        inside = _inside(view, shape)
+        # Maps may be negative, and the 0 outside of a view does not belong to its map.
+        highest = moved if joined is None else np.where(covered, np.maximum(joined, moved), moved)
+        joined = highest if joined is None else np.where(inside, highest, joined)
         covered |= inside
     return joined
 
@@ -267,13 +264,6 @@ def outline_of(view: Prepared) -> NDArray[np.float64]:
     height, width = view.image.shape
     corners = np.array([[0, 0], [width, 0], [width, height], [0, height]], np.float64) - 0.5
     return np.asarray(cv2.perspectiveTransform(corners[np.newaxis], np.linalg.inv(view.matrix))[0], np.float64)
-
-
-def _moved(heat_map: NDArray[np.float32], matrix: Matrix, shape: tuple[int, int]) -> NDArray[np.float32]:
-    """The map on the original; without any arithmetic where it lies there already."""
-    if heat_map.shape == shape and np.array_equal(matrix, np.eye(3)):
-        return heat_map
-    return to_original(heat_map, matrix, shape)
 
 
 def _inside(view: Prepared, shape: tuple[int, int]) -> Mask:
@@ -292,10 +282,7 @@ def _chosen(name: str, known: Sequence[str], kind: str, bundle: Bundle) -> str:
 
 
 def _check_inner_files(bundle: Bundle) -> None:
-    """Refuses a preparation that names files which are not the bundle's own, checked ones.
-
-    A bundle uses its own files only, so that it prepares alike on every machine.
-    """
+    """Refuses a preparation with other files than the bundle's checked ones, so that all machines prepare alike."""
     if bundle.pipeline is None:
         return
     folder = PurePosixPath(bundle.preparation or "").parent

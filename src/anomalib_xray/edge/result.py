@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from anomalib_xray.io.radiograph import Radiograph
 
 VERDICTS = {True: "anomalous", False: "not anomalous", None: "no threshold"}
-"""How a verdict is called; never "healthy", which no score can say."""
+"""Words of a verdict; never "healthy", which no score can show."""
 
 NOT_COMPARABLE = "not comparable"
-"""How it is called where the radiograph must not be compared with those that the model knows."""
+"""Verdict on a radiograph that must not be compared with those that the model was made for."""
 
 
 @dataclass(frozen=True)
@@ -68,15 +68,15 @@ class RankScale:
 
 @dataclass(frozen=True, eq=False)
 class View:
-    """One picture that a model was shown: the radiograph itself, or what the preparation made of it.
+    """One picture that a model was shown: the radiograph itself, or a picture that the preparation made of it.
 
     Attributes:
-        name: What tells it apart from the other views of its radiograph, e.g. ``view 2``.
+        name: Its name among the views of its radiograph, e.g. ``view 2``.
         image: (h, w), uint8 or uint16.
         scores: Raw scores by name, higher = more anomalous.
         heat_map: Raw anomaly map on the pixels of ``image``, (h, w) float32; ``None`` if the model has no map.
         stages: Name of each preparation step and the picture after it; empty unless asked for.
-        flags: What the preparation noticed, as short words.
+        flags: Notes of the preparation, as short words.
         outline: Corners (4, 2) of ``image`` on the original, as x, y in its pixels; what lies outside of all views was
             not looked at. ``None`` where the radiograph itself is the view.
     """
@@ -111,11 +111,14 @@ class Result:
         pixel_threshold: Raw value from which on a pixel of the map is anomalous; ``None`` if there is none.
         map_limits: Smallest and largest value of the maps of normal validation images; ``None`` if unknown.
         views: The pictures that the model was shown; at least one.
-        flags: What reading the file and the preparation noticed in any view, each word once.
+        flags: Notes of reading the file and of the preparation of any view, each word once.
         normalised: The score as a stock export returns it, 1/2 at its own threshold; ``None`` otherwise.
-        not_comparable: Why the radiograph must not be compared with those that the model was made for, in plain words;
-            empty where nothing speaks against it.
+        not_comparable: Reasons against comparing the radiograph with those that the model was made for, in words.
         bundle_digest: SHA-256 of the bundle's description, in hexadecimal digits.
+
+    Example:
+        >>> Result("Cae", {"mse": 0.1}, {"mse": None}, "mse", 0.1, 0.2, False, None, None, None, [], []).verdict
+        'not anomalous'
     """
 
     model: str

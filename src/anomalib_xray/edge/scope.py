@@ -1,4 +1,4 @@
-"""The kind of radiographs that a model was made for, and what speaks against comparing another one with them."""
+"""The kind of radiographs that a model was made for, and reasons against comparing another one with them."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from anomalib_xray.io.dicom_tags import known_word, read_tags
 from anomalib_xray.io.formats import is_dicom
 
 BODY_PART, VIEW = "BodyPartExamined", "ViewPosition"
-"""DICOM's keywords of what is compared."""
+"""DICOM's keywords that are compared."""
 
 _SMALLEST, _LARGEST = 0.5, 4.0
-"""Times the smallest and the largest side of known images: below, detail is missing; above, a picture is only reduced
-by more than any that is known."""
+"""Times the smallest and the largest side of known images: below, detail is missing; above, a picture is reduced by
+more than any known one."""
 
 _MURA_FOLDER = re.compile(r"XR_([A-Z]+)")
 
@@ -41,8 +41,7 @@ _EXTREMITIES = frozenset(
         "LEG", "PATELLA", "SHOULDER", "TIBIAFIBULA", "TOE", "WRIST",
     }
 )  # fmt: skip
-"""Body parts that the word EXTREMITY, with which many devices call any of them, does not contradict."""
-
+"""Body parts that do not contradict the word EXTREMITY, which many devices write for any of them."""
 
 _Words = tuple[Annotated[str, Meta(min_length=1, max_length=100)], ...]
 _Side = Annotated[int, Meta(gt=0)]
@@ -73,7 +72,7 @@ class Scope(Struct, frozen=True, forbid_unknown_fields=True):
         return cls(_words(named, BODY_PART), _words(named, VIEW), (min(sides), max(sides)) if sides else None)
 
     def contradictions(self, tags: Mapping[str, str], shape: tuple[int, int]) -> list[str]:
-        """Reasons why a radiograph is none of the kind, in plain words; what tags do not say contradicts nothing."""
+        """Reasons why a radiograph is of another kind, in words; missing tags contradict nothing."""
         reasons = []
         for what, keyword, known in (("body part", BODY_PART, self.body_parts), ("view", VIEW, self.views)):
             found = normalised(tags.get(keyword, ""), keyword)
@@ -93,6 +92,10 @@ def tags_of(content: bytes, path: Path) -> dict[str, str]:
 
     Raises:
         XrayError: The file is a damaged DICOM file, or pydicom is missing.
+
+    Example:
+        >>> tags_of(b"", Path("train/XR_HAND/patient1/image1.png"))
+        {'BodyPartExamined': 'HAND'}
     """
     if is_dicom(content):
         return read_tags(content)
@@ -103,7 +106,11 @@ def tags_of(content: bytes, path: Path) -> dict[str, str]:
 
 
 def normalised(text: str, keyword: str) -> str:
-    """DICOM's word for a body part or a view, one for all that mean the same; empty where there is none."""
+    """DICOM's word for a body part or a view, the same for all synonyms; empty for an unknown one.
+
+    >>> normalised("dorso-palmar", VIEW)
+    'PA'
+    """
     word = known_word(text, keyword)
     return _SAME[keyword].get(word, word)
 
