@@ -22,8 +22,9 @@ from numpy.typing import NDArray
 from starlette.types import ASGIApp
 
 from anomalib_xray.app.answer import descriptions, jobs_of
+from anomalib_xray.app.gate import Limits
 from anomalib_xray.app.listen import TimedProtocol
-from anomalib_xray.app.server import Limits, create_app
+from anomalib_xray.app.server import create_app
 from anomalib_xray.edge.ensemble import Ensemble
 from anomalib_xray.edge.predictor import Predictor
 from anomalib_xray.edge.result import Result

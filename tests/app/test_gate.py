@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from anomalib_xray.app.gate import Gate
+from anomalib_xray.app.gate import Gate, Limits
 from anomalib_xray.app.guard import RequestError
 
 
@@ -27,7 +27,7 @@ def test_what_nobody_waits_for_any_more_is_not_begun() -> None:
         return name.encode()
 
     async def asked() -> bytes:
-        gate = Gate(places=3, arrivals=3, seconds=30, grace=0, budget=0)
+        gate = Gate(Limits(places=3, arrivals=3, wait_seconds=30, grace=0, bodies=0))
         async with gate.place(30) as first, gate.place(30) as second, gate.place(30) as third:
             working = asyncio.create_task(first.run(lambda: job("first"), never))
             while not begun:
@@ -43,7 +43,7 @@ def test_what_nobody_waits_for_any_more_is_not_begun() -> None:
 
 def test_work_that_has_begun_is_finished_though_its_browser_left() -> None:
     async def asked() -> bytes:
-        async with Gate(places=1, arrivals=1, seconds=30, grace=0, budget=0).place(30) as place:
+        async with Gate(Limits(places=1, arrivals=1, wait_seconds=30, grace=0, bodies=0)).place(30) as place:
             begun, released = threading.Event(), threading.Event()
 
             def job() -> bytes:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from anomalib_xray.app.server import Limits
+from anomalib_xray.app.gate import Limits
 from anomalib_xray.edge.ensemble import Ensemble
 from anomalib_xray.io.read import read_radiograph
 

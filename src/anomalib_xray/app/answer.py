@@ -16,9 +16,8 @@ from collections.abc import Sequence
 from functools import partial
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -35,7 +34,7 @@ from anomalib_xray.io.dicom_write import encode_secondary_capture, map_descripti
 from anomalib_xray.io.formats import PNG_SIGNATURE, is_dicom
 from anomalib_xray.io.radiograph import Radiograph
 from anomalib_xray.io.read import decode_radiograph
-from anomalib_xray.preparation.view import small_view
+from anomalib_xray.preparation.view import reduced, small_view
 
 MAX_PIXELS = 40_000_000
 """Of a radiograph that the viewer decodes; the largest flat-panel detectors have about 20 million."""
@@ -215,13 +214,13 @@ def _picture(image: Radiograph, content: bytes, planes: Planes) -> dict[str, Any
         top = float(np.iinfo(image.dtype).max)
         # Decoding has already applied the window of such a DICOM file.
         first = [0.0, top] if is_dicom(content) else _window(image)
-        return {"picture": planes.add(_reduced(image, _LONGEST_PICTURE)), "ends": [0.0, top], "windows": [first]}
+        return {"picture": planes.add(reduced(image, _LONGEST_PICTURE)), "ends": [0.0, top], "windows": [first]}
     first_end, last_end = raw.ends
     step = (last_end - first_end) / np.iinfo(raw.image.dtype).max
     windows = [[centre - width / 2, centre + width / 2] for centre, width in raw.windows]
     found = sorted(first_end + step * level for level in _window(raw.image))
     return {
-        "picture": planes.add(_reduced(raw.image, _LONGEST_PICTURE)),
+        "picture": planes.add(reduced(raw.image, _LONGEST_PICTURE)),
         "ends": [first_end, last_end],
         "windows": windows or [found],
     }
@@ -229,7 +228,7 @@ def _picture(image: Radiograph, content: bytes, planes: Planes) -> dict[str, Any
 
 def _entry(result: Result, shape: tuple[int, ...], planes: Planes) -> dict[str, Any]:
     """A result on a radiograph (H, W) as JSON values, its pictures among the planes."""
-    heat_map = None if result.heat_map is None else _reduced(result.heat_map, _LONGEST_MAP)
+    heat_map = None if result.heat_map is None else reduced(result.heat_map, _LONGEST_MAP)
     return {
         "score": result.score,
         "scores": result.scores,
@@ -268,15 +267,6 @@ def _window(image: Radiograph) -> list[float]:
         return [0.0, 1.0]
     low, high = (float(value) for value in np.percentile(foreground, _TAILS))
     return [low, high] if low < high else [0.0, max(high, 1.0)]
-
-
-def _reduced(plane: NDArray[Any], longest_side: int) -> NDArray[Any]:
-    """A plane of which no side is longer than given, each pixel a mean."""
-    scale = longest_side / max(plane.shape)
-    if scale >= 1:
-        return plane
-    size = (max(round(plane.shape[1] * scale), 1), max(round(plane.shape[0] * scale), 1))
-    return cast("NDArray[Any]", cv2.resize(plane, size, interpolation=cv2.INTER_AREA))
 
 
 def secondary_capture(message: bytes) -> bytes:

@@ -5,11 +5,37 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Coroutine
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
 
 from anomalib_xray.app.guard import RequestError
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Limits of the server's load.
+
+    Attributes:
+        body: Largest file in bytes.
+        capture: Largest picture in bytes that a secondary capture is made of; its source comes on top.
+        bodies: Bytes of all files that are in memory at once.
+        places: Requests that wait or are worked on at once.
+        arrivals: Files that arrive at once; beyond that the slowest is given up.
+        grace: Seconds that a file arrives before it may be found too slow.
+        read_seconds: Time limit for receiving a file.
+        wait_seconds: Time limit for waiting for one's turn.
+    """
+
+    body: int = 64_000_000
+    capture: int = 48_000_000
+    bodies: int = 256_000_000
+    places: int = 16
+    arrivals: int = 32
+    grace: float = 2
+    read_seconds: float = 60
+    wait_seconds: float = 60
 
 
 class Gate:
@@ -17,22 +43,13 @@ class Gate:
 
     Bodies that arrive do not take the places of those that wait, so a slow sender blocks no other. Where too many
     arrive at once, a newcomer takes the place of the slowest.
-
-    Args:
-        places: Requests that wait or are worked on at once.
-        arrivals: Bodies that arrive at once.
-        seconds: Time limit for waiting; the worker limits the work itself.
-        grace: Seconds that a body arrives before it may be found too slow.
-        budget: Bytes that all bodies together may hold.
     """
 
-    def __init__(self, *, places: int, arrivals: int, seconds: float, grace: float, budget: int) -> None:
-        self.seconds = seconds
-        self._pool = ThreadPoolExecutor(1, thread_name_prefix="radiograph")
-        self._places = places
-        self._arrivals = arrivals
-        self._grace = grace
-        self._budget = budget
+    def __init__(self, limits: Limits) -> None:
+        self.pool = ThreadPoolExecutor(1, thread_name_prefix="radiograph")
+        self.limits = limits
+        self._places = limits.places
+        self._budget = limits.bodies
         self._arriving: set[Place] = set()
 
     def place(self, seconds: float) -> Place:
@@ -41,7 +58,7 @@ class Gate:
 
     def let_in(self, place: Place) -> None:
         """Lets a body arrive, in the place of the slowest if there are too many; refuses (503) if none is slow."""
-        if len(self._arriving) >= self._arrivals:
+        if len(self._arriving) >= self.limits.arrivals:
             self._give_up_slowest()
         self._arriving.add(place)
 
@@ -50,6 +67,7 @@ class Gate:
         while size > self._budget:
             self._give_up_slowest(but=place)
         self._budget -= size
+        place.held += size
 
     def queue(self, place: Place) -> None:
         """Lets a body that has arrived wait for its turn; refuses it (503) where too many wait already."""
@@ -57,6 +75,7 @@ class Gate:
         if self._places < 1:
             raise busy()
         self._places -= 1
+        place.is_queued = True
 
     def release(self, place: Place) -> None:
         """Gives the room of a body back, and its place if it waited or was worked on."""
@@ -65,14 +84,10 @@ class Gate:
         self._places += place.is_queued
         place.held, place.is_queued = 0, False
 
-    def submit(self, job: Callable[[], bytes]) -> Future[bytes]:
-        """Queues a job."""
-        return self._pool.submit(job)
-
     def _give_up_slowest(self, but: Place | None = None) -> None:
         """Takes the room of the body that arrives the slowest; refuses (503) where none is slow."""
         now = time.monotonic()
-        slow = [place for place in self._arriving if place is not but and now - place.since >= self._grace]
+        slow = [place for place in self._arriving if place is not but and now - place.since >= self.limits.grace]
         if not slow:
             raise busy()
         slowest = min(slow, key=lambda place: place.held / max(now - place.since, 1e-9))
@@ -113,7 +128,6 @@ class Place:
     def hold(self, size: int) -> None:
         """Makes room for a piece of the body, as :meth:`Gate.hold`."""
         self._gate.hold(self, size)
-        self.held += size
 
     def give_up(self) -> None:
         """Ends the wait for the rest of the body."""
@@ -129,16 +143,15 @@ class Place:
             RequestError: Too many wait, or others took too long (503).
         """
         self._gate.queue(self)
-        self.is_queued = True
         if not self._limit.expired():
             self._limit.reschedule(None)  # the body is here
-        queued = self._gate.submit(job)
+        queued = self._gate.pool.submit(job)
         answer = asyncio.wrap_future(queued)
         answer.add_done_callback(_noticed)
         leaving: asyncio.Future[Any] = asyncio.ensure_future(gone())
         ends: tuple[asyncio.Future[Any], ...] = (answer, leaving)
         try:
-            await asyncio.wait(ends, timeout=self._gate.seconds, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(ends, timeout=self._gate.limits.wait_seconds, return_when=asyncio.FIRST_COMPLETED)
         finally:
             leaving.cancel()
             waited_in_vain = queued.cancel()  # which is refused once it has begun

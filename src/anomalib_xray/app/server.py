@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from importlib.resources import files
 from pathlib import PurePath
@@ -18,7 +17,7 @@ from starlette.types import ASGIApp
 
 from anomalib_xray import NOTICE, __version__
 from anomalib_xray.app.answer import MAX_PIXELS
-from anomalib_xray.app.gate import Gate, Place
+from anomalib_xray.app.gate import Gate, Limits, Place
 from anomalib_xray.app.guard import Guard, RequestError
 from anomalib_xray.errors import XrayError
 
@@ -29,31 +28,6 @@ _TYPES = {
     ".svg": "image/svg+xml",
 }
 _NOTHING_HERE = "There is nothing here: open the viewer's first page."
-
-
-@dataclass(frozen=True)
-class Limits:
-    """Limits of the server's load.
-
-    Attributes:
-        body: Largest file in bytes.
-        capture: Largest picture in bytes that a secondary capture is made of; its source comes on top.
-        bodies: Bytes of all files that are in memory at once.
-        places: Requests that wait or are worked on at once.
-        arrivals: Files that arrive at once; beyond that the slowest is given up.
-        grace: Seconds that a file arrives before it may be found too slow.
-        read_seconds: Time limit for receiving a file.
-        wait_seconds: Time limit for waiting for one's turn.
-    """
-
-    body: int = 64_000_000
-    capture: int = 48_000_000
-    bodies: int = 256_000_000
-    places: int = 16
-    arrivals: int = 32
-    grace: float = 2
-    read_seconds: float = 60
-    wait_seconds: float = 60
 
 
 def create_app(
@@ -72,13 +46,7 @@ def create_app(
         limits: Limits of its load.
     """
     limits = limits or Limits()
-    gate = Gate(
-        places=limits.places,
-        arrivals=limits.arrivals,
-        seconds=limits.wait_seconds,
-        grace=limits.grace,
-        budget=limits.bodies,
-    )
+    gate = Gate(limits)
     # The pages of FastAPI's documentation load scripts from elsewhere.
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False)
     app.add_exception_handler(RequestError, _refused)

@@ -64,11 +64,7 @@ class ScoreGraph(nn.Module):
 
 
 def export_onnx(graph: ScoreGraph, path: Path) -> list[str]:
-    """Writes the graph, in evaluation, as ONNX; returns the names of the scores in their order.
-
-    Raises:
-        XrayError: The model cannot be exported.
-    """
+    """Writes the graph, in evaluation, as ONNX; returns the names of the scores in their order."""
     free = {0: "one", 1: "three", 2: torch.export.Dim.DYNAMIC, 3: torch.export.Dim.DYNAMIC}
     shape = {axis: size if axis > 1 else torch.export.Dim.STATIC for axis, size in free.items()}
     # A gradual picture: of a constant one the traced minimum and maximum would be the same.

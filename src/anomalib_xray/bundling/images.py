@@ -50,9 +50,6 @@ def given_samples(path: Path) -> list[Sample]:
 
     A CSV table has the column ``image_path``, absolute or from the table's folder, and ``label`` where known. Of a
     table with the column ``split`` the rows of ``val`` are taken.
-
-    Raises:
-        XrayError: There is no image, or the file is not a table.
     """
     if path.suffix.lower() == ".csv":
         rows = read_table(path, max_bytes=_MAX_BYTES)
@@ -161,10 +158,7 @@ def read_view(path: Path) -> NDArray[np.float32]:
 def prepare_samples(samples: Sequence[Sample], pipeline: Pipeline | None, folder: Path) -> list[PreparedSample]:
     """Prepares every radiograph once and keeps its views as files, so that memory does not grow with their number.
 
-    One that cannot be used is left out, and a warning says why.
-
-    Raises:
-        XrayError: None of the radiographs can be used.
+    One that cannot be used is left out, and a warning says why; at least one must be usable.
     """
     found, reasons = [], []
     for number, sample in enumerate(track(samples, "Preparing")):

@@ -108,13 +108,8 @@ def measure_precisions(
 ) -> dict[str, Precision]:
     """Measures every precision: agreement with torch, and AUROC where there are labels.
 
-    Args:
-        variants: The model in all its forms.
-        score: Name of the score that decides.
-        scores: Scores ``(N, K)`` of the 32-bit model.
-        samples: The N radiographs.
-        folder: The bundle, from which an 8-bit model is removed that is not good enough.
-        max_auroc_loss: AUROC that it may lose.
+    ``scores`` are those of the 32-bit model, ``(N, K)``, for the N samples, and ``score`` names the one that decides.
+    An 8-bit model that loses more than ``max_auroc_loss`` is removed from the folder of the bundle.
     """
     compared = islice(chain.from_iterable(sample.read() for sample in samples), PARITY_PICTURES)
     count = min(sum(len(sample.views) for sample in samples), PARITY_PICTURES)

@@ -6,12 +6,12 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any
 
 from anomalib_xray.errors import XrayError
 from anomalib_xray.io.write import write_atomically
 from anomalib_xray.preparation.pipeline import Pipeline
-from anomalib_xray.preparation.settings import NamedStep
+from anomalib_xray.preparation.settings import NamedStep, path_settings
 
 NONE = Path("none")
 """Word that a user gives in place of a pipeline's file for radiographs that go in as they are."""
@@ -48,10 +48,7 @@ def choose_preparation(
         memory: The checkpoint's note on its training data: ``prepared``, and the ``pipeline`` as of
             :meth:`Pipeline.as_json`, ``None`` where another program prepared them. ``None`` without such a note.
         given: A pipeline's file, :data:`NONE`, or nothing.
-        recompute: Whether every number of the bundle is taken anew, so that another preparation may be given.
-
-    Raises:
-        XrayError: Another preparation is given without ``recompute``, or a pipeline cannot be used.
+        recompute: Whether every number of the bundle is taken anew; otherwise another preparation is refused.
     """
     pipeline = Pipeline.load(given) if given not in (None, NONE) else None
     if memory is None:
@@ -103,9 +100,7 @@ def copy_pipeline(pipeline: Pipeline, folder: Path) -> Path:
     """Writes a pipeline and its models into a folder; returns the pipeline's file.
 
     Its settings stand there with their defaults, so that a later version with other defaults prepares as this one does.
-
-    Raises:
-        XrayError: The pipeline needs files that belong to the training images, such as drawn masks.
+    A pipeline with files that belong to the training images, such as drawn masks, is refused.
     """
     import yaml
 
@@ -121,10 +116,9 @@ def copy_pipeline(pipeline: Pipeline, folder: Path) -> Path:
 
 def _self_contained(named: NamedStep, source: Path, target: Path) -> dict[str, Any]:
     """The settings of a step, the files that they name copied beside the pipeline."""
-    hints = get_type_hints(type(named.step).__init__)
-    settings = dict(named.settings)
+    paths, settings = path_settings(type(named.step)), dict(named.settings)
     for name, value in settings.items():
-        if isinstance(value, str) and "Path" in str(hints.get(name)):
+        if isinstance(value, str) and name in paths:
             path = source / Path(value).expanduser()
             if path.is_dir():
                 raise XrayError(

@@ -119,12 +119,7 @@ def measure(
 ) -> list[Timing]:
     """Starts one backend after the other and then lets them take turns, so that all meet the same load.
 
-    Args:
-        backends: The rows.
-        prepared: Pictures for the models.
-        raw: Radiographs for the whole path.
-        runs: Counted answers of each backend.
-        threads: Number of CPU threads of each.
+    Models get the prepared pictures, whole paths the raw radiographs; ``runs`` answers of each backend are counted.
     """
     results = [Timing(backend, problem=backend.missing) for backend in backends]
     with TemporaryDirectory(prefix="bench-") as name, ExitStack() as stack:
@@ -194,24 +189,23 @@ def rows_of(results: Sequence[Timing]) -> list[dict[str, Any]]:
         (largest resident) and ``start_s`` (from the start of the process to the first answer).
     """
     first = float(np.median(results[0].seconds)) if results[0].seconds else None
-    return [_row(result, first) for result in results]
-
-
-def _row(result: Timing, reference: float | None) -> dict[str, Any]:
-    if result.problem:
-        return {"backend": result.backend.name, "problem": result.problem}
-    median, high = (float(value) for value in np.quantile(result.seconds, (0.5, 0.95)))
-    is_model = not result.backend.takes_raw
-    return {
-        "backend": result.backend.name,
-        "fastest_ms": min(result.seconds) * 1000,
-        "median_ms": median * 1000,
-        "p95_ms": high * 1000,
-        "images_per_second": len(result.seconds) / sum(result.seconds),
-        "speed_up": reference / median if reference is not None and is_model else None,
-        "memory_mb": None if result.memory is None else result.memory / 1e6,
-        "start_s": result.start,
-    }
+    rows: list[dict[str, Any]] = []
+    for result in results:
+        if result.problem:
+            rows.append({"backend": result.backend.name, "problem": result.problem})
+            continue
+        median, high = (float(value) for value in np.quantile(result.seconds, (0.5, 0.95)))
+        rows.append({
+            "backend": result.backend.name,
+            "fastest_ms": min(result.seconds) * 1000,
+            "median_ms": median * 1000,
+            "p95_ms": high * 1000,
+            "images_per_second": len(result.seconds) / sum(result.seconds),
+            "speed_up": first / median if first is not None and not result.backend.takes_raw else None,
+            "memory_mb": None if result.memory is None else result.memory / 1e6,
+            "start_s": result.start,
+        })  # fmt: skip
+    return rows
 
 
 def _table(rows: Sequence[dict[str, Any]], title: str) -> Table:
@@ -220,19 +214,17 @@ def _table(rows: Sequence[dict[str, Any]], title: str) -> Table:
     for number, column in enumerate(_COLUMNS):
         table.add_column(column, justify="right" if number else "left", no_wrap=number > 0)
     for row in rows:
-        cells = ["-"] * (len(_COLUMNS) - 1) if "problem" in row else _cells(row)
+        cells = ["-"] * (len(_COLUMNS) - 1)
+        if "problem" not in row:
+            speed_up, memory = row["speed_up"], row["memory_mb"]
+            cells = [
+                *(f"{row[name]:.1f}" for name in ("fastest_ms", "median_ms", "p95_ms", "images_per_second")),
+                "" if speed_up is None else f"{speed_up:.1f}",
+                "unknown" if memory is None else f"{memory:.0f}",
+                f"{row['start_s']:.1f}",
+            ]
         table.add_row(Text(row["backend"]), *cells)
     return table
-
-
-def _cells(row: dict[str, Any]) -> list[str]:
-    speed_up, memory = row["speed_up"], row["memory_mb"]
-    return [
-        *(f"{row[name]:.1f}" for name in ("fastest_ms", "median_ms", "p95_ms", "images_per_second")),
-        "" if speed_up is None else f"{speed_up:.1f}",
-        "unknown" if memory is None else f"{memory:.0f}",
-        f"{row['start_s']:.1f}",
-    ]
 
 
 def _processor() -> str:

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from anomalib.models import AnomalibModule
 
 
+_NO_LICENCE = "Apache License 2.0; the text is missing from this installation of anomalib-xray.\n"
+
+
 @dataclass(frozen=True)
 class Request:
     """Ingredients of a bundle.
@@ -97,7 +100,8 @@ def write_bundle(model: AnomalibModule, request: Request, out: Path) -> Descript
             data=_data(request, samples, threshold_origin(model, variants.names, recompute=request.recompute)),
         )
         write_atomically(folder / "README.md", model_card(description))
-        write_atomically(folder / "LICENSE", _licence())
+        licence = distribution("anomalib-xray").read_text("licenses/LICENSE")
+        write_atomically(folder / "LICENSE", licence or _NO_LICENCE)
         return seal(description, folder, sorted(path for path in folder.rglob("*") if path.is_file()))
 
 
@@ -119,9 +123,3 @@ def _data(request: Request, samples: Sequence[PreparedSample], threshold_origin:
 def _scope(request: Request, samples: Sequence[PreparedSample]) -> Scope:
     found = Scope.of([sample.tags for sample in samples], [sample.shape for sample in samples])
     return Scope(request.body_parts or found.body_parts, request.views or found.views, found.sides)
-
-
-def _licence() -> str:
-    """Text of the project's licence, as it is installed with the package."""
-    text = distribution("anomalib-xray").read_text("licenses/LICENSE")
-    return text or "Apache License 2.0; the text is missing from this installation of anomalib-xray.\n"

@@ -65,7 +65,10 @@ def draw_overlay(image: Radiograph, result: Result, name: str) -> Picture:
         # Half-pixel shifts of the enlargement do not matter here.
         lines = [(frame * factor).round().astype(np.int32) for frame in frames]
         cv2.polylines(picture, lines, isClosed=True, color=_FRAME, thickness=_thickness(picture), lineType=cv2.LINE_AA)
-    picture = _centred(picture, max(size[0], _SHORTEST_SIDE))
+    if (margin := _SHORTEST_SIDE - size[0]) > 0:
+        sides = margin // 2, margin - margin // 2
+        border = cv2.copyMakeBorder(picture, 0, 0, *sides, cv2.BORDER_CONSTANT, value=_BACKDROP)
+        picture = np.asarray(border, np.uint8)
     return np.vstack([picture, _footer(picture.shape[1], result, name, framed=bool(frames))])
 
 
@@ -91,10 +94,18 @@ def _resized(image: NDArray[Any], size: tuple[int, int], interpolation: int) -> 
 
 def _draw_heat(anatomy: Picture, heat_map: NDArray[np.float32], threshold: float | None) -> None:
     """Blends the map into the picture and surrounds what reaches the threshold."""
-    bottom, unit = _scale(heat_map, threshold)
+    # Errors and distances begin at 0; only a map that goes below needs a bottom of its own.
+    bottom = 0.0 if threshold is not None and threshold > 0 else float(heat_map.min())
+    unit = (float(heat_map.max()) - bottom) / 2 if threshold is None else threshold - bottom
     for top in range(0, len(anatomy), _BAND):
         band = slice(top, top + _BAND)
-        anatomy[band] = blend(anatomy[band], _level(heat_map[band], threshold, bottom, unit))
+        if unit > 0:
+            level = ((heat_map[band] - bottom) / unit).astype(np.float32)
+        else:
+            level = np.where(
+                heat_map[band] >= (np.inf if threshold is None else threshold), np.float32(2), np.float32(0)
+            )
+        anatomy[band] = blend(anatomy[band], level)
     if threshold is not None:
         region = (heat_map >= threshold).astype(np.uint8)
         outlines, _ = cv2.findContours(region, cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
@@ -114,20 +125,6 @@ def _thickness(picture: Picture) -> int:
     return max(1, int(max(picture.shape)) // 600)
 
 
-def _scale(heat_map: NDArray[np.float32], threshold: float | None) -> tuple[float, float]:
-    """Bottom of the scale of colours, and its distance to the threshold."""
-    # Errors and distances begin at 0; only a map that goes below needs a bottom of its own.
-    bottom = 0.0 if threshold is not None and threshold > 0 else float(heat_map.min())
-    return bottom, (float(heat_map.max()) - bottom) / 2 if threshold is None else threshold - bottom
-
-
-def _level(heat_map: NDArray[np.float32], threshold: float | None, bottom: float, unit: float) -> NDArray[np.float32]:
-    """The map in units of its threshold: 0 at the bottom of the scale, 1 at the threshold, 2 where the colours end."""
-    if unit <= 0:
-        return np.where(heat_map >= (np.inf if threshold is None else threshold), np.float32(2), np.float32(0))
-    return ((heat_map - bottom) / unit).astype(np.float32)
-
-
 def blend(picture: Picture, level: NDArray[np.float32]) -> Picture:
     """Lays the colours of a map over a picture.
 
@@ -145,15 +142,6 @@ def blend(picture: Picture, level: NDArray[np.float32]) -> Picture:
     return blended
 
 
-def _centred(picture: Picture, width: int) -> Picture:
-    """Widens a picture to a width, the content in the middle."""
-    if picture.shape[1] == width:
-        return picture
-    left = (width - picture.shape[1]) // 2
-    right = width - picture.shape[1] - left
-    return cv2.copyMakeBorder(picture, 0, 0, left, right, cv2.BORDER_CONSTANT, value=_BACKDROP).astype(np.uint8)
-
-
 def _footer(width: int, result: Result, name: str, *, framed: bool) -> Picture:
     """Name and verdict; model and score; its value beside the key; the notice; reasons against comparing."""
     em = max(15, width // 42)
@@ -167,7 +155,9 @@ def _footer(width: int, result: Result, name: str, *, framed: bool) -> Picture:
     write_text(footer, shortened(name, em, left - 2 * em), (em, round(em * 1.65)), em, _INK, bold=True)
     model = shortened(f"{result.model}, {result.score}", em, beside_key)
     write_text(footer, model, (em, round(em * 3.5)), em, _FAINT_INK)
-    numbers = _numbers(result)
+    threshold = "none" if result.threshold is None else f"{result.threshold:.4g}"
+    percentile = "" if result.percentile is None else f"    percentile {result.percentile:.3g}"
+    numbers = f"score {result.value:.4g}    threshold {threshold}{percentile}"
     size = min(em, em * beside_key // _text_width(numbers, em))
     write_text(footer, numbers, (em, round(em * 5.2)), size, _INK)
     write_text(footer, NOTICE, (em, round(em * 7)), round(em * 0.85), _FAINT_INK)
@@ -177,13 +167,6 @@ def _footer(width: int, result: Result, name: str, *, framed: bool) -> Picture:
     if result.heat_map is not None:
         _draw_key(footer, em, result.pixel_threshold, framed=framed)
     return footer
-
-
-def _numbers(result: Result) -> str:
-    """The score, its threshold, and its percentile among normal images."""
-    threshold = "none" if result.threshold is None else f"{result.threshold:.4g}"
-    text = f"score {result.value:.4g}    threshold {threshold}"
-    return text if result.percentile is None else f"{text}    percentile {result.percentile:.3g}"
 
 
 def _draw_key(footer: Picture, em: int, threshold: float | None, *, framed: bool) -> None:

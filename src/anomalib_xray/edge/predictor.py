@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from threading import Lock
-from typing import Any, get_args, get_type_hints
+from typing import Any
 
 import cv2
 import numpy as np
@@ -21,7 +21,7 @@ from anomalib_xray.io.radiograph import Radiograph
 from anomalib_xray.io.read import to_unit_interval
 from anomalib_xray.preparation.mapping import to_original
 from anomalib_xray.preparation.pipeline import Pipeline, Prepared
-from anomalib_xray.preparation.settings import read_settings, step_class
+from anomalib_xray.preparation.settings import path_settings, read_settings, step_class
 from anomalib_xray.preparation.step import Mask
 
 _BF16 = "bf16"
@@ -301,15 +301,11 @@ def _check_inner_files(bundle: Bundle) -> None:
 
 
 def _paths(step: str, settings: dict[str, Any], bundle: Bundle) -> Iterator[Any]:
-    """Values of the settings that are paths by the types of the step's constructor."""
+    """Values of those settings of a step that are paths."""
     try:
-        hints = get_type_hints(step_class(step).__init__)
+        names = path_settings(step_class(step))
     except XrayError as error:
         raise XrayError(f"{bundle.pipeline}: {str(error).rstrip('.')}.") from error
     for name, value in settings.items():
-        if value is not None and _holds_path(hints.get(name)):
+        if value is not None and name in names:
             yield from value if isinstance(value, list) else [value]
-
-
-def _holds_path(hint: object) -> bool:
-    return hint is Path or any(map(_holds_path, get_args(hint)))

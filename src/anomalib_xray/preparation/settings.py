@@ -8,7 +8,7 @@ from functools import cache
 from importlib.metadata import entry_points
 from inspect import signature
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 from anomalib_xray.errors import XrayError, refusal
 from anomalib_xray.io.text import load_yaml
@@ -87,6 +87,11 @@ def step_class(name: str) -> type[Step]:
     if not isinstance(loaded, type) or not issubclass(loaded, Step):
         raise XrayError(f"{found[name].value} is no subclass of anomalib_xray.preparation.step.Step")
     return loaded
+
+
+def path_settings(step: type[Step]) -> set[str]:
+    """Settings of a step that are paths, by the types of its constructor."""
+    return {name for name, hint in get_type_hints(step.__init__).items() if "Path" in str(hint)}
 
 
 def _entry(entry: object, where: str) -> dict[str, dict[str, Any]]:

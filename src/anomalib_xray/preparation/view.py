@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import cast
+from typing import TypeVar, cast
 
 import cv2
 import numpy as np
@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 
 from anomalib_xray.io.read import Radiograph
 from anomalib_xray.preparation.step import Mask
+
+Pixel = TypeVar("Pixel", bound=np.generic)
 
 VIEW_SIDE = 512
 """Longest side of a view in pixels: that of MURA's pictures, at which the steps were tuned."""
@@ -32,12 +34,16 @@ def to_8_bit(image: Radiograph) -> NDArray[np.uint8]:
 
 def small_view(image: Radiograph, longest_side: int = VIEW_SIDE) -> NDArray[np.uint8]:
     """An 8-bit view (h, w) of which no side is longer than given; a smaller picture keeps its size."""
-    view = to_8_bit(image)
-    scale = longest_side / max(image.shape)
+    return reduced(to_8_bit(image), longest_side)
+
+
+def reduced(plane: NDArray[Pixel], longest_side: int) -> NDArray[Pixel]:
+    """A plane (h, w) of which no side is longer than given, each pixel a mean; a smaller plane itself."""
+    scale = longest_side / max(plane.shape)
     if scale >= 1:
-        return view
-    size = (max(round(image.shape[1] * scale), 1), max(round(image.shape[0] * scale), 1))
-    return np.asarray(cv2.resize(view, size, interpolation=cv2.INTER_AREA), np.uint8)
+        return plane
+    size = (max(round(plane.shape[1] * scale), 1), max(round(plane.shape[0] * scale), 1))
+    return np.asarray(cv2.resize(plane, size, interpolation=cv2.INTER_AREA), plane.dtype)
 
 
 def full_mask(mask: Mask, shape: tuple[int, ...]) -> Mask:
