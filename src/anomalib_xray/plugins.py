@@ -25,7 +25,7 @@ class Plugin:
 
     Attributes:
         name: Name under which it is offered, e.g. ``AlphaGan``.
-        target: Where its class stands, e.g. ``anomalib_xray_plugins.alpha_gan:AlphaGan``.
+        target: Place of its class, e.g. ``anomalib_xray_plugins.alpha_gan:AlphaGan``.
         distribution: Distribution that declared it, with its version.
         entry_point: The entry point itself.
     """

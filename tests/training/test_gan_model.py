@@ -30,7 +30,7 @@ every_model = pytest.mark.parametrize("name", MODELS)
 
 
 def rows(model: Any, images: Tensor) -> Tensor:
-    """What minibatch discrimination stores of images: M = f(x) T, by the weights as they are."""
+    """Rows that minibatch discrimination stores of images: M = f(x) T, by the weights as they are."""
     network, image = model.model.discriminator, 2 * model.pre_processor(images)[:, :1] - 1
     layer = network.minibatch
     with torch.no_grad():

@@ -43,7 +43,7 @@ def model(tmp_path: Path) -> Any:
 
 
 def numbers(batches: list[torch.Tensor]) -> list[int]:
-    """Which pictures they are; the pre-processor has stretched their grey levels from 1 to 255 to [0, 1]."""
+    """Numbers of the pictures; the pre-processor has stretched their grey levels from 1 to 255 to [0, 1]."""
     grey = torch.cat(batches)[:, 0, 2, 2]
     return [round(float(value) * 254) + 1 for value in grey]
 

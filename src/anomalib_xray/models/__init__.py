@@ -22,7 +22,7 @@ def _register() -> None:
 
     ``get_model`` with a class path accepts only modules named in ``ALLOWED_MODULES`` and looks short names up as
     attributes of ``anomalib.models``. Neither is a documented interface, which is why anomalib is pinned below 2.8 and
-    ``tests/test_anomalib_interface.py`` says what would break.
+    ``tests/test_anomalib_interface.py`` tells what would break.
     """
     anomalib.models.ALLOWED_MODULES.add(__name__)
     for name, model in _models.items():

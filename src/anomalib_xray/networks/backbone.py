@@ -31,7 +31,7 @@ class Backbone(nn.Module):
 
     Attributes:
         channels: Channels of each feature map.
-        strides: How many times smaller than the image each feature map's side is.
+        strides: Side of the image over that of each feature map.
 
     Raises:
         XrayError: timm has no such network, or the network has no such layers.

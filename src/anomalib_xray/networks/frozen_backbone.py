@@ -13,9 +13,6 @@ from anomalib_xray.scores.reconstruction import enlarged_mean, foreground, relat
 
 logger = logging.getLogger(__name__)
 
-SEED = 0
-"""Seed of random weights: the same for every model, so that training goes on with them where no checkpoint has them."""
-
 
 class FrozenBackbone(Backbone):
     """A backbone with fixed weights: no gradient reaches them, and its batch normalisation stays in evaluation.
@@ -36,7 +33,7 @@ class FrozenBackbone(Backbone):
 
     def __init__(self, name: str = "resnet18", layers: Sequence[int] = (1, 2, 3)) -> None:
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(SEED)
+            torch.manual_seed(0)  # the same for every model: a checkpoint may lack these weights
             super().__init__(name, layers)
         self.register_buffer("has_weights", torch.tensor(False))
         self.requires_grad_(False)

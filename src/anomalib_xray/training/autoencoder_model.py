@@ -58,9 +58,6 @@ def input_noise(mask: Tensor, deviation: float, kind: NoiseKind = "coarse") -> T
 
 AutoencoderLoss = Literal["mse", "l1", "smooth_l1", "ssim", "perceptual"]
 
-AUTOENCODER_SCORES = (*RECONSTRUCTION_SCORES, *EXTRA_SCORES, *PERCEPTUAL_SCORES)
-"""Scores that an autoencoder of images can compute."""
-
 
 class AutoencoderModel(ReconstructionModel, TrainedModel):
     """Mixin of an autoencoder of images: ``class Cae(AutoencoderModel, AnomalibModule)``.
@@ -89,7 +86,7 @@ class AutoencoderModel(ReconstructionModel, TrainedModel):
         XrayError: A setting that an autoencoder does not have.
     """
 
-    scores = AUTOENCODER_SCORES
+    scores = (*RECONSTRUCTION_SCORES, *EXTRA_SCORES, *PERCEPTUAL_SCORES)
 
     _loss_network: tuple[PerceptualError, ...] = ()
     """Kept in a tuple, so that it is not registered as a part of the model."""

@@ -28,9 +28,6 @@ SURE = 4.6
 BLIND = 0.01
 """Difference of the logits of real and generated images below which a discriminator tells nothing."""
 
-PATIENCE = 5
-"""Number of epochs in a row after which a finding is reported."""
-
 ADVICE = {
     "collapsed": "The generator's samples are nearly alike (diversity {diversity:.3f} of the real images'); lower its "
     "learning rate, use minibatch discrimination or spectral normalisation, or take another adversarial loss.",
@@ -55,7 +52,7 @@ class GanMonitor(Callback):
         patience: Epochs in a row after which a finding is reported.
     """
 
-    def __init__(self, patience: int = PATIENCE) -> None:
+    def __init__(self, patience: int = 5) -> None:
         super().__init__()
         self.patience = patience
         self.real: Tensor | None = None
@@ -121,9 +118,6 @@ def _spread(images: Tensor) -> float:
 SAME_FEATURES = 1e-4
 """Spread below which all images have the same features, up to what noise in the network leaves."""
 
-COLLAPSE_PATIENCE = 3
-"""Number of epochs in a row after which a collapse is reported."""
-
 
 def feature_spread(features: Tensor) -> Tensor:
     """Divides the root mean squared distance from the mean feature by the root mean squared length.
@@ -148,11 +142,11 @@ class CollapseMonitor(Callback):
     The model logs ``train_feature_spread``, see :func:`feature_spread`. Reported after some epochs in a row.
 
     Args:
-        advice: What to do about it: the end of a sentence.
+        advice: The remedy: the end of a sentence.
         patience: Epochs in a row after which it is reported.
     """
 
-    def __init__(self, advice: str, patience: int = COLLAPSE_PATIENCE) -> None:
+    def __init__(self, advice: str, patience: int = 3) -> None:
         super().__init__()
         self.advice = advice
         self.patience = patience

@@ -62,7 +62,6 @@ _DATA = (
 )
 _NEED_DATA = ("fit", "train", "validate", "test")
 _RECORDED = ("validate", "test", "predict")
-_VERBS = (*_NEED_DATA, "predict", "export")
 
 
 def adapt_engine() -> None:
@@ -72,7 +71,7 @@ def adapt_engine() -> None:
     would break this.
     """
     if not hasattr(Engine.test, "adapted"):
-        for verb in _VERBS:
+        for verb in (*_NEED_DATA, "predict", "export"):
             setattr(Engine, verb, _adapted(verb, getattr(Engine, verb)))
 
 

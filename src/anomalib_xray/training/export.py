@@ -56,9 +56,6 @@ PARITY_TOLERANCE = 1e-4
 PARITY_IMAGES = 50
 """Number of images that parity is measured on."""
 
-NEUTRAL_SENSITIVITY = 0.5
-"""anomalib's sensitivity that leaves a threshold where it is."""
-
 _PACKAGES = ("anomalib-xray", "anomalib", "torch", "openvino", "onnx", "nncf", "numpy", "opencv-python-headless")
 
 OPSET = 18
@@ -185,7 +182,7 @@ def describe_export(model: AnomalibModule, path: Path, pictures: Iterable[np.nda
 
 
 def description_of(model: AnomalibModule, **rest: Any) -> Description:  # keys of the description
-    """The description of a model's bundle, of which every bundle has the same part."""
+    """The description of a model's bundle; ``rest`` are the keys that differ between stock export and ``bundle``."""
     settings = {key: value for key, value in model.hparams.items() if _is_plain(value)} | {"padding": padding_of(model)}
     return Description(
         format=FORMAT,
@@ -306,7 +303,7 @@ def _normalization(model: AnomalibModule) -> Normalization | None:
     processor = model.post_processor
     if not isinstance(processor, XrayPostProcessor) or not processor.enable_normalization:
         return None
-    if {processor.image_sensitivity, processor.pixel_sensitivity} != {NEUTRAL_SENSITIVITY}:
+    if {processor.image_sensitivity, processor.pixel_sensitivity} != {0.5}:
         msg = "A bundle decides at its threshold: export with sensitivities of 0.5 and predict with another threshold."
         raise XrayError(msg)
     return Normalization(

@@ -27,9 +27,6 @@ logger = logging.getLogger(__name__)
 AT_A_TIME = 32
 """Images whose features are computed at a time to be stored."""
 
-SAMPLES = 32
-"""Number of samples from fixed codes that are shown and watched."""
-
 
 class GanModel(TrainedModel):
     """Mixin of a plugin whose networks train against each other: ``class Dcgan(GanModel, AnomalibModule)``.
@@ -76,7 +73,7 @@ class GanModel(TrainedModel):
         self.discriminator_learning_rate, self.betas = discriminator_learning_rate, betas
         self.seen: list[Tensor] = []
         self.automatic_optimization = False  # optimisers are stepped by hand
-        self.register_buffer("fixed_codes", torch.randn(SAMPLES, latent_size))
+        self.register_buffer("fixed_codes", torch.randn(32, latent_size))
 
     def compares_images(self, minibatch_discrimination: bool) -> bool:
         """Whether the discriminator has minibatch discrimination: as set, but not where it has a gradient penalty."""

@@ -85,9 +85,7 @@ class XrayPostProcessor(PostProcessor):
     def _checkpoint_config_keys(self) -> tuple[str, ...]:
         return (*super()._checkpoint_config_keys, "threshold", "image_quantile", "pixel_quantile")
 
-    def on_validation_batch_end(
-        self, trainer: Trainer, _module: LightningModule, outputs: Any, *_: object, **__: object
-    ) -> None:
+    def on_validation_batch_end(self, trainer: Trainer, _module: LightningModule, outputs: Any, *_: Any) -> None:
         """Collects scores and foreground pixels of the normal images, and what anomalib collects.
 
         Images without any label count as normal: one-class training assumes it of them.

@@ -239,11 +239,11 @@ class RadiographModel(ExportWithParity):
             log_pictures(self, self.pictures(self.grey(batch)[:PICTURES_IN_A_ROW]))
         return self._score(batch)
 
-    def test_step(self, batch: ImageBatch, *_: Any, **__: Any) -> Any:
+    def test_step(self, batch: ImageBatch, *_: Any, **__: Any) -> Any:  # type: ignore[override]  # ours are of images
         """Scores a batch in place and returns it."""
         return self._score(batch)
 
-    predict_step = test_step
+    predict_step = test_step  # type: ignore[assignment]  # takes any
 
     def pictures(self, image: Tensor) -> dict[str, Tensor]:
         """Pictures that show the progress of training, to which a plugin adds its own.

@@ -218,7 +218,7 @@ def _write(table: pd.DataFrame, path: Path) -> None:
 
 @rank_zero_only
 def _write_failures(failures: Mapping[Path, str], folder: Path) -> None:
-    """Writes why files could not be read, if there are any, and says how many."""
+    """Writes the reasons of files that could not be read, if there are any."""
     if failures:
         table = pd.DataFrame({"image_path": map(str, failures), "error": failures.values()})
         write_atomically(folder / "failed.csv", table.to_csv(index=False))

@@ -154,7 +154,7 @@ class TrainedModel(RadiographModel):
             part: The part of :meth:`phases` that it is used in; all of the training if left out.
 
         Returns:
-            What ``configure_optimizers`` returns.
+            The optimiser alone, or with its scheduler as Lightning takes it.
 
         Raises:
             XrayError: The rate is to change, and the trainer does not know when training ends.

@@ -38,7 +38,9 @@ def training_images(model: AnomalibModule, count: int | None = None, seed: int |
     loader: Any = model.trainer.train_dataloader
     samples = getattr(getattr(loader, "dataset", None), "samples", None)
     if samples is None or "image_path" not in samples:
-        yield from _first(_from_batches(model, loader), count)
+        with torch.random.fork_rng(devices=[]):
+            batches = [batch.image for batch in loader]
+        yield from _first((_pre_processed(model, images) for images in batches), count)
         return
     paths = [str(path) for path in samples["image_path"]]
     if count is not None and count < len(paths):
@@ -48,13 +50,6 @@ def training_images(model: AnomalibModule, count: int | None = None, seed: int |
         paths = [paths[place] for place in order[:count].tolist()]
     for start in range(0, len(paths), BATCH):
         yield torch.cat([_pre_processed(model, read_image(path)[None]) for path in paths[start : start + BATCH]])
-
-
-def _from_batches(model: AnomalibModule, loader: Any) -> Iterator[Tensor]:  # a loader of batches
-    with torch.random.fork_rng(devices=[]):
-        batches = [batch.image for batch in loader]
-    for images in batches:
-        yield _pre_processed(model, images)
 
 
 def _first(batches: Iterator[Tensor], count: int | None) -> Iterator[Tensor]:
