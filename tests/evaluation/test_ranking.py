@@ -40,8 +40,9 @@ def test_sensitivity_is_the_best_point_of_the_curve_that_keeps_the_specificity(s
 def test_curve_is_that_of_scikit_learn() -> None:
     labels, scores, _ = drawn(2, ties=True)
     false, true, _ = roc_curve(labels, scores, drop_intermediate=False)
-    found = Ranking(labels, scores).curve()
-    np.testing.assert_allclose(found, (false, true))
+    normal, abnormal = Ranking(labels, scores).cumulative()
+    np.testing.assert_allclose(normal[0] / normal[0, -1], false)
+    np.testing.assert_allclose(abnormal[0] / abnormal[0, -1], true)
 
 
 def test_a_class_that_is_not_drawn_gives_no_figure() -> None:

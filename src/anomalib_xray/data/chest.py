@@ -87,7 +87,7 @@ def _split_by_partition(
 ) -> pd.DataFrame:
     """Splits as published: the pool takes the first names of its lists, whatever its seed, and validation the last.
 
-    The publication has no validation; it is taken from what the pool leaves over. Images in no list are spare.
+    The publication has no validation; it is taken from images that the pool leaves over. Other images are spare.
     """
     lists = _read_partition(path)
     train, pool_normal, pool_abnormal, test_normal, test_abnormal = lists
@@ -153,7 +153,7 @@ class ChallengeDataModule(ChestDataModule):
         """Labels the pictures, 0 or 1 by their names.
 
         Args:
-            rows: Names of pictures and what was found, in lower case, by the line of the table.
+            rows: Names of pictures and their findings in lower case, by the line of the table.
 
         Raises:
             XrayError: Rows contradict each other.

@@ -35,7 +35,7 @@ class RadiographDataset(AnomalibDataset):
         samples: The rows of one split of a samples table.
         task: ``segmentation`` to deliver masks, ``classification`` to leave them out; by default whether ``samples``
             has any. A split of normal images alone cannot tell.
-        augmentations: Applied to the image and its mask, last of all the geometry: a batch stacks what comes out.
+        augmentations: Applied to the image and its mask, last of all the geometry, because a batch needs one size.
     """
 
     def __init__(

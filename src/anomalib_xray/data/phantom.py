@@ -53,7 +53,7 @@ class Phantom(Mura):
         self.prepared = prepared
 
     def prepare_data(self) -> None:
-        """Generates the set, or what is missing of it.
+        """Generates the set, or its missing files.
 
         Raises:
             XrayError: The folder holds something else, or phantoms of other arguments.

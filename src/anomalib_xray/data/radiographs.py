@@ -24,7 +24,7 @@ class Radiographs(RadiographDataModule):
     """Radiographs of a CSV table with one row per image.
 
     Args:
-        table: The CSV file, with a header; see :func:`anomalib_xray.io.tables.read_table` for what is read.
+        table: The CSV file, with a header; as :func:`anomalib_xray.io.tables.read_table` reads it.
         root: Folder that the table's paths start from and must not leave; by default the table's own folder, and then
             absolute paths may lead anywhere.
         image_path_column: Column of image paths.

@@ -26,8 +26,8 @@ def paper_split(patients: Mapping[str, bool], seed: int = 42) -> dict[str, str]:
     Half of the abnormal patients validate and half test, each half with equally many normal patients; all other normal
     patients train. With seed 42 the hands of MURA's train part give the published 2554, 1494 and 1495 images.
 
-    Where there are no more normal than abnormal patients the recipe leaves nobody to train on (MURA's shoulders); then
-    half of the normal patients train and the other half is divided between validation and test.
+    Where there are no more normal than abnormal patients the recipe leaves no patient to train on (MURA's shoulders);
+    then half of the normal patients train and the other half is divided between validation and test.
 
     Args:
         patients: For each patient's id whether they have at least one abnormal study.
@@ -44,11 +44,9 @@ def paper_split(patients: Mapping[str, bool], seed: int = 42) -> dict[str, str]:
         >>> sorted(splits.values())
         ['test', 'test', 'train', 'val', 'val']
     """
-    is_abnormal: dict[str, bool] = {}
-    for patient, has_positive_study in patients.items():
-        is_abnormal[identity(patient)] = has_positive_study or is_abnormal.get(identity(patient), False)
-    abnormal = sorted(patient for patient, has_positive_study in is_abnormal.items() if has_positive_study)
-    normal = sorted(patient for patient, has_positive_study in is_abnormal.items() if not has_positive_study)
+    ill = {identity(patient) for patient, is_abnormal in patients.items() if is_abnormal}
+    abnormal = sorted(ill)
+    normal = sorted({identity(patient) for patient in patients} - ill)
     if min(len(abnormal), len(normal)) < 2:
         raise XrayError(
             f"{len(abnormal)} abnormal and {len(normal)} normal patients cannot be split into train, val and test;"
@@ -98,7 +96,7 @@ def take_images(images: pd.DataFrame, count: int, random: np.random.Generator) -
 
 @dataclass(frozen=True)
 class SplitSizes:
-    """Numbers of images of the splits; what remains is spare, for the pool of unlabelled images.
+    """Numbers of images of the splits; all others are spare, for the pool of unlabelled images.
 
     Args:
         train: Normal images that train.
@@ -129,7 +127,7 @@ class SplitSizes:
 
 
 def split_by_sizes(samples: pd.DataFrame, sizes: SplitSizes, seed: int, where: str) -> pd.DataFrame:
-    """Draws the splits by patient: whole patients are drawn until a split is full, and nobody is in two.
+    """Draws the splits by patient: whole patients are drawn until a split is full, and no patient is in two.
 
     A patient with an abnormal image is abnormal, and normal images of theirs are left out: an image called normal at
     another visit of an ill patient may not be. Remaining images are ``spare``; those that would cross splits are left

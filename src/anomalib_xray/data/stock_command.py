@@ -39,8 +39,8 @@ def adapt_stock_command() -> None:
 def _adapt_parser() -> None:
     """Lets a data section that names its class replace all before it, and the parser say mistakes in one sentence.
 
-    jsonargparse keeps what a new class also accepts, so that the root of one data set, its batches and its seeds would
-    become those of another. Settings without a class, in a file or as ``--data.root``, still change single ones.
+    jsonargparse keeps settings that a new class also accepts, so that the root of one data set would become that of
+    another. Settings without a class, in a file or as ``--data.root``, still change single ones.
     """
     from jsonargparse import ActionConfigFile, ArgumentParser, _typehints
 

@@ -36,7 +36,7 @@ def label_index(value: str, where: str) -> int:
 
     Args:
         value: In upper or lower case: 0, 0.0, false, normal, negative; 1, 1.0, true, abnormal, positive; -1, -1.0,
-            unknown, nothing, or what programs write for it (nan, NA, NULL, None).
+            unknown, nothing, or nan, NA, NULL, None.
         where: Name of the place in a message, for example a file and its row.
 
     Returns:

@@ -82,7 +82,7 @@ class DetectorBank(nn.Module):
         """Fits the projection, then every detector, to vectors of normal images, ``(N, D)``.
 
         Raises:
-            XrayError: There is none, or some are not finite.
+            XrayError: There are no vectors, or some are not finite.
         """
         self.projection.fit(features)
         projected = self.projection(features.to(self.projection.shift))

@@ -73,7 +73,7 @@ class Projection(Fitted):
         return np.asarray(directions / np.maximum(deviation, LEAST * deviation.max()))
 
     def forward(self, features: Tensor) -> Tensor:
-        """Projects ``(N, D)`` to ``(N, P)``; before it is fitted, gives back what it gets."""
+        """Projects ``(N, D)`` to ``(N, P)``; before it is fitted, changes nothing."""
         if not self.is_fitted:
             return features
         scaled = (features - self.shift) * self.factor

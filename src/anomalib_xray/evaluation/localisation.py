@@ -1,4 +1,4 @@
-"""Agreement of a heat map with an anomaly whose mask is known."""
+"""Agreement of a heat map with the mask of an anomaly."""
 
 from __future__ import annotations
 

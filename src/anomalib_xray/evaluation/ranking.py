@@ -90,12 +90,6 @@ class Ranking:
         found = (np.cumsum(abnormal, 1) * kept).max(1, initial=0)
         return _share(np.where(normal.sum(1) > 0, found, np.nan), abnormal.sum(1))
 
-    def curve(self) -> tuple[Values, Values]:
-        """The receiver operating characteristic: false and true positive rates, from (0, 0) to (1, 1)."""
-        abnormal, normal = self._of_steps(None)
-        rates = [np.r_[0.0, np.cumsum(part[0]) / max(part[0].sum(), 1.0)] for part in (normal, abnormal)]
-        return rates[0], rates[1]
-
     def cumulative(self, weights: ArrayLike | None = None) -> tuple[Values, Values]:
         """Weights of normal and of abnormal units at or above each score, each ``(B, steps + 1)``, from none to all."""
         abnormal, normal = self._of_steps(weights)

@@ -1,1 +1,1 @@
-"""Pictures that tell what a trained model looks at."""
+"""Explanations of trained models, as pictures and tables."""

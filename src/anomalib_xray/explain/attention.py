@@ -28,7 +28,7 @@ Position = tuple[float, float]
 
 
 def draw_all(model: AnomalibModule, inputs: Sequence[Input], query: Query, out: Path) -> int:
-    """Draws the attention maps of image after image; returns the exit status: 0, 1 if an image could not be used.
+    """Draws the attention maps of image after image; returns the exit status, 1 if an image could not be used.
 
     Raises:
         XrayError: The model has no self-attention.
@@ -67,19 +67,10 @@ def _draw_one(model: AnomalibModule, image: Input, query: Query) -> list[str]:
 def draw_attention(
     radiograph: Radiograph, layer: AttentionMap, position: Position, title: str, padding: str = CENTRED
 ) -> Picture:
-    """Draws a radiograph under the two maps of a layer, side by side, with a footer below them.
+    """Draws a radiograph under the two maps of a layer, ``(1, 1, S, S)`` each, side by side above a footer.
 
-    Colours begin at a quarter of the map's largest value and run from yellow to red.
-
-    Args:
-        radiograph: (H, W), uint8 or uint16.
-        layer: The maps of this image alone, ``(1, 1, S, S)`` each.
-        position: Row and column of the radiograph's pixel that is marked.
-        title: Name of the image in the footer.
-        padding: Place of the radiograph in the square; see :func:`~anomalib_xray.edge.graph.to_picture`.
-
-    Returns:
-        (H', W', 3) uint8 in OpenCV's order BGR.
+    Colours begin at a quarter of the map's largest value and run from yellow to red. A cross marks the position, a row
+    and a column of the radiograph. ``padding`` is as in :func:`~anomalib_xray.edge.graph.to_picture`.
     """
     grey = enlarged(radiograph)
     height, width = grey.shape[:2]

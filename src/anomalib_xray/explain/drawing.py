@@ -80,7 +80,7 @@ def enlarged(radiograph: Radiograph) -> Picture:
 
 
 def side_by_side(views: tuple[Picture, Picture], title: str, below: tuple[str, str]) -> Picture:
-    """Puts two views of one size beside each other, with a footer of three lines: title, what each is, the notice."""
+    """Puts two views of one size beside each other, above a footer of three lines: title, captions, the notice."""
     margin = SIDE - views[0].shape[1]  # the footer needs the whole width
     left, right = (
         cv2.copyMakeBorder(view, 0, 0, margin // 2, margin - margin // 2, cv2.BORDER_CONSTANT) for view in views

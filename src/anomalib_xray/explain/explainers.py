@@ -179,7 +179,7 @@ def mixing(layer: SelfAttention, features: Tensor, share: float | None = None) -
         share: Share of the attention, 1/2 in the publication; measured at each place if left out.
 
     Returns:
-        At least 0, rows add up to 1, ``(N, h * w, h * w)``.
+        ``(N, h * w, h * w)``, at least 0; rows add up to 1.
     """
     height, width = features.shape[2:]
     keys = height // layer.pooling, width // layer.pooling
@@ -196,10 +196,7 @@ def mixing(layer: SelfAttention, features: Tensor, share: float | None = None) -
 
 
 def roll_out(layers: Sequence[tuple[Tensor, tuple[int, int]]]) -> Tensor:
-    """Multiplies the layers' mixing matrices.
-
-    Args:
-        layers: From the first to the last: matrix ``(N, h * w, h * w)``, rows adding up to 1, and ``(h, w)``.
+    """Multiplies the layers' mixing matrices ``(N, h * w, h * w)`` of sizes ``(h, w)``, from the first to the last.
 
     Returns:
         Mean over the last layer's places, ``(N, 1, h, w)`` with the first layer's size; adds up to 1.

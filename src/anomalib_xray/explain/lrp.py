@@ -41,7 +41,6 @@ _LOST = 1e-2
 """Share of the logit that may be missing without biases before a network is refused."""
 
 Layer = Callable[[Tensor], Tensor]
-Hook = Callable[[nn.Module, tuple[Tensor, ...], Tensor], Tensor]
 
 
 class Relevance(NamedTuple):
@@ -119,40 +118,27 @@ def _rules(network: nn.Module, epsilon: float) -> Iterator[list[Tensor]]:
     def cut_inputs(_: nn.Module, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
         return (arguments[0], *(_cut(value, others) for value in arguments[1:]))
 
+    def rule(layer: nn.Module, arguments: tuple[Tensor, ...], output: Tensor) -> Tensor:
+        passed: Tensor
+        if isinstance(layer, LINEAR):
+            passed = _EpsilonRule.apply(arguments[0], _linear(layer, arguments[0].detach()), epsilon)
+        elif isinstance(layer, ACTIVATIONS):
+            passed = _PassOn.apply(arguments[0], output.detach())
+        else:
+            passed = _cut(output, others)
+        return passed
+
     with ExitStack() as stack:
         stack.callback(network.register_forward_pre_hook(cut_inputs).remove)
         for name, layer in _layers(network):
-            rule = _rule(name, layer, epsilon, others)
-            if rule is not None:
+            if isinstance(layer, (*LINEAR, *ACTIVATIONS, MinibatchDiscrimination)):
                 stack.callback(layer.register_forward_hook(rule).remove)
+            elif not isinstance(layer, ROUTING):
+                raise XrayError(
+                    f"LRP has no rule for {type(layer).__name__} (the discriminator's layer {name});"
+                    " use --method grad_cam."
+                )
         yield others
-
-
-def _rule(name: str, layer: nn.Module, epsilon: float, others: list[Tensor]) -> Hook | None:
-    """Hook on a layer's output that lets relevance back through it; None for layers that only move numbers."""
-
-    def by_epsilon(_: nn.Module, arguments: tuple[Tensor, ...], __: Tensor) -> Tensor:
-        passed: Tensor = _EpsilonRule.apply(arguments[0], _linear(layer, arguments[0].detach()), epsilon)
-        return passed
-
-    def pass_on(_: nn.Module, arguments: tuple[Tensor, ...], output: Tensor) -> Tensor:
-        passed: Tensor = _PassOn.apply(arguments[0], output.detach())
-        return passed
-
-    def cut_off(_: nn.Module, __: tuple[Tensor, ...], output: Tensor) -> Tensor:
-        return _cut(output, others)
-
-    if isinstance(layer, LINEAR):
-        return by_epsilon
-    if isinstance(layer, ACTIVATIONS):
-        return pass_on
-    if isinstance(layer, MinibatchDiscrimination):
-        return cut_off
-    if isinstance(layer, ROUTING):
-        return None
-    raise XrayError(
-        f"LRP has no rule for {type(layer).__name__} (the discriminator's layer {name}); use --method grad_cam."
-    )
 
 
 def _cut(value: Tensor, others: list[Tensor]) -> Tensor:

@@ -61,7 +61,7 @@ class Masks:
         self.folder = folder
 
     def of(self, path: Path) -> Path | None:
-        """The PNG file in the folder whose path agrees with the end of the image's, the longest that does."""
+        """The PNG file in the folder whose path agrees with most of the end of the image's."""
         if self.folder is None:
             return None
         *folders, name = path.absolute().parts[1:]
@@ -70,7 +70,7 @@ class Masks:
         return next((tail for tail in tails if tail.is_file()), None)
 
     def read(self, path: Path, shape: tuple[int, ...]) -> NDArray[np.bool_] | None:
-        """The mask of an image of this shape, ``None`` where there is none.
+        """The mask of an image of this shape, if there is one.
 
         Raises:
             XrayError: The mask cannot be read or is of another size.
@@ -87,10 +87,7 @@ class Masks:
 def explain_all(
     model: AnomalibModule, explainer: Explainer, inputs: Sequence[Input], out: Path, masks: Masks, sanity: bool
 ) -> int:
-    """Explains, draws and reports image after image, and writes the tables.
-
-    Returns:
-        Exit status: 0, 1 if an image could not be used, 130 if interrupted.
+    """Explains, draws and reports image after image, and writes the tables; returns the exit status.
 
     Raises:
         XrayError: No image has a mask although a folder is given, or a table cannot be written.
@@ -145,7 +142,7 @@ def _explain_one(
     found: list[Localisation],
     kept: list[Tensor],
 ) -> Row:
-    """Explains one image; returns its row of the table and keeps what summaries need."""
+    """Explains one image; returns its row of the table and adds to ``found`` and ``kept``."""
     row = dict.fromkeys((*COLUMNS, *Localisation._fields, "error"), "") | {"path": printable(image.path)}
     try:
         radiograph = read_radiograph(image.path)
@@ -229,12 +226,11 @@ def randomisation_test(
     """Randomises a discriminator from the top and compares the heat maps, a stage for each layer with weights.
 
     Source: Adebayo et al. 2018 (1810.03292), section 3.1. Layer after layer, from the logit down to the image, weights
-    are replaced by random ones; an explanation that stays as it was does not explain the network but shows edges of the
-    image.
+    are replaced by random ones; an explanation that stays as it was shows edges of the image and not the network.
 
     Args:
-        network: A model's network in plain layers; its discriminator is random afterwards.
-        judge: Its discriminator.
+        network: A network in plain layers, with a discriminator ``judge`` that is random afterwards.
+        judge: The discriminator.
         explain: Heat map ``(1, S, S)`` of a network and one pre-processed image.
         images: Pre-processed images, ``(1, 3, S, S)`` in [0, 1].
     """
@@ -271,8 +267,10 @@ def similarity(one: Tensor, other: Tensor, image: Tensor) -> tuple[float, float]
     values, others = one[0][shown].numpy(), other[0][shown].numpy()
     varied = len(values) > 0 and np.ptp(values) > 0 and np.ptp(others) > 0
     correlation = float(spearmanr(values, others).statistic) if varied else 0.0
-    scaled = [(heat / heat.abs().max().clamp(min=torch.finfo(heat.dtype).tiny)).unsqueeze(1) for heat in (one, other)]
-    return correlation, 1 - 2 * float(masked_mean(dissimilarity(*scaled), mask))
+    scaled, others_scaled = (
+        (heat / heat.abs().max().clamp(min=torch.finfo(heat.dtype).tiny)).unsqueeze(1) for heat in (one, other)
+    )
+    return correlation, 1 - 2 * float(masked_mean(dissimilarity(scaled, others_scaled), mask))
 
 
 def is_sane(stages: Sequence[Stage]) -> bool:
