@@ -126,9 +126,7 @@ def test_no_label_of_the_pool_reaches_a_batch(mura_root: Path) -> None:
     datamodule = Mura(mura_root, num_workers=0, image_size=16, pool=UnlabelledPool(4, 0.5, reserve=0.4))
     datamodule.setup()
     assert datamodule.unlabelled_data is not None
-    loader = datamodule.unlabelled_dataloader()
-    assert loader is not None
-    (batch,) = loader
+    batch = datamodule.unlabelled_data.collate_fn(list(datamodule.unlabelled_data))
     assert len(batch.image) == 4
     assert batch.gt_label is None
     assert batch.gt_mask is None
@@ -144,4 +142,3 @@ def test_without_a_pool_nothing_is_unlabelled_and_splits_are_as_ever(mura_root: 
     datamodule = Mura(mura_root, num_workers=0)
     datamodule.setup()
     assert datamodule.unlabelled_data is None
-    assert datamodule.unlabelled_dataloader() is None

@@ -154,21 +154,14 @@ class RadiographDataModule(AnomalibDataModule):
 
     def train_dataloader(self) -> DataLoader[object]:
         """Batches of the train split, in an order that follows from the model's seed and the epoch alone."""
-        return self._shuffled(self.train_data)
-
-    def unlabelled_dataloader(self) -> DataLoader[object] | None:
-        """Batches of the pool of unlabelled images in such an order, if there is a pool."""
-        return None if self.unlabelled_data is None else self._shuffled(self.unlabelled_data)
-
-    def _shuffled(self, dataset: AnomalibDataset) -> DataLoader[object]:
         model = self.trainer.lightning_module if self.trainer else None
         seed = model.hparams.get("seed") if model is not None else None
         epoch = 0
         if self.trainer:
             # The count that Lightning itself hands to set_epoch; it is right on resuming already.
             epoch = self.trainer.fit_loop.epoch_progress.current.processed  # type: ignore[attr-defined]  # typed as its base
-        sampler = EpochSampler(dataset, int(torch.randint(2**31 - 1, ())) if seed is None else seed, epoch)
-        return self._loader(dataset, self.train_batch_size, sampler)
+        sampler = EpochSampler(self.train_data, int(torch.randint(2**31 - 1, ())) if seed is None else seed, epoch)
+        return self._loader(self.train_data, self.train_batch_size, sampler)
 
     def val_dataloader(self) -> DataLoader[object]:
         """Batches of the validation split in the order of the table."""
