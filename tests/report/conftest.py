@@ -14,8 +14,7 @@ import pandas as pd
 import pytest
 
 from anomalib_xray.evaluation.shortcuts import SHORTCUTS as NUMBERS
-from anomalib_xray.experiments.cell_task import SCORES
-from anomalib_xray.experiments.grid import SHORTCUTS, Cell, Grid
+from anomalib_xray.experiments.grid import SCORES, SHORTCUTS, Cell, Grid
 from anomalib_xray.experiments.run_grid import folder_of
 from anomalib_xray.jobs import RESULT
 from anomalib_xray.report.results import read_rows

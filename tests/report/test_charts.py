@@ -14,8 +14,7 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 
 from anomalib_xray.errors import XrayError
 from anomalib_xray.evaluation.shortcuts import SHORTCUTS as NUMBERS
-from anomalib_xray.experiments.cell_task import SCORES
-from anomalib_xray.experiments.grid import SHORTCUTS, Cell, Grid
+from anomalib_xray.experiments.grid import SCORES, SHORTCUTS, Cell, Grid
 from anomalib_xray.experiments.run_grid import folder_of
 from anomalib_xray.jobs import RESULT
 from anomalib_xray.report.charts import aurocs_by_k, draw_curves, draw_top_k, draw_training_size

@@ -13,8 +13,7 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 
 from anomalib_xray.errors import XrayError
 from anomalib_xray.evaluation.shortcuts import SHORTCUTS as NUMBERS
-from anomalib_xray.experiments.cell_task import SCORES
-from anomalib_xray.experiments.grid import SHORTCUTS, Cell, Grid
+from anomalib_xray.experiments.grid import SCORES, SHORTCUTS, Cell, Grid
 from anomalib_xray.experiments.run_grid import estimate_seconds, folder_of, is_open
 from anomalib_xray.jobs import RESULT
 from anomalib_xray.report.results import as_frame, read_rows, read_units

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from anomalib_xray.errors import XrayError
 from anomalib_xray.experiments.configuration import begin, build, build_data, class_of, engine_for
-from anomalib_xray.experiments.grid import SHORTCUTS, Cell
+from anomalib_xray.experiments.grid import SCORES, SHORTCUTS, Cell
 from anomalib_xray.io.write import write_atomically
 from anomalib_xray.jobs import SCRATCH, Task
 from anomalib_xray.plugins import setting_names
@@ -24,9 +24,6 @@ from anomalib_xray.plugins import setting_names
 if TYPE_CHECKING:
     import pandas as pd
     from anomalib.models import AnomalibModule
-
-SCORES, TOP_K, CASES = "scores.csv", "top_k.csv", "cases"
-"""In a cell's folder: scores of each image, scores for several k, and a folder of the best and worst cases."""
 
 
 def run_cell(task: Task) -> dict[str, Any]:

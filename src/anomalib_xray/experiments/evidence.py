@@ -11,7 +11,7 @@ import pandas as pd
 from lightning.pytorch import Callback
 from numpy.typing import NDArray
 
-from anomalib_xray.experiments.cell_task import CASES, TOP_K
+from anomalib_xray.experiments.grid import CASES, TOP_K
 from anomalib_xray.io.write import write_atomically, write_png
 
 if TYPE_CHECKING:

@@ -21,6 +21,9 @@ SHORTCUTS = "Shortcuts"
 RAW = "raw"
 """Name of the preparation that leaves pictures as they are."""
 
+SCORES, TOP_K, CASES = "scores.csv", "top_k.csv", "cases"
+"""In a cell's folder: scores of each image, scores for several k, and a folder of the best and worst cases."""
+
 _KEYS = {
     *("title", "data", "models", "preparations", "equalize", "seeds", "training_sizes", "trainer"),
     *("baseline", "level", "selection"),

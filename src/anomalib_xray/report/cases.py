@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from anomalib_xray.edge.overlay import Picture, blend
-from anomalib_xray.experiments.cell_task import CASES
+from anomalib_xray.experiments.grid import CASES
 from anomalib_xray.io.read import read_radiograph
 from anomalib_xray.io.text import read_frame, read_text
 

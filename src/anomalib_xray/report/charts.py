@@ -12,8 +12,7 @@ from anomalib_xray.errors import XrayError
 from anomalib_xray.evaluation.curves import Curve, aurocs, has_both_classes, pr_curve, roc_curve
 from anomalib_xray.evaluation.ranking import Ranking
 from anomalib_xray.evaluation.units import ID_COLUMNS, read_scores, units_of
-from anomalib_xray.experiments.cell_task import SCORES, TOP_K
-from anomalib_xray.experiments.grid import Cell
+from anomalib_xray.experiments.grid import SCORES, TOP_K, Cell
 from anomalib_xray.report.parts import HIGHLIGHTS, CellOutputs, Part
 from anomalib_xray.report.rows import Row
 from anomalib_xray.report.svg import Axis, Chart, Figure, Key

@@ -10,8 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from anomalib_xray.experiments.cell_task import SCORES
-from anomalib_xray.experiments.grid import SHORTCUTS, Cell, Grid
+from anomalib_xray.experiments.grid import SCORES, SHORTCUTS, Cell, Grid
 from anomalib_xray.experiments.run_grid import folder_of
 from anomalib_xray.jobs import read_result
 from anomalib_xray.report.results import read_units

@@ -14,8 +14,7 @@ from anomalib_xray.evaluation.bootstrap import over_seeds
 from anomalib_xray.evaluation.shortcuts import SHORTCUTS as NUMBERS
 from anomalib_xray.evaluation.shortcuts import direction_of
 from anomalib_xray.evaluation.units import CHOSEN, LEVELS, check_score, read_scores, units_of
-from anomalib_xray.experiments.cell_task import SCORES
-from anomalib_xray.experiments.grid import SHORTCUTS, Cell, Grid
+from anomalib_xray.experiments.grid import SCORES, SHORTCUTS, Cell, Grid
 from anomalib_xray.experiments.run_grid import folder_of
 from anomalib_xray.jobs import read_result
 from anomalib_xray.report.rows import FALSE_FINDINGS, Draws, Row, compare, measure

@@ -31,8 +31,7 @@ from anomalib_xray.transforms import XrayPreProcessor
 
 if TYPE_CHECKING:
     from anomalib.data import AnomalibDataModule
-
-    from anomalib_xray.training.radiograph_model import RadiographModel
+    from anomalib.models import AnomalibModule
 
 logger = logging.getLogger(__name__)
 
@@ -64,7 +63,7 @@ _NEED_DATA = ("fit", "train", "validate", "test")
 _RECORDED = ("validate", "test", "predict")
 
 
-def adapt_engine() -> None:
+def adapt_engine(kind: type) -> None:
     """Lets anomalib's engine treat models of this project as they need it; models of others are treated as before.
 
     anomalib has no hook between the settings of a run and its start; ``tests/test_anomalib_interface.py`` tells what
@@ -72,19 +71,17 @@ def adapt_engine() -> None:
     """
     if not hasattr(Engine.test, "adapted"):
         for verb in (*_NEED_DATA, "predict", "export"):
-            setattr(Engine, verb, _adapted(verb, getattr(Engine, verb)))
+            setattr(Engine, verb, _adapted(verb, getattr(Engine, verb), kind))
 
 
-def _adapted(verb: str, method: Callable[..., Any]) -> Callable[..., Any]:
+def _adapted(verb: str, method: Callable[..., Any], kind: type) -> Callable[..., Any]:
     signature = inspect.signature(method)
 
     @wraps(method)
     def run(engine: Engine, *args: Any, **kwargs: Any) -> Any:  # anomalib's own
-        from anomalib_xray.training.radiograph_model import RadiographModel
-
         given = signature.bind(engine, *args, **kwargs)
         model = given.arguments.get("model")
-        if not isinstance(model, RadiographModel):
+        if not isinstance(model, kind):
             return method(engine, *args, **kwargs)
         _check(verb, model, given.arguments)
         _read_by_ourselves(model, given.arguments)
@@ -102,7 +99,7 @@ def _adapted(verb: str, method: Callable[..., Any]) -> Callable[..., Any]:
     return run
 
 
-def _check(verb: str, model: RadiographModel, given: Mapping[str, Any]) -> None:
+def _check(verb: str, model: AnomalibModule, given: Mapping[str, Any]) -> None:
     """Refuses a run that cannot succeed, or whose answers would be those of other settings."""
     if verb in _NEED_DATA and all(given.get(name) is None for name in _DATA):
         raise XrayError(
@@ -124,7 +121,7 @@ def _check(verb: str, model: RadiographModel, given: Mapping[str, Any]) -> None:
         _check_checkpoint(verb, Path(given["ckpt_path"]), model)
 
 
-def _check_checkpoint(verb: str, path: Path, model: RadiographModel) -> None:
+def _check_checkpoint(verb: str, path: Path, model: AnomalibModule) -> None:
     check_checkpoint(path)
     content = read_checkpoint(path)
     name = content.get("model_name")
@@ -154,7 +151,7 @@ def _check_checkpoint(verb: str, path: Path, model: RadiographModel) -> None:
         )  # fmt: skip
 
 
-def differing_settings(model: RadiographModel, checkpoint: Mapping[str, Any]) -> dict[str, Any]:
+def differing_settings(model: AnomalibModule, checkpoint: Mapping[str, Any]) -> dict[str, Any]:
     """Values of a checkpoint's settings, as JSON would hold them, that differ from a model's.
 
     Settings that an older checkpoint does not know do not differ.
@@ -191,7 +188,7 @@ def _plain(value: Any) -> Any:  # settings are of any type
     return [_plain(item) for item in value] if isinstance(value, list | tuple) else value
 
 
-def _read_by_ourselves(model: RadiographModel, given: dict[str, Any]) -> None:
+def _read_by_ourselves(model: AnomalibModule, given: dict[str, Any]) -> None:
     """Puts our reader in the place of anomalib's, which cuts 16 bits to 8 and knows no DICOM."""
     processor = model.pre_processor
     geometry = processor.geometry if isinstance(processor, XrayPreProcessor) else None
@@ -219,7 +216,7 @@ def _reading(loader: DataLoader[Any], geometry: Any) -> DataLoader[Any]:  # a tr
     return loader
 
 
-def _new_version(engine: Engine, model: RadiographModel, datamodule: AnomalibDataModule | None) -> Path:
+def _new_version(engine: Engine, model: AnomalibModule, datamodule: AnomalibDataModule | None) -> Path:
     """Makes the next ``vN`` beside those of trainings; ``latest`` stays the last training, which has the weights."""
     root = Path(engine._cache.args["default_root_dir"]) / model.name
     if datamodule is not None:

@@ -269,4 +269,4 @@ class RadiographModel(ExportWithParity):
             self.log(f"train_{name}", value.detach(), prog_bar=index == 0, **how)
 
 
-adapt_engine()
+adapt_engine(RadiographModel)
