@@ -116,7 +116,7 @@ class NmfModel(nn.Module):
     def forward(self, batch: Tensor) -> ScoredBatch:
         """Scores images.
 
-        Both are compared at the resolution of the dictionary, beyond which nothing counts as an error.
+        Image and reconstruction are compared at the dictionary's resolution, beyond which nothing counts as an error.
         Images are pre-processed, ``(N, 3, S, S)`` in [0, 1].
         """
         image = batch.mean(1, keepdim=True)
