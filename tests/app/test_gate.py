@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from anomalib_xray.app.gate import Gate, Limits
+from anomalib_xray.app.gate import Gate, Limits, Place
 from anomalib_xray.app.guard import RequestError
 
 
@@ -28,7 +28,7 @@ def test_what_nobody_waits_for_any_more_is_not_begun() -> None:
 
     async def asked() -> bytes:
         gate = Gate(Limits(places=3, arrivals=3, wait_seconds=30, grace=0, bodies=0))
-        async with gate.place(30) as first, gate.place(30) as second, gate.place(30) as third:
+        async with Place(gate) as first, Place(gate) as second, Place(gate) as third:
             working = asyncio.create_task(first.run(lambda: job("first"), never))
             while not begun:
                 await asyncio.sleep(0)
@@ -43,7 +43,7 @@ def test_what_nobody_waits_for_any_more_is_not_begun() -> None:
 
 def test_work_that_has_begun_is_finished_though_its_browser_left() -> None:
     async def asked() -> bytes:
-        async with Gate(Limits(places=1, arrivals=1, wait_seconds=30, grace=0, bodies=0)).place(30) as place:
+        async with Place(Gate(Limits(places=1, arrivals=1, wait_seconds=30, grace=0, bodies=0))) as place:
             begun, released = threading.Event(), threading.Event()
 
             def job() -> bytes:

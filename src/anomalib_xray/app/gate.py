@@ -52,10 +52,6 @@ class Gate:
         self._budget = limits.bodies
         self._arriving: set[Place] = set()
 
-    def place(self, seconds: float) -> Place:
-        """A place for a request whose body must arrive within a time; enter it with ``async with``."""
-        return Place(self, seconds)
-
     def let_in(self, place: Place) -> None:
         """Lets a body arrive, in the place of the slowest if there are too many; refuses (503) if none is slow."""
         if len(self._arriving) >= self.limits.arrivals:
@@ -96,7 +92,7 @@ class Gate:
 
 
 class Place:
-    """One request's place, from before its body is read until its answer is ready.
+    """One request's place, from before its body is read until its answer is ready; entered with ``async with``.
 
     Attributes:
         since: Beginning of the body's arrival, as of :func:`time.monotonic`.
@@ -104,9 +100,9 @@ class Place:
         is_queued: Whether it waits or is worked on.
     """
 
-    def __init__(self, gate: Gate, seconds: float) -> None:
+    def __init__(self, gate: Gate) -> None:
         self._gate = gate
-        self._limit = asyncio.timeout(seconds)
+        self._limit = asyncio.timeout(gate.limits.read_seconds)
         self.since = time.monotonic()
         self.held = 0
         self.is_queued = False

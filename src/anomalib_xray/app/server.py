@@ -57,7 +57,7 @@ def create_app(
 
     async def work(request: Request, job: str, largest: int) -> Response:
         """Lets a request in, reads its body and has the job done."""
-        async with gate.place(limits.read_seconds) as place:
+        async with Place(gate) as place:
             body = await _read(request, place, largest)
             try:
                 answer = await place.run(partial(ask, job, body), partial(_gone, request))

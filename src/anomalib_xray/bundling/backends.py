@@ -105,39 +105,21 @@ def resident_bytes() -> int | None:
 
 def _opened(backend: Backend, threads: int) -> Callable[[Radiograph], object]:
     """Loads a backend; the function scores a picture ``(H, W)``, uint8 or uint16."""
-    if backend.kind == "torch":
-        return _torch(backend, threads)
+    if backend.kind == "predictor":
+        from anomalib_xray.edge.predictor import open_predictor
+
+        return open_predictor(backend.path, precision=backend.option, threads=threads).predict
     if backend.kind == "openvino":
         return _openvino(backend, threads)
-    from anomalib_xray.edge.predictor import open_predictor
-
-    return open_predictor(backend.path, precision=backend.option, threads=threads).predict
-
-
-def export_graph(task: Task) -> None:
-    """Writes the graph of a checkpoint as ONNX; arguments of the task are ``checkpoint``, ``model`` and ``onnx``."""
-    from anomalib_xray.bundling.graph import export_onnx
-
-    arguments = task.arguments
-    export_onnx(_graph(arguments["checkpoint"], arguments["model"]), Path(arguments["onnx"]))
-
-
-def _graph(checkpoint: str, model: str | None) -> ScoreGraph:
-    from anomalib_xray.bundling.graph import ScoreGraph
-    from anomalib_xray.training.checkpoint import load_model
-
-    return ScoreGraph(load_model(Path(checkpoint), model)).eval()
-
-
-def _torch(backend: Backend, threads: int) -> Callable[[Radiograph], object]:
     import torch
 
     torch.set_num_threads(threads)
-    graph = _graph(backend.path, backend.option or None)
-    return lambda picture: graph.score(to_unit_interval(picture))
+    model = _score_graph(backend.path, backend.option or None)
+    return lambda picture: model.score(to_unit_interval(picture))
 
 
 def _openvino(backend: Backend, threads: int) -> Callable[[Radiograph], object]:
+    """The graph alone, without the request and the copies of :class:`~anomalib_xray.edge.graph.Graph`."""
     import openvino  # type: ignore[import-untyped]  # openvino ships no types
 
     settings: dict[str, Any] = {"INFERENCE_NUM_THREADS": threads}
@@ -149,6 +131,21 @@ def _openvino(backend: Backend, threads: int) -> Callable[[Radiograph], object]:
     except RuntimeError as error:
         raise XrayError(f"{backend.path} cannot be loaded: it is damaged or of an unknown format.") from error
     return lambda picture: compiled(np.repeat(to_unit_interval(picture)[np.newaxis, np.newaxis], 3, axis=1))
+
+
+def export_graph(task: Task) -> None:
+    """Writes the graph of a checkpoint as ONNX; arguments of the task are ``checkpoint``, ``model`` and ``onnx``."""
+    from anomalib_xray.bundling.graph import export_onnx
+
+    arguments = task.arguments
+    export_onnx(_score_graph(arguments["checkpoint"], arguments["model"]), Path(arguments["onnx"]))
+
+
+def _score_graph(checkpoint: str, model: str | None) -> ScoreGraph:
+    from anomalib_xray.bundling.graph import ScoreGraph
+    from anomalib_xray.training.checkpoint import load_model
+
+    return ScoreGraph(load_model(Path(checkpoint), model)).eval()
 
 
 def _why_absent(bundle: Bundle, precision: str) -> str:

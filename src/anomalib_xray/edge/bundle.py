@@ -118,15 +118,14 @@ def _find(path: Path) -> Path:
     """The description that a path given by the user means."""
     if not path.exists():
         raise XrayError(f"There is no bundle {path}: give the folder or the file that an export wrote.")
-    if path.is_file() and path.name in (DESCRIPTION_NAME, _OLD_NAME):
+    names = (DESCRIPTION_NAME, _OLD_NAME)
+    if path.is_file() and path.name in names:
         return path
     if path.is_file() and path.suffix not in (".xml", ".onnx"):
         raise XrayError(f"{path} is not a model: give an .xml or .onnx file, or its folder.")
     folders = [path.parent] if path.is_file() else [path / folder for folder in _FOLDERS]
-    for folder in folders:
-        for name in (DESCRIPTION_NAME, _OLD_NAME):
-            if (folder / name).is_file():
-                return folder / name
+    if found := next((folder / name for folder in folders for name in names if (folder / name).is_file()), None):
+        return found
     if path.is_file() or any((folder / name).is_file() for folder in folders for name in _MODEL_NAMES):
         raise XrayError(f"{path} has no {DESCRIPTION_NAME}: export it again with a model of anomalib-xray.")
     raise XrayError(
