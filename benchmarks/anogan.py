@@ -1,10 +1,10 @@
-"""How fast AnoGan and FAnoGan score: images a second, and how many times faster the encoder is than the search.
+"""Speed of AnoGan and FAnoGan: images per second, and the gain of the encoder over the search.
 
     python benchmarks/anogan.py
     python benchmarks/anogan.py --models AnoGan --rounds 5
 
 Both score the same random images with untrained networks of their recommended settings; the time does not depend on
-what was learnt. The models take turns round by round, so that what else the machine does meets both, and the median of
+their weights. The models take turns round by round, so that other work on the machine meets both, and the median of
 the rounds counts.
 """
 

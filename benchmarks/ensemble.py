@@ -1,4 +1,4 @@
-"""What 2K networks cost beside one: `DualDistribution` against `ReconstructionAe`, in CPU seconds on one thread.
+"""Cost of 2K networks beside one: `DualDistribution` against `ReconstructionAe`, in CPU seconds on one thread.
 
     python benchmarks/ensemble.py --root phantoms --patients 600 --epochs 5
 

@@ -4,7 +4,7 @@
     python benchmarks/models.py train --data hands --epochs 24 --root hands_example
     python benchmarks/models.py table
 
-Each model has its recommended settings (``configs/<model>.yaml``) but for what the constants below say: 64 pixels, and
+Each model has its recommended settings (``configs/<model>.yaml``) but for the constants below: 64 pixels, and
 widths that two cores can train. All see the same images with the same augmentation for the same number of epochs. A
 cell (model, data, seed) that is done is not run again, so that an interrupted run goes on, and several processes may
 share the cells by ``--models`` and ``--seeds``. ``benchmarks/hands_example.py`` makes the hands' folder; they are

@@ -1,4 +1,4 @@
-"""Measures what the preparation finds: on phantoms, whose truth is known, and on real hands, to be looked at.
+"""Accuracy of the preparation: on phantoms, whose truth is known, and on real hands, for visual inspection.
 
     python benchmarks/preparation.py
     python benchmarks/preparation.py --hands PATH/TO/hands/images --out hands_prepared

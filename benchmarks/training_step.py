@@ -47,7 +47,7 @@ IMAGES = {"XR_HAND": 2554, "XR_SHOULDER": 2048, "RsnaPneumonia": 3851}
 """Normal training images of the parts of MURA and of the data sets that the configurations name."""
 
 GPU_OPERATIONS, GPU_STEP = 5e12, 0.02
-"""What a GPU is taken to do: operations a second, and seconds that a step takes at least."""
+"""Assumed speed of a GPU: operations per second, and least seconds per step."""
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""What is prepared for the cells of a benchmark."""
+"""Preparation for the cells of a benchmark."""
 
 from __future__ import annotations
 

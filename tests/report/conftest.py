@@ -73,7 +73,7 @@ def score_table(cell: Cell, *, one_class: bool = False) -> pd.DataFrame:
 
 
 def write_evidence(folder: Path, table: pd.DataFrame) -> None:
-    """What the maps say for several k, and four cases with a map, one of them with a mask, one without its picture."""
+    """Writes scores for several k, and three cases with a map, one of them with a mask, one without its picture."""
     random = np.random.default_rng(7)
     columns = {f"k={k}": table["pred_score"] + random.normal(size=len(table)) for k in ("10", "200", "0.01", "1.0")}
     table[["image_path", "label"]].assign(**columns).to_csv(folder / "top_k.csv", index=False)

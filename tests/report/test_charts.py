@@ -20,8 +20,8 @@ from anomalib_xray.jobs import RESULT
 from anomalib_xray.report.charts import aurocs_by_k, draw_curves, draw_top_k, draw_training_size
 from anomalib_xray.report.findings import findings_of
 from anomalib_xray.report.page_tables import main_table
-from anomalib_xray.report.parts import CellOutputs, Part, parts_of
-from anomalib_xray.report.results import UNVALIDATED, read_rows
+from anomalib_xray.report.parts import Part, parts_of
+from anomalib_xray.report.results import UNVALIDATED, CellOutputs, read_rows
 from anomalib_xray.report.rows import Row
 
 from .conftest import finish

@@ -1,4 +1,4 @@
-"""What a cell's test leaves is what the report reads."""
+"""The report reads the evidence that a cell's test writes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from anomalib_xray.experiments.grid import Cell, Grid
 from anomalib_xray.experiments.run_grid import folder_of
 from anomalib_xray.report.cases import KINDS, read_cases
 from anomalib_xray.report.charts import aurocs_by_k
-from anomalib_xray.report.parts import CellOutputs
+from anomalib_xray.report.results import CellOutputs
 
 CELL = Cell("Cae", "hands", "raw", False, 1)
 GRID = Grid("A comparison", [CELL], {"raw": None}, None, "image", {}, {"Cae": "label-free"})

@@ -17,8 +17,7 @@ import yaml
 from anomalib_xray.experiments.grid import SHORTCUTS, Cell, Grid
 from anomalib_xray.report import page
 from anomalib_xray.report.page import config_of, facts_of, failures_of, write_report
-from anomalib_xray.report.parts import CellOutputs
-from anomalib_xray.report.results import read_rows
+from anomalib_xray.report.results import CellOutputs, read_rows
 from anomalib_xray.report.rows import Row
 
 VOID = {"meta", "br", "img", "link", "input", "hr"}

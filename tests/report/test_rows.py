@@ -1,4 +1,4 @@
-"""What may be claimed of a row, by simulation: models without any merit, and shortcuts that mean nothing or much."""
+"""Claims about rows, by simulation: models without any merit, and shortcuts that mean nothing or much."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ CLAIMS = {
     "better than a shortcut": r"Every model is clearly better|Clearly better than (it|them)",
     "below": r"below chance",
 }
-"""What a finding may claim, and by which words."""
+"""Claims of a finding, and their words."""
 
 
 @pytest.fixture(autouse=True)
@@ -68,7 +68,7 @@ def claims_of(part: Part) -> set[str]:
 
 
 def claims_of_single_intervals(part: Part) -> set[str]:
-    """What would be claimed if every interval were the only one, and shortcuts were turned as suits them."""
+    """Claims if every interval were the only one, and shortcuts were turned as suits them."""
     best = max(abs(row.estimates["AUROC"].value - 0.5) for row in part.shortcuts)
     found = {
         "leak": best + 0.5 >= part.models[0].estimates["AUROC"].value

@@ -15,8 +15,6 @@ from anomalib_xray.experiments.grid import Cell, Grid
 from anomalib_xray.io.progress import track
 from anomalib_xray.jobs import Backend, read_result, results, run_task, write_task
 
-CELLS = "cells"
-
 
 def run_cells(grid: Grid, out: Path, *, workers: int, backend: Backend, scheduler: str | None, retry: bool) -> None:
     """Runs the cells that are not done, ``workers`` at once; see :func:`anomalib_xray.jobs.results`."""
@@ -43,7 +41,7 @@ def is_open(out: Path, cell: Cell, *, retry: bool) -> bool:
 
 def folder_of(out: Path, cell: Cell) -> Path:
     """The folder of a cell."""
-    return out / CELLS / cell.key
+    return out / "cells" / cell.key
 
 
 def write_cell(cell: Cell, grid: Grid, out: Path) -> Path:

@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from lightning.pytorch import LightningModule, Trainer
     from optuna import Trial
 
-TRIALS, PAINTED = "trials", "painted"
-
 
 @dataclass(frozen=True)
 class Outcome:
@@ -44,9 +42,9 @@ def run_trial(search: Search, out: Path, trial: Trial, values: Mapping[str, Any]
         "config": with_values(search.config, values),
         "objective": asdict(search.objective),
         "seed": search.seed,
-        "painted": str((out / PAINTED).resolve()),
+        "painted": str((out / "painted").resolve()),
     }
-    folder = write_task(out / TRIALS / f"{trial.number:04d}", train_and_validate, arguments)
+    folder = write_task(out / "trials" / f"{trial.number:04d}", train_and_validate, arguments)
     start = time.perf_counter()
     with Process(folder, int(os.environ.get("OMP_NUM_THREADS", os.cpu_count() or 1))) as process:
         while (report := process.answer()) is not None:

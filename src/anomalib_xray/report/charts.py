@@ -13,7 +13,8 @@ from anomalib_xray.evaluation.curves import Curve, aurocs, has_both_classes, pr_
 from anomalib_xray.evaluation.ranking import Ranking
 from anomalib_xray.evaluation.units import ID_COLUMNS, read_scores, units_of
 from anomalib_xray.experiments.grid import SCORES, TOP_K, Cell
-from anomalib_xray.report.parts import HIGHLIGHTS, CellOutputs, Part
+from anomalib_xray.report.parts import HIGHLIGHTS, Part
+from anomalib_xray.report.results import CellOutputs
 from anomalib_xray.report.rows import Row
 from anomalib_xray.report.svg import Axis, Chart, Figure, Key
 
@@ -48,7 +49,8 @@ def draw_curves(part: Part, outputs: CellOutputs) -> tuple[list[Figure], list[Fi
     prevalence = next(iter(curves.values()))[0].prevalence
     roc, pr = _roc_and_pr(part.title, prevalence)
     keys: dict[str, list[Key]] = {"AUROC": [], "AP": []}
-    shown = [(part.label(row), *curves[part.label(row)]) for row in part.highlighted() if part.label(row) in curves]
+    coloured = [part.label(row) for row in part.leaders if part.styles[row.model] != "rest"]
+    shown = [(label, *curves[label]) for label in coloured if label in curves]
     for place, (label, row, *pair) in enumerate(reversed(shown)):
         for chart, curve in zip((roc, pr), pair, strict=True):
             # More bands than those of the best one and the baseline would hide each other.

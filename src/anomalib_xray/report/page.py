@@ -22,7 +22,8 @@ from anomalib_xray.report.cases import KINDS, Case, read_cases
 from anomalib_xray.report.charts import draw_costs, draw_curves, draw_histograms, draw_top_k, draw_training_size
 from anomalib_xray.report.findings import Sentence, caution, findings_of
 from anomalib_xray.report.page_tables import Table, cost_table, main_table, overview, pixel_table, published_tables
-from anomalib_xray.report.parts import CellOutputs, Part, parts_of
+from anomalib_xray.report.parts import Part, parts_of
+from anomalib_xray.report.results import CellOutputs
 from anomalib_xray.report.rows import Row, part_title
 from anomalib_xray.report.svg import Figure
 
@@ -71,6 +72,7 @@ def write_report(rows: Sequence[Row], grid: Grid, out: Path) -> Path:
     )
     script = loader.get_source(environment, "sort.js")[0]
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")
+    rules = dict.fromkeys(grid.selection.values())
     text = environment.get_template("report.html.j2").render(
         title=grid.title,
         notice=NOTICE,
@@ -79,7 +81,7 @@ def write_report(rows: Sequence[Row], grid: Grid, out: Path) -> Path:
         views=views,
         caution=caution(parts),
         overview=overview(parts),
-        selections=_selections(grid),
+        selections={rule: [model for model in grid.selection if grid.selection[model] == rule] for rule in rules},
         published=published_tables(parts),
         failures=failures_of(outputs),
         facts=facts_of(outputs),
@@ -171,14 +173,6 @@ def _limit_pictures(views: Sequence[PartView]) -> int:
             left_out += len(cases) - len(kept)
             view.cases[place] = (name, kept)
     return left_out
-
-
-def _selections(grid: Grid) -> dict[str, list[str]]:
-    """Models by what their settings were chosen by."""
-    found: dict[str, list[str]] = {}
-    for model, selection in grid.selection.items():
-        found.setdefault(selection, []).append(model)
-    return found
 
 
 class Failure(NamedTuple):

@@ -1,19 +1,13 @@
-"""Parts of a benchmark, whose rows may be compared with each other, and the outputs of its cells."""
+"""Parts of a benchmark, whose rows may be compared with each other."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
-from pathlib import Path
-from typing import Any
+from functools import cached_property
 
-import pandas as pd
-
-from anomalib_xray.experiments.grid import SCORES, SHORTCUTS, Cell, Grid
-from anomalib_xray.experiments.run_grid import folder_of
-from anomalib_xray.jobs import read_result
-from anomalib_xray.report.results import read_units
+from anomalib_xray.experiments.grid import SHORTCUTS, Cell, Grid
+from anomalib_xray.report.results import by_model
 from anomalib_xray.report.rows import Row, part_title
 
 HIGHLIGHTS = 5
@@ -95,43 +89,11 @@ class Part:
         several = sum(other.model == row.model for other in self.rows) > 1
         return f"{row.model} {self.score(row)}" if several else row.model
 
-    def highlighted(self) -> list[Row]:
-        """The highest rows of models that have a colour of their own."""
-        return [row for row in self.leaders if self.styles[row.model] != "rest"]
-
 
 def score_name(row: Row, cell: Cell) -> str:
     """Name of a row's score, such as ``mse_top_k``; ``own`` for the only score of a model, which has no name."""
     chosen = str(cell.model_config.get("init_args", {}).get("score", "own"))
     return chosen if row.score == "pred_score" else row.score
-
-
-class CellOutputs:
-    """Results and scores of the cells of a benchmark, each read once."""
-
-    def __init__(self, grid: Grid, out: Path) -> None:
-        self.grid, self.out = grid, out
-        self.results = {cell.key: read_result(folder_of(out, cell)) for cell in grid.all_cells}
-        self._read = lru_cache(maxsize=256)(self._units)
-
-    def done(self, cells: Sequence[Cell]) -> list[Cell]:
-        """The cells that were finished."""
-        return [cell for cell in cells if self.result(cell).get("status") == "done"]
-
-    def result(self, cell: Cell) -> dict[str, Any]:
-        """Result of a cell, empty if it has not run."""
-        return self.results[cell.key] or {}
-
-    def folder(self, cell: Cell) -> Path:
-        """The folder of a cell."""
-        return folder_of(self.out, cell)
-
-    def units(self, cell: Cell, score: str) -> pd.DataFrame:
-        """Units of evaluation of a finished cell, see :func:`anomalib_xray.report.results.read_units`."""
-        return self._read(self.folder(cell) / SCORES, score)
-
-    def _units(self, path: Path, score: str) -> pd.DataFrame:
-        return read_units(path, score, self.grid.level)
 
 
 def parts_of(rows: Sequence[Row], grid: Grid) -> list[Part]:
@@ -140,15 +102,6 @@ def parts_of(rows: Sequence[Row], grid: Grid) -> list[Part]:
     for row in rows:
         by_part.setdefault((row.data, row.preparation, row.equalize), []).append(row)
     return [
-        Part(*key, part, _by_model(grid.cells, key), _by_model(grid.curve_cells, key), grid.baseline)
+        Part(*key, part, by_model(grid.cells, key), by_model(grid.curve_cells, key), grid.baseline)
         for key, part in by_part.items()
     ]
-
-
-def _by_model(cells: Sequence[Cell], part: tuple[str, str, bool]) -> dict[str, list[Cell]]:
-    """Cells of a part by model; shortcuts belong to the equalised pictures as well."""
-    found: dict[str, list[Cell]] = {}
-    for cell in cells:
-        if (cell.data, cell.preparation) == part[:2] and (cell.equalize == part[2] or cell.model == SHORTCUTS):
-            found.setdefault(cell.model, []).append(cell)
-    return found

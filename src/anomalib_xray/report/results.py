@@ -25,7 +25,33 @@ UNVALIDATED = "direction chosen on the test images"
 PIXEL = ("AUROC", "AUPRO", "Dice")
 """Metrics of anomaly maps against masks."""
 
-Group = tuple[str, str, bool]
+
+class CellOutputs:
+    """Results and scores of the cells of a benchmark, each read once."""
+
+    def __init__(self, grid: Grid, out: Path) -> None:
+        self.grid, self.out = grid, out
+        self.results = {cell.key: read_result(folder_of(out, cell)) for cell in grid.all_cells}
+        self._read = lru_cache(maxsize=256)(self._units)
+
+    def done(self, cells: Sequence[Cell]) -> list[Cell]:
+        """The cells that were finished."""
+        return [cell for cell in cells if self.result(cell).get("status") == "done"]
+
+    def result(self, cell: Cell) -> dict[str, Any]:
+        """Result of a cell, empty if it has not run."""
+        return self.results[cell.key] or {}
+
+    def folder(self, cell: Cell) -> Path:
+        """The folder of a cell."""
+        return folder_of(self.out, cell)
+
+    def units(self, cell: Cell, score: str) -> pd.DataFrame:
+        """Units of evaluation of a finished cell, see :func:`read_units`."""
+        return self._read(self.folder(cell) / SCORES, score)
+
+    def _units(self, path: Path, score: str) -> pd.DataFrame:
+        return read_units(path, score, self.grid.level)
 
 
 def read_rows(grid: Grid, out: Path) -> list[Row]:
@@ -34,38 +60,42 @@ def read_rows(grid: Grid, out: Path) -> list[Row]:
     Returns:
         Rows in the order of the grid; those without a finished cell have no figures.
     """
-    groups: dict[Group, dict[str, list[Cell]]] = {}
-    shortcuts: dict[tuple[str, str], list[Cell]] = {}
-    for cell in grid.cells:
-        if cell.model == SHORTCUTS:
-            shortcuts.setdefault((cell.data, cell.preparation), []).append(cell)
-        else:
-            groups.setdefault((cell.data, cell.preparation, cell.equalize), {}).setdefault(cell.model, []).append(cell)
+    outputs = CellOutputs(grid, out)
+    parts = dict.fromkeys(
+        (cell.data, cell.preparation, cell.equalize) for cell in grid.cells if cell.model != SHORTCUTS
+    )
     rows: list[Row] = []
-    for group, models in groups.items():
+    for part in parts:
+        cells = by_model(grid.cells, part)
         names = [(SHORTCUTS, number) for number in NUMBERS]
-        names += [(model, score) for model in models for score in grid.scores.get(model, [CHOSEN])]
-        found = []
-        for model, score in names:
-            cells = shortcuts[group[:2]] if model == SHORTCUTS else models[model]
-            found.append(_row(Row(*group, model, score), cells, grid, out))
+        names += [(model, score) for model in cells if model != SHORTCUTS for score in grid.scores.get(model, [CHOSEN])]
+        found = [_row(Row(*part, model, score), cells[model], outputs) for model, score in names]
         # Findings of several parts are findings of one report.
-        compare([row for row, _ in found], [draws for _, draws in found], grid.baseline, FALSE_FINDINGS / len(groups))
+        compare([row for row, _ in found], [draws for _, draws in found], grid.baseline, FALSE_FINDINGS / len(parts))
         rows += [row for row, _ in found]
     return rows
 
 
-def _row(row: Row, cells: Sequence[Cell], grid: Grid, out: Path) -> tuple[Row, Draws | None]:
+def by_model(cells: Sequence[Cell], part: tuple[str, str, bool]) -> dict[str, list[Cell]]:
+    """Cells of a part by model; shortcuts belong to the equalised pictures as well."""
+    found: dict[str, list[Cell]] = {}
+    for cell in cells:
+        if (cell.data, cell.preparation) == part[:2] and (cell.equalize == part[2] or cell.model == SHORTCUTS):
+            found.setdefault(cell.model, []).append(cell)
+    return found
+
+
+def _row(row: Row, cells: Sequence[Cell], outputs: CellOutputs) -> tuple[Row, Draws | None]:
     """Fills a row from its cells."""
     runs, costs, pixel = {}, [], {}
     for cell in cells:
-        result = read_result(folder_of(out, cell))
-        if result is None:
+        result = outputs.result(cell)
+        if not result:
             continue
         if result["status"] != "done":
             row.failures[cell.seed] = result["reason"]
             continue
-        runs[cell.seed] = read_units(folder_of(out, cell) / SCORES, row.score, grid.level)
+        runs[cell.seed] = outputs.units(cell, row.score)
         if row.model == SHORTCUTS:
             runs[cell.seed] = _in_direction(row, runs[cell.seed], result.get("directions", {}))
         pixel[cell.seed] = result.get("pixel") or {}
