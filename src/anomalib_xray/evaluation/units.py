@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-
-import pandas as pd
+from typing import TYPE_CHECKING
 
 from anomalib_xray.errors import XrayError
 from anomalib_xray.io.tables import identity
 from anomalib_xray.io.text import read_frame
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 TEST_SCORES, VALIDATION_SCORES, PREDICTIONS = "scores.csv", "val_scores.csv", "predictions.csv"
 """Names of the tables of a test, a validation and a prediction."""
@@ -42,6 +44,7 @@ def read_scores(path: Path) -> pd.DataFrame:
 def scores_of(table: pd.DataFrame) -> list[str]:
     """The scores of a score table, the chosen one first.
 
+    >>> import pandas as pd
     >>> scores_of(pd.DataFrame(columns=[*ID_COLUMNS, "pred_label", CHOSEN, "mse"]))
     ['pred_score', 'mse']
     """
@@ -77,6 +80,7 @@ def units_of(table: pd.DataFrame, level: str, scores: list[str]) -> pd.DataFrame
         id that the level needs.
 
     Example:
+        >>> import pandas as pd
         >>> table = pd.DataFrame({"image_path": ["a", "b"], "patient": ["1", "1"], "label": [0, 1], "mse": [0.5, 1.5]})
         >>> units_of(table, "patient", ["mse"])
           patient  label  mse

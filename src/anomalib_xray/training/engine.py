@@ -63,7 +63,7 @@ _NEED_DATA = ("fit", "train", "validate", "test")
 _RECORDED = ("validate", "test", "predict")
 
 
-def adapt_engine(kind: type) -> None:
+def adapt_engine(kind: type[AnomalibModule]) -> None:
     """Lets anomalib's engine treat models of this project as they need it; models of others are treated as before.
 
     anomalib has no hook between the settings of a run and its start; ``tests/test_anomalib_interface.py`` tells what
@@ -74,7 +74,7 @@ def adapt_engine(kind: type) -> None:
             setattr(Engine, verb, _adapted(verb, getattr(Engine, verb), kind))
 
 
-def _adapted(verb: str, method: Callable[..., Any], kind: type) -> Callable[..., Any]:
+def _adapted(verb: str, method: Callable[..., Any], kind: type[AnomalibModule]) -> Callable[..., Any]:
     signature = inspect.signature(method)
 
     @wraps(method)
