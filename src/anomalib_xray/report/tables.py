@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from math import isfinite
 from pathlib import Path
 from typing import Any
@@ -48,14 +48,20 @@ def _markdown(frame: pd.DataFrame, grid: Grid) -> str:
             lines += [f"| model | score | {' | '.join(map(str, overview))} |", "|---" * (2 + overview.shape[1]) + "|"]
             lines += [f"| {' | '.join(map(str, texts))} |" for texts in overview.reset_index().to_numpy().tolist()]
     header = _columns(grid, frame)
-    for name, part in frame.groupby(["data", "preparation", "equalize"], sort=False):
+    for title, part in _parts(frame):
         prevalence = part["prevalence"].dropna()
         share = f", {prevalence.iloc[0]:.1%} abnormal" if len(prevalence) else ""
-        lines += ["", f"## {part_title(*name)}{share}", ""]
+        lines += ["", f"## {title}{share}", ""]
         lines += ["| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
         for _, row in part.iterrows():
             lines.append("| " + " | ".join(form(row) for form in header.values()) + " |")
     return "\n".join(lines) + "\n"
+
+
+def _parts(frame: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
+    """Title and rows of each part."""
+    for (data, preparation, equalize), part in frame.groupby(["data", "preparation", "equalize"], sort=False):
+        yield part_title(str(data), str(preparation), bool(equalize)), part
 
 
 def by_preparation(frame: pd.DataFrame) -> pd.DataFrame:
@@ -77,8 +83,8 @@ def by_preparation(frame: pd.DataFrame) -> pd.DataFrame:
 def _latex(frame: pd.DataFrame, grid: Grid) -> str:
     header = _columns(grid, frame)
     lines = [r"\begin{tabular}{" + "l" * len(header) + "}", r"\hline"]
-    for name, part in frame.groupby(["data", "preparation", "equalize"], sort=False):
-        lines += [rf"\multicolumn{{{len(header)}}}{{l}}{{\textbf{{{_escaped(part_title(*name))}}}}} \\"]
+    for title, part in _parts(frame):
+        lines += [rf"\multicolumn{{{len(header)}}}{{l}}{{\textbf{{{_escaped(title)}}}}} \\"]
         lines += [" & ".join(map(_escaped, header)) + r" \\", r"\hline"]
         lines += [" & ".join(_escaped(form(row)) for form in header.values()) + r" \\" for _, row in part.iterrows()]
         lines.append(r"\hline")
