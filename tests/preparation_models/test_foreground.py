@@ -28,7 +28,7 @@ SHORT = Settings(steps=2, seed=3, images=1, batch_size=1, learning_rate=1e-3)
 @pytest.fixture(autouse=True)
 def few_phantoms(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(foreground, "_HELD_OUT", 2)
-    monkeypatch.setattr(foreground, "_STEPS_A_CHECKPOINT", 1)
+    monkeypatch.setattr(foreground, "_STEPS_PER_CHECKPOINT", 1)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield

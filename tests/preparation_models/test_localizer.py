@@ -143,7 +143,7 @@ def test_a_training_writes_a_detector_and_is_repeated_exactly_even_when_stopped(
             raise KeyboardInterrupt
         return draw(*arguments)
 
-    monkeypatch.setattr(localizer, "_STEPS_A_CHECKPOINT", 1)
+    monkeypatch.setattr(localizer, "_STEPS_PER_CHECKPOINT", 1)
     monkeypatch.setattr(localizer, "draw_batch", stop_at_the_third)
     with pytest.raises(KeyboardInterrupt):
         train(*labelled, tmp_path / "stopped", SETTINGS)

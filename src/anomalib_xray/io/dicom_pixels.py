@@ -222,9 +222,9 @@ def _decompressed(data_set: Dataset, frame: bytes, notes: list[str]) -> Stored:
 
     expected = Expected(data_set.Rows, data_set.Columns, data_set.SamplesPerPixel, data_set.BitsAllocated)
     if not (is_jpeg(frame) or is_jpeg_2000(frame)):
-        if data_set.file_meta.TransferSyntaxUID != _RLE and not is_rle(frame, expected):
-            syntax = data_set.file_meta.TransferSyntaxUID
-            kind = f"as {syntax.name}" if syntax.is_encapsulated else "by an unknown transfer syntax"
+        declared = data_set.file_meta.TransferSyntaxUID
+        if declared != _RLE and not is_rle(frame, expected):
+            kind = f"as {declared.name}" if declared.is_encapsulated else "by an unknown transfer syntax"
             raise UnusableError(
                 f"is compressed {kind}, and the installed decoders find no picture of theirs in it (JPEG, JPEG-LS, "
                 "JPEG 2000, RLE); save it uncompressed with the program that wrote it, or as PNG."

@@ -77,7 +77,7 @@ def decode_radiograph(
         size, whole = formats.png_size(content), formats.picture_chunks(content)
     elif content.startswith(JPEG_SIGNATURE):
         frame = jpeg_frame(content)
-        size, whole = frame and (frame.height, frame.width), content if jpeg_ends(content) else None
+        size, whole = (frame.height, frame.width) if frame else None, content if jpeg_ends(content) else None
     else:
         raise XrayError(f"{name} {_what_else(content)}")
     check_size(*(size or (0, 0)), name=name, max_pixels=max_pixels)

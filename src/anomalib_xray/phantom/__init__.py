@@ -1,7 +1,12 @@
 """Phantoms: computed radiographs of hands, healthy and with anomalies, with exact ground truth.
 
-They stand in for a clinical data set where none is at hand: in the demo, in the tests, and when anomalies are painted
-into healthy radiographs. The names below are loaded when they are first used; they need NumPy and OpenCV only.
+They stand in for a clinical data set in the demo, in the tests, and when anomalies are painted into healthy
+radiographs. The names below are loaded when they are first used; they need NumPy and OpenCV only.
+
+>>> import numpy as np
+>>> from anomalib_xray.phantom import render_phantom
+>>> render_phantom(np.random.default_rng(0), kind="ring").kind
+'ring'
 """
 
 from __future__ import annotations
@@ -16,33 +21,20 @@ if TYPE_CHECKING:
     from anomalib_xray.phantom.sites import rough_foreground
 
 _HOMES = {
-    "ANOMALY_KINDS": "anomalies",
-    "PAINTED_KINDS": "anomalies",
-    "PREPARED": "scene",
-    "RAW": "scene",
-    "Phantom": "scene",
-    "SceneOptions": "scene",
-    "paint_anomaly": "anomalies",
-    "render_phantom": "scene",
-    "rough_foreground": "sites",
-    "write_phantoms": "dataset",
+    "anomalies": ("ANOMALY_KINDS", "PAINTED_KINDS", "paint_anomaly"),
+    "dataset": ("write_phantoms",),
+    "scene": ("PREPARED", "RAW", "Phantom", "SceneOptions", "render_phantom"),
+    "sites": ("rough_foreground",),
 }
 
 __all__ = [
-    "ANOMALY_KINDS",
-    "PAINTED_KINDS",
-    "PREPARED",
-    "RAW",
-    "Phantom",
-    "SceneOptions",
-    "paint_anomaly",
-    "render_phantom",
-    "rough_foreground",
-    "write_phantoms",
-]
+    "ANOMALY_KINDS", "PAINTED_KINDS", "PREPARED", "RAW", "Phantom", "SceneOptions", "paint_anomaly", "render_phantom",
+    "rough_foreground", "write_phantoms",
+]  # fmt: skip
 
 
 def __getattr__(name: str) -> object:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+    for home, names in _HOMES.items():
+        if name in names:
+            return getattr(importlib.import_module(f"{__name__}.{home}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

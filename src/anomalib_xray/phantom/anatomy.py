@@ -38,7 +38,7 @@ CARPALS: dict[str, tuple[tuple[float, float], ...]] = {
 
 @dataclasses.dataclass(frozen=True)
 class Digit:
-    """A digit of the template: where its metacarpal begins, then one value a bone."""
+    """A digit of the template: the beginning of its metacarpal, then one value per bone."""
 
     origin: tuple[float, float]
     angles: tuple[float, ...]  # degrees from straight up towards the thumb; metacarpal first
@@ -68,7 +68,7 @@ DIGITS = (
 
 @dataclasses.dataclass(frozen=True)
 class Anatomy:
-    """What belongs to a person and stays the same in all exposures.
+    """The anatomy of a person, which stays the same in all exposures.
 
     Attributes:
         maturity: 1 for an adult; less for a child with open growth plates and small carpals (0.4 to 1).
@@ -87,7 +87,7 @@ class Anatomy:
 
 @dataclasses.dataclass(frozen=True)
 class Pose:
-    """How a hand lies on the plate.
+    """The pose of a hand on the plate.
 
     Attributes:
         spread: Factor on the angles between the fingers.

@@ -26,14 +26,14 @@ _VISIBLE = 6  # grey levels; smaller differences drown in the noise of a film
 
 
 def paint_anomaly(image: Image, foreground: Mask, kind: str, rng: np.random.Generator) -> tuple[Image, Mask]:
-    """A radiograph with an anomaly painted into it, and where it is.
+    """Paint an anomaly into a radiograph.
 
     The painter looks for a plausible place by itself. Only foreground pixels change, and those that do are at least 1
     afterwards, so a prepared radiograph stays one.
 
     Args:
         image: Radiograph (H, W), 8 bit, bones bright.
-        foreground: Where the hand is, (H, W), boolean.
+        foreground: Mask of the hand, (H, W), boolean.
         kind: One of :data:`PAINTED_KINDS`.
         rng: Source of randomness; the same state gives the same picture.
 
@@ -42,6 +42,14 @@ def paint_anomaly(image: Image, foreground: Mask, kind: str, rng: np.random.Gene
 
     Raises:
         XrayError: If the kind is unknown, the arrays do not fit together, or no plausible place is found.
+
+    Example:
+        >>> from anomalib_xray.phantom import render_phantom
+        >>> rng = np.random.default_rng(0)
+        >>> healthy = render_phantom(rng)
+        >>> image, mask = paint_anomaly(healthy.image, healthy.foreground, "plate", rng)
+        >>> image.shape == mask.shape, bool(mask.any())
+        (True, True)
     """
     if kind not in _PAINTERS:
         raise XrayError(f"Unknown kind of painted anomaly {kind!r}: choose one of {', '.join(PAINTED_KINDS)}.")
@@ -65,7 +73,7 @@ def paint_anomaly(image: Image, foreground: Mask, kind: str, rng: np.random.Gene
 
 
 def changed_region(before: Image, after: Image, *, visible: int = _VISIBLE) -> Mask:
-    """Where two pictures (H, W) differ by at least ``visible`` grey levels, small gaps closed."""
+    """Mask of the pixels in which two pictures (H, W) differ by at least ``visible`` levels, small gaps closed."""
     size = 2 * max(1, round(max(before.shape) / 170)) + 1
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size))
     changed = (cv2.absdiff(before, after) >= visible).astype(np.uint8)

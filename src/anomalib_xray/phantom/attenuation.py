@@ -1,4 +1,4 @@
-"""How much a hand weakens the beam (Beer-Lambert), and the grey levels that a digitised film shows of it."""
+"""The attenuation of the beam by a hand (Beer-Lambert), and the grey levels of a digitised film of it."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ _OVERSAMPLING = 2  # bones are drawn finer than the picture: a cortex is hardly 
 
 @dataclasses.dataclass(frozen=True)
 class Placement:
-    """Where a hand lies on the picture.
+    """The place of a hand on the picture.
 
     Attributes:
-        scale: Pixels a hand unit.
+        scale: Pixels per hand unit.
         degrees: Turn of the hand, clockwise on the picture.
         offset: Pixel position (x, y) of the hand's origin.
         mirrored: Whether the thumb points the other way (a right hand).
@@ -58,11 +58,7 @@ def bone_texture(rng: np.random.Generator) -> Plane:
 def bone_attenuation(hand: Hand, placement: Placement, shape: tuple[int, int], texture: Plane) -> Plane:
     """Attenuation (H, W), at least 0, of all bones of a hand; bones that lie over each other add up.
 
-    Args:
-        hand: The hand.
-        placement: Where it lies.
-        shape: Height and width of the picture.
-        texture: Trabecular texture from :func:`bone_texture`.
+    ``texture`` is a trabecular one from :func:`bone_texture`.
     """
     fine = dataclasses.replace(
         placement,
@@ -78,7 +74,7 @@ def bone_attenuation(hand: Hand, placement: Placement, shape: tuple[int, int], t
 
 
 def tissue_mask(hand: Hand, placement: Placement, shape: tuple[int, int]) -> Mask:
-    """Where the hand is: the smooth union (H, W) of the soft tissue around its bones."""
+    """Mask (H, W) of the hand: the smooth union of the soft tissue around its bones."""
     plane = np.zeros(shape, np.uint8)
     shift = 4
     cv2.fillPoly(plane, [_fixed(placement.points(hand.palm), shift)], 255, cv2.LINE_AA, shift)
@@ -120,7 +116,7 @@ def tissue_attenuation(mask: Mask, placement: Placement, unevenness: Plane) -> P
 
 
 def _add_bone(plane: Plane, bone: Bone, placement: Placement, texture: Plane) -> None:
-    """Adds a tube whose wall is cortex and whose inside is medulla."""
+    """Add a tube with a wall of cortex around medulla."""
     ends = placement.points([bone.base, bone.head])
     length = float(np.hypot(*(ends[1] - ends[0])))
     margin = max(bone.widths) * placement.scale * 0.6 + 2
@@ -188,7 +184,7 @@ def _profiles(bone: Bone, samples: int = 512) -> tuple[Plane, Plane]:
 
 
 def _add_carpal(plane: Plane, carpal: Carpal, placement: Placement, texture: Plane) -> None:
-    """Adds a rounded body with a thin shell of cortex."""
+    """Add a rounded body with a thin shell of cortex."""
     outline = placement.points(_rounded(carpal.outline))
     window = _window(plane, outline.min(axis=0) - 2, outline.max(axis=0) + 2)
     if window is None:
@@ -216,7 +212,7 @@ def _rounded(outline: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _window(plane: Plane, low: NDArray[np.float64], high: NDArray[np.float64]) -> tuple[slice, slice] | None:
-    """The rows and columns of a plane between two corners (x, y); None when they miss it."""
+    """The rows and columns of a plane between two corners (x, y); None if they miss it."""
     x0, y0 = np.maximum(np.floor(low), 0).astype(int)
     x1, y1 = np.minimum(np.ceil(high), plane.shape[::-1]).astype(int)
     return (slice(int(y0), int(y1)), slice(int(x0), int(x1))) if x1 > x0 and y1 > y0 else None
@@ -229,13 +225,13 @@ def _fixed(points: NDArray[np.float64], shift: int) -> NDArray[np.int32]:
 
 @dataclasses.dataclass(frozen=True)
 class Film:
-    """How an exposure turns into grey levels.
+    """The response of a film to an exposure.
 
     Attributes:
         contrast: Steepness of the response.
         black: Grey level of the unattenuated beam.
         white: Grey level that dense metal comes close to.
-        photons: Mean count of photons a pixel where nothing is in the way; fewer are noisier.
+        photons: Mean count of photons per pixel of the unattenuated beam; fewer are noisier.
         scatter: Share of the attenuation that scattered light spreads around.
         vignette: Loss of brightness in the corners, 0 to 1.
         vignette_centre: Brightest place (x, y) as shares of width and height.

@@ -1,4 +1,4 @@
-"""Phantom sets on disk: who is in them, MURA's layout with its four tables, and the ground truth beside them."""
+"""Phantom sets on disk: their patients, MURA's layout with its four tables, and the ground truth beside them."""
 
 from __future__ import annotations
 
@@ -10,19 +10,18 @@ from typing import Any
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from anomalib_xray import __version__
 from anomalib_xray.errors import XrayError
 from anomalib_xray.io.progress import track
 from anomalib_xray.io.text import read_json, read_text, write_json
-from anomalib_xray.io.write import write_atomically
+from anomalib_xray.io.write import write_atomically, write_png
 from anomalib_xray.phantom.anatomy import sample_anatomy
 from anomalib_xray.phantom.anomalies import ANOMALY_KINDS
 from anomalib_xray.phantom.scene import PREPARED, RAW, Phantom, render_phantom
 
 FINISHED = "phantoms.json"
-"""File that a finished set carries: its arguments and the version that drew it."""
+"""File of a finished set: its arguments and the version that drew it."""
 TRUTH = "ground_truth/ground_truth.json"
 _UNFINISHED = "ground_truth/unfinished.jsonl"  # first line: the arguments; then a line for each image on disk
 
@@ -36,16 +35,7 @@ _STEPS = (0.8191725133961645, 0.6710436067037893, 0.5497004779019703)
 
 @dataclasses.dataclass(frozen=True)
 class Arguments:
-    """What determines a phantom set.
-
-    Attributes:
-        patients: Number of patients, at least 1.
-        seed: Seed of everything random, at least 0.
-        prepared: Whether the background is 0; otherwise the pictures are as raw as an archive's.
-        positive_share: Share of patients whose first study is positive, 0 to 1.
-        kinds: Kinds of anomalies, used equally often.
-        valid_share: Share of patients in the official valid part, 0 to 1.
-    """
+    """The arguments that determine a phantom set, as of :func:`write_phantoms`."""
 
     patients: int = 60
     seed: int = 42
@@ -76,7 +66,7 @@ class PlannedImage:
         patient: Patient number from 1.
         study: Study number from 1.
         image: Image number from 1.
-        kind: The anomaly it shows; None in a negative study.
+        kind: Its anomaly; None in a negative study.
         side: ``"L"`` or ``"R"``.
         channels: 1 or 3 equal channels in the file, as in MURA.
     """
@@ -138,7 +128,7 @@ def write_phantoms(
     valid_share: float = 0.15,
     progress: bool = True,
 ) -> Path:
-    """Writes a phantom set in the layout of MURA v1.1.
+    """Write a phantom set in the layout of MURA v1.1.
 
     The images lie in ``OUT/{train,valid}/XR_HAND/patient00001/study1_{positive|negative}/image1.png``, the four tables
     without header in ``OUT``, their paths beginning with the name of that folder. ``OUT/ground_truth`` holds
@@ -150,14 +140,14 @@ def write_phantoms(
 
     Args:
         out: Folder of the set.
-        patients: Number of patients.
-        seed: Seed of everything random.
+        patients: Number of patients, at least 1.
+        seed: Seed of everything random, at least 0.
         prepared: Background exactly 0, foreground at least 1, nothing but one hand; otherwise raw pictures with
             background, carriers, markers, two hands and inverted contrast.
-        positive_share: Share of positive studies.
-        kinds: Kinds of anomalies in positive studies.
-        valid_share: Share of patients in the ``valid`` part.
-        progress: Whether to say how far it is.
+        positive_share: Share of patients whose first study is positive, 0 to 1.
+        kinds: Kinds of anomalies in positive studies, used equally often.
+        valid_share: Share of patients in the official ``valid`` part, 0 to 1.
+        progress: Whether to show progress.
 
     Returns:
         ``out``.
@@ -230,13 +220,13 @@ def _mask_file(out: Path, name: str, image: PlannedImage) -> Path:
 
 
 def _draw(out: Path, image: PlannedImage, arguments: Arguments) -> Entry:
-    """Draws and writes one image with its masks; returns its ground truth."""
+    """Draw and write one image with its masks; returns its ground truth."""
     phantom, seed = _render(image, arguments)
-    write_atomically(_mask_file(out, "foreground", image), _png(phantom.foreground.astype(np.uint8) * 255))
+    write_png(_mask_file(out, "foreground", image), phantom.foreground.astype(np.uint8) * np.uint8(255))
     if phantom.anomaly is not None:
-        write_atomically(_mask_file(out, "anomaly", image), _png(phantom.anomaly.astype(np.uint8) * 255))
+        write_png(_mask_file(out, "anomaly", image), phantom.anomaly.astype(np.uint8) * np.uint8(255))
     picture = phantom.image if image.channels == 1 else cv2.merge([phantom.image] * 3)
-    write_atomically(out / image.path, _png(np.asarray(picture, np.uint8)))
+    write_atomically(out / image.path, cv2.imencode(".png", picture)[1].tobytes())
     return {
         "label": int(image.positive),
         "kind": phantom.kind,
@@ -250,7 +240,7 @@ def _draw(out: Path, image: PlannedImage, arguments: Arguments) -> Entry:
 
 
 def _render(image: PlannedImage, arguments: Arguments) -> tuple[Phantom, list[int]]:
-    """The picture, and the seed that drew it; another seed is tried when the anomaly finds no place on the hand."""
+    """The picture, and the seed that drew it; another seed is tried if the anomaly finds no place on the hand."""
     person = sample_anatomy(np.random.default_rng([arguments.seed, image.patient]))
     options = PREPARED if arguments.prepared else RAW
     seed = [arguments.seed, image.patient, image.study, image.image]
@@ -272,11 +262,6 @@ def _write_tables(out: Path, images: Sequence[PlannedImage]) -> None:
         labels = "".join(f"{root}/{study}/,{label}\n" for study, label in studies.items())
         write_atomically(out / f"{part}_image_paths.csv", paths)
         write_atomically(out / f"{part}_labeled_studies.csv", labels)
-
-
-def _png(picture: NDArray[np.uint8]) -> bytes:
-    _, code = cv2.imencode(".png", picture)
-    return code.tobytes()
 
 
 def _line(entry: Entry) -> str:

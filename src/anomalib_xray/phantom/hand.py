@@ -1,4 +1,4 @@
-"""What a hand is made of: long bones, short bones and soft tissue, in hand units.
+"""The parts of a hand: long bones, short bones and soft tissue, in hand units.
 
 Hand units: the third metacarpal has length 1 and its base is the origin, x points to the thumb, y to the forearm.
 """
@@ -17,18 +17,18 @@ Points = NDArray[np.float64]
 
 @dataclasses.dataclass(frozen=True)
 class Bone:
-    """A long bone: a slightly bent tube with a wider base and head.
+    """A long bone: a slightly bent tube with a wider base and head; lengths are in hand units.
 
     Attributes:
         name: Such as ``"proximal_2"`` (the digits count from the thumb, 1, to the little finger, 5).
-        base: End near the body, hand units.
-        head: End away from the body, hand units.
-        widths: Full widths of base, shaft and head, hand units.
-        cortex: Thickness of the cortex in the middle of the shaft, hand units.
+        base: End near the body.
+        head: End away from the body.
+        widths: Full widths of base, shaft and head.
+        cortex: Thickness of the cortex in the middle of the shaft.
         bend: Sideways bow of the shaft, as a share of the length.
-        roundness: How far the caps of base and head reach into the bone, as shares of the width there.
+        roundness: Reach of the caps of base and head into the bone, as shares of the width there.
         growth_plate: Position of an open growth plate from 0 (base) to 1 (head); None in an adult.
-        hollows: How deep the joint faces of base and head are hollowed out in their middle, hand units.
+        hollows: Depth of the joint faces of base and head in their middle.
     """
 
     name: str

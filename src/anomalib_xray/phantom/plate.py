@@ -23,7 +23,7 @@ _CONTACT = (0.02, 0.16)  # hand units by which hands that touch lie over each ot
 
 @dataclasses.dataclass(frozen=True)
 class _Lying:
-    """A turned hand and the box around what of it should be visible, hand units."""
+    """A turned hand and the box around its part that should be visible, hand units."""
 
     degrees: float
     mirrored: bool
@@ -32,7 +32,7 @@ class _Lying:
 
 
 def place_hands(hands: Sequence[Hand], shape: tuple[int, int], rng: np.random.Generator) -> list[Placement]:
-    """Lays one or two hands on a picture, from left to right, at the same scale; their forearms leave it."""
+    """Lay one or two hands on a picture, from left to right, at the same scale; their forearms leave it."""
     share = np.array([shape[1] / len(hands), shape[0]])
     lying = [_lie(hand, _turn(shape, len(hands), rng), float(rng.uniform(0.75, 1.4))) for hand in hands]
     largest = min(float((share / (hand.high - hand.low)).min()) for hand in lying)
@@ -46,7 +46,7 @@ def place_hands(hands: Sequence[Hand], shape: tuple[int, int], rng: np.random.Ge
 def bring_together(
     hands: Sequence[Hand], placements: Sequence[Placement], shape: tuple[int, int], rng: np.random.Generator
 ) -> list[Placement]:
-    """Moves a left and a right hand sideways, by equal amounts, until their soft tissue overlaps a little."""
+    """Move a left and a right hand sideways, by equal amounts, until their soft tissue overlaps a little."""
     left, right = (tissue_mask(hand, placement, shape) for hand, placement in zip(hands, placements, strict=True))
     rows = left.any(axis=1) & right.any(axis=1)
     ends = shape[1] - 1 - np.argmax(left[rows, ::-1], axis=1)
@@ -76,7 +76,7 @@ def _lie(hand: Hand, degrees: float, forearm: float) -> _Lying:
 def _put(
     hand: _Lying, scale: float, share: NDArray[np.float64], corner: NDArray[np.float64], portion: NDArray[np.float64]
 ) -> Placement:
-    """Shares the free space out at random, but leaves none where the forearm enters."""
+    """Share the free space out at random, but leave none where the forearm enters."""
     forearm = Placement(1.0, hand.degrees, (0.0, 0.0), hand.mirrored).points([(0.0, 1.0)])[0]
     portion = np.where(np.abs(forearm) > 0.8, (np.sign(forearm) + 1) / 2, portion)
     free = share - (hand.high - hand.low) * scale
@@ -86,19 +86,14 @@ def _put(
 
 @dataclasses.dataclass(frozen=True)
 class Marker:
-    """A lead marker.
-
-    Attributes:
-        attenuation: Its attenuation (H, W).
-        box: Its bounding box x0, y0, x1, y1 in pixels, the second corner outside.
-    """
+    """A lead marker: its attenuation (H, W) and its box."""
 
     attenuation: Plane
     box: Box
 
 
 def place_marker(hands: Mask, side: str, rng: np.random.Generator, *, tries: int = 60) -> Marker | None:
-    """A marker at a random free place of the plate, or None when the hands (H, W) leave no room for it."""
+    """A marker at a random free place of the plate; None if the hands (H, W) leave no room for it."""
     longest = max(hands.shape)
     tile = _turned(
         _tile(side, round(longest * rng.uniform(0.09, 0.15)), rng), float(rng.choice([0, 0, 0, 90]) + rng.normal(0, 14))

@@ -1,4 +1,4 @@
-"""One picture with its ground truth: hands on a plate, exposed, and what else a real film shows."""
+"""One picture with its ground truth: hands on a plate, exposed, and the other things that a real film shows."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ _LEAST_CHANGE = 150  # pixels of a bone more or fewer, so that it can be seen
 
 @dataclasses.dataclass(frozen=True)
 class SceneOptions:
-    """What a picture may show beside one hand; the numbers are probabilities.
+    """The things that a picture may show beside one hand; the numbers are probabilities.
 
     Attributes:
         prepared: Background exactly 0 and foreground at least 1, as after a perfect preparation.
@@ -93,8 +93,8 @@ class Phantom:
 
     Attributes:
         image: Grey levels (H, W), 8 bit; the longest side is 512.
-        foreground: Where the hands are, (H, W).
-        anomaly: Where the anomaly is, (H, W); None without one.
+        foreground: Mask of the hands, (H, W).
+        anomaly: Mask of the anomaly, (H, W); None without one.
         kind: The anomaly's kind; None without one.
         sides: ``"L"`` or ``"R"`` for each hand.
         hand_boxes: Box x0, y0, x1, y1 of each hand's foreground, pixels, the second corner outside.
@@ -116,7 +116,7 @@ class Phantom:
 
 @dataclasses.dataclass(frozen=True)
 class _Plate:
-    """What lies on the plate; draws the same picture again for a changed skeleton."""
+    """The settings of a plate, which draw the same picture again for a changed skeleton."""
 
     shape: tuple[int, int]
     texture: Plane
@@ -142,20 +142,22 @@ def render_phantom(
     anatomy: Anatomy | None = None,
     side: str | None = None,
 ) -> Phantom:
-    """Draws one radiograph of a hand.
+    """Draw one radiograph of a hand.
 
     Args:
         rng: Source of randomness; the same state gives the same picture.
-        options: What the picture may show.
-        kind: The anomaly it shows, one of :data:`anomalib_xray.phantom.ANOMALY_KINDS`; None for a healthy hand.
-        anatomy: The person; drawn at random when None.
-        side: ``"L"`` or ``"R"``; drawn at random when None; without effect where both hands are shown.
-
-    Returns:
-        The picture and its ground truth.
+        options: Things that the picture may show.
+        kind: Its anomaly, one of :data:`anomalib_xray.phantom.ANOMALY_KINDS`; None for a healthy hand.
+        anatomy: The person; drawn at random if None.
+        side: ``"L"`` or ``"R"``; drawn at random if None; without effect if both hands are shown.
 
     Raises:
         XrayError: If the kind is unknown or the anomaly finds no place in the picture.
+
+    Example:
+        >>> phantom = render_phantom(np.random.default_rng(0), side="L")
+        >>> max(phantom.image.shape), phantom.sides
+        (512, ('L',))
     """
     if kind is not None and kind not in ANOMALY_KINDS:
         raise XrayError(f"Unknown kind of anomaly {kind!r}: choose one of {', '.join(ANOMALY_KINDS)}.")
@@ -209,7 +211,7 @@ def _exposed(
     kind: str | None,
     rng: np.random.Generator,
 ) -> tuple[Image, list[Mask], list[Marker], Mask | None]:
-    """The plate's picture, the mask of each hand, the markers, and where a changed skeleton shows."""
+    """The plate's picture, the mask of each hand, the markers, and the mask of a changed skeleton."""
     healthy = [plate.hand(hand, placement) for hand, placement in zip(hands, placements, strict=True)]
     drawn = healthy
     if kind is not None and kind not in PAINTED_KINDS:

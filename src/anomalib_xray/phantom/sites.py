@@ -1,4 +1,4 @@
-"""Places on a radiograph where an anomaly is plausible, and a rough foreground to look for them in."""
+"""Plausible places for an anomaly on a radiograph, and a rough foreground to look for them in."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Site:
         centre: Position (x, y).
         along: Unit vector (x, y) of the structure's long axis.
         half_width: Half its width.
-        reach: How far it goes on straight from the centre, against and along the axis.
+        reach: Its straight length from the centre, against and along the axis.
     """
 
     centre: tuple[float, float]
@@ -41,7 +41,7 @@ class Site:
 
 
 def bone_contrast(image: NDArray[np.uint8], foreground: Mask) -> Plane:
-    """How much brighter each pixel is than its surroundings inside the foreground, (H, W); about 0 in soft tissue."""
+    """Brightness of each pixel above its surroundings in the foreground, (H, W); about 0 in soft tissue."""
     side = max(image.shape)
     weight = foreground.astype(np.float32)
     grey = image.astype(np.float32) * weight
@@ -59,10 +59,10 @@ def bone_contrast(image: NDArray[np.uint8], foreground: Mask) -> Plane:
 def bone_sites(
     image: NDArray[np.uint8], foreground: Mask, rng: np.random.Generator, *, tries: int = 400
 ) -> Iterator[Site]:
-    """Yields places on the shafts of long bones, in random order; possibly none.
+    """Yield places on the shafts of long bones, in random order; possibly none.
 
-    Bones are what is brighter than its surroundings; the direction is the main axis of the bone pixels near by, and
-    only places where these are clearly elongated are kept. ``tries`` is how many pixels are looked at.
+    Bones are brighter than their surroundings; the direction is the main axis of the bone pixels near by, and only
+    places where these are clearly elongated are kept. ``tries`` is the number of pixels that are looked at.
     """
     side = max(image.shape)
     contrast = bone_contrast(image, foreground)
@@ -79,7 +79,7 @@ def bone_sites(
 
 
 def finger_sites(foreground: Mask, rng: np.random.Generator, *, tries: int = 200) -> Iterator[Site]:
-    """Yields places on the fingers, in random order: parts of the foreground much slimmer than the palm."""
+    """Yield places on the fingers, in random order: parts of the foreground much slimmer than the palm."""
     framed = cv2.copyMakeBorder(foreground.astype(np.uint8), 1, 1, 1, 1, cv2.BORDER_CONSTANT)
     depth = np.asarray(cv2.distanceTransform(framed, cv2.DIST_L2, 5)[1:-1, 1:-1], np.float32)
     palm = float(depth.max())
@@ -101,7 +101,7 @@ def _elongated_sites(
 
 
 def _site(structure: Mask, depth: Plane, row: int, column: int, slimness: float) -> Site | None:
-    """The place around a pixel, or None when the structure there is not elongated."""
+    """The place around a pixel; None if the structure there is not elongated."""
     half_width = float(depth[row, column])
     radius = int(np.ceil(3.2 * half_width))
     top, left = max(row - radius, 0), max(column - radius, 0)
@@ -122,7 +122,7 @@ def _site(structure: Mask, depth: Plane, row: int, column: int, slimness: float)
 
 
 def _reach(depth: Plane, row: int, column: int, along: tuple[float, float], half_width: float) -> float:
-    """How far one can walk in a direction and stay well inside a structure of about the same width."""
+    """Length of the straight way in a direction well inside a structure of about the same width."""
     steps = np.arange(1.0, max(depth.shape))
     xs = np.round(column + steps * along[0]).astype(int)
     ys = np.round(row + steps * along[1]).astype(int)
@@ -133,20 +133,21 @@ def _reach(depth: Plane, row: int, column: int, along: tuple[float, float], half
 
 
 def rough_foreground(image: NDArray[np.uint8]) -> NDArray[np.bool_]:
-    """Where the hand roughly is: blurred, thresholded, largest part, holes filled.
+    """A rough mask (H, W) of the hand: blurred, thresholded, largest part, holes filled.
 
-    Otsu's threshold separates bone from the rest when the soft tissue is dim, the triangle method finds the foot of the
+    Otsu's threshold separates bone from the rest if the soft tissue is dim, the triangle method finds the foot of the
     background's peak; the lower one of the two keeps the soft tissue, unless nearly everything passes it. Good enough
     to paint anomalies into; it is no replacement for the segmentation step of the preparation.
 
     Args:
         image: Radiograph of shape (H, W), 8 bit, bones bright.
 
-    Returns:
-        Boolean mask (H, W).
-
     Raises:
         XrayError: If the image is not (H, W) 8 bit, or everything in it is equally bright.
+
+    >>> foreground = rough_foreground(np.pad(np.full((40, 20), 200, np.uint8), 30))
+    >>> bool(foreground[50, 40]), bool(foreground[0, 0])
+    (True, False)
     """
     if image.ndim != 2 or image.dtype != np.uint8:
         raise XrayError(f"A rough foreground needs a grey 8-bit image, not {image.dtype} of shape {image.shape}.")

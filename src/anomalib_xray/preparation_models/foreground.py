@@ -23,12 +23,12 @@ from anomalib_xray.preparation_models.training import CHECKPOINT, LossAt, train_
 MODEL = "foreground_unet.xml"
 _CHANNELS = (12, 24, 40, 48, 48)
 _HELD_OUT = 40
-_STEPS_A_CHECKPOINT = 100
+_STEPS_PER_CHECKPOINT = 100
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What a training depends on: the arguments of ``train-foreground``.
+    """The settings of a training: the arguments of ``train-foreground``.
 
     The learning rate is AdamW's highest one; it rises for a twentieth of the steps, then falls to 0.
     """
@@ -69,7 +69,7 @@ class UNet(nn.Module):
         self.head = nn.Conv2d(_CHANNELS[0], 1, kernel_size=1)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """Gives each pixel's logit of being foreground, (N, 1, H, W), of images in [0, 1] with sides of 16 n pixels."""
+        """Logits of being foreground, (N, 1, H, W), of the pixels of images in [0, 1] with sides of 16 n pixels."""
         features = self.standardise(images)
         beside: list[torch.Tensor] = []
         for level, block in enumerate(self.encoder):
@@ -93,11 +93,10 @@ def _block(channels: int, width: int) -> nn.Sequential:
 
 
 def train(out: Path, settings: Settings) -> Agreement:
-    """Trains the network, or goes on where an earlier run with the same settings stopped, exports and measures it.
+    """Train the network, or go on where an earlier run with the same settings stopped; export and measure it.
 
     ``out`` gets the checkpoint and the model :data:`MODEL`, an OpenVINO IR with weights in half precision that goes
-    from
-    (1, 1, 192, 192) in [0, 1] to probabilities of the same shape.
+    from (1, 1, 192, 192) in [0, 1] to probabilities of the same shape.
     """
     network = train_unet(out / CHECKPOINT, settings)
     export(network, out / MODEL)
@@ -110,7 +109,7 @@ def train(out: Path, settings: Settings) -> Agreement:
 
 
 def train_unet(checkpoint: Path, settings: Settings) -> UNet:
-    """Trains the network, or goes on where the run that left the checkpoint stopped; in eval mode."""
+    """Train the network, or go on where the run that left the checkpoint stopped; in eval mode."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
         network = UNet()
@@ -122,7 +121,10 @@ def train_unet(checkpoint: Path, settings: Settings) -> UNet:
         scenes = list(track(render_scenes(indices, settings.seed), "Drawing phantoms", settings.images))
 
         def loss_at(step: int) -> torch.Tensor:
-            images, foreground = _batch(scenes, np.random.default_rng([settings.seed, step]), settings.batch_size)
+            rng = np.random.default_rng([settings.seed, step])
+            chosen = rng.integers(len(scenes), size=settings.batch_size)
+            pairs = zip(*(draw_example(scenes[index], rng) for index in chosen), strict=True)
+            images, foreground = (torch.from_numpy(np.stack(planes)[:, None]) for planes in pairs)
             return segmentation_loss(network(images), foreground)
 
         return loss_at
@@ -133,14 +135,14 @@ def train_unet(checkpoint: Path, settings: Settings) -> UNet:
         schedule,
         steps=settings.steps,
         checkpoint=checkpoint,
-        every=_STEPS_A_CHECKPOINT,
+        every=_STEPS_PER_CHECKPOINT,
         settings=asdict(settings),
     )
     return network
 
 
 def export(network: UNet, path: Path) -> None:
-    """Writes the network, in eval mode and with a sigmoid behind it, as OpenVINO IR in half precision."""
+    """Write the network, in eval mode and with a sigmoid behind it, as OpenVINO IR in half precision."""
     import openvino  # type: ignore[import-untyped]  # openvino ships no types
 
     shape = (1, 1, SIDE, SIDE)
@@ -162,12 +164,6 @@ def segmentation_loss(logits: torch.Tensor, foreground: torch.Tensor) -> torch.T
 def _warmth(progress: float) -> float:
     """The learning rate's share of its highest value, after a share of the training."""
     return min((progress + 1e-3) / 0.05, 0.5 * (1 + math.cos(math.pi * progress)))
-
-
-def _batch(scenes: list[Scene], rng: np.random.Generator, size: int) -> tuple[torch.Tensor, torch.Tensor]:
-    chosen = rng.integers(len(scenes), size=size)
-    images, masks = zip(*(draw_example(scenes[index], rng) for index in chosen), strict=True)
-    return torch.from_numpy(np.stack(images)[:, None]), torch.from_numpy(np.stack(masks)[:, None])
 
 
 def _segment(network: UNet, scene: Scene) -> Mask:

@@ -1,4 +1,4 @@
-"""Pictures to learn segmentation from: phantoms, seen in ever new ways."""
+"""Phantoms to learn segmentation from, seen in ever new ways."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Scene:
 
 
 def render_scenes(indices: range, seed: int, longest_side: int = _STORED_SIDE) -> Iterator[Scene]:
-    """Renders phantoms with carriers, markers and second hands: those at some indices of a seed's endless series."""
+    """Render phantoms with carriers, markers and second hands: those at some indices of a seed's endless series."""
     for index in indices:
         phantom = render_phantom(np.random.default_rng([seed, index]), SCENES)
         scale = longest_side / max(phantom.image.shape)
@@ -54,15 +54,17 @@ def cropped(scene: Scene) -> Scene:
     """A scene cropped to its carrier, as the pipeline shows it to the segmentation; one without a carrier as it is."""
     if scene.carrier_corners is None:
         return scene
-    width, height = _carrier_size(scene.carrier_corners)
-    matrix = _onto_rectangle(scene.carrier_corners, width, height)
+    corners = scene.carrier_corners
+    width, height = (round(float(np.linalg.norm(corners[side] - corners[0]))) + 1 for side in (1, 3))
+    target = np.array([[0, 0], [width - 1, 0], [width - 1, height - 1], [0, height - 1]], np.float32)
+    matrix = cv2.getPerspectiveTransform(corners, target)
     image = cv2.warpPerspective(scene.image, matrix, (width, height), flags=cv2.INTER_LINEAR)
     mask = cv2.warpPerspective(scene.foreground.astype(np.uint8), matrix, (width, height), flags=cv2.INTER_NEAREST)
     return Scene(np.asarray(image, np.uint8), np.asarray(mask > 0), None)
 
 
 def draw_example(scene: Scene, rng: np.random.Generator) -> tuple[Plane, Plane]:
-    """Shows a scene in a new way: turned, cut, framed, dimmed, on uneven ground, noisy.
+    """Show a scene in a new way: turned, cut, framed, dimmed, on uneven ground, noisy.
 
     Returns:
         The picture in [0, 1] and its foreground, 0 or 1; each (:data:`SIDE`, :data:`SIDE`), with 0 around the picture.
@@ -81,16 +83,6 @@ def draw_example(scene: Scene, rng: np.random.Generator) -> tuple[Plane, Plane]:
         image[outside] = rng.choice([0.0, 1.0, rng.random()]) + 0.03 * rng.standard_normal()
     noise = np.float32(rng.exponential(0.008)) * rng.standard_normal(image.shape, dtype=np.float32)
     return np.asarray(np.clip(image + noise, 0, 1) * picture, np.float32), foreground.astype(np.float32)
-
-
-def _carrier_size(corners: Plane) -> tuple[int, int]:
-    width, height = np.linalg.norm(corners[1] - corners[0]), np.linalg.norm(corners[3] - corners[0])
-    return round(float(width)) + 1, round(float(height)) + 1
-
-
-def _onto_rectangle(corners: Plane, width: int, height: int) -> Matrix:
-    target = np.array([[0, 0], [width - 1, 0], [width - 1, height - 1], [0, height - 1]], np.float32)
-    return np.asarray(cv2.getPerspectiveTransform(corners, target), np.float64)
 
 
 def _random_view(shape: tuple[int, ...], rng: np.random.Generator) -> Matrix:
@@ -125,7 +117,7 @@ def _exposed_anew(image: Plane, rng: np.random.Generator) -> Plane:
 
 
 def _outside_frame(rng: np.random.Generator) -> Mask:
-    """Where a collimator or the film's border hides the picture: outside of a slightly turned rectangle."""
+    """Mask of the picture that a collimator or the film's border hides: outside of a slightly turned rectangle."""
     centre = (SIDE - 1) / 2 + rng.normal(0, 0.03 * SIDE, 2)
     size = SIDE * rng.uniform(0.75, 1.02, 2)
     corners = cv2.boxPoints((centre.tolist(), size.tolist(), float(rng.choice([0.0, rng.normal(0, 4)]))))

@@ -30,16 +30,15 @@ from anomalib_xray.preparation_models.localizer_data import (
 from anomalib_xray.preparation_models.training import CHECKPOINT, train_network
 
 MODEL = "localizer.xml"
-_STEPS_A_CHECKPOINT = 50
+_STEPS_PER_CHECKPOINT = 50
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What a training depends on beside its pictures: arguments of ``train-localizer``.
+    """The settings of a training beside its pictures: arguments of ``train-localizer``.
 
     The learning rate is AdamW's highest one; it rises for a tenth of the steps, then falls. Without ``weights``, a
-    state
-    dict to start from, the network starts at random.
+    state dict to start from, the network starts at random.
     """
 
     steps: int
@@ -69,11 +68,11 @@ class Settings:
 
 @dataclass(frozen=True)
 class Performance:
-    """How the exported detector does on the held-out pictures.
+    """The performance of the exported detector on the held-out pictures.
 
     Attributes:
         pictures: Their number.
-        right_counts: On how many of them it finds as many hands as are labelled.
+        right_counts: Number of pictures on which it finds as many hands as are labelled.
         iou: Mean intersection over union of each labelled hand with the box that fits it best; NaN without any.
     """
 
@@ -85,12 +84,9 @@ class Performance:
 def build_localizer(classes: int, weights: Path | None = None) -> SSD:
     """SSDLite 320 with MobileNetV3-Large (arXiv 1905.02244), which has 2.2 million parameters, in training mode.
 
-    It draws its first weights from torch's global generator.
-
-    Args:
-        classes: Number of classes without the background, at least 1.
-        weights: A state dict of the same architecture to start from, of torchvision's COCO weights or of an earlier
-            training; what depends on another number of classes starts at random. None starts all at random.
+    It draws its first weights from torch's global generator. ``classes`` do not count the background. ``weights`` is a
+    state dict of the same architecture to start from, of torchvision's COCO weights or of an earlier training;
+    parameters of another number of classes start at random.
     """
     network: SSD = ssdlite320_mobilenet_v3_large(weights=None, weights_backbone=None, num_classes=classes + 1)
     if weights is not None:
@@ -112,11 +108,7 @@ def _start_from(network: SSD, path: Path) -> None:
 
 
 class Candidates(nn.Module):
-    """The network without choosing among its boxes, so that all shapes are fixed and the graph has no branches.
-
-    Args:
-        network: In eval mode.
-    """
+    """The network, in eval mode, without the choice among its boxes: all shapes are fixed, without a branch."""
 
     anchors: torch.Tensor
 
@@ -137,7 +129,7 @@ class Candidates(nn.Module):
 
 
 def export_localizer(network: SSD, path: Path) -> None:
-    """Writes the network, in eval mode, as OpenVINO IR with the inputs and outputs of :class:`Candidates`."""
+    """Write the network, in eval mode, as OpenVINO IR with the inputs and outputs of :class:`Candidates`."""
     import openvino  # type: ignore[import-untyped]  # openvino ships no types
 
     example = torch.zeros(1, 3, SIDE, SIDE)
@@ -149,13 +141,13 @@ def export_localizer(network: SSD, path: Path) -> None:
 
 
 def train(images: Path, boxes: Path, out: Path, settings: Settings) -> Performance:
-    """Trains the network, or goes on where an earlier run with the same settings stopped, exports and measures it.
+    """Train the network, or go on where an earlier run with the same settings stopped; export and measure it.
 
     Args:
         images: Folder of the pictures.
-        boxes: What :func:`anomalib_xray.preparation_models.localizer_data.read_boxes` reads.
+        boxes: Input of :func:`anomalib_xray.preparation_models.localizer_data.read_boxes`.
         out: Folder for the checkpoint and the model :data:`MODEL`, with its .bin and its .json.
-        settings: What the training depends on.
+        settings: Settings of the training.
     """
     pictures = read_boxes(boxes)
     classes = _classes(pictures, settings, boxes)
@@ -172,7 +164,7 @@ def train(images: Path, boxes: Path, out: Path, settings: Settings) -> Performan
 
 
 def measure(detector: Detector, examples: Sequence[Example], hands: Sequence[int]) -> Performance:
-    """Compares a detector's boxes with the labelled ones; ``hands`` are positions in the list of all classes."""
+    """Compare a detector's boxes with the labelled ones; ``hands`` are positions in the list of all classes."""
     right_counts = 0
     overlaps: list[float] = []
     for example in examples:
@@ -221,6 +213,6 @@ def _optimise(network: SSD, examples: list[Example], settings: Settings, picture
         ),
         steps=settings.steps,
         checkpoint=checkpoint,
-        every=_STEPS_A_CHECKPOINT,
+        every=_STEPS_PER_CHECKPOINT,
         settings={**asdict(settings), "weights": str(settings.weights), "pictures": pictures},
     )

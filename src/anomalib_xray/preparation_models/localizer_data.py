@@ -36,12 +36,7 @@ _LEAST_SIDE = 4.0  # pixels; what is left of a box that was moved out of the pic
 
 @dataclass(frozen=True)
 class LabelledBox:
-    """A box with its class.
-
-    Attributes:
-        label: Name of the class, such as ``rh``.
-        corners: x0, y0, x1, y1 in pixels, the second corner outside.
-    """
+    """A box with the name of its class, such as ``rh``: x0, y0, x1, y1 in pixels, the second corner outside."""
 
     label: str
     corners: tuple[float, float, float, float]
@@ -52,14 +47,11 @@ LabelledPictures: TypeAlias = Mapping[str, tuple[LabelledBox, ...]]
 
 
 def read_boxes(path: Path) -> LabelledPictures:
-    """Reads boxes.
+    """Read the boxes of each picture.
 
     Args:
         path: A folder with a Pascal VOC file (.xml) for each picture, as labelImg writes them; a COCO file (.json); or
             a table (.csv) with the columns filename, width, height, class, xmin, ymin, xmax and ymax.
-
-    Returns:
-        The boxes of each picture.
 
     Raises:
         XrayError: A file is missing, too large, of another format, or has a box without area.
@@ -85,7 +77,6 @@ _Entry: TypeAlias = tuple[str, LabelledBox | None]
 
 
 def _read(path: Path, reader: Callable[[Path], Iterator[_Entry]]) -> list[_Entry]:
-    """What a reader finds in a file."""
     try:
         return list(reader(path))
     except (ValueError, KeyError, TypeError, AttributeError, ET.ParseError) as error:
@@ -93,7 +84,7 @@ def _read(path: Path, reader: Callable[[Path], Iterator[_Entry]]) -> list[_Entry
 
 
 def _read_voc(path: Path) -> Iterator[_Entry]:
-    """Pascal VOC: one picture a file."""
+    """Pascal VOC: one picture per file."""
     text = read_text(path, max_bytes=MAX_BYTES)
     if "<!DOCTYPE" in text or "<!ENTITY" in text:
         raise XrayError(f"{path} declares a document type or entities, which files of boxes never need: remove them.")
@@ -121,7 +112,7 @@ def _read_coco(path: Path) -> Iterator[_Entry]:
 
 
 def _read_table(path: Path) -> Iterator[_Entry]:
-    """The table that labelImg's files are commonly turned into: one box a row."""
+    """The table that labelImg's files are commonly turned into: one box per row."""
     for row in read_table(path, max_bytes=MAX_BYTES):
         picture, where = row.cells["filename"], f"line {row.line} of {path}"
         sides = [row.cells[side] for side in ("xmin", "ymin", "xmax", "ymax")]
@@ -155,11 +146,11 @@ class Example:
 
 
 def load_examples(images: Path, pictures: LabelledPictures, classes: Sequence[str]) -> list[Example]:
-    """Reads the labelled pictures, sorted by name; one that cannot be read is left out, and a warning says why.
+    """Read the labelled pictures, sorted by name; one that cannot be read is left out, and a warning says why.
 
     Args:
         images: Folder of the pictures; those in folders below it are found too.
-        pictures: Boxes by path below ``images``, or by file name alone where it occurs once.
+        pictures: Boxes by path below ``images``, or by file name alone if it occurs once.
         classes: All classes.
 
     Raises:
@@ -211,7 +202,7 @@ def _example(path: Path, pictures: LabelledPictures, name: str, classes: Sequenc
 def draw_batch(
     examples: Sequence[Example], rng: np.random.Generator, size: int
 ) -> tuple[list[torch.Tensor], list[dict[str, torch.Tensor]]]:
-    """Draws pictures at random, and varies their brightness, place and size.
+    """Draw pictures at random, and vary their brightness, place and size.
 
     Nothing is mirrored, because a mirrored right hand is a left one.
 

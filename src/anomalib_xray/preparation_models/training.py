@@ -34,12 +34,12 @@ def train_network(
     every: int,
     settings: Mapping[str, Any],
 ) -> None:
-    """Trains a network, or goes on where an earlier run stopped; the network is in eval mode afterwards.
+    """Train a network, or go on where an earlier run stopped; the network is in eval mode afterwards.
 
     Args:
         network: The network.
-        losses: Gives, where steps are left to do, the function from a step, counted from 0, to the loss there on a
-            batch that depends on the step alone.
+        losses: Gives, if steps are left to do, the function from a step, counted from 0, to the loss there on a batch
+            that depends on the step alone.
         schedule: Learning rates, step by step, of the optimiser that holds the network's parameters.
         steps: Number of optimiser steps, those of an earlier run included.
         checkpoint: The file that an earlier run left, and that this one writes.
@@ -94,7 +94,7 @@ class _Training(LightningModule):
             write_atomically(self.checkpoint, content.getvalue())
 
     def resume(self) -> None:
-        """Goes back to where an earlier run stood, if there was one."""
+        """Go back to the step of an earlier run, if there was one."""
         path = self.checkpoint
         if not path.exists():
             return
@@ -114,7 +114,7 @@ class _Training(LightningModule):
 
 
 def _fit(module: _Training) -> None:
-    """Does the steps that are left."""
+    """Do the steps that are left."""
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     steps = track(range(module.done, module.steps), "Training", module.steps, done=module.done)
     try:
