@@ -30,7 +30,7 @@ def run_command(folder: Path, command: Sequence[str | Path], status: int = 0, **
     process = subprocess.run(
         [Path(sysconfig.get_path("scripts")) / command[0], *command[1:]],
         cwd=folder,
-        env={**os.environ, "COLUMNS": "200", "NO_ALBUMENTATIONS_UPDATE": "1", "CI": "true", **settings},
+        env={**os.environ, "COLUMNS": "200", "NO_ALBUMENTATIONS_UPDATE": "1", **settings},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

@@ -24,6 +24,7 @@ from anomalib_xray.edge.description import Precision
 from anomalib_xray.edge.graph import Graph
 from anomalib_xray.errors import XrayError
 from anomalib_xray.io.progress import track
+from anomalib_xray.preparation.networks import silence_telemetry
 from anomalib_xray.training.export import Run, measure_parity
 
 if TYPE_CHECKING:
@@ -176,6 +177,7 @@ def quantise(model: openvino.Model, samples: Sequence[PreparedSample]) -> openvi
     """
     import nncf  # type: ignore[import-untyped]  # nncf ships no types
 
+    silence_telemetry()
     nncf.set_log_level(logging.ERROR)
     views = list(islice(chain.from_iterable(sample.views for sample in samples), CALIBRATION_PICTURES))
     others = [

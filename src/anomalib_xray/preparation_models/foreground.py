@@ -15,7 +15,7 @@ from torch.nn import functional as F  # noqa: N812  # the name that torch's own 
 
 from anomalib_xray.errors import XrayError
 from anomalib_xray.io.progress import track
-from anomalib_xray.preparation.networks import Network, fit, to_mask
+from anomalib_xray.preparation.networks import Network, fit, silence_telemetry, to_mask
 from anomalib_xray.preparation.step import Mask
 from anomalib_xray.preparation_models.foreground_scenes import SIDE, Scene, cropped, draw_example, render_scenes
 from anomalib_xray.preparation_models.training import CHECKPOINT, LossAt, train_network
@@ -145,6 +145,7 @@ def export(network: UNet, path: Path) -> None:
     """Write the network, in eval mode and with a sigmoid behind it, as OpenVINO IR in half precision."""
     import openvino  # type: ignore[import-untyped]  # openvino ships no types
 
+    silence_telemetry()
     shape = (1, 1, SIDE, SIDE)
     program = torch.export.export(torch.nn.Sequential(network, torch.nn.Sigmoid()), (torch.zeros(shape),))
     model = openvino.convert_model(program)

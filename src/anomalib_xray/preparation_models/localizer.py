@@ -19,6 +19,7 @@ from torchvision.ops import box_iou
 from anomalib_xray.errors import XrayError
 from anomalib_xray.io.write import write_atomically
 from anomalib_xray.preparation.detector import Description, Detector
+from anomalib_xray.preparation.networks import silence_telemetry
 from anomalib_xray.preparation_models.localizer_data import (
     SIDE,
     Example,
@@ -132,6 +133,7 @@ def export_localizer(network: SSD, path: Path) -> None:
     """Write the network, in eval mode, as OpenVINO IR with the inputs and outputs of :class:`Candidates`."""
     import openvino  # type: ignore[import-untyped]  # openvino ships no types
 
+    silence_telemetry()
     example = torch.zeros(1, 3, SIDE, SIDE)
     # OpenVINO still traces with what torch calls deprecated; all shapes are fixed, so that tracing is safe.
     with torch.inference_mode(), warnings.catch_warnings(action="ignore"):

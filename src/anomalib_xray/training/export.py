@@ -33,6 +33,7 @@ from anomalib_xray.edge.scope import Scope
 from anomalib_xray.errors import XrayError
 from anomalib_xray.io.read import read_radiograph, to_unit_interval
 from anomalib_xray.io.write import noticing_full_disk
+from anomalib_xray.preparation.networks import silence_telemetry
 from anomalib_xray.training.post_processor import XrayPostProcessor
 from anomalib_xray.transforms.pre_processor import padding_of
 
@@ -110,6 +111,7 @@ class ExportWithParity(ModuleMixin):
         Parity is measured on the datamodule's test images if it has some, otherwise on phantoms.
         """
         self._check_exportable()
+        silence_telemetry()
         images = _parity_images(datamodule)
         self._is_intermediate = True
         try:
