@@ -110,23 +110,18 @@ def perform(folder: Path, answers: TextIO | None = None) -> bool:
 
 
 class Process:
-    """A fresh interpreter with the task of ``folder``; it ends with the ``with`` block at the latest.
-
-    It may use so many ``threads``, by default as many as the environment allows.
-    """
+    """A fresh interpreter with a task, of so many threads; it ends with the ``with`` block at the latest."""
 
     def __init__(self, folder: Path, threads: int | None = None) -> None:
         self.folder = folder
-        environment = {**os.environ, "PYTHONWARNINGS": "ignore"}
-        if threads is not None:
-            environment["OMP_NUM_THREADS"] = str(threads)
+        limit = {} if threads is None else {"OMP_NUM_THREADS": str(threads)}
         with (folder / LOG).open("w", encoding="utf-8") as log:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "anomalib_xray.jobs", str(folder)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,
-                env=environment,
+                env={**os.environ, "PYTHONWARNINGS": "ignore", **limit},
                 text=True,
             )
 

@@ -51,12 +51,18 @@ def read_frames(logs: Path, name: str) -> list[Frame]:
     """
     if not logs.is_dir():
         raise XrayError(f"{logs} is not a folder; name the one that the run's logger writes to.")
-    runs = sorted({path.parent for path in logs.rglob("events.out.tfevents.*")})
-    if len(runs) > 1:
-        names = ", ".join(str(run.relative_to(logs)) for run in runs)
-        raise XrayError(f"{logs} holds several runs ({names}); name one of their folders.")
-    frames = _from_tensorboard(runs[0], name) if runs else _from_files(logs, name)
+    events = list(logs.rglob("events.out.tfevents.*"))
+    frames = _from_tensorboard(_only_folder(logs, events), name) if events else _from_files(logs, name)
     return sorted(frames, key=lambda frame: frame.step)
+
+
+def _only_folder(logs: Path, files: list[Path]) -> Path:
+    """The folder of all files; refuses several, which are of several runs."""
+    folder, *others = sorted({path.parent for path in files})
+    if others:
+        names = ", ".join(str(found.relative_to(logs)) for found in (folder, *others))
+        raise XrayError(f"{logs} holds several runs ({names}); name one of their folders.")
+    return folder
 
 
 def _from_tensorboard(run: Path, name: str) -> list[Frame]:
@@ -75,10 +81,7 @@ def _from_files(logs: Path, name: str) -> list[Frame]:
     files = [path for path in logs.rglob("*.png") if path.parent.name == name and path.stem.isdigit()]
     if not files:
         raise XrayError(f"{logs} holds neither TensorBoard files nor pictures {name}/<step>.png.")
-    folders = {path.parent for path in files}
-    if len(folders) > 1:
-        names = ", ".join(sorted(str(folder.relative_to(logs)) for folder in folders))
-        raise XrayError(f"{logs} holds several runs ({names}); name one of their folders.")
+    _only_folder(logs, files)
     return [Frame(int(path.stem), _open(path)) for path in files]
 
 

@@ -45,6 +45,9 @@ _TRAINING_DATA = {
 class Cell:
     """One training with its test: a model on a data set, prepared in one way, with one seed.
 
+    >>> Cell("Cae", "hands", "raw", equalize=False, seed=42).key
+    'hands-raw-Cae-42-0f580018'
+
     Attributes:
         model: Name of the model in the grid.
         data: Name of the data set in the grid.

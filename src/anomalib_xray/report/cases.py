@@ -122,10 +122,8 @@ def _case(
     drawn = np.hstack(pictures).astype(np.uint8)
     _, encoded = cv2.imencode(".webp", drawn, [cv2.IMWRITE_WEBP_QUALITY, 82])
     uri = "data:image/webp;base64," + base64.b64encode(encoded.tobytes()).decode("ascii")
-    return Case(
-        row["kind"], name, float(row["score"]), uri, drawn.shape[1], drawn.shape[0],
-        heat_map is not None, mask is not None,
-    )  # fmt: skip
+    height, width, _ = drawn.shape
+    return Case(row["kind"], name, float(row["score"]), uri, width, height, heat_map is not None, mask is not None)
 
 
 def _read_map(folder: Path, name: str, low: object, high: object) -> NDArray[np.float32] | None:

@@ -19,9 +19,7 @@ class Part:
     """The rows of one data set, prepared in one way, which share their test images.
 
     Attributes:
-        data: Name of the data set.
-        preparation: Name of the preparation.
-        equalize: Whether pictures were equalised.
+        data, preparation, equalize: The key of the part.
         rows: Its rows, shortcuts included.
         cells: Its cells by model, one per seed.
         sized: Cells by model that trained on some of the images only.

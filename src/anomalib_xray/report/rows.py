@@ -32,11 +32,7 @@ class Row:
     """A row of the table.
 
     Attributes:
-        data: Name of the data set.
-        preparation: Name of the preparation.
-        equalize: Whether pictures were equalised.
-        model: Name of the model.
-        score: Name of the score.
+        data, preparation, equalize, model, score: The key of the row.
         seeds: Value of each metric by seed.
         estimates: Mean of each metric over the seeds, with its interval over patients.
         against: Difference of each metric from the baseline's, with its interval; empty without a pair.
