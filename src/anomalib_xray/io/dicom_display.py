@@ -50,8 +50,7 @@ def displayed(
 
     Returns:
         The levels (H, W), uint8 if at most 8 bits are stored, else uint16; and the values, after the modality
-            transform, of
-        the darkest and the brightest level of this depth without a VOI transform.
+        transform, of the darkest and the brightest level of this depth without a VOI transform.
     """
     cells = cast("Radiograph", stored.pixels)
     size = 2 ** (8 * cells.dtype.itemsize)

@@ -63,10 +63,8 @@ def read_tags(source: str | Path | bytes) -> dict[str, str]:
     Returns:
         Those of ``Modality``, ``BodyPartExamined``, ``Laterality``, ``ImageLaterality``, ``ViewPosition``,
         ``PhotometricInterpretation``, ``Rows``, ``Columns``, ``BitsStored``, ``PixelSpacing`` and
-            ``ImagerPixelSpacing``
-        (millimetres between rows and between columns, divided by a backslash) that the file has and that are kept.
-            Empty
-        for a file that is not DICOM.
+        ``ImagerPixelSpacing`` (millimetres between rows and between columns, divided by a backslash) that the file has
+        and that are kept. Empty for a file that is not DICOM.
 
     Raises:
         XrayError: The file cannot be read, or is damaged, or pydicom is missing.
