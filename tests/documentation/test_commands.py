@@ -85,8 +85,8 @@ PARSED = [  # beginning of a command by regular expression, why it is not run
     (r"dask ", "needs a cluster"),
     (r"anomalib-xray prepare .*--scheduler", "needs a cluster"),
     (r"tensorboard ", "a server of others"),
-    (r"anomalib-xray tune .*--trials", "a search that ships, each of which tests/tuning checks"),
-    (r"anomalib-xray bench .*--checkpoint", "starts torch anew in three processes; tests/bench runs it"),
+    (r"anomalib-xray tune .*--trials", "a search that ships, each of which tests/experiments checks"),
+    (r"anomalib-xray bench .*--checkpoint", "starts torch anew in three processes; tests/bundling runs it"),
     (r"cp -r templates/plugin", "installs a copy of the template, which a test of its own does"),
     (r"anomalib (train|export) --config config\.yaml", "needs an installed copy of the template"),
 ]
