@@ -8,7 +8,6 @@ each at a multiple of 8 bytes from the end of the header, which is padded with s
 from __future__ import annotations
 
 import json
-import math
 import struct
 import time
 from collections import Counter
@@ -16,9 +15,11 @@ from collections.abc import Sequence
 from functools import partial
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+import msgspec
 import numpy as np
+from msgspec import Meta, Struct
 from numpy.typing import NDArray
 
 from anomalib_xray import NOTICE
@@ -162,13 +163,10 @@ def jobs_of(ensemble: Ensemble, secret: bytes = b"") -> Jobs:
 
 
 def analyse(ensemble: Ensemble, content: bytes, *, stages: bool, secret: bytes = b"") -> bytes:
-    """Decodes a radiograph and asks every model; one that fails is reported in its place.
+    """Decodes the content of a file and asks every model; one that fails is reported in its place.
 
-    Args:
-        ensemble: The models.
-        content: The file, PNG, JPEG or DICOM; one that cannot be decoded is an :class:`XrayError`.
-        stages: Whether to send the pictures of the preparation too.
-        secret: Key of the tokens for patient and study, without which they could be guessed.
+    With ``stages`` the pictures of the preparation are sent, too; ``secret`` is the key of the tokens for patient and
+    study, without which they could be guessed.
     """
     notes: list[str] = []
     image = decode_radiograph(content, name="The file", max_pixels=MAX_PIXELS, notes=notes)
@@ -269,42 +267,44 @@ def _window(image: Radiograph) -> list[float]:
     return [low, high] if low < high else [0.0, max(high, 1.0)]
 
 
+class _Capture(Struct):
+    """A picture that the page drew: its sides, and whether to copy patient and study from the source.
+
+    It shows the model of a bundle with this digest; ``scale`` is its pixels per pixel of the radiograph.
+    """
+
+    height: Annotated[int, Meta(gt=0, lt=2**16)]
+    width: Annotated[int, Meta(gt=0, lt=2**16)]
+    keep_patient: bool
+    model: str = ""
+    digest: str = ""
+    scale: float | None = None
+
+
 def secondary_capture(message: bytes) -> bytes:
     """Encodes a picture that the page drew as a DICOM file.
 
-    Args:
-        message: Its header has ``height`` and ``width`` of the picture, and ``keep_patient``: whether to copy the
-            patient and the study from the source; it may have ``model``, the name of the model that it shows,
-            ``digest``, that of its bundle, and ``scale``, its pixels per pixel of the radiograph. Behind it are the
-            picture's pixels, three bytes each (red, green, blue), then the source's file, which may be empty.
+    The header of the message is a :class:`_Capture`. Behind it are the picture's pixels, three bytes each (red, green,
+    blue), then the source's file, which may be empty.
 
     Raises:
         XrayError: The message is damaged, the source is not DICOM where it must be, or pydicom is missing.
     """
     header, payload = split_message(message)
-    height, width, keep_patient = _side(header, "height"), _side(header, "width"), header.get("keep_patient")
-    size = height * width * 3
-    if not isinstance(keep_patient, bool) or height * width > MAX_PIXELS or len(payload) < size:
+    try:
+        about = msgspec.convert(header, _Capture)
+    except msgspec.ValidationError as error:
+        raise XrayError(_DAMAGED) from error
+    size = about.height * about.width * 3
+    if size > 3 * MAX_PIXELS or len(payload) < size:
         raise XrayError(_DAMAGED)
-    model, digest, scale = header.get("model", ""), header.get("digest", ""), header.get("scale")
-    if not isinstance(model, str) or not isinstance(digest, str):
-        raise XrayError(_DAMAGED)
-    if isinstance(scale, bool) or not isinstance(scale, int | float | None):
-        raise XrayError(_DAMAGED)
-    picture = np.frombuffer(payload[:size], np.uint8).reshape(height, width, 3)[:, :, ::-1]
+    picture = np.frombuffer(payload[:size], np.uint8).reshape(about.height, about.width, 3)[:, :, ::-1]
     return encode_secondary_capture(
         np.ascontiguousarray(picture),
         source=bytes(payload[size:]),
-        description=map_description(model) if model else "Anomaly map, research use only",
-        keep_patient=keep_patient,
-        series=digest,
-        scale=scale if scale is not None and 0 < scale < _LARGEST_SCALE else None,
+        description=map_description(about.model) if about.model else "Anomaly map, research use only",
+        keep_patient=about.keep_patient,
+        series=about.digest,
+        scale=about.scale if about.scale is not None and 0 < about.scale < _LARGEST_SCALE else None,
         source_name="the radiograph",
     )
-
-
-def _side(header: dict[str, Any], key: str) -> int:
-    value = header.get(key)
-    if isinstance(value, bool) or not isinstance(value, int) or not 0 < value < 2**16:
-        return math.isqrt(MAX_PIXELS) * MAX_PIXELS  # no picture has such a side, and no message its pixels
-    return value

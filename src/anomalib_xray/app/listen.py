@@ -23,11 +23,7 @@ _SLOWEST_REST = 5
 
 
 def opened_socket(host: str, port: int, *, allow_remote: bool) -> socket.socket:
-    """Opens the address before models are loaded, so that a port in use is said at once; port 0 takes a free one.
-
-    Raises:
-        XrayError: The address cannot be used, or others could reach it and are not allowed to.
-    """
+    """Opens the address before models are loaded, so that a port in use is said at once; port 0 takes a free one."""
     if not 0 <= port < 2**16:
         raise XrayError(f"There is no port {port}: give 0 to 65535.")
     if not is_loopback(host):

@@ -37,13 +37,10 @@ def create_app(
     host: str = "127.0.0.1",
     limits: Limits | None = None,
 ) -> ASGIApp:
-    """Builds the application.
+    """Builds the ASGI application.
 
-    Args:
-        ask: Does one job at a time, by name, on a body; refuses bodies by :class:`XrayError`. See :func:`jobs_of`.
-        models: Descriptions of the models, as JSON values.
-        host: Name or address that it will listen on; requests under foreign names are refused.
-        limits: Limits of its load.
+    ``ask`` does one job at a time, by name, on a body, and refuses bodies by :class:`XrayError`; see :func:`jobs_of`.
+    ``models`` are their descriptions as JSON values. Requests under other names than ``host`` are refused.
     """
     limits = limits or Limits()
     gate = Gate(limits)

@@ -25,7 +25,7 @@ from anomalib_xray.training.post_processor import foreground_of
 if TYPE_CHECKING:
     from anomalib.models import AnomalibModule
 
-_EXAMPLE_SHAPE = (1, 3, 200, 152)  # of any size; both sides are free in the graph
+_EXAMPLE_SIZE = (200, 152)  # any; both sides are free in the graph
 
 
 class ScoreGraph(nn.Module):
@@ -68,15 +68,15 @@ def export_onnx(graph: ScoreGraph, path: Path) -> list[str]:
     free = {0: "one", 1: "three", 2: torch.export.Dim.DYNAMIC, 3: torch.export.Dim.DYNAMIC}
     shape = {axis: size if axis > 1 else torch.export.Dim.STATIC for axis, size in free.items()}
     # A gradual picture: of a constant one the traced minimum and maximum would be the same.
-    example = torch.linspace(0, 1, int(np.prod(_EXAMPLE_SHAPE[2:]))).reshape(_EXAMPLE_SHAPE[2:])
+    example = torch.linspace(0, 1, int(np.prod(_EXAMPLE_SIZE))).reshape(_EXAMPLE_SIZE).repeat(1, 3, 1, 1)
     with torch.no_grad():
-        outputs = graph(example.expand(_EXAMPLE_SHAPE).contiguous())
+        outputs = graph(example)
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         with _quietly():
             torch.onnx.export(
                 graph,
-                (example.expand(_EXAMPLE_SHAPE).contiguous(),),
+                (example,),
                 str(path),
                 dynamo=True,
                 verbose=False,

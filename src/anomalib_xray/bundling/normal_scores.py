@@ -56,7 +56,7 @@ class NormalValues:
 
     def pixel_threshold(self, quantile: float) -> float | None:
         """A quantile of the foreground's map values; ``None`` without any."""
-        pixels = np.concatenate(self.pixels or [np.empty(0)])
+        pixels = np.concatenate(self.pixels or [np.empty(0, np.float32)])
         return float(np.quantile(pixels, quantile)) if len(pixels) else None
 
 

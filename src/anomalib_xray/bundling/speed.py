@@ -174,10 +174,9 @@ def _originals(images: Sequence[Path] | None, *, is_raw: bool) -> tuple[list[Rad
         return found, f"{len(found)} given radiographs"
     from anomalib_xray.phantom import RAW, render_phantom
 
-    generators = [np.random.default_rng(number) for number in range(PICTURES)]
-    if is_raw:
-        return [render_phantom(generator, RAW).image for generator in generators], f"{PICTURES} raw phantoms"
-    return [render_phantom(generator).image for generator in generators], f"{PICTURES} phantoms"
+    options = (RAW,) if is_raw else ()
+    phantoms = [render_phantom(np.random.default_rng(number), *options).image for number in range(PICTURES)]
+    return phantoms, f"{PICTURES} {'raw ' if is_raw else ''}phantoms"
 
 
 def rows_of(results: Sequence[Timing]) -> list[dict[str, Any]]:

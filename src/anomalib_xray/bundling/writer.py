@@ -61,18 +61,9 @@ class Request:
 
 
 def write_bundle(model: AnomalibModule, request: Request, out: Path) -> Description:
-    """Makes a bundle.
+    """Makes a bundle of a model of this project, in evaluation, on the CPU; returns its description.
 
-    Args:
-        model: A model of this project, in evaluation, on the CPU.
-        request: The other ingredients.
-        out: Folder to write; must not exist or be empty.
-
-    Returns:
-        Its description.
-
-    Raises:
-        XrayError: ``out`` holds something, an image cannot be used, or the model cannot be exported.
+    The folder ``out`` must not exist or be empty.
     """
     pipeline = request.pipeline
     with completed(out) as folder, scratch(out) as work:

@@ -49,16 +49,7 @@ def predict_all(
 ) -> int:
     """Predicts, draws and reports image after image, and writes the scores, however it ends.
 
-    Args:
-        ensemble: The bundles.
-        inputs: The images.
-        out: Folder for the scores.
-        threshold: Raw threshold to decide by instead of the bundle's own.
-        dicom_sc: Whether each overlay is written as a DICOM secondary capture too.
-        keep_patient: Whether the capture of a DICOM file names its patient and study and refers to it.
-
-    Returns:
-        Exit status: 0, 1 if an image could not be used, 130 if interrupted.
+    Arguments and exit status are those of :func:`anomalib_xray.commands.predict.predict`.
     """
     labels = list(ensemble.predictors)
     _check_overwriting(inputs, out, labels)

@@ -29,15 +29,9 @@ _LARGEST_CENTRED = 0.5 - 2.0**-24
 class Graph:
     """A model of a bundle, or a stock export, loaded and ready. May be used by several threads at once.
 
-    Args:
-        model: The ``.xml`` or ``.onnx`` file, or the graph itself.
-        device: OpenVINO device, e.g. ``CPU`` or ``GPU``.
-        threads: Number of CPU threads; ``None`` leaves it to OpenVINO.
-        arithmetic: OpenVINO's hint of the precision to compute in: ``f32`` agrees with torch, ``bf16`` is faster where
-            the device has it; ``None`` leaves it to OpenVINO.
-
-    Raises:
-        XrayError: The device does not exist or lacks the arithmetic, or the model cannot be loaded or has no score.
+    It is opened from an ``.xml`` or ``.onnx`` file, or from the graph itself. ``arithmetic`` is OpenVINO's hint of the
+    precision to compute in: ``f32`` agrees with torch, ``bf16`` is faster where the device has it. ``None`` leaves it,
+    and the number of threads, to OpenVINO.
     """
 
     def __init__(
@@ -78,11 +72,7 @@ class Graph:
             picture: (H, W) in [0, 1]; the graph pads and resizes by itself.
 
         Returns:
-            Scores (K,), and the map (S, S) of the padded square, ``None`` where the model has none; both as the graph
-            returns them.
-
-        Raises:
-            XrayError: The model cannot process it.
+            Scores (K,) and the map (S, S) of the padded square, as the graph returns them; ``None`` without a map.
         """
         batch = np.repeat(picture[np.newaxis, np.newaxis], 3, axis=1)
         try:
@@ -101,17 +91,9 @@ class Graph:
 def unnormalise(values: ArrayLike, threshold: float | None, minimum: float, maximum: float) -> NDArray[np.float64]:
     """Inverts the normalisation 1/2 + x / (1 + 2 |x|) with x = (raw - threshold) / (maximum - minimum).
 
-    With y = value - 1/2 that is x = y / (1 - 2 |y|) and raw = threshold + x (maximum - minimum).
-
-    Args:
-        values: Normalised values, inside (0, 1), of any shape. Float32 reaches 0 and 1 for raw values millions of
-            ranges away; these become the farthest value that it can tell apart.
-        threshold: Raw value that became 1/2; ``None`` for the middle of ``minimum`` and ``maximum``.
-        minimum: Smallest raw value of the validation set.
-        maximum: Largest raw value of the validation set.
-
-    Returns:
-        Raw values of the same shape.
+    With y = value - 1/2 that is x = y / (1 - 2 |y|) and raw = threshold + x (maximum - minimum). Without a threshold
+    the middle of minimum and maximum became 1/2. Float32 reaches 0 and 1 for raw values millions of ranges away; these
+    become the farthest value that it can tell apart.
 
     Example:
         >>> unnormalise([0.5, 0.75], 0.1, 0.0, 0.2).round(6).tolist()

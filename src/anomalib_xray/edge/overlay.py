@@ -126,15 +126,7 @@ def _thickness(picture: Picture) -> int:
 
 
 def blend(picture: Picture, level: NDArray[np.float32]) -> Picture:
-    """Lays the colours of a map over a picture.
-
-    Args:
-        picture: (H, W, 3) uint8, BGR.
-        level: (H, W); colours begin at 0.5, are fully visible from 1 on, and end at 2.
-
-    Returns:
-        (H, W, 3).
-    """
+    """Lays the colours of a map (H, W) over a picture: they begin at 0.5, are fully visible from 1 on, and end at 2."""
     steps = (np.clip((level - _FADE_IN) / (2 - _FADE_IN), 0, 1) * 255).astype(np.uint8)
     colours = cv2.applyColorMap(255 - steps, cv2.COLORMAP_AUTUMN)  # reversed: yellow to red
     opacity = _OPACITY * np.clip((level - _FADE_IN) / (1 - _FADE_IN), 0, 1)[..., np.newaxis]

@@ -229,15 +229,9 @@ def open_predictor(
 def on_original(
     heat_maps: Sequence[NDArray[np.float32] | None], views: Sequence[Prepared], shape: tuple[int, int]
 ) -> NDArray[np.float32] | None:
-    """Moves the heat maps of all views to their place on the original.
+    """Moves the heat maps of all views, each of the size of its picture, to their place on the original (H, W).
 
-    Args:
-        heat_maps: One per view, of the size of its picture; any finite values.
-        views: The pictures, with the matrices that led to them; at least one.
-        shape: Height and width of the original.
-
-    Returns:
-        (H, W): 0 outside of all views, the largest value where several lie; ``None`` if a map is missing.
+    The map is 0 outside of all views, the largest value where several lie; ``None`` if one is missing.
     """
     joined: NDArray[np.float32] | None = None
     covered = np.zeros(shape, np.bool_)

@@ -108,11 +108,13 @@ def entry_of(
 
 def sentence_of(path: Path, results: Mapping[str, Result], fused: float | None) -> str:
     """The sentence on an image, for a terminal."""
-    said = {label: _sentence(result) for label, result in results.items()}
-    if len(said) == 1:
-        return f"{printable(path)}: {next(iter(said.values()))}"
-    beginning = "" if fused is None else f"fused percentile {fused:.4g}; "
-    return f"{printable(path)}: {beginning}{'; '.join(f'{label} {text}' for label, text in said.items())}"
+    parts = [] if fused is None else [f"fused percentile {fused:.4g}"]
+    for label, result in results.items():
+        name = f"{label} " if len(results) > 1 else ""
+        threshold = "none" if result.threshold is None else f"{result.threshold:.4g}"
+        percentile = "" if result.percentile is None else f"percentile {result.percentile:.4g}, "
+        parts.append(f"{name}score {result.value:.4g}, threshold {threshold}, {percentile}{result.verdict}")
+    return f"{printable(path)}: {'; '.join(parts)}"
 
 
 def _values(result: Result) -> dict[str, Any]:
@@ -139,12 +141,6 @@ def _values(result: Result) -> dict[str, Any]:
             for view in result.views
         ],
     }
-
-
-def _sentence(result: Result) -> str:
-    threshold = "none" if result.threshold is None else f"{result.threshold:.4g}"
-    percentile = "" if result.percentile is None else f"percentile {result.percentile:.4g}, "
-    return f"score {result.value:.4g}, threshold {threshold}, {percentile}{result.verdict}"
 
 
 def _verdict(result: Result) -> str | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TypeVar, cast
+from typing import Any, cast
 
 import cv2
 import numpy as np
@@ -10,8 +10,6 @@ from numpy.typing import NDArray
 
 from anomalib_xray.io.read import Radiograph
 from anomalib_xray.preparation.step import Mask
-
-Pixel = TypeVar("Pixel", bound=np.generic)
 
 VIEW_SIDE = 512
 """Longest side of a view in pixels: that of MURA's pictures, at which the steps were tuned."""
@@ -34,10 +32,10 @@ def to_8_bit(image: Radiograph) -> NDArray[np.uint8]:
 
 def small_view(image: Radiograph, longest_side: int = VIEW_SIDE) -> NDArray[np.uint8]:
     """An 8-bit view (h, w) of which no side is longer than given; a smaller picture keeps its size."""
-    return reduced(to_8_bit(image), longest_side)
+    return cast("NDArray[np.uint8]", reduced(to_8_bit(image), longest_side))
 
 
-def reduced(plane: NDArray[Pixel], longest_side: int) -> NDArray[Pixel]:
+def reduced(plane: NDArray[Any], longest_side: int) -> NDArray[Any]:
     """A plane (h, w) of which no side is longer than given, each pixel a mean; a smaller plane itself."""
     scale = longest_side / max(plane.shape)
     if scale >= 1:
