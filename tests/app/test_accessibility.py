@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from anomalib_xray.edge.bundle import NOTICE
+from anomalib_xray import NOTICE
 
 from .browsing import IN_A_BROWSER, Page, add, expect
 from .running import picture, png

@@ -7,9 +7,9 @@ import cv2
 import numpy as np
 import pytest
 
+from anomalib_xray import NOTICE
 from anomalib_xray.app import answer
 from anomalib_xray.app.answer import analyse, descriptions, distinct_labels, open_models
-from anomalib_xray.edge.bundle import NOTICE
 from anomalib_xray.edge.ensemble import Ensemble
 from anomalib_xray.errors import XrayError
 from anomalib_xray.io.radiograph import Radiograph

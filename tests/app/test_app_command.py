@@ -10,9 +10,9 @@ from pathlib import Path
 import httpx
 import pytest
 
+from anomalib_xray import NOTICE
 from anomalib_xray.app.listen import opened_socket
 from anomalib_xray.cli import main
-from anomalib_xray.edge.bundle import NOTICE
 from anomalib_xray.errors import XrayError
 
 

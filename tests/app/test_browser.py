@@ -13,8 +13,8 @@ import cv2
 import numpy as np
 import pytest
 
+from anomalib_xray import NOTICE
 from anomalib_xray.app.answer import open_models
-from anomalib_xray.edge.bundle import NOTICE
 from anomalib_xray.edge.ensemble import Ensemble
 from anomalib_xray.io.read import read_radiograph
 
@@ -25,7 +25,7 @@ pytestmark = IN_A_BROWSER
 
 
 def pixels(page: Page, pane: int) -> str:
-    """What a pane's canvas shows, once it is painted."""
+    """Picture on a pane's canvas, once it is painted."""
     page.evaluate("() => new Promise((painted) => requestAnimationFrame(() => requestAnimationFrame(painted)))")
     return str(page.locator(".pane canvas").nth(pane).evaluate("(canvas) => canvas.toDataURL()"))
 

@@ -22,7 +22,7 @@ async def failing(_: Scope, __: Receive, ___: Send) -> None:
 
 
 def asked(headers: dict[str, str], method: str = "GET", host: str = "127.0.0.1", app: Any = served) -> list[Message]:
-    """What the guard sends for a request."""
+    """Messages that the guard sends for a request."""
     sent: list[Message] = []
 
     async def send(message: Message) -> None:

@@ -56,7 +56,7 @@ def resident(process: subprocess.Popen[str]) -> float:
 
 
 def said(answer: bytes) -> tuple[dict[str, object], bytes]:
-    """What an answer says, without how long it took."""
+    """Content of an answer, without its duration."""
     opened = Opened.of(answer)
     for result in opened.header["results"]:
         result.pop("seconds", None)
@@ -111,7 +111,7 @@ def test_hostile_uploads(process: tuple[subprocess.Popen[str], str], make_dicom:
 
 
 def complain(path: str, response: httpx.Response | None) -> str:
-    """What is wrong with an answer to a damaged file: it must be one sentence, or an answer like any other."""
+    """Fault of an answer to a damaged file: it must be one sentence, or an answer like any other."""
     if response is None:
         return ""
     if response.status_code == 422:

@@ -138,4 +138,4 @@ CUT_OFF = """() => {
     }
     return bad;
 }"""
-"""What stands out of the thing that it belongs to, and so is cut off or lies over another."""
+"""Elements that stand out of their parent, and so are cut off or lie over another."""

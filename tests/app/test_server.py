@@ -14,9 +14,9 @@ import pytest
 from fastapi.testclient import TestClient
 from starlette.types import Message
 
+from anomalib_xray import NOTICE
 from anomalib_xray.app.answer import Planes, descriptions
 from anomalib_xray.app.gate import Limits
-from anomalib_xray.edge.bundle import NOTICE
 from anomalib_xray.edge.ensemble import Ensemble
 from anomalib_xray.edge.predictor import Predictor
 from anomalib_xray.io.radiograph import Radiograph

@@ -18,7 +18,7 @@ pytestmark = IN_A_BROWSER
 
 
 def report(page: Page, button: str) -> dict[str, Any]:
-    """What a button saves as JSON."""
+    """JSON that a button saves."""
     with page.expect_download() as download:
         page.get_by_role("button", name=button).click()
     content: dict[str, Any] = json.loads(Path(download.value.path()).read_text())

@@ -12,11 +12,12 @@ import pytest
 import torch
 from anomalib.models import AnomalibModule
 
+from anomalib_xray import NOTICE
 from anomalib_xray.bundling import writer
 from anomalib_xray.bundling.images import Sample
 from anomalib_xray.bundling.writer import Request, write_bundle
 from anomalib_xray.cli import main
-from anomalib_xray.edge.bundle import NOTICE, Bundle
+from anomalib_xray.edge.bundle import Bundle
 from anomalib_xray.edge.predictor import open_predictor
 from anomalib_xray.errors import XrayError
 from anomalib_xray.io.read import read_radiograph, to_unit_interval

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from anomalib_xray import NOTICE
 from anomalib_xray.commands.predict import predict
 from anomalib_xray.edge import batch
-from anomalib_xray.edge.bundle import NOTICE
 from anomalib_xray.errors import XrayError
 from anomalib_xray.io.inputs import with_list
 from anomalib_xray.io.write import write_png

@@ -14,10 +14,10 @@ import cv2
 import numpy as np
 import pytest
 
+from anomalib_xray import NOTICE
 from anomalib_xray.cli import main
 from anomalib_xray.commands.predict import predict
 from anomalib_xray.edge import batch
-from anomalib_xray.edge.bundle import NOTICE
 from anomalib_xray.edge.ensemble import Ensemble
 from anomalib_xray.edge.table import COLUMNS
 from anomalib_xray.errors import XrayError

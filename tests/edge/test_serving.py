@@ -7,8 +7,8 @@ import numpy as np
 import openvino  # type: ignore[import-untyped]  # openvino ships no types
 import pytest
 
+from anomalib_xray import NOTICE
 from anomalib_xray.cli import main
-from anomalib_xray.edge.bundle import NOTICE
 
 from .tiny_bundle import write_bundle
 

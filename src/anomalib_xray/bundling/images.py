@@ -106,7 +106,7 @@ def has_both_labels(samples: Iterable[Sample]) -> bool:
 
 
 def _samples(rows: Sequence[Row], column: str, table: Path) -> list[Sample]:
-    """The images of a table; rows without one are left out, which a warning says."""
+    """The images of a table; rows without one are left out with a warning."""
     from anomalib_xray.data.table import label_index
 
     if not rows:
@@ -138,7 +138,7 @@ class PreparedSample(Sample):
     Attributes:
         views: Files of the pictures: its own, or those of its prepared views.
         shape: Height and width of the radiograph.
-        tags: What its file says of it, as of :func:`anomalib_xray.edge.scope.tags_of`.
+        tags: Tags of its file, as of :func:`anomalib_xray.edge.scope.tags_of`.
     """
 
     views: tuple[Path, ...] = ()
@@ -158,7 +158,7 @@ def read_view(path: Path) -> NDArray[np.float32]:
 def prepare_samples(samples: Sequence[Sample], pipeline: Pipeline | None, folder: Path) -> list[PreparedSample]:
     """Prepares every radiograph once and keeps its views as files, so that memory does not grow with their number.
 
-    One that cannot be used is left out, and a warning says why; at least one must be usable.
+    One that cannot be used is left out with a warning; at least one must be usable.
     """
     found, reasons = [], []
     for number, sample in enumerate(track(samples, "Preparing")):

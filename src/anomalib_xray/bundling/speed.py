@@ -160,8 +160,8 @@ def _usable_threads() -> int:
 
 def _originals(images: Sequence[Path] | None, *, is_raw: bool) -> tuple[list[Radiograph], str]:
     """The radiographs and what they are."""
+    found: list[Radiograph] = []
     if images:
-        found: list[Radiograph] = []
         for path in chain.from_iterable(map(images_of, images)):
             try:
                 found.append(read_radiograph(path))
@@ -175,8 +175,8 @@ def _originals(images: Sequence[Path] | None, *, is_raw: bool) -> tuple[list[Rad
     from anomalib_xray.phantom import RAW, render_phantom
 
     options = (RAW,) if is_raw else ()
-    phantoms = [render_phantom(np.random.default_rng(number), *options).image for number in range(PICTURES)]
-    return phantoms, f"{PICTURES} {'raw ' if is_raw else ''}phantoms"
+    found = [render_phantom(np.random.default_rng(number), *options).image for number in range(PICTURES)]
+    return found, f"{PICTURES} {'raw ' if is_raw else ''}phantoms"
 
 
 def rows_of(results: Sequence[Timing]) -> list[dict[str, Any]]:
