@@ -9,7 +9,7 @@ import pytest
 
 from anomalib_xray.errors import XrayError
 from anomalib_xray.phantom.anomalies import ANOMALY_KINDS
-from anomalib_xray.phantom.dataset import FINISHED, TRUTH, Arguments, plan, write_phantoms
+from anomalib_xray.phantom.dataset import FINISHED, TRUTH, Arguments, list_images, write_phantoms
 
 
 def contents(root: Path) -> dict[str, bytes]:
@@ -100,7 +100,7 @@ def test_an_interrupted_run_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     drawn: list[str] = []
     draw = dataset._draw
 
-    def draw_two(out: Path, image: dataset.PlannedImage, arguments: dataset.Arguments) -> dataset.Entry:
+    def draw_two(out: Path, image: dataset.PhantomImage, arguments: dataset.Arguments) -> dataset.Entry:
         if len(drawn) == 2:
             raise KeyboardInterrupt
         drawn.append(image.path)
@@ -148,12 +148,12 @@ def test_raw_sets_show_what_archives_show(tmp_path: Path) -> None:
 
 
 def test_more_patients_leave_the_first_ones_as_they_are() -> None:
-    few, many = plan(Arguments(patients=10)), plan(Arguments(patients=50))
+    few, many = list_images(Arguments(patients=10)), list_images(Arguments(patients=50))
     assert many[: len(few)] == few
 
 
 def test_shares_hold() -> None:
-    images = plan(Arguments(patients=400))
+    images = list_images(Arguments(patients=400))
     first_studies = {image.patient: image for image in images if image.study == 1}
     assert len(first_studies) == 400
     positives = sum(image.positive for image in first_studies.values())
@@ -165,7 +165,7 @@ def test_shares_hold() -> None:
 
 
 def test_the_mixture_is_that_of_mura() -> None:
-    images = plan(Arguments(patients=400))
+    images = list_images(Arguments(patients=400))
     labels = {image.patient: {other.positive for other in images if other.patient == image.patient} for image in images}
     assert sum(len(found) == 2 for found in labels.values()) in range(8, 50)
     assert {image.image for image in images} == {1, 2, 3}
@@ -175,7 +175,7 @@ def test_the_mixture_is_that_of_mura() -> None:
 
 def test_a_study_has_one_kind_and_one_label() -> None:
     kinds: dict[str, set[str | None]] = {}
-    for image in plan(Arguments(patients=100)):
+    for image in list_images(Arguments(patients=100)):
         kinds.setdefault(image.study_path, set()).add(image.kind)
         assert image.path.endswith(f"_{'positive' if image.positive else 'negative'}/image{image.image}.png")
     assert all(len(found) == 1 for found in kinds.values())

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from pydicom import Dataset
 
 DICOM_READER = 3
-"""Raised whenever the same file is read as another picture than before, so that what was made of it is made anew."""
+"""Raised whenever the same file is read as another picture than before, so that its outputs are made anew."""
 
 _ELEMENTS: tuple[str | int, ...] = (
     "SamplesPerPixel", "PhotometricInterpretation", "PlanarConfiguration", "NumberOfFrames", "Rows", "Columns",

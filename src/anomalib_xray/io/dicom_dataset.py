@@ -22,7 +22,7 @@ _MAX_READS = 100_000
 _MAX_VALUE = 2**21
 """Bytes of a value beside the pixels, whole sequences among them."""
 _MAX_SIMPLE_VALUE = 2**18
-"""Bytes of a value that is no sequence; the longest that is read is a lookup table of 65536 entries."""
+"""Bytes of a value other than a sequence; the longest that is read is a lookup table of 65536 entries."""
 _INFLATED_AT_ONCE = 2**20
 
 _one_at_a_time = Lock()

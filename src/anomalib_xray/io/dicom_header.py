@@ -31,7 +31,7 @@ _IN_GROUPS = {
 }
 """Elements on which the picture depends, by the macros that they are in (PS3.3, section C.7.6.16)."""
 UNREADABLE = (ValueError, TypeError, NotImplementedError, OverflowError, AttributeError)
-"""Errors of pydicom where an element's bytes are no value of its kind."""
+"""Errors of pydicom for bytes that are not a value of the element's kind."""
 
 
 def check_header(data_set: Dataset, *, name: str, max_pixels: int, notes: list[str]) -> None:

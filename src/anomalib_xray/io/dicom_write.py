@@ -47,7 +47,7 @@ _UNPAIRED = frozenset((
 
 _ABOUT_THE_RADIOGRAPH = ("BodyPartExamined", "Laterality", "ImageLaterality", "ViewPosition")
 _FIRST_SERIES = 9000
-"""Series of results stand behind those of devices; their last three digits come from what they show."""
+"""Series of results stand behind those of devices; their last three digits come from their descriptions."""
 _INSTANCES_PER_SERIES = 1000
 _LONGEST_DESCRIPTION = 64
 

@@ -56,7 +56,7 @@ def is_dicom(content: bytes) -> bool:
 def data_set_encoding(content: bytes) -> tuple[bool, bool] | None:
     """The encoding of a DICOM data set, told from its first two elements: little endian, explicit representations.
 
-    None if it is no data set.
+    None if it is not a data set.
     """
     for little, explicit in ((True, True), (True, False), (False, True)):
         order: Literal["little", "big"] = "little" if little else "big"
@@ -131,7 +131,7 @@ def is_radiograph_file(path: Path, *, regular: bool = False) -> bool:
 
 
 def stem_of(name: str) -> str:
-    """A file's name without one of :data:`SUFFIXES`; the last number of a file named by its UID is no ending.
+    """A file's name without one of :data:`SUFFIXES`; the last number of a file named by its UID is not an ending.
 
     >>> stem_of("a.b.PNG"), stem_of("1.2.840.5")
     ('a.b', '1.2.840.5')

@@ -6,7 +6,7 @@ import codecs
 import logging
 import os
 import sys
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -19,10 +19,10 @@ from anomalib_xray.io.paths import absolute, fitted, free_path
 logger = logging.getLogger(__name__)
 
 MASKS = "ground_truth"
-"""Name of folders of masks, which are no radiographs, in MVTec AD, anomalib and the phantoms."""
+"""Name of folders of masks, not of radiographs, in MVTec AD, anomalib and the phantoms."""
 
 _DEBRIS = frozenset({"__MACOSX", "@eaDir", "#recycle", "@Recycle", "$RECYCLE.BIN"})
-"""Folders in which systems and storage devices keep thumbnails and what was deleted."""
+"""Folders in which systems and storage devices keep thumbnails and deleted files."""
 
 _TELLING_BYTES = 6
 """Bytes of a list by which UTF-16 is told from names of one letter that zeros part."""
@@ -53,7 +53,7 @@ def find_inputs(given: Sequence[Path], out: Path) -> list[Input]:
     """List files, and the PNG, JPEG and DICOM files in folders, each once.
 
     Below ``out`` the folders are those of the inputs, seen from the deepest folder that holds everything given, so that
-    two images of one name keep two overlays. Files in ``out`` are no inputs.
+    two images of one name keep two overlays. Files in ``out`` are left out.
 
     Args:
         given: Files and folders; a file is taken whatever its ending, and even if it does not exist.
@@ -97,7 +97,13 @@ def with_list(given: Iterable[Path]) -> Iterator[Path]:
             continue
         first = sys.stdin.buffer.readline()
         if encoding := _wide_encoding(first):
-            yield from map(Path, _wide_lines(first + sys.stdin.buffer.read(), encoding))
+            try:
+                text = (first + sys.stdin.buffer.read()).decode(encoding)
+            except UnicodeDecodeError as error:
+                raise XrayError(
+                    "The list of files on standard input is no whole UTF-16 text; pipe it in UTF-8."
+                ) from error
+            yield from (Path(line) for line in text.splitlines() if line)
             continue
         for line in chain([first.removeprefix(codecs.BOM_UTF8)], sys.stdin.buffer):
             yield from (Path(os.fsdecode(name)) for name in line.rstrip(b"\r\n").split(b"\0") if name)
@@ -115,13 +121,6 @@ def _wide_encoding(line: bytes) -> str:
         if len(begun) >= _TELLING_BYTES and not any(zeros) and all(letters):
             return encoding
     return ""
-
-
-def _wide_lines(content: bytes, encoding: str) -> list[str]:
-    try:
-        return [line for line in content.decode(encoding).splitlines() if line]
-    except UnicodeDecodeError as error:
-        raise XrayError("The list of files on standard input is no whole UTF-16 text; pipe it in UTF-8.") from error
 
 
 def images_of(argument: Path, out: Path | None = None, *, alone: bool = True) -> list[Path]:
@@ -169,7 +168,10 @@ def list_radiographs(folder: Path, *, leave_out: Iterable[Path] = ()) -> list[Pa
     search = _Search(folder, leave_out)
     files = sorted(search.files())
     if search.passed_over:
-        said = "; ".join(_said(kind, paths, folder) for kind, paths in search.passed_over.items())
+        said = "; ".join(
+            f"{kind}: {len(paths)} ({'first ' * (len(paths) > 1)}{min(paths).relative_to(folder)})"
+            for kind, paths in search.passed_over.items()
+        )
         logger.warning("%s: passed over %s.", folder, said)
     return files
 
@@ -179,7 +181,7 @@ class _Search:
 
     def __init__(self, folder: Path, leave_out: Iterable[Path]) -> None:
         self.folder = folder
-        self.passed_over: dict[str, list[Path]] = {}
+        self.passed_over: defaultdict[str, list[Path]] = defaultdict(list)
         self._left_out = {identity for path in leave_out if (identity := _identity(path)) is not None}
         self._searched: set[tuple[int, int]] = set()
         self._linked: deque[Path] = deque()
@@ -193,8 +195,8 @@ class _Search:
             identity = _identity(current)
             if identity in self._left_out:
                 continue
-            if identity in self._searched or (linked and _is_around_itself(current)):
-                self._pass_over("linked folders that lead back or are listed already", current)
+            if identity in self._searched or (linked and current.parent.resolve().is_relative_to(current.resolve())):
+                self.passed_over["linked folders that lead back or are listed already"].append(current)
                 continue
             if identity is not None:
                 self._searched.add(identity)
@@ -202,7 +204,7 @@ class _Search:
                 path = current / entry.name
                 if _is_folder(entry):
                     if entry.name.startswith(".") or entry.name in _DEBRIS or entry.name == MASKS:
-                        self._pass_over("folders that hold no radiographs by their names", path)
+                        self.passed_over["folders that hold no radiographs by their names"].append(path)
                     elif entry.is_symlink():
                         self._linked.append(path)
                     else:
@@ -210,7 +212,7 @@ class _Search:
                 elif is_radiograph_file(path, regular=entry.is_file(follow_symlinks=False)):
                     yield path
                 else:
-                    self._pass_over(_kind(entry), path)
+                    self.passed_over[_kind(entry)].append(path)
 
     def _entries(self, folder: Path) -> list[os.DirEntry[str]]:
         try:
@@ -219,11 +221,8 @@ class _Search:
         except OSError as error:
             if folder == self.folder:
                 raise XrayError(f"{folder} cannot be listed: {error.strerror}.") from error
-            self._pass_over(f"folders that cannot be listed ({error.strerror})", folder)
+            self.passed_over[f"folders that cannot be listed ({error.strerror})"].append(folder)
             return []
-
-    def _pass_over(self, kind: str, path: Path) -> None:
-        self.passed_over.setdefault(kind, []).append(path)
 
 
 def _kind(entry: os.DirEntry[str]) -> str:
@@ -246,12 +245,3 @@ def _identity(folder: Path) -> tuple[int, int] | None:
     except OSError:
         return None
     return found.st_dev, found.st_ino
-
-
-def _is_around_itself(link: Path) -> bool:
-    """Whether a linked folder is one of those that the link lies in."""
-    return link.parent.resolve().is_relative_to(link.resolve())
-
-
-def _said(kind: str, paths: list[Path], folder: Path) -> str:
-    return f"{kind}: {len(paths)} ({'first ' * (len(paths) > 1)}{min(paths).relative_to(folder)})"

@@ -63,7 +63,7 @@ def read_bytes(path: str | Path, *, max_bytes: int = MAX_BYTES) -> bytes:
 
 
 def unescaped(text: str) -> str:
-    r"""A file's name, or another text with one, whose bytes that are no UTF-8 were written as escapes (``\udcf6``)."""
+    r"""A file's name, or another text with one, whose bytes other than UTF-8 were written as escapes (``\udcf6``)."""
     return _ESCAPED.sub(lambda escape: chr(int(escape[1], 16)), text)
 
 
@@ -184,7 +184,7 @@ def _stem(name: str) -> str:
 
 
 def _plain(name: str) -> str:
-    """A name in one Unicode form, without blanks around it; bytes that are no UTF-8 are taken for Windows-1252."""
+    """A name in one Unicode form, without blanks around it; bytes other than UTF-8 are taken for Windows-1252."""
     try:
         os.fsencode(name).decode()
     except UnicodeDecodeError:

@@ -62,14 +62,16 @@ def decode_radiograph(
         content: The whole file.
         name: Name of the file in messages, for example its path.
         max_pixels: Larger pictures are refused before they are decoded.
-        notes: List to which is added what of a DICOM header was not followed, as short words that go with the flags of
-            the preparation.
+        notes: List to which notes on a DICOM header are added, short words that go with the flags of the preparation.
 
     Returns:
         The picture, (H, W), uint8 or uint16.
 
     Raises:
         XrayError: The content is of another format, too large, or damaged; or pydicom is needed and missing.
+
+    >>> decode_radiograph(cv2.imencode(".png", np.array([[0, 255]], np.uint8))[1].tobytes(), name="a.png")
+    array([[  0, 255]], dtype=uint8)
     """
     if formats.is_dicom(content):
         return decode_dicom(content, name=name, max_pixels=max_pixels, notes=notes)
@@ -124,7 +126,7 @@ _NO_PICTURES = {
 
 
 def _what_else(content: bytes) -> str:
-    """The kind of a file that is no picture, and the way out, as the predicate of a sentence."""
+    """The kind of a file that is not a picture, and the way out, as the predicate of a sentence."""
     if not content:
         return "is empty; copy or download it again."
     start = content[:64].removeprefix(b"\xef\xbb\xbf").lstrip().lower()

@@ -60,7 +60,7 @@ def identity(value: str) -> str:
 
 
 def patient_ids(rows: Sequence[Row], column: str, path: Path) -> list[str]:
-    """The patients of a table, empty for a cell without one; a warning names ids that look alike or name nobody.
+    """The patients of a table, empty for a cell without one; a warning names ids that look alike or stand for none.
 
     Ids are as of :func:`identity`; whole numbers that a program wrote with a fraction (``7.0``) are without it.
     """

@@ -58,7 +58,7 @@ class Arguments:
 
 
 @dataclasses.dataclass(frozen=True)
-class PlannedImage:
+class PhantomImage:
     """One image to draw.
 
     Attributes:
@@ -95,12 +95,12 @@ class PlannedImage:
         return self.kind is not None
 
 
-def plan(arguments: Arguments) -> list[PlannedImage]:
+def list_images(arguments: Arguments) -> list[PhantomImage]:
     """All images of a set, by patient, study and image; those of the first patients are the same for any number."""
     return [image for patient in range(1, arguments.patients + 1) for image in _patient(patient, arguments)]
 
 
-def _patient(patient: int, arguments: Arguments) -> Iterator[PlannedImage]:
+def _patient(patient: int, arguments: Arguments) -> Iterator[PhantomImage]:
     start = np.random.default_rng(arguments.seed).random(3)
     valid, positive, kind = (start + patient * np.array(_STEPS)) % 1
     rng = np.random.default_rng([arguments.seed, patient, 0, 1])
@@ -114,7 +114,7 @@ def _patient(patient: int, arguments: Arguments) -> Iterator[PlannedImage]:
         side = str(rng.choice(["L", "R"]))
         for image in range(1, 1 + int(rng.integers(1, 4))):
             path = f"{part}/{BODY_PART}/patient{patient:05d}/study{study}_{label}/image{image}.png"
-            yield PlannedImage(path, patient, study, image, shown, side, int(rng.choice([1, 3])))
+            yield PhantomImage(path, patient, study, image, shown, side, int(rng.choice([1, 3])))
 
 
 def write_phantoms(
@@ -156,7 +156,7 @@ def write_phantoms(
         XrayError: If an argument is out of range, or the folder holds something else or a set of other arguments.
     """
     arguments = Arguments(patients, seed, prepared, positive_share, tuple(kinds), valid_share)
-    images = plan(arguments)
+    images = list_images(arguments)
     entries = _entries(out, arguments)
     missing = [image for image in images if image.path not in entries or not _on_disk(out, image)]
     if not missing and (out / FINISHED).is_file():
@@ -208,18 +208,18 @@ def _identity(arguments: Arguments) -> Entry:
     return {**dataclasses.asdict(arguments), "kinds": list(arguments.kinds), "version": __version__}
 
 
-def _on_disk(out: Path, image: PlannedImage) -> bool:
+def _on_disk(out: Path, image: PhantomImage) -> bool:
     files = [out / image.path, _mask_file(out, "foreground", image)]
     if image.positive:
         files.append(_mask_file(out, "anomaly", image))
     return all(file.is_file() for file in files)
 
 
-def _mask_file(out: Path, name: str, image: PlannedImage) -> Path:
+def _mask_file(out: Path, name: str, image: PhantomImage) -> Path:
     return out / "ground_truth" / name / image.path
 
 
-def _draw(out: Path, image: PlannedImage, arguments: Arguments) -> Entry:
+def _draw(out: Path, image: PhantomImage, arguments: Arguments) -> Entry:
     """Draw and write one image with its masks; returns its ground truth."""
     phantom, seed = _render(image, arguments)
     write_png(_mask_file(out, "foreground", image), phantom.foreground.astype(np.uint8) * np.uint8(255))
@@ -239,7 +239,7 @@ def _draw(out: Path, image: PlannedImage, arguments: Arguments) -> Entry:
     }
 
 
-def _render(image: PlannedImage, arguments: Arguments) -> tuple[Phantom, list[int]]:
+def _render(image: PhantomImage, arguments: Arguments) -> tuple[Phantom, list[int]]:
     """The picture, and the seed that drew it; another seed is tried if the anomaly finds no place on the hand."""
     person = sample_anatomy(np.random.default_rng([arguments.seed, image.patient]))
     options = PREPARED if arguments.prepared else RAW
@@ -253,7 +253,7 @@ def _render(image: PlannedImage, arguments: Arguments) -> tuple[Phantom, list[in
     raise XrayError(f"No hand of patient {image.patient} has room for the anomaly {image.kind!r}: choose another seed.")
 
 
-def _write_tables(out: Path, images: Sequence[PlannedImage]) -> None:
+def _write_tables(out: Path, images: Sequence[PhantomImage]) -> None:
     root = out.resolve().name
     for part in ("train", "valid"):
         of_part = [image for image in images if image.part == part]

@@ -84,7 +84,7 @@ class SceneOptions:
 PREPARED = SceneOptions()
 """One hand, background 0."""
 RAW = SceneOptions(prepared=False, landscape=0.15, carrier=0.25, marker=0.8, second_hand=0.1, inverted=0.1)
-"""About the mixture of an archive that nobody prepared."""
+"""Roughly the mixture of an unprepared archive."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -137,7 +137,7 @@ def rough_foreground(image: NDArray[np.uint8]) -> NDArray[np.bool_]:
 
     Otsu's threshold separates bone from the rest if the soft tissue is dim, the triangle method finds the foot of the
     background's peak; the lower one of the two keeps the soft tissue, unless nearly everything passes it. Good enough
-    to paint anomalies into; it is no replacement for the segmentation step of the preparation.
+    to paint anomalies into; it does not replace the segmentation step of the preparation.
 
     Args:
         image: Radiograph of shape (H, W), 8 bit, bones bright.

@@ -129,7 +129,7 @@ def fit(view: NDArray[np.uint8], shape: tuple[int, int]) -> NDArray[np.float32]:
 
 
 def to_mask(logits: NDArray[np.float32], shape: tuple[int, ...]) -> Mask:
-    """A network's answer (H, W) as the mask of a view of another shape: the hands among what is at least 0."""
+    """A network's answer (H, W) as the mask of a view of another shape: the hands among values of at least 0."""
     top, left, height, width = _place(shape, (logits.shape[0], logits.shape[1]))
     inner = logits[top : top + height, left : left + width]
     larger = cv2.resize(inner, (shape[1], shape[0]), interpolation=cv2.INTER_LINEAR)

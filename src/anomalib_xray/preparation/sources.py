@@ -51,7 +51,7 @@ def find_sources(
 
     Args:
         root: Folder of the raw radiographs, searched as :func:`anomalib_xray.io.inputs.list_radiographs` says.
-        out: Folder of the prepared ones; its files are no sources.
+        out: Folder of the prepared ones; its files are left out.
         table: CSV file with a header that lists the radiographs instead: the column ``image_path`` below ``root``, and
             ``patient``, ``study`` and ``mask_path`` if it has them. Links below ``root`` are followed, but no path
             leads out by ``..``.

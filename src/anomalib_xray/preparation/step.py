@@ -60,6 +60,17 @@ class Step(ABC):
     Attributes:
         version: Raised when the same settings give other pixels than before, so that prepared pictures are redone.
         failures: Those of the step's flags that say it failed, so that the picture is not what a model expects.
+
+    Example:
+        >>> class Brighten(Step):
+        ...     def plan(self, image):
+        ...         return Plan({"levels": 10})
+        ...
+        ...     def apply(self, image, plan):
+        ...         return image + image.dtype.type(plan.parameters["levels"])
+        >>> image = np.zeros((1, 2), np.uint8)
+        >>> Brighten().apply(image, Brighten().plan(image))
+        array([[10, 10]], dtype=uint8)
     """
 
     version: ClassVar[int] = 1

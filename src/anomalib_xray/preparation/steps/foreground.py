@@ -27,7 +27,7 @@ NO_FOREGROUND = "no_foreground"
 DOUBTFUL = "foreground_doubtful"
 """Flag: two methods disagree, or the foreground is implausibly small or large."""
 NO_READY_MASK = "no_ready_mask"
-"""Flag: nobody drew a mask of this picture; the method ``flat`` stood in."""
+"""Flag: the drawn mask of this picture is missing; the method ``flat`` stood in."""
 
 _LEAST_AGREEMENT = 0.8
 _PLAUSIBLE_SHARE = (0.03, 0.62)

@@ -168,7 +168,7 @@ def divide(foreground: Mask, boxes: Sequence[NDArray[np.float64]]) -> tuple[Labe
 
     A box of a detector is rough. So a connected part of the foreground that only one box holds belongs to it as a
     whole, fingertips outside the box included; a part that several boxes hold is divided among them; a part that no box
-    holds is dropped. A part that is no outline of a hand but a plate, or the whole picture, is cut at the boxes.
+    holds is dropped. A part that is a plate, or the whole picture, and not the outline of a hand is cut at the boxes.
     """
     labels = np.zeros(foreground.shape, np.int32)
     touching = False

@@ -39,6 +39,10 @@ class Inversion(Step):
 
     Raises:
         XrayError: The method is unknown.
+
+    Example:
+        >>> Inversion("published").plan(np.full((8, 8), 200, np.uint8))
+        Plan(parameters={'white': 255}, flags=('inverted',))
     """
 
     def __init__(self, method: Method = "robust") -> None:

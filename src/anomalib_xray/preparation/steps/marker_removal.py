@@ -37,7 +37,7 @@ class MarkerRemoval(Step):
             installed; ``none`` removes nothing.
         margin: Widening of a box before it is filled, as a share of its shorter side. Too little leaves the blurred
             rims of letters, from which the filling takes its grey levels.
-        largest: Share of the picture above which a box is no marker.
+        largest: Share of the picture above which a box is not a marker.
 
     Raises:
         XrayError: A setting is impossible, or the detector is not installed.

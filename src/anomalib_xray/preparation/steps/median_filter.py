@@ -26,6 +26,11 @@ class MedianFilter(Step):
 
     Raises:
         XrayError: The kernel is even or out of range.
+
+    Example:
+        >>> step, image = MedianFilter(kernel=3), np.diag([200, 200, 200]).astype(np.uint8)
+        >>> step.apply(image, step.plan(image)).tolist()
+        [[200, 0, 0], [0, 1, 0], [0, 0, 200]]
     """
 
     def __init__(self, kernel: int = 19) -> None:

@@ -27,6 +27,11 @@ class Resize(Step):
 
     Raises:
         XrayError: ``longest_side`` is less than 1.
+
+    Example:
+        >>> step, image = Resize(longest_side=2), np.full((4, 2), 9, np.uint8)
+        >>> step.apply(image, step.plan(image)).shape
+        (2, 1)
     """
 
     def __init__(self, longest_side: int = 512, *, enlarge: bool = False, square: bool = False) -> None:
