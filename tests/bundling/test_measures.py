@@ -7,7 +7,7 @@ import pytest
 
 from anomalib_xray.bundling.images import PreparedSample
 from anomalib_xray.bundling.normal_scores import NormalValues, score_all
-from anomalib_xray.bundling.precisions import gate
+from anomalib_xray.bundling.precisions import why_rejected
 from anomalib_xray.errors import XrayError
 from anomalib_xray.io.write import write_png
 from anomalib_xray.training.export import map_difference, measure_parity, score_differences
@@ -108,8 +108,8 @@ def test_parity_names_the_score_that_differs(radiographs: list[PreparedSample]) 
         (None, None, "Without normal and abnormal validation images"),
     ],
 )
-def test_the_gate_lets_half_a_point_pass(auroc: float | None, quantised: float | None, reason: str | None) -> None:
-    found = gate(auroc, quantised)
+def test_half_a_point_of_auroc_may_be_lost(auroc: float | None, quantised: float | None, reason: str | None) -> None:
+    found = why_rejected(auroc, quantised)
     assert (found is None) == (reason is None)
     if reason is not None and found is not None:
         assert reason in found

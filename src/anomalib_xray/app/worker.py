@@ -27,16 +27,8 @@ _START_SECONDS = 600
 class Worker:
     """The process, for one thread that asks.
 
-    Args:
-        begin: Function that the process can import and calls first: returns the descriptions of the models, as JSON
-            values, and the jobs.
-        seconds: Time limit of a job.
-
-    Attributes:
-        facts: The descriptions of the models.
-
-    Raises:
-        XrayError: ``begin`` raised it.
+    It calls ``begin`` first, a function that it can import, for the descriptions of the models as JSON values, which
+    become ``facts``, and for the jobs. Each job has a time limit in seconds.
     """
 
     def __init__(self, begin: Callable[[], tuple[Any, Jobs]], *, seconds: float) -> None:

@@ -131,7 +131,7 @@ def measure_precisions(
             parity={form: parity[form] for of_precision, form in variants.runs if of_precision == precision},
         )
     if "int8" in entries:
-        reason = gate(entries["fp32"].auroc, entries["int8"].auroc, max_auroc_loss)
+        reason = why_rejected(entries["fp32"].auroc, entries["int8"].auroc, max_auroc_loss)
         if reason is not None:
             entries["int8"] = msgspec.structs.replace(entries["int8"], model=None, accepted=False, reason=reason)
             shutil.rmtree(folder / "int8")
@@ -196,10 +196,10 @@ def quantise(model: openvino.Model, samples: Sequence[PreparedSample]) -> openvi
     )
 
 
-def gate(auroc: float | None, quantised_auroc: float | None, max_loss: float = MAX_AUROC_LOSS) -> str | None:
+def why_rejected(auroc: float | None, quantised_auroc: float | None, max_loss: float = MAX_AUROC_LOSS) -> str | None:
     """The reason to reject an 8-bit model; ``None`` if it is good enough. Without labels there is no AUROC.
 
-    >>> gate(0.9, 0.85)
+    >>> why_rejected(0.9, 0.85)
     'AUROC falls from 0.9000 to 0.8500, by more than 0.005: FP16 is kept.'
     """
     if auroc is None or quantised_auroc is None:

@@ -53,19 +53,10 @@ class Ensemble:
         tags: Mapping[str, str] | None = None,
         flags: Sequence[str] = (),
     ) -> dict[str, Result]:
-        """Lets every bundle score one radiograph.
+        """Lets every bundle score one radiograph; returns their results by label.
 
-        Args:
-            image: (H, W), uint8 or uint16.
-            threshold: As of :meth:`Predictor.predict`; for a single bundle only.
-            tags: As of :meth:`Predictor.predict`.
-            flags: Notes of reading the file, which come before those of the preparation.
-
-        Returns:
-            The result of each bundle by its label.
-
-        Raises:
-            XrayError: A bundle cannot use the radiograph.
+        Arguments and errors are those of :meth:`Predictor.predict`, the threshold for a single bundle only. ``flags``
+        are notes of reading the file, which come before those of the preparation.
         """
         results = {}
         for label, result in self.each(image, threshold=threshold, tags=tags, flags=flags):

@@ -121,16 +121,8 @@ def to_picture(
 ) -> NDArray[np.float32]:
     """Lays a map of the padded square back onto the picture.
 
-    The graph pads a picture to a square and resizes it; this resizes the map to that square and cuts the padding off.
-
-    Args:
-        anomaly_map: (S, S).
-        height: Height H of the picture in pixels.
-        width: Width W of the picture in pixels.
-        padding: ``centred``, an odd remainder at the bottom or right, or ``uniform``, all of it there.
-
-    Returns:
-        (H, W).
+    The graph pads a picture (H, W) to a square and resizes it; this resizes the map (S, S) to that square and cuts the
+    padding off. It is ``centred``, an odd remainder at the bottom or right, or ``uniform``, all of it there.
 
     Example:
         >>> to_picture(np.eye(4, dtype=np.float32), 2, 4).tolist()
