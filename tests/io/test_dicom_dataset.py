@@ -22,7 +22,7 @@ Make = Callable[..., bytes]
 
 
 def meta_end(content: bytes) -> int:
-    """Where the meta information ends, whose length its first element tells."""
+    """The end of the meta information, whose length its first element tells."""
     return 144 + int.from_bytes(content[140:144], "little")
 
 

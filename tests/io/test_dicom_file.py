@@ -33,7 +33,7 @@ SIGNED_12 = np.rint(-2000 + 3900 * SMOOTH).astype(np.int16)
 
 
 def data_set_of(content: bytes) -> int:
-    """Where the data set begins, behind the meta information, whose length its first element tells."""
+    """The position of the data set, behind the meta information, whose length its first element tells."""
     return 144 + int.from_bytes(content[140:144], "little")
 
 

@@ -11,12 +11,7 @@ from typing import TYPE_CHECKING, cast
 
 import cv2
 
-from anomalib_xray.io.dicom_dataset import (
-    has_big_endian_pixels,
-    read_elements,
-    reading_dicom,
-    standard_file,
-)
+from anomalib_xray.io.dicom_dataset import has_big_endian_pixels, read_elements, reading_dicom, standard_file
 from anomalib_xray.io.dicom_display import OVERLAY_POSITIONS, displayed, palette_grey, usable_windows, window_function
 from anomalib_xray.io.dicom_header import FUNCTIONAL_GROUPS, check_header, take_functional_groups
 from anomalib_xray.io.dicom_pixels import Stored, stored_pixels

@@ -190,11 +190,7 @@ def standard_file(content: bytes, name: str, notes: list[str] | None = None) -> 
 IMPLICIT = "1.2.840.10008.1.2"
 BIG_ENDIAN_PIXELS = "1.2.840.113619.5.2"
 """A private one of GE: implicit value representations, little endian, but for the words of the pixels."""
-PLAIN_SYNTAX = {
-    (True, True): "1.2.840.10008.1.2.1",
-    (True, False): IMPLICIT,
-    (False, True): "1.2.840.10008.1.2.2",
-}
+PLAIN_SYNTAX = {(True, True): "1.2.840.10008.1.2.1", (True, False): IMPLICIT, (False, True): "1.2.840.10008.1.2.2"}
 """Transfer syntax by little endian and explicit value representation."""
 
 

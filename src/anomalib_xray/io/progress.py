@@ -125,7 +125,8 @@ class _Lines:
         """Write the last line."""
         self.stop()
         if self.state.what:
-            _write(f"{self.state}; ended after {duration(self._clock() - self._began)}")
+            took = duration(self._clock() - self._began)
+            print(f"{self.state}; ended after {took}", file=sys.stderr, flush=True)
 
     def stop(self) -> None:
         """Write no more lines."""
@@ -139,11 +140,7 @@ class _Lines:
             left = state.seconds_left(now)
             remaining = "" if left is None else f", about {duration(left)} left"
             if state.what:
-                _write(f"{state} after {duration(now - state.began)}{remaining}")
-
-
-def _write(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
+                print(f"{state} after {duration(now - state.began)}{remaining}", file=sys.stderr, flush=True)
 
 
 def duration(seconds: float) -> str:

@@ -59,15 +59,11 @@ class Arguments:
 
 @dataclasses.dataclass(frozen=True)
 class PhantomImage:
-    """One image to draw.
+    """One image of a set; patient, study and image count from 1, and ``side`` is ``"L"`` or ``"R"``.
 
     Attributes:
         path: ``train/XR_HAND/patient00001/study1_positive/image1.png``.
-        patient: Patient number from 1.
-        study: Study number from 1.
-        image: Image number from 1.
         kind: Its anomaly; None in a negative study.
-        side: ``"L"`` or ``"R"``.
         channels: 1 or 3 equal channels in the file, as in MURA.
     """
 

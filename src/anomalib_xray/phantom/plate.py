@@ -161,7 +161,7 @@ class Carrier:
     Attributes:
         matrix: Affine map (2, 3) from plate pixels to picture pixels.
         surroundings: Grey level around the plate.
-        edge: Grey level of the plate's edge line; None for none.
+        edge: Grey level of the plate's edge line; None without one.
     """
 
     matrix: NDArray[np.float64]

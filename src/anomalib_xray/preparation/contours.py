@@ -105,7 +105,10 @@ def _flood(body: Mask, depth: NDArray[np.float32], palms: tuple[tuple[int, int],
         seeds = [np.asarray(labels == labels[y, x]) for x, y in palms]
     else:
         # Joined by forearms: these are cut halfway.
-        seeds = [_disc(body.shape, place, 0.9 * narrowest) for place in palms]
+        discs = [np.zeros(body.shape, np.uint8) for _ in palms]
+        for disc, palm in zip(discs, palms, strict=True):
+            cv2.circle(disc, palm, round(0.9 * narrowest), 1, cv2.FILLED)
+        seeds = [np.asarray(disc > 0) for disc in discs]
     markers = np.zeros(body.shape, np.int32)
     for number, seed in enumerate(seeds, 1):
         markers[seed] = number
@@ -130,12 +133,6 @@ def _parting_level(depth: NDArray[np.float32], palms: tuple[tuple[int, int], tup
         else:
             high = level
     return high
-
-
-def _disc(shape: tuple[int, ...], centre: tuple[int, int], radius: float) -> Mask:
-    plane = np.zeros(shape, np.uint8)
-    cv2.circle(plane, centre, round(radius), 1, cv2.FILLED)
-    return np.asarray(plane > 0)
 
 
 def from_left(labels: Labels) -> Labels:

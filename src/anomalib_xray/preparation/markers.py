@@ -185,7 +185,10 @@ def _allowed(box: Quad, margin: float, body: Mask, view: NDArray[np.uint8]) -> t
     wider = rectangle(box, margin)
     region = filled([wider], body.shape)
     if (region & body).any():
-        return _outlines(region & ~body), True
+        outside = (region & ~body).astype(np.uint8)
+        outlines, _ = cv2.findContours(outside, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
+        worth = [outline for outline in outlines if cv2.contourArea(outline) >= _LEAST]
+        return [outline.reshape(-1, 2).astype(np.float32) for outline in worth], True
     return [wider], False
 
 
@@ -208,9 +211,3 @@ def filled(polygons: Sequence[NDArray[np.generic]], shape: tuple[int, ...]) -> M
         # One at a time: together they would cancel out where they overlap.
         cv2.fillPoly(region, [np.rint(polygon.astype(np.float64)).astype(np.int32)], 1)
     return np.asarray(region > 0)
-
-
-def _outlines(region: Mask) -> list[Polygon]:
-    """The outline of each part of a region (h, w) that is worth filling."""
-    outlines, _ = cv2.findContours(region.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
-    return [outline.reshape(-1, 2).astype(np.float32) for outline in outlines if cv2.contourArea(outline) >= _LEAST]
