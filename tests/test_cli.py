@@ -15,9 +15,8 @@ from typing import get_type_hints
 import pytest
 from packaging.requirements import Requirement
 
-from anomalib_xray import __version__, cli, plugins
+from anomalib_xray import NOTICE, __version__, cli, plugins
 from anomalib_xray.cli import VERBS, main
-from anomalib_xray.edge.bundle import NOTICE
 from anomalib_xray.errors import XrayError
 from anomalib_xray.plugins import Plugin, find_plugins
 

@@ -11,8 +11,8 @@ import cv2
 import numpy as np
 import pytest
 
+from anomalib_xray import NOTICE
 from anomalib_xray.cli import main
-from anomalib_xray.edge.bundle import NOTICE
 from anomalib_xray.explain.drawing import draw_explanation
 from anomalib_xray.explain.run import Masks
 from anomalib_xray.io.write import write_png

@@ -30,7 +30,7 @@ from anomalib_xray.io.write import write_atomically
 
 logger = logging.getLogger(__name__)
 
-__all__ = ["predict_all", "predict_stream", "printable"]
+__all__ = ["predict_all", "predict_stream"]
 
 _SCORES, _JSON_SCORES = "scores.csv", "scores.json"
 """The table with a row per image; the same and more as JSON, with every percentile and every view."""

@@ -13,7 +13,7 @@ from typing import Any, Literal
 import msgspec
 from msgspec import Struct
 
-from anomalib_xray import NOTICE as NOTICE
+from anomalib_xray import NOTICE
 from anomalib_xray.edge.description import (
     REMAKE,
     Data,

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 import cv2
 
-from anomalib_xray.edge.batch import printable
-from anomalib_xray.edge.bundle import NOTICE
+from anomalib_xray import NOTICE
 from anomalib_xray.edge.graph import CENTRED, to_picture
 from anomalib_xray.edge.overlay import Picture, blend
+from anomalib_xray.edge.table import printable
 from anomalib_xray.errors import XrayError
 from anomalib_xray.explain.drawing import LARGEST, enlarged, pre_processed, report, side_by_side
 from anomalib_xray.io.inputs import Input

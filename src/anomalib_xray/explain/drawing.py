@@ -11,10 +11,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from anomalib_xray.edge.batch import printable
-from anomalib_xray.edge.bundle import NOTICE
+from anomalib_xray import NOTICE
 from anomalib_xray.edge.graph import CENTRED, to_picture
 from anomalib_xray.edge.overlay import Picture, blend, shortened, write_text
+from anomalib_xray.edge.table import printable
 from anomalib_xray.errors import XrayError
 from anomalib_xray.io.read import Radiograph, to_unit_interval
 

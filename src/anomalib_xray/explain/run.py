@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from scipy.stats import spearmanr  # type: ignore[import-untyped]  # scipy has no stubs
 from torch import Tensor, nn
 
-from anomalib_xray.edge.batch import printable
-from anomalib_xray.edge.bundle import NOTICE
+from anomalib_xray import NOTICE
 from anomalib_xray.edge.graph import to_picture
+from anomalib_xray.edge.table import printable
 from anomalib_xray.errors import XrayError
 from anomalib_xray.evaluation.localisation import Localisation, localisation
 from anomalib_xray.explain.drawing import LARGEST, draw_explanation, pre_processed, report
