@@ -95,7 +95,7 @@ PARSED = [  # beginning of a command by regular expression, why it is not run
 PYTHON = {  # first line of a block of Python: what is put for something else in it; None where it is only compiled
     "import anomalib_xray.models  # makes the plugins known to anomalib": {
         "max_epochs=20": "max_epochs=1, limit_train_batches=1, limit_val_batches=2, limit_test_batches=2",
-        "Phantom()": "Phantom(patients=8, positive_share=0.4, train_batch_size=2, num_workers=0)",
+        'root="few_phantoms"': "patients=8, positive_share=0.4, train_batch_size=2, num_workers=0",
     },
     "from anomalib_xray.edge.predictor import open_predictor": {},
     "from anomalib_xray.models import AlphaGan": None,  # an export takes minutes; tests/plugins/alpha_gan has one

@@ -57,7 +57,7 @@ def _draw_one(model: AnomalibModule, image: Input, query: Query) -> list[str]:
     padding = padding_of(model)
     position = _on_radiograph(maps.position[0].tolist(), prepared.shape[-1], radiograph.shape, padding)
     for name, layer in maps.layers.items():
-        strength = float(model.model.get_parameter(f"{name}.gamma"))
+        strength = model.model.get_parameter(f"{name}.gamma").item()
         title = f"{printable(image.name)}, {name}, strength {strength:.2g}"
         picture = draw_attention(radiograph, layer, position, title, padding)
         write_atomically(image.picture(name), cv2.imencode(".png", picture)[1].tobytes())
