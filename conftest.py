@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parent
 
+FORKING = ("tests/data", "tests/transforms")
+"""Folders whose tests fork reading processes, which a process that has run much else does not survive."""
+
 LONGEST = ("tests/documentation", "tests/e2e", "tests/plugins")
 """Folders whose modules and classes take longest; several processes begin with them and end together."""
 
@@ -42,9 +45,11 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadSco
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Puts what takes longest first where several processes share the tests."""
-    if hasattr(config, "workerinput"):
-        items.sort(key=lambda item: not item.nodeid.startswith(LONGEST))
+    """Puts what forks first, and what takes longest next where several processes share the tests."""
+    is_shared = hasattr(config, "workerinput")
+    items.sort(
+        key=lambda item: 0 if item.nodeid.startswith(FORKING) else 2 - item.nodeid.startswith(LONGEST) * is_shared
+    )
 
 
 def pytest_collection_finish() -> None:
