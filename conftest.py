@@ -1,4 +1,4 @@
-"""One process for all tests, and a folder for the examples of docstrings."""
+"""Order of the tests, and a folder for the examples of docstrings."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parent
 
 FORKING = ("tests/data", "tests/transforms")
-"""Folders whose tests fork reading processes, which a process that has run much else does not survive."""
+"""Folders whose tests fork reading processes; they come first, from a process that has run little else."""
 
 LONGEST = ("tests/documentation", "tests/e2e", "tests/plugins")
 """Folders whose modules and classes take longest; several processes begin with them and end together."""
 
 
 def pytest_configure() -> None:
-    """Keeps OpenVINO from telling its maker of conversions by anomalib's own exports, too; loads no OpenVINO for it."""
-    from openvino_telemetry.backend.backend_ga4 import GA4Backend
+    """Keeps OpenVINO from telling its maker of conversions by anomalib's own exports, too."""
+    from anomalib_xray.telemetry import silence_telemetry
 
-    GA4Backend.send = lambda *_: None
+    silence_telemetry()
 
 
 @pytest.hookimpl(optionalhook=True)

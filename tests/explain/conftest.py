@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 import torch
 from anomalib.models import AnomalibModule
 from lightning.pytorch import Trainer
+
+from anomalib_xray.cli import main
 
 
 def save_checkpoint(model: AnomalibModule, file: Path, remove: str | None = None) -> Path:
@@ -27,3 +31,35 @@ def save_checkpoint(model: AnomalibModule, file: Path, remove: str | None = None
 def save() -> Callable[..., Path]:
     """``save(model, file, remove=None)`` writes a checkpoint."""
     return save_checkpoint
+
+
+@pytest.fixture
+def refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Callable[..., None]:
+    """``refused(verb, folder, checkpoint, options, sentence)``: one sentence of a folder's images, and no output."""
+
+    def check(verb: str, folder: Path, checkpoint: str, options: Sequence[str], sentence: str) -> None:
+        out = tmp_path / "out"
+        arguments = ["--checkpoint", str(folder / checkpoint), str(folder / "images"), "--out", str(out), *options]
+        assert main([verb, *arguments]) == 2
+        printed = capsys.readouterr().err
+        assert printed.startswith("error: ")
+        assert sentence in printed
+        assert printed.count("\n") == 1
+        assert not out.exists()
+
+    return check
+
+
+@pytest.fixture
+def tells_of_a_missing_file_at_once() -> Callable[[str, Path], None]:
+    """``check(verb, folder)``: a missing checkpoint is told before anything heavy is imported."""
+
+    def check(verb: str, folder: Path) -> None:
+        code = (
+            "import sys; from anomalib_xray.cli import main\n"
+            f"assert main([{verb!r}, '--checkpoint', 'nowhere.ckpt', {str(folder / 'images')!r}]) == 2\n"
+            "assert not {'torch', 'anomalib'} & sys.modules.keys()"
+        )
+        subprocess.run([sys.executable, "-c", code], check=True, timeout=120, cwd=folder, capture_output=True)
+
+    return check

@@ -11,7 +11,7 @@ from openvino import opset13 as ops
 
 from anomalib_xray.errors import XrayError
 from anomalib_xray.phantom import SceneOptions, render_phantom
-from anomalib_xray.preparation.networks import SHIPPED_MODEL, Network, fit, silence_telemetry, to_mask
+from anomalib_xray.preparation.networks import SHIPPED_MODEL, Network, fit, to_mask
 
 
 def write_model(path: Path, shape: tuple[int, ...] = (1, 1, 32, 32), threshold: float = 0.5) -> Path:
@@ -138,13 +138,3 @@ def test_the_shipped_network_finds_hands() -> None:
 
 def test_the_shipped_network_is_small() -> None:
     assert SHIPPED_MODEL.with_suffix(".bin").stat().st_size < 700_000
-
-
-def test_a_conversion_is_reported_to_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
-    from openvino_telemetry.backend import backend_ga4
-
-    requests: list[object] = []
-    monkeypatch.setattr(backend_ga4.request, "Request", lambda url, data: requests.append((url, data)))
-    silence_telemetry()
-    backend_ga4.GA4Backend("id", "tests", "1").send({"name": "conversion"})
-    assert not requests

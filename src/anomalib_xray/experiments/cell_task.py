@@ -10,10 +10,10 @@ import platform
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from anomalib_xray.edge.description import installed_versions
 from anomalib_xray.errors import XrayError
 from anomalib_xray.experiments.configuration import begin, build, build_data, class_of, engine_for
 from anomalib_xray.experiments.grid import SCORES, SHORTCUTS, Cell
@@ -67,7 +67,7 @@ def _train_and_test(cell: Cell, folder: Path) -> dict[str, Any]:
         "parameters": sum(weight.numel() for weight in model.model.parameters()),
         "gflop": _gflop(model.eval().cpu(), data.test_data[0].image),
         "threads": torch.get_num_threads(),
-        "versions": {name: version(name) for name in ("anomalib", "torch", "anomalib-xray")},
+        "versions": installed_versions("anomalib", "torch", "anomalib-xray"),
     }
 
 

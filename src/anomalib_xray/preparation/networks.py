@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -24,17 +24,6 @@ _State: TypeAlias = tuple[tuple[int, int], ...]
 SHIPPED_MODEL = Path(__file__).parent / "weights" / "foreground_unet.xml"
 """A small U-Net that was trained on phantoms; ``weights/README.md`` tells how."""
 Output: TypeAlias = Literal["probabilities", "logits"]
-
-
-def silence_telemetry() -> None:
-    """Keep OpenVINO's converter and NNCF from reporting each use to a server of their maker.
-
-    They do so unless a file in the user's home forbids it, from a fork of the whole process.
-    """
-    with suppress(ImportError):  # OpenVINO works without the package that reports
-        from openvino_telemetry.backend.backend_ga4 import GA4Backend  # type: ignore[import-untyped]
-
-        GA4Backend.send = lambda *_: None
 
 
 @dataclass(frozen=True)
