@@ -9,16 +9,8 @@ INSTALLED := $(VENV)/.installed
 demo: $(INSTALLED)
 	@PATH="$(abspath $(BIN)):$$PATH" bash scripts/demo.sh
 
-# In three runs, since what a process has loaded stays: reading processes are forked from a process that has run little
-# else, and browsers, hostile files and the export in 8 bits stand apart from models.
-FORKING := tests/data tests/transforms
-APART := tests/app tests/bundling tests/deploy tests/experiments tests/explain
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --max-worker-restart 0
-
 test: $(INSTALLED)
-	$(PYTEST) $(FORKING)
-	$(PYTEST) $(APART)
-	$(PYTEST) $(addprefix --ignore=,$(FORKING) $(APART))
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --max-worker-restart 0
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

@@ -29,7 +29,7 @@ LONGEST = ("tests/documentation", "tests/e2e", "tests/plugins")
 
 def pytest_configure() -> None:
     """Keeps OpenVINO from telling its maker of conversions by anomalib's own exports, too."""
-    from anomalib_xray.telemetry import silence_telemetry
+    from anomalib_xray.openvino_runtime import silence_telemetry
 
     silence_telemetry()
 

@@ -14,6 +14,7 @@ from openvino import opset13 as ops
 from anomalib_xray.edge.predictor import on_original, open_predictor, outline_of
 from anomalib_xray.edge.result import RankScale
 from anomalib_xray.errors import XrayError
+from anomalib_xray.openvino_runtime import openvino_core
 from anomalib_xray.preparation.pipeline import Pipeline, Prepared
 
 from .tiny_bundle import CROP, checksums, seal, write_bundle
@@ -157,7 +158,7 @@ def test_every_precision_answers(tmp_path: Path, precision: str, tolerance: floa
 
 def test_bf16_is_computed_where_the_device_can(tmp_path: Path) -> None:
     folder = write_bundle(tmp_path / "b")
-    if "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+    if "BF16" in openvino_core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
         assert open_predictor(folder, precision="bf16").predict(grey(100)).value == pytest.approx(100 / 255, rel=1e-2)
     else:
         with pytest.raises(XrayError, match="cannot compute in bf16"):

@@ -4,12 +4,12 @@ import math
 from pathlib import Path
 
 import numpy as np
-import openvino
 import pytest
 import torch
 from torch import Tensor
 
 from anomalib_xray.networks.minibatch_discrimination import MinibatchDiscrimination
+from anomalib_xray.openvino_runtime import openvino_core
 
 FEATURES, KERNELS, KERNEL_SIZE = 10, 3, 4
 
@@ -126,7 +126,7 @@ def test_the_exported_graph_gives_the_same_for_any_batch(stored: int, tmp_path: 
         dynamic_shapes=({0: torch.export.Dim("batch")},),
         verbose=False,
     )
-    compiled = openvino.Core().compile_model(tmp_path / "layer.onnx", "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    compiled = openvino_core().compile_model(tmp_path / "layer.onnx", "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     for count in (1, 4):
         inputs = features(count).float()
         np.testing.assert_allclose(compiled(inputs.numpy())[0], module(inputs).detach(), rtol=1e-5, atol=1e-7)

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from anomalib_xray.errors import XrayError
+from anomalib_xray.openvino_runtime import openvino_core
 from anomalib_xray.preparation.networks import Network, fit
 from anomalib_xray.preparation_models import foreground, training
 from anomalib_xray.preparation_models.foreground import (
@@ -87,7 +88,6 @@ def test_a_damaged_checkpoint_is_refused(tmp_path: Path) -> None:
 
 
 def test_the_exported_model_gives_the_networks_probabilities(tmp_path: Path) -> None:
-    import openvino
 
     torch.manual_seed(0)
     network = UNet().eval()
@@ -95,7 +95,7 @@ def test_the_exported_model_gives_the_networks_probabilities(tmp_path: Path) -> 
     assert (tmp_path / MODEL).with_suffix(".bin").stat().st_size < 700_000
     view = np.random.default_rng(0).integers(0, 255, (100, 80), np.uint8)
     images = fit(view, (SIDE, SIDE))[None, None]
-    model = openvino.Core().compile_model(tmp_path / MODEL, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    model = openvino_core().compile_model(tmp_path / MODEL, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     expected = torch.sigmoid(network(torch.from_numpy(images))).detach().numpy()
     np.testing.assert_allclose(model(images)[0], expected, atol=5e-3)
     assert Network(tmp_path / MODEL).segment(view).shape == view.shape

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import openvino
 import pytest
 import torch
 from torchvision.models.detection.ssd import SSD
@@ -14,6 +13,7 @@ from torchvision.models.detection.ssd import SSD
 from anomalib_xray.commands.train_localizer import train_localizer
 from anomalib_xray.errors import XrayError
 from anomalib_xray.io.write import write_png
+from anomalib_xray.openvino_runtime import openvino_core
 from anomalib_xray.phantom import SceneOptions, render_phantom
 from anomalib_xray.preparation.detector import Description, Detector
 from anomalib_xray.preparation_models import localizer
@@ -63,7 +63,7 @@ def test_torch_and_openvino_agree(tmp_path: Path) -> None:
     detector = network()
     export_localizer(detector, tmp_path / "localizer.xml")
     settings = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": 1}
-    compiled = openvino.Core().compile_model(tmp_path / "localizer.xml", "CPU", settings)
+    compiled = openvino_core().compile_model(tmp_path / "localizer.xml", "CPU", settings)
     candidates = Candidates(detector)
     for picture in pictures(3):
         with torch.inference_mode():

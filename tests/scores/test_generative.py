@@ -3,13 +3,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import openvino
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.distributions import Normal
 from torch.distributions.kl import kl_divergence as divergence_of_torch
 
+from anomalib_xray.openvino_runtime import openvino_core
 from anomalib_xray.scores import (
     anogan_score,
     discriminator_difference,
@@ -108,7 +108,7 @@ def test_ranks_as_the_logit_at_any_value_in_every_runtime(tmp_path: Path) -> Non
     logits = np.sort(np.concatenate([np.linspace(-70, 70, 1401), EXTREMES])).astype(np.float32)
     path = tmp_path / "scores.onnx"
     torch.onnx.export(Scores(), (torch.from_numpy(logits),), path, opset_version=18, dynamo=True, verbose=False)
-    compiled = openvino.Core().compile_model(path, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    compiled = openvino_core().compile_model(path, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     exported = list(compiled([logits]).values())
     for found, of_torch in zip(exported, Scores()(torch.from_numpy(logits)), strict=True):
         np.testing.assert_allclose(found, of_torch.numpy(), rtol=1e-4)

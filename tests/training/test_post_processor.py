@@ -7,7 +7,6 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
-import openvino
 import pytest
 import torch
 from anomalib.data import ImageBatch, InferenceBatch
@@ -16,6 +15,7 @@ from torch import nn
 
 from anomalib_xray.edge.graph import unnormalise
 from anomalib_xray.errors import XrayError
+from anomalib_xray.openvino_runtime import openvino_core
 from anomalib_xray.training.post_processor import PIXELS_PER_IMAGE, XrayPostProcessor
 
 
@@ -257,7 +257,7 @@ def test_openvino_gives_the_same_scores_and_labels(validated: bool, tmp_path: Pa
         dynamic_shapes=({0: torch.export.Dim("batch_size")},),
         verbose=False,
     )
-    run: Callable[..., Any] = openvino.Core().compile_model(
+    run: Callable[..., Any] = openvino_core().compile_model(
         tmp_path / "model.onnx", "CPU", {"INFERENCE_PRECISION_HINT": "f32"}
     )
     images = torch.rand(5, 3, 8, 8) * torch.linspace(0.1, 9, 5)[:, None, None, None]

@@ -5,12 +5,12 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
-import openvino
 import pytest
 import torch
 from anomalib.data import ImageBatch
 
 from anomalib_xray.errors import XrayError
+from anomalib_xray.openvino_runtime import openvino_core
 from anomalib_xray.transforms import EqualizeForeground, MinMax, PadResize, XrayPreProcessor
 
 OpenVino = Callable[[torch.Tensor], np.ndarray]
@@ -100,7 +100,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> OpenVino:
         dynamic_shapes=(dynamic,),
         verbose=False,
     )
-    compiled = openvino.Core().compile_model(path, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    compiled = openvino_core().compile_model(path, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     return lambda images: compiled(images.numpy())[0]
 
 

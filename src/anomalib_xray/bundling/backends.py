@@ -17,6 +17,7 @@ from anomalib_xray.io.radiograph import Radiograph
 from anomalib_xray.io.read import read_radiograph, to_unit_interval
 from anomalib_xray.io.text import read_text
 from anomalib_xray.jobs import Task
+from anomalib_xray.openvino_runtime import openvino_core
 
 if TYPE_CHECKING:
     from anomalib_xray.bundling.graph import ScoreGraph
@@ -120,12 +121,10 @@ def _opened(backend: Backend, threads: int) -> Callable[[Radiograph], object]:
 
 def _openvino(backend: Backend, threads: int) -> Callable[[Radiograph], object]:
     """The graph alone, without the request and the copies of :class:`~anomalib_xray.edge.graph.Graph`."""
-    import openvino  # type: ignore[import-untyped]  # openvino ships no types
-
     settings: dict[str, Any] = {"INFERENCE_NUM_THREADS": threads}
     if backend.option:
         settings["INFERENCE_PRECISION_HINT"] = backend.option
-    core = openvino.Core()
+    core = openvino_core()
     try:
         compiled = core.compile_model(core.read_model(Path(backend.path)), "CPU", settings)
     except RuntimeError as error:

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from anomalib_xray.edge.graph import INPUT, MAP, SCORES
 from anomalib_xray.errors import XrayError
+from anomalib_xray.openvino_runtime import openvino_core
 from anomalib_xray.scores import ScoredBatch
 from anomalib_xray.training.export import OPSET
 from anomalib_xray.training.post_processor import foreground_of
@@ -97,7 +98,7 @@ def export_onnx(graph: ScoreGraph, path: Path) -> list[str]:
 
 def to_openvino(path: Path) -> openvino.Model:
     """Reads an ONNX graph as an OpenVINO model whose constants are folded, so that every weight is seen as one."""
-    model = openvino.Core().read_model(path)
+    model = openvino_core().read_model(path)
     manager = Manager()
     manager.register_pass(ConstantFolding())
     manager.run_passes(model)

@@ -24,7 +24,7 @@ from anomalib_xray.edge.description import Precision
 from anomalib_xray.edge.graph import Graph
 from anomalib_xray.errors import XrayError
 from anomalib_xray.io.progress import track
-from anomalib_xray.telemetry import silence_telemetry
+from anomalib_xray.openvino_runtime import silence_telemetry
 from anomalib_xray.training.export import Run, measure_parity
 
 if TYPE_CHECKING:

@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from anomalib_xray.edge.description import Description
 from anomalib_xray.errors import XrayError
+from anomalib_xray.openvino_runtime import openvino_core
 
 INPUT, SCORES, MAP = "image", "scores", "anomaly_map"
 """Names of the input and the outputs of a bundle's model."""
@@ -42,7 +43,7 @@ class Graph:
         threads: int | None = None,
         arithmetic: str | None = "f32",
     ) -> None:
-        core = openvino.Core()
+        core = openvino_core()
         self._name = model if isinstance(model, Path) else "The graph"
         settings: dict[str, Any] = {} if arithmetic is None else {"INFERENCE_PRECISION_HINT": arithmetic}
         if threads is not None:

@@ -12,10 +12,10 @@ from typing import Any, Literal, TypeAlias
 
 import cv2
 import numpy as np
-import openvino  # type: ignore[import-untyped]  # openvino ships no types
 from numpy.typing import NDArray
 
 from anomalib_xray.errors import XrayError
+from anomalib_xray.openvino_runtime import openvino_core
 from anomalib_xray.preparation.segmentation import central_parts, fill_holes
 from anomalib_xray.preparation.step import Mask
 
@@ -73,7 +73,7 @@ def _compiled(model: ModelFile, state: _State) -> Any:
     # One thread: pictures are spread over processes instead.
     settings = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": 1}
     try:
-        return openvino.Core().compile_model(model.path, "CPU", settings)
+        return openvino_core().compile_model(model.path, "CPU", settings)
     except RuntimeError as error:
         raise XrayError(
             f"The {model.kind} {model.path} cannot be loaded: give an .xml file with its .bin beside it, or .onnx."

@@ -15,11 +15,11 @@ from torch.nn import functional as F  # noqa: N812  # the name that torch's own 
 
 from anomalib_xray.errors import XrayError
 from anomalib_xray.io.progress import track
+from anomalib_xray.openvino_runtime import silence_telemetry
 from anomalib_xray.preparation.networks import Network, fit, to_mask
 from anomalib_xray.preparation.step import Mask
 from anomalib_xray.preparation_models.foreground_scenes import SIDE, Scene, cropped, draw_example, render_scenes
 from anomalib_xray.preparation_models.training import CHECKPOINT, LossAt, train_network
-from anomalib_xray.telemetry import silence_telemetry
 
 MODEL = "foreground_unet.xml"
 _CHANNELS = (12, 24, 40, 48, 48)

@@ -18,6 +18,7 @@ from torchvision.ops import box_iou
 
 from anomalib_xray.errors import XrayError
 from anomalib_xray.io.write import write_atomically
+from anomalib_xray.openvino_runtime import silence_telemetry
 from anomalib_xray.preparation.detector import Description, Detector
 from anomalib_xray.preparation_models.localizer_data import (
     SIDE,
@@ -28,7 +29,6 @@ from anomalib_xray.preparation_models.localizer_data import (
     read_boxes,
 )
 from anomalib_xray.preparation_models.training import CHECKPOINT, train_network
-from anomalib_xray.telemetry import silence_telemetry
 
 MODEL = "localizer.xml"
 _STEPS_PER_CHECKPOINT = 50

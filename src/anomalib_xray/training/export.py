@@ -33,7 +33,7 @@ from anomalib_xray.edge.scope import Scope
 from anomalib_xray.errors import XrayError
 from anomalib_xray.io.read import read_radiograph, to_unit_interval
 from anomalib_xray.io.write import noticing_full_disk
-from anomalib_xray.telemetry import silence_telemetry
+from anomalib_xray.openvino_runtime import silence_telemetry
 from anomalib_xray.training.post_processor import XrayPostProcessor
 from anomalib_xray.transforms.pre_processor import padding_of
 
