@@ -8,7 +8,8 @@ import pytest
 
 from anomalib_xray.errors import XrayError
 from anomalib_xray.phantom.anomalies import PAINTED_KINDS, changed_region, paint_anomaly
-from anomalib_xray.phantom.scene import PREPARED, SceneOptions, render_phantom
+from anomalib_xray.phantom.exposure import PREPARED, SceneOptions
+from anomalib_xray.phantom.scene import render_phantom
 
 
 @functools.cache

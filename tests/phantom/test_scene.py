@@ -6,7 +6,8 @@ import pytest
 
 from anomalib_xray.errors import XrayError
 from anomalib_xray.phantom.anomalies import ANOMALY_KINDS, SKELETON_KINDS
-from anomalib_xray.phantom.scene import PREPARED, RAW, Phantom, SceneOptions, render_phantom
+from anomalib_xray.phantom.exposure import ARMS, PREPARED, RAW, SceneOptions
+from anomalib_xray.phantom.scene import Phantom, render_phantom
 
 
 def bounding_box(mask: np.ndarray) -> tuple[int, int, int, int]:
@@ -138,3 +139,58 @@ def test_impossible_options_are_refused() -> None:
         SceneOptions(marker=0.5)
     with pytest.raises(XrayError, match="Unknown kind of anomaly 'rust'"):
         render_phantom(np.random.default_rng(0), kind="rust")
+
+
+@pytest.mark.parametrize(
+    ("options", "kind", "seed", "pixels", "grey", "following"),
+    [
+        (PREPARED, None, 0, 61228, 26.3840, 1829227047),
+        (PREPARED, "plate", 3, 64603, 30.1089, 3929669910),
+        (RAW, None, 3, 43986, 28.3994, 1658135661),
+        (RAW, "plate", 0, 61228, 48.6558, 1608852937),
+    ],
+)
+def test_pictures_without_arms_are_those_of_earlier_versions(
+    options: SceneOptions, kind: str | None, seed: int, pixels: int, grey: float, following: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    phantom = render_phantom(rng, options, kind=kind)
+    assert phantom.foreground.sum() == pytest.approx(pixels, rel=1e-3)
+    assert phantom.image.mean() == pytest.approx(grey, abs=0.02)
+    assert int(rng.integers(2**32)) == following  # no more and no fewer random numbers were drawn
+
+
+def arm(seed: int, **probabilities: float) -> Phantom:
+    options = {"arm": 1.0, "plate": 1.0, "landscape": 0.0, **probabilities}
+    return render_phantom(np.random.default_rng(seed), SceneOptions(prepared=False, **options))
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_arms_leave_the_picture_and_have_an_axis(seed: int) -> None:
+    phantom = render_phantom(np.random.default_rng(seed), ARMS)
+    height, width = phantom.image.shape
+    assert max(height, width) == 512
+    assert 0.01 < phantom.foreground.mean() < 0.9
+    assert len(phantom.axes) == len(phantom.sides) == len(phantom.mirrored) == len(phantom.hand_boxes)
+    assert np.hypot(*np.transpose(phantom.axes)) == pytest.approx(1)
+    assert phantom.mirrored == tuple(side == "R" for side in phantom.sides)
+    x0, y0, x1, y1 = phantom.hand_boxes[0]
+    if len(phantom.exposures) == 1:
+        assert x0 == 0 or y0 == 0 or x1 == width or y1 == height
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_two_exposures_share_the_picture_and_keep_their_arms(seed: int) -> None:
+    phantom = arm(seed, exposures=1.0)
+    assert len(phantom.exposures) == len(phantom.hand_boxes) == 2
+    shares = []
+    for polygon in phantom.exposures:
+        plane = np.zeros(phantom.image.shape, np.uint8)
+        cv2.fillPoly(plane, [np.round(polygon).astype(np.int32)], 1)
+        shares.append(plane > 0)
+    assert (shares[0] & shares[1]).mean() < 0.01
+    assert (shares[0] | shares[1]).mean() > 0.85
+    for (x0, y0, x1, y1), share in zip(phantom.hand_boxes, shares, strict=True):
+        assert (phantom.foreground & share)[y0:y1, x0:x1].sum() > 500
+    between = cv2.dilate((shares[0] | shares[1]).astype(np.uint8), np.ones((5, 5))) == 0
+    assert not (phantom.foreground & between).any()

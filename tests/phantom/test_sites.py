@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from anomalib_xray.errors import XrayError
-from anomalib_xray.phantom.scene import SceneOptions, render_phantom
+from anomalib_xray.phantom.exposure import SceneOptions
+from anomalib_xray.phantom.scene import render_phantom
 from anomalib_xray.phantom.sites import Site, bone_contrast, bone_sites, finger_sites, rough_foreground
 
 FOREGROUND = np.zeros((400, 400), np.bool_)

@@ -17,19 +17,21 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from anomalib_xray.phantom.anomalies import ANOMALY_KINDS, PAINTED_KINDS, paint_anomaly
     from anomalib_xray.phantom.dataset import write_phantoms
-    from anomalib_xray.phantom.scene import PREPARED, RAW, Phantom, SceneOptions, render_phantom
+    from anomalib_xray.phantom.exposure import ARMS, PREPARED, RAW, SceneOptions
+    from anomalib_xray.phantom.scene import Phantom, render_phantom
     from anomalib_xray.phantom.sites import rough_foreground
 
 _HOMES = {
     "anomalies": ("ANOMALY_KINDS", "PAINTED_KINDS", "paint_anomaly"),
     "dataset": ("write_phantoms",),
-    "scene": ("PREPARED", "RAW", "Phantom", "SceneOptions", "render_phantom"),
+    "exposure": ("ARMS", "PREPARED", "RAW", "SceneOptions"),
+    "scene": ("Phantom", "render_phantom"),
     "sites": ("rough_foreground",),
 }
 
 __all__ = [
-    "ANOMALY_KINDS", "PAINTED_KINDS", "PREPARED", "RAW", "Phantom", "SceneOptions", "paint_anomaly", "render_phantom",
-    "rough_foreground", "write_phantoms",
+    "ANOMALY_KINDS", "ARMS", "PAINTED_KINDS", "PREPARED", "RAW", "Phantom", "SceneOptions", "paint_anomaly",
+    "render_phantom", "rough_foreground", "write_phantoms",
 ]  # fmt: skip
 
 

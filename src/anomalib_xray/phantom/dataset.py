@@ -18,7 +18,8 @@ from anomalib_xray.io.text import read_json, read_text, write_json
 from anomalib_xray.io.write import write_atomically, write_png
 from anomalib_xray.phantom.anatomy import sample_anatomy
 from anomalib_xray.phantom.anomalies import ANOMALY_KINDS
-from anomalib_xray.phantom.scene import PREPARED, RAW, Phantom, render_phantom
+from anomalib_xray.phantom.exposure import PREPARED, RAW
+from anomalib_xray.phantom.scene import Phantom, render_phantom
 
 FINISHED = "phantoms.json"
 """File of a finished set: its arguments and the version that drew it."""

@@ -92,12 +92,19 @@ class Marker:
     box: Box
 
 
-def place_marker(hands: Mask, side: str, rng: np.random.Generator, *, tries: int = 60) -> Marker | None:
-    """A marker at a random free place of the plate; None if the hands (H, W) leave no room for it."""
+def place_marker(
+    hands: Mask, side: str, rng: np.random.Generator, *, tries: int = 60, boxed: float = 0.0
+) -> Marker | None:
+    """A marker at a random free place of the plate; None if the hands (H, W) leave no room for it.
+
+    ``boxed`` is the probability that it is an upright letter in a box.
+    """
     longest = max(hands.shape)
-    tile = _turned(
-        _tile(side, round(longest * rng.uniform(0.09, 0.15)), rng), float(rng.choice([0, 0, 0, 90]) + rng.normal(0, 14))
-    )
+    if boxed and rng.random() < boxed:
+        tile = _boxed_tile(side, round(longest * rng.uniform(0.03, 0.08)), rng)
+    else:
+        tag = _tile(side, round(longest * rng.uniform(0.09, 0.15)), rng)
+        tile = _turned(tag, float(rng.choice([0, 0, 0, 90]) + rng.normal(0, 14)))
     height, width = tile.shape
     free_rows, free_columns = hands.shape[0] - height, hands.shape[1] - width
     if free_rows <= 0 or free_columns <= 0:
@@ -129,6 +136,22 @@ def _tile(side: str, height: int, rng: np.random.Generator) -> Plane:
         if text:
             _write(lead, text, share * size, middle * size)
     return np.asarray(plastic + _LEAD * lead.astype(np.float32) / 255, np.float32)
+
+
+def _boxed_tile(side: str, height: int, rng: np.random.Generator) -> Plane:
+    """A dark letter on a bright square, or a bright one in a bright frame."""
+    size = height * 4
+    letter = np.zeros((size, round(size * rng.uniform(0.8, 1.1))), np.uint8)
+    _write(letter, side, 0.6 * size, 0.5 * size)
+    lead = letter.astype(np.float32) / 255
+    if rng.random() < 0.5:
+        lead = 1 - lead
+    else:
+        edge = round(size * rng.uniform(0.06, 0.14))
+        frame = np.ones_like(lead)
+        frame[edge:-edge, edge:-edge] = 0
+        lead = np.maximum(lead, frame)
+    return np.asarray(_LEAD * cv2.resize(lead, (lead.shape[1] // 4, height), interpolation=cv2.INTER_AREA), np.float32)
 
 
 def _write(tag: NDArray[np.uint8], text: str, height: float, middle: float) -> None:
