@@ -54,7 +54,7 @@ def sample_arm(person: Anatomy, side: str, rng: np.random.Generator) -> Arm:
     """An arm of a person drawn at random: frontal to lateral, fingers flat to a fist, elbow bent or straight."""
     pose = sample_pose(rng)
     turns, lengths, thumb = pose.joint_turns.copy(), person.bone_lengths.copy(), pose.thumb
-    spread = pose.spread * float(rng.uniform(0.5, 1.0))
+    spread = pose.spread * float(rng.uniform(0.15, 0.9))
     gesture = rng.choice(["flat", "pinch", "curl", "fist"], p=(0.55, 0.18, 0.19, 0.08))
     if gesture == "pinch":
         turns[1, 1:] += np.array([18, 62, 100]) * rng.uniform(0.75, 1.1)
@@ -68,20 +68,25 @@ def sample_arm(person: Anatomy, side: str, rng: np.random.Generator) -> Arm:
         thumb -= float(rng.uniform(20, 50))
     pose = dataclasses.replace(pose, joint_turns=turns, spread=spread, thumb=thumb)
     aside = float(rng.choice([1.0, rng.uniform(0.5, 0.9), rng.uniform(0.08, 0.35)], p=(0.5, 0.2, 0.3)))
-    hand = _aside(build_hand(dataclasses.replace(person, bone_lengths=lengths), pose, side), aside)
+    hand = build_hand(dataclasses.replace(person, bone_lengths=lengths), pose, side)
+    hand = _aside(hand, aside, (1 - aside) * float(rng.uniform(-0.35, 0.35)))
     straight = rng.random() < 0.5
     bend = float(rng.normal(0, 9)) if straight else float(rng.uniform(15, 125) * rng.choice([-1, 1]))
     return _with_arm(hand, person, 180 + pose.wrist, bend, aside, rng)
 
 
-def _aside(hand: Hand, share: float) -> Hand:
-    """The hand turned around its long axis, so that ``share`` of its breadth is left; the thumb stands out more."""
+def _aside(hand: Hand, share: float, shear: float) -> Hand:
+    """The hand turned around its long axis, so that ``share`` of its breadth is left; the thumb stands out more.
+
+    ``shear`` shifts the fingers along each other.
+    """
 
     def moved(points: Points, share: float) -> Points:
-        return np.asarray(points, float) * (share, 1) + (_AXIS * (1 - share), 0)
+        x, y = np.asarray(points, float).T
+        return np.stack([x * share + _AXIS * (1 - share), y + shear * (x - _AXIS)], axis=1)
 
     def pair(point: tuple[float, float], share: float) -> tuple[float, float]:
-        x, y = moved(np.array(point), share)
+        x, y = moved(np.array([point]), share)[0]
         return float(x), float(y)
 
     thumb = min(share + 0.3, 1.0)
@@ -102,21 +107,25 @@ def _aside(hand: Hand, share: float) -> Hand:
 
 def _with_arm(hand: Hand, person: Anatomy, down: float, bend: float, aside: float, rng: np.random.Generator) -> Arm:
     """The hand with a forearm in the direction ``down``, and an upper arm turned from that by ``bend`` degrees."""
-    flesh, size = person.flesh * person.sturdiness * float(rng.uniform(0.8, 1.2)), person.sturdiness
+    flesh, size = person.flesh * person.sturdiness * float(rng.uniform(0.9, 1.4)), person.sturdiness
     wrist = (_AXIS + (_WRIST[0] - _AXIS) * aside, _WRIST[1])
     elbow = step(wrist, down, float(rng.uniform(3.3, 4.1)))
     half_turn = bend / 2
-    joint = 0.22 * max(aside, 0.3) * (-1 if rng.random() < 0.3 else 1)
+    joint = 0.24 * max(aside, 0.3) * (-1 if rng.random() < 0.15 else 1)
     thick = float(rng.uniform(0.6, 0.85))
     *bones, radius, ulna = hand.bones
     # The radius ends at the joint, the ulna's olecranon reaches beyond it.
     radius = dataclasses.replace(
-        radius, base=step(elbow, down + 90, -joint), widths=(0.36 * size, 0.25 * size, radius.widths[2]), bend=0.02
+        radius,
+        base=step(elbow, down + 90, -joint),
+        widths=(0.3 * size, 0.2 * size, 0.92 * radius.widths[2]),
+        cortex=0.045 * size,
+        bend=0.02,
     )
     ulna = dataclasses.replace(
         ulna,
         base=step(step(elbow, down + 90, joint), down, 0.22),
-        widths=(0.5 * size, 0.23 * size, ulna.widths[2]),
+        widths=(0.38 * size, 0.18 * size, ulna.widths[2]),
         bend=-0.012,
     )
     shoulder = step(elbow, down + bend, _UPPER_ARM)
@@ -124,8 +133,8 @@ def _with_arm(hand: Hand, person: Anatomy, down: float, bend: float, aside: floa
         "humerus",
         base=shoulder,
         head=step(elbow, down + bend, -0.12),
-        widths=(0.5 * size, 0.38 * size, (0.55 + 0.45 * max(aside, 0.2)) * size),
-        cortex=0.1 * size,
+        widths=(0.5 * size, 0.31 * size, (0.45 + 0.4 * max(aside, 0.2)) * size),
+        cortex=0.07 * size,
         roundness=(0.2, 0.25),
     )
     apart = 0.17 * max(aside, 0.35)
@@ -149,7 +158,7 @@ def _with_arm(hand: Hand, person: Anatomy, down: float, bend: float, aside: floa
 
 def sample_leaving(rng: np.random.Generator) -> float:
     """The border at which an arm leaves, mostly the upper one: degrees from up to the right."""
-    return float(rng.choice([0, 90, 180, 270], p=(0.72, 0.1, 0.08, 0.1)))
+    return float(rng.choice([0, 90, 180, 270], p=(0.76, 0.09, 0.06, 0.09)))
 
 
 def place_arms(
@@ -179,7 +188,7 @@ def place_arm(arm: Arm, shape: tuple[int, int], leaving: float, rng: np.random.G
     room = 0.45 if whole else 0.25
     low, high = points.min(axis=0) - room, points.max(axis=0) + room
     share = np.array(shape[::-1], float)
-    scale = float((share / (high - low)).min()) * float(rng.uniform(0.5, 1.05))
+    scale = float((share / (high - low)).min()) * float(rng.uniform(0.62, 1.1))
     # No space is left where the arm leaves the picture.
     end = np.diff(laid.points(proximal), axis=0)[0]
     axis = int(np.abs(end).argmax())
@@ -210,8 +219,8 @@ def plaster(arm: Arm, placement: Placement, shape: tuple[int, int], rng: np.rand
     places, across, half = arm.at(distance)
     half = half + float(rng.uniform(0.04, 0.2))
     thickness, density = float(rng.uniform(0.06, 0.16)), float(np.exp(rng.uniform(np.log(0.5), np.log(2.5))))
-    ragged = float(rng.uniform(0.01, 0.05))
-    rough = cv2.GaussianBlur(rng.standard_normal((2, 48)), (0, 0), sigmaX=1.0, sigmaY=0.01) * ragged * 2
+    ragged = float(rng.uniform(0.01, 0.06))
+    rough = cv2.GaussianBlur(rng.standard_normal((2, 48)), (0, 0), sigmaX=1.6, sigmaY=0.01) * ragged * 2
     whole = _band(placement, places, across, -half + rough[0], half + rough[1], shape)
     streaks = cv2.GaussianBlur(rng.standard_normal(shape, dtype=np.float32), (0, 0), sigmaX=1.0, sigmaY=1.6)
     streaks = 1 + np.float32(rng.uniform(0.1, 0.6)) * streaks
@@ -260,10 +269,11 @@ def jewellery(arm: Arm, placement: Placement, shape: tuple[int, int], rng: np.ra
             tilt = float(np.degrees(np.arctan2(y, x)) + rng.normal(0, 9))
             long, short = width * rng.uniform(1.0, 1.25), width * rng.uniform(0.02, 0.65)
             axes = (max(int(long * scale), 1), max(int(short * scale), 1))
-            thick = max(1, round(scale * float(rng.uniform(0.03, 0.1))))
+            thick = max(1, round(scale * float(rng.uniform(0.025, 0.08))))
             cv2.ellipse(lead, np.round(place).astype(int).tolist(), axes, tilt, 0, 360, 255, thick, cv2.LINE_AA)
     else:
-        finger = next(bone for bone in arm.hand.bones if bone.name == f"proximal_{int(rng.integers(2, 6))}")
+        fingers = [bone for bone in arm.hand.bones if bone.name.startswith("proximal")]
+        finger = fingers[int(rng.integers(1, len(fingers)))]
         base, head = placement.points([finger.base, finger.head])
         middle, along = (base + head) / 2, (head - base) / max(float(np.hypot(*(head - base))), 1.0)
         reach = np.array([-along[1], along[0]]) * finger.widths[0] * scale * 0.8
@@ -282,7 +292,7 @@ def metal(arm: Arm, placement: Placement, shape: tuple[int, int], rng: np.random
 def implant(arm: Arm, placement: Placement, shape: tuple[int, int], rng: np.random.Generator) -> Plane:
     """The attenuation (H, W) of a bone plate with screws on a long bone of the arm."""
     lead = np.zeros(shape, np.uint8)
-    bone = next(each for each in arm.hand.bones if each.name == str(rng.choice(["radius", "ulna", "humerus"])))
+    bone = arm.hand.bones[-int(rng.integers(1, 4))]  # radius, ulna or humerus
     base, head = placement.points([bone.base, bone.head])
     along = (base - head) / max(float(np.hypot(*(base - head))), 1.0)
     beside = np.array([-along[1], along[0]]) * placement.scale * rng.uniform(-0.1, 0.1)
