@@ -94,3 +94,14 @@ def test_picture_mask_and_points_move_together() -> None:
     picture = carrier.picture(np.where(mask, 200, 50).astype(np.uint8))
     assert picture[moved].mean() > 190
     assert picture[0, 0] == carrier.surroundings
+
+
+def test_a_boxed_marker_is_an_upright_rectangle_of_lead_and_gaps() -> None:
+    free = np.zeros((300, 300), np.bool_)
+    marker = place_marker(free, "R", np.random.default_rng(0), boxed=1.0)
+    assert marker is not None
+    x0, y0, x1, y1 = marker.box
+    tile = marker.attenuation[y0:y1, x0:x1]
+    assert 0.03 * 300 - 1 <= tile.shape[0] <= 0.08 * 300 + 1
+    assert 0.2 < (tile > 2).mean() < 0.95
+    assert min(edge.mean() for edge in (tile[0], tile[-1], tile[:, 0], tile[:, -1])) > 2  # its frame or square

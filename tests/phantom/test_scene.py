@@ -194,3 +194,46 @@ def test_two_exposures_share_the_picture_and_keep_their_arms(seed: int) -> None:
         assert (phantom.foreground & share)[y0:y1, x0:x1].sum() > 500
     between = cv2.dilate((shares[0] | shares[1]).astype(np.uint8), np.ones((5, 5))) == 0
     assert not (phantom.foreground & between).any()
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_the_axis_points_from_the_elbow_to_the_hand(seed: int) -> None:
+    hand = raw(seed)
+    (axis,) = hand.axes
+    rows, columns = np.nonzero(hand.foreground)
+    centre = np.array([columns.mean(), rows.mean()])
+    border = hand.foreground.copy()
+    border[1:-1, 1:-1] = False
+    rows, columns = np.nonzero(border)
+    assert (centre - (columns.mean(), rows.mean())) @ np.array(axis) > 0  # the forearm leaves the picture behind it
+    turned = raw(seed, carrier=1.0)
+    assert np.array(turned.axes[0]) @ np.array(axis) > 0.9
+
+
+def test_casts_and_metal_belong_to_the_foreground() -> None:
+    plain, dressed = (arm(1, cast=share, metal=share) for share in (0.0, 1.0))
+    assert plain.foreground.shape == dressed.foreground.shape
+    assert dressed.foreground.sum() > plain.foreground.sum()
+
+
+def test_a_plate_is_grey_and_a_strip_white_background() -> None:
+    plates = [arm(seed, strip=1.0) for seed in range(6)]
+    assert np.median([np.median(plate.image[~plate.foreground]) for plate in plates]) > 8
+    assert max((plate.image[~plate.foreground] > 180).mean() for plate in plates) > 0.02
+
+
+def test_a_helper_belongs_to_the_foreground_but_is_no_hand_of_the_picture() -> None:
+    phantoms = [arm(seed, helper=1.0) for seed in range(4)]
+    assert all(len(phantom.hand_boxes) == 1 for phantom in phantoms)
+    beyond = []
+    for phantom in phantoms:
+        x0, y0, x1, y1 = phantom.hand_boxes[0]
+        beyond.append(phantom.foreground.sum() - phantom.foreground[y0:y1, x0:x1].sum())
+    assert max(beyond) > 500
+
+
+def test_a_prepared_arm_has_no_background_and_a_prepared_plate_is_refused() -> None:
+    phantom = render_phantom(np.random.default_rng(0), SceneOptions(arm=1.0, cast=1.0))
+    assert ((phantom.image > 0) == phantom.foreground).all()
+    with pytest.raises(XrayError, match="prepared=False"):
+        SceneOptions(plate=0.5)

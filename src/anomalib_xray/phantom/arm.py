@@ -18,6 +18,7 @@ _KNUCKLES = (-0.05, -0.8)
 _UPPER_ARM = 9.0  # longer than any, so that it always leaves the picture
 _AXIS = -0.08  # x around which a hand turns aside
 _FORESHORTENED = 0.45  # of a phalanx that points at the beam
+_EDGEWISE = 0.4  # half width of a hand that lies on its edge
 _METAL = 5.0  # attenuation of bangles, rings and implants
 
 
@@ -69,14 +70,16 @@ def sample_arm(person: Anatomy, side: str, rng: np.random.Generator) -> Arm:
     pose = dataclasses.replace(pose, joint_turns=turns, spread=spread, thumb=thumb)
     aside = float(rng.choice([1.0, rng.uniform(0.5, 0.9), rng.uniform(0.08, 0.35)], p=(0.5, 0.2, 0.3)))
     hand = build_hand(dataclasses.replace(person, bone_lengths=lengths), pose, side)
-    hand = _aside(hand, aside, (1 - aside) * float(rng.uniform(-0.35, 0.35)))
+    hand = _aside(
+        hand, aside, min(aside + float(rng.uniform(-0.1, 0.4)), 1), (1 - aside) * float(rng.uniform(-0.35, 0.35))
+    )
     straight = rng.random() < 0.5
     bend = float(rng.normal(0, 9)) if straight else float(rng.uniform(15, 125) * rng.choice([-1, 1]))
     return _with_arm(hand, person, 180 + pose.wrist, bend, aside, rng)
 
 
-def _aside(hand: Hand, share: float, shear: float) -> Hand:
-    """The hand turned around its long axis, so that ``share`` of its breadth is left; the thumb stands out more.
+def _aside(hand: Hand, share: float, thumb: float, shear: float) -> Hand:
+    """The hand turned around its long axis, so that ``share`` of its breadth is left, and ``thumb`` of the thumb's.
 
     ``shear`` shifts the fingers along each other.
     """
@@ -89,7 +92,6 @@ def _aside(hand: Hand, share: float, shear: float) -> Hand:
         x, y = moved(np.array([point]), share)[0]
         return float(x), float(y)
 
-    thumb = min(share + 0.3, 1.0)
     shares = [thumb if bone.name.endswith("_1") else share for bone in hand.bones]
     bones = [
         dataclasses.replace(bone, base=pair(bone.base, each), head=pair(bone.head, each))
@@ -99,7 +101,7 @@ def _aside(hand: Hand, share: float, shear: float) -> Hand:
         dataclasses.replace(segment, start=pair(segment.start, each), end=pair(segment.end, each))
         for segment, each in zip(hand.tissue, [thumb] * 3 + [share] * (len(hand.tissue) - 3), strict=True)
     ]
-    carpals = [dataclasses.replace(carpal, outline=moved(carpal.outline, share)) for carpal in hand.carpals]
+    carpals = [dataclasses.replace(carpal, outline=moved(carpal.outline, max(share, 0.4))) for carpal in hand.carpals]
     return dataclasses.replace(
         hand, bones=tuple(bones), tissue=tuple(tissue), carpals=tuple(carpals), palm=moved(hand.palm, share)
     )
@@ -200,30 +202,42 @@ def place_arm(arm: Arm, shape: tuple[int, int], leaving: float, rng: np.random.G
     return Placement(scale, degrees, (float(x), float(y)), mirrored)
 
 
-def thickened(unevenness: Plane, placement: Placement, rng: np.random.Generator) -> Plane:
-    """The unevenness (H, W) of flesh that is thin in the fingers, and gets thicker towards the upper arm."""
+def thickened(unevenness: Plane, arm: Arm, placement: Placement, rng: np.random.Generator) -> Plane:
+    """The unevenness (H, W) of flesh that gets thicker from the fingers to the upper arm; a hand edgewise is thick."""
     wrist = placement.points([_WRIST])[0].astype(np.float32)
     x = np.arange(unevenness.shape[1], dtype=np.float32) - wrist[0]
     y = np.arange(unevenness.shape[0], dtype=np.float32)[:, None] - wrist[1]
     away = np.sqrt(x**2 + y**2) / np.float32(placement.scale)
-    thin, thick = rng.uniform(0.45, 1.0), rng.choice([rng.uniform(0.7, 1.3), rng.uniform(1.3, 2.6)], p=(0.75, 0.25))
+    thin = rng.uniform(0.45, 1.0) if arm.radii[0] > _EDGEWISE else rng.uniform(0.8, 2.2)
+    thick = rng.choice([rng.uniform(0.7, 1.3), rng.uniform(1.3, 2.6)], p=(0.75, 0.25))
     rise = 1 / (1 + np.exp(np.clip(np.float32(rng.uniform(1, 5)) - away, -20, 20)))
     return np.asarray((1 + unevenness) * (thin + (thick - thin) * rise) - 1, np.float32)
 
 
 def plaster(arm: Arm, placement: Placement, shape: tuple[int, int], rng: np.random.Generator) -> tuple[Plane, Mask]:
     """A cast around the limb, or a splint along one side of it: its attenuation and its mask, (H, W) each."""
-    start = float(rng.uniform(-0.2, 0.9))
-    stop = float(rng.uniform(0.6 * arm.elbow, arm.elbow + 2.5))
-    distance = np.linspace(start, stop, 48)
-    places, across, half = arm.at(distance)
-    half = half + float(rng.uniform(0.04, 0.2))
-    thickness, density = float(rng.uniform(0.06, 0.16)), float(np.exp(rng.uniform(np.log(0.5), np.log(2.5))))
-    ragged = float(rng.uniform(0.01, 0.06))
-    rough = cv2.GaussianBlur(rng.standard_normal((2, 48)), (0, 0), sigmaX=1.6, sigmaY=0.01) * ragged * 2
-    whole = _band(placement, places, across, -half + rough[0], half + rough[1], shape)
+    start, stop = float(rng.uniform(-0.3, 0.9)), float(rng.uniform(0.6 * arm.elbow, arm.elbow + 2.5))
+    distance, slant = np.linspace(start, stop, 48), float(rng.uniform(-0.3, 0.3))
+    half = arm.at(distance)[2] + float(rng.uniform(0.05, 0.25))
+    thickness, density = float(rng.uniform(0.06, 0.16)), float(np.exp(rng.uniform(np.log(0.7), np.log(3.5))))
+    rough = cv2.GaussianBlur(rng.standard_normal((2, 48)), (0, 0), sigmaX=1.6, sigmaY=0.01)
+    rough *= float(rng.uniform(0.02, 0.12))
+
+    def band(low: NDArray[np.float64], high: NDArray[np.float64]) -> Mask:
+        """The mask (H, W) between two distances from the middle of the limb; its ends are slanted."""
+        sides = []
+        for edge, shift in ((low + rough[0], slant), (high + rough[1], -slant)):
+            places, across, _ = arm.at(distance + shift)
+            sides.append(placement.points(places + across * edge[:, None]) * 16)
+        plane = np.zeros(shape, np.uint8)
+        for i in range(len(distance) - 1):
+            corners = np.array([sides[0][i], sides[0][i + 1], sides[1][i + 1], sides[1][i]])
+            cv2.fillConvexPoly(plane, np.round(corners).astype(np.int32), 1, cv2.LINE_8, 4)
+        return plane > 0
+
+    whole = band(-half, half)
     streaks = cv2.GaussianBlur(rng.standard_normal(shape, dtype=np.float32), (0, 0), sigmaX=1.0, sigmaY=1.6)
-    streaks = 1 + np.float32(rng.uniform(0.1, 0.6)) * streaks
+    streaks = np.maximum(1 + np.float32(rng.uniform(0.1, 0.8)) * streaks, 0)
     if rng.random() < 0.65:
         depth = cv2.distanceTransform(whole.astype(np.uint8), cv2.DIST_L2, 5) / np.float32(placement.scale)
         radius = np.float32(half.mean())
@@ -231,31 +245,14 @@ def plaster(arm: Arm, placement: Placement, shape: tuple[int, int], rng: np.rand
         def chord(depth: Plane, radius: np.float32) -> Plane:
             return np.asarray(2 * np.sqrt(np.maximum(radius**2 - np.maximum(radius - depth, 0) ** 2, 0)), np.float32)
 
+        # A tube: its wall is seen edge on at the sides, and twice in the middle.
         shell = chord(depth, radius) - chord(np.maximum(depth - np.float32(thickness), 0), radius - thickness)
         return np.asarray(density * shell * streaks * whole, np.float32), whole
     side = float(rng.choice([-1, 1]))
-    edges = np.sort([side * (half - 0.05), side * (half + thickness)], axis=0)
-    slab = _band(placement, places, across, edges[0] + rough[0], edges[1] + rough[1], shape)
+    slab = band(*np.sort([side * (half - 0.05), side * (half + thickness)], axis=0))
     # The bandage around a splint is hardly seen.
-    gauze = np.float32(0.02 + 0.06 * density)
+    gauze = np.float32(0.05 + 0.08 * density)
     return np.asarray((slab * np.float32(0.5 * density) + whole * gauze) * streaks, np.float32), whole | slab
-
-
-def _band(
-    placement: Placement,
-    places: Points,
-    across: Points,
-    low: NDArray[np.float64],
-    high: NDArray[np.float64],
-    shape: tuple[int, int],
-) -> Mask:
-    """The mask (H, W) of a strip along the limb, between two distances from its middle line."""
-    sides = [placement.points(places + across * edge[:, None]) for edge in (low, high)]
-    plane = np.zeros(shape, np.uint8)
-    for i in range(len(places) - 1):
-        corners = np.round(np.array([sides[0][i], sides[0][i + 1], sides[1][i + 1], sides[1][i]]) * 16)
-        cv2.fillConvexPoly(plane, corners.astype(np.int32), 1, cv2.LINE_8, 4)
-    return plane > 0
 
 
 def jewellery(arm: Arm, placement: Placement, shape: tuple[int, int], rng: np.random.Generator) -> tuple[Plane, Mask]:

@@ -20,7 +20,7 @@ def sample_plate_film(rng: np.random.Generator) -> Film:
     """An exposure of a digital plate: dark grey rather than black, little noise, soft tissue of little contrast."""
     return Film(
         contrast=float(np.exp(rng.uniform(np.log(0.3), np.log(1.2)))),
-        black=float(rng.choice([rng.uniform(1, 12), rng.uniform(12, 55)], p=(0.35, 0.65))),
+        black=float(rng.choice([rng.uniform(2, 14), rng.uniform(14, 52)], p=(0.25, 0.75))),
         white=float(rng.uniform(205, 255)),
         photons=float(np.exp(rng.uniform(np.log(6e4), np.log(2e6)))),
         scatter=float(rng.uniform(0.0, 0.06)),
@@ -35,8 +35,9 @@ def _wavy(length: int, sigma: float, rng: np.random.Generator) -> NDArray[np.flo
     return np.interp(np.linspace(0, coarse.size - 1, length), np.arange(coarse.size), coarse)
 
 
-def strips(shape: tuple[int, int], rng: np.random.Generator) -> Plane:
-    """The attenuation (H, W) of white strips and of glows at one or two borders."""
+def strips(shape: tuple[int, int], film: Film, rng: np.random.Generator) -> Plane:
+    """The attenuation (H, W) of white strips and of glows at one or two borders, on a film."""
+    opaque = float(rng.choice([rng.uniform(1, 2.5), rng.uniform(2.5, 6)], p=(0.35, 0.65))) / film.contrast
     plane = np.zeros(shape, np.float32)
     for border in rng.choice(_BORDERS, 1 if rng.random() < 0.75 else 2, replace=False, p=(0.55, 0.2, 0.08, 0.17)):
         lying = border in ("bottom", "top")
@@ -50,8 +51,8 @@ def strips(shape: tuple[int, int], rng: np.random.Generator) -> Plane:
             edge -= 10 * np.exp(-(((t - rng.uniform(-0.4, 0.4)) * length / rng.uniform(2, 5)) ** 2))
         soft = float(np.exp(rng.uniform(np.log(0.4), np.log(12))))
         beyond = np.arange(depth, dtype=np.float32)[:, None] - edge.astype(np.float32)
-        level, glow = float(rng.uniform(1.2, 5)), float(rng.uniform(0, 0.4))
-        bar = level / (1 + np.exp(np.clip(beyond / np.float32(soft), -30, 30)))
+        glow = float(rng.uniform(0, 0.4))
+        bar = opaque / (1 + np.exp(np.clip(beyond / np.float32(soft), -30, 30)))
         bar += glow * np.exp(-np.maximum(beyond, 0) / np.float32(rng.uniform(4, 40)))
         bar = bar[::-1] if border in ("bottom", "right") else bar
         plane += bar if lying else bar.T

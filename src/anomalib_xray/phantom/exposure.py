@@ -38,6 +38,7 @@ from anomalib_xray.phantom.hand import Hand
 from anomalib_xray.phantom.plate import Box, Marker, bring_together, place_hands, place_marker
 
 _LEAST_CHANGE = 150  # pixels of a bone more or fewer, so that it can be seen
+_OUTSIDE = "The anomaly {kind!r} lies outside this picture: draw it with another random state."
 _SEEN = 4.0  # grey levels that a strip must leave to whatever it hides
 
 
@@ -169,11 +170,11 @@ def take(
         noise=int(rng.integers(2**32)),
     )
     if arms:
-        plate = dataclasses.replace(plate, unevenness=thickened(plate.unevenness, placements[0], rng))
+        plate = dataclasses.replace(plate, unevenness=thickened(plate.unevenness, arms[0], placements[0], rng))
     if on_plate:
         plate = dataclasses.replace(plate, backdrop=sample_backdrop(shape, rng))
     if options.strip and rng.random() < options.strip:
-        plate = dataclasses.replace(plate, strip=strips(shape, rng))
+        plate = dataclasses.replace(plate, strip=strips(shape, plate.film, rng))
     worn = [
         (number, *wear(arm, placements[number], shape, rng))
         for number, arm in enumerate(arms)
@@ -268,7 +269,7 @@ def _exposed(
     )
     changed_pixels = changed_region(before, image) & foreground
     if changed_pixels.sum() < _LEAST_CHANGE:
-        raise XrayError(f"The anomaly {kind!r} lies outside this picture: draw it with another random state.")
+        raise XrayError(_OUTSIDE.format(kind=kind))
     return image, masks, markers, changed_pixels
 
 
@@ -296,6 +297,8 @@ def _changed_skeleton(
         middle = placement.points([np.add(bone.base, bone.head) / 2])[0]
         if bone.name in phalanges(hand) and 0 < middle[0] < width and 0 < middle[1] < height:
             visible.append(bone.name)
+    if not visible:
+        raise XrayError(_OUTSIDE.format(kind=kind))
     return without_bone(hand, str(rng.choice(visible)))
 
 

@@ -129,8 +129,10 @@ def _two_exposures(
     rng: np.random.Generator,
 ) -> tuple[Shot, tuple[Polygon, ...]]:
     """The same arm twice on a plate of shape (H, W); an anomaly is seen in the first exposure."""
-    divider = sample_divider(shape, rng, beside=shape[1] > shape[0] or rng.random() < 0.95)
-    leaving = sample_leaving(rng)
+    beside = shape[1] > shape[0] or rng.random() < 0.95
+    divider = sample_divider(shape, rng, beside=beside)
+    # In a narrow part an arm lies lengthwise.
+    leaving = sample_leaving(rng) if rng.random() < 0.25 else float(rng.choice([0, 180] if beside else [90, 270]))
     shots, corners = [], []
     for polygon, region, each_kind in zip(divider.polygons, divider.masks, (kind, None), strict=True):
         x0, y0 = np.floor(np.min(polygon, axis=0)).astype(int).tolist()
