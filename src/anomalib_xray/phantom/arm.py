@@ -220,8 +220,8 @@ def plaster(arm: Arm, placement: Placement, shape: tuple[int, int], rng: np.rand
     distance, slant = np.linspace(start, stop, 48), float(rng.uniform(-0.3, 0.3))
     half = arm.at(distance)[2] + float(rng.uniform(0.05, 0.25))
     thickness, density = float(rng.uniform(0.06, 0.16)), float(np.exp(rng.uniform(np.log(0.7), np.log(3.5))))
-    rough = cv2.GaussianBlur(rng.standard_normal((2, 48)), (0, 0), sigmaX=1.6, sigmaY=0.01)
-    rough *= float(rng.uniform(0.02, 0.12))
+    rough = np.asarray(cv2.GaussianBlur(rng.standard_normal((2, 48)), (0, 0), sigmaX=1.6, sigmaY=0.01), np.float64)
+    rough = rough * rng.uniform(0.02, 0.12)
 
     def band(low: NDArray[np.float64], high: NDArray[np.float64]) -> Mask:
         """The mask (H, W) between two distances from the middle of the limb; its ends are slanted."""
@@ -255,51 +255,41 @@ def plaster(arm: Arm, placement: Placement, shape: tuple[int, int], rng: np.rand
     return np.asarray((slab * np.float32(0.5 * density) + whole * gauze) * streaks, np.float32), whole | slab
 
 
-def jewellery(arm: Arm, placement: Placement, shape: tuple[int, int], rng: np.random.Generator) -> tuple[Plane, Mask]:
-    """Bangles around the wrist or a ring on a finger: attenuation and mask, (H, W) each."""
-    lead = np.zeros(shape, np.uint8)
-    scale = placement.scale
-    if rng.random() < 0.75:
+def metal(arm: Arm, placement: Placement, shape: tuple[int, int], rng: np.random.Generator) -> tuple[Plane, Mask]:
+    """Bangles around the wrist, a ring on a finger, or a bone plate with screws: attenuation and mask, (H, W) each."""
+    lead, scale = np.zeros(shape, np.uint8), placement.scale
+
+    def line(places: Points, grey: int, width: float) -> None:
+        ends = np.round(places).astype(int).tolist()
+        cv2.line(lead, ends[0], ends[1], grey, max(2, round(width * scale)), cv2.LINE_AA)
+
+    def bone_axes(bone: Bone) -> tuple[Points, Points]:
+        """Unit steps (2,) along the bone from its head and across it, in pixels per hand unit."""
+        along = np.subtract(*placement.points([bone.base, bone.head])) / bone.length
+        return along, np.array([-along[1], along[0]])
+
+    kind = rng.choice(["bangle", "ring", "plate"], p=(0.6, 0.2, 0.2))
+    if kind == "bangle":
         places, across, half = arm.at(rng.uniform(0.9, 2.6, int(rng.integers(1, 3))))
         for place, way, width in zip(placement.points(places), across, half, strict=True):
-            x, y = placement.points([way, (0, 0)])[0] - placement.points([(0, 0)])[0]
+            x, y = np.subtract(*placement.points([way, (0, 0)]))
             tilt = float(np.degrees(np.arctan2(y, x)) + rng.normal(0, 9))
-            long, short = width * rng.uniform(1.0, 1.25), width * rng.uniform(0.02, 0.65)
-            axes = (max(int(long * scale), 1), max(int(short * scale), 1))
+            axes = np.maximum(width * scale * rng.uniform((1.0, 0.02), (1.25, 0.65)), 1).astype(int).tolist()
             thick = max(1, round(scale * float(rng.uniform(0.025, 0.08))))
             cv2.ellipse(lead, np.round(place).astype(int).tolist(), axes, tilt, 0, 360, 255, thick, cv2.LINE_AA)
-    else:
+    elif kind == "ring":
         fingers = [bone for bone in arm.hand.bones if bone.name.startswith("proximal")]
         finger = fingers[int(rng.integers(1, len(fingers)))]
-        base, head = placement.points([finger.base, finger.head])
-        middle, along = (base + head) / 2, (head - base) / max(float(np.hypot(*(head - base))), 1.0)
-        reach = np.array([-along[1], along[0]]) * finger.widths[0] * scale * 0.8
-        ends = np.round([middle - reach, middle + reach]).astype(int).tolist()
-        cv2.line(lead, ends[0], ends[1], 255, max(2, round(0.09 * scale)), cv2.LINE_AA)
+        reach = bone_axes(finger)[1] * finger.widths[0] * 0.8
+        middle = placement.points([finger.base, finger.head]).mean(axis=0)
+        line(np.array([middle - reach, middle + reach]), 255, 0.09)
+    else:
+        bone = arm.hand.bones[-int(rng.integers(1, 4))]  # radius, ulna or humerus
+        along, across = bone_axes(bone)
+        start = placement.points([bone.head])[0] + along * rng.uniform(0.3, 1.8) + across * rng.uniform(-0.1, 0.1)
+        stop = start + along * rng.uniform(0.7, 1.6)
+        line(np.array([start, stop]), 160, 0.13)
+        for share in np.linspace(0.08, 0.92, int(rng.integers(4, 9))):
+            place = start + (stop - start) * share
+            line(np.array([place - across * 0.14, place + across * 0.14]), 255, 0.04)
     return lead.astype(np.float32) * np.float32(_METAL / 255), lead > 127
-
-
-def metal(arm: Arm, placement: Placement, shape: tuple[int, int], rng: np.random.Generator) -> tuple[Plane, Mask]:
-    """Jewellery, or now and then an implant: attenuation and mask of what sticks out, (H, W) each."""
-    if rng.random() < 0.75:
-        return jewellery(arm, placement, shape, rng)
-    return implant(arm, placement, shape, rng), np.zeros(shape, np.bool_)
-
-
-def implant(arm: Arm, placement: Placement, shape: tuple[int, int], rng: np.random.Generator) -> Plane:
-    """The attenuation (H, W) of a bone plate with screws on a long bone of the arm."""
-    lead = np.zeros(shape, np.uint8)
-    bone = arm.hand.bones[-int(rng.integers(1, 4))]  # radius, ulna or humerus
-    base, head = placement.points([bone.base, bone.head])
-    along = (base - head) / max(float(np.hypot(*(base - head))), 1.0)
-    beside = np.array([-along[1], along[0]]) * placement.scale * rng.uniform(-0.1, 0.1)
-    start = head + along * placement.scale * rng.uniform(0.3, 1.8) + beside
-    stop = start + along * placement.scale * rng.uniform(0.7, 1.6)
-    thick = max(2, round(0.13 * placement.scale))
-    cv2.line(lead, np.round(start).astype(int).tolist(), np.round(stop).astype(int).tolist(), 160, thick, cv2.LINE_AA)
-    for share in np.linspace(0.08, 0.92, int(rng.integers(4, 9))):
-        place = start + (stop - start) * share
-        screw = np.array([-along[1], along[0]]) * placement.scale * 0.14
-        ends = np.round([place - screw, place + screw]).astype(int).tolist()
-        cv2.line(lead, ends[0], ends[1], 255, max(1, thick // 3), cv2.LINE_AA)
-    return lead.astype(np.float32) * np.float32(_METAL / 255)

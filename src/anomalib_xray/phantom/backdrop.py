@@ -184,5 +184,6 @@ def sample_divider(shape: tuple[int, int], rng: np.random.Generator, *, beside: 
         wedge = np.clip(0.5 + half[:, None] - np.abs(columns - centre[:, None]), 0, 1).astype(np.float32)
         wedge *= (half > 0)[:, None]
         left, right = left & (wedge < 0.5), right & (wedge < 0.5)
-    dark = rng.uniform(0, 12) if kind != "band" or rng.random() < 0.3 else rng.uniform(15, 80)
+    bright = {"band": 0.7, "wedge": 0.4}.get(str(kind), 0.0)
+    dark = rng.uniform(15, 80) if rng.random() < bright else rng.uniform(0, 12)
     return Divider(polygons, (left, right), float(dark), wedge, float(rng.uniform(190, 255)))

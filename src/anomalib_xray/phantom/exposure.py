@@ -182,7 +182,7 @@ def take(
         if share and rng.random() < share
     ]
     if options.helper and rng.random() < options.helper:
-        worn.append((len(hands), *_helper(plate, rng)))
+        worn.append((len(hands), *_helper(plate, placements[0], rng)))
     image, masks, markers, anomaly = _exposed(plate, hands, placements, worn, options, kind, rng)
     if kind in PAINTED_KINDS:
         image, anomaly = paint_anomaly(image, np.logical_or.reduce(masks), kind, rng)
@@ -203,26 +203,27 @@ def _axis(hand: Hand, placement: Placement) -> NDArray[np.float64]:
     return np.asarray(head - base, np.float64)
 
 
-def _helper(plate: _Plate, rng: np.random.Generator) -> tuple[Plane, Mask]:
-    """Another person's hand or a trunk at a border: attenuation and mask, (H, W) each."""
-    height, width = plate.shape
+def _helper(plate: _Plate, placement: Placement, rng: np.random.Generator) -> tuple[Plane, Mask]:
+    """Another person's hand, or a trunk, from a border: attenuation and mask, (H, W) each."""
+    middle = np.array(plate.shape[::-1]) / 2
     angle = float(rng.uniform(0, 2 * math.pi))
     way = np.array([math.cos(angle), math.sin(angle)])
-    middle = np.array([width, height]) / 2
-    if rng.random() < 0.5:
+    border = middle * (1 + way * float(rng.uniform(0.75, 1.1)))
+    if rng.random() < 0.6:
         hand = build_hand(sample_anatomy(rng), sample_pose(rng), str(rng.choice(["L", "R"])))
-        centre = middle * (1 + way * float(rng.uniform(0.75, 1.0)))
-        scale = float(rng.uniform(0.09, 0.16)) * max(plate.shape)
+        if rng.random() < 0.5:  # it holds the other one
+            border = placement.points([(0.0, -1.0)])[0] + way * placement.scale * float(rng.uniform(0.5, 1.5))
+        scale = float(np.clip(placement.scale * rng.uniform(0.8, 1.5), 40, 90))
         turn = math.degrees(angle) - 90 + float(rng.normal(0, 25))
-        return plate.hand(hand, Placement(scale, turn, (float(centre[0]), float(centre[1])), hand.side == "R"))
+        return plate.hand(hand, Placement(scale, turn, (float(border[0]), float(border[1])), hand.side == "R"))
     body = np.zeros(plate.shape, np.uint8)
-    centre = np.round(middle * (1 + way * float(rng.uniform(1.0, 1.4)))).astype(int).tolist()
-    axes = rng.integers(max(plate.shape) // 9, max(plate.shape) // 3, 2).tolist()
-    cv2.ellipse(body, centre, axes, float(rng.uniform(0, 180)), 0, 360, 1, -1)
+    axes = (float(rng.uniform(0.15, 0.5)) * middle * 2 * rng.uniform(0.6, 1.4, 2)).astype(int).tolist()
+    centre = np.round(middle * (1 + 1.3 * way)).astype(int).tolist()
+    cv2.ellipse(body, centre, axes, float(rng.normal(0, 20)), 0, 360, 1, -1)
     framed = cv2.copyMakeBorder(body, 1, 1, 1, 1, cv2.BORDER_REPLICATE)
     depth = cv2.distanceTransform(framed, cv2.DIST_L2, 5)[1:-1, 1:-1] / np.float32(min(axes))
-    thickness = (1 - np.exp(-4 * depth)) * np.float32(rng.uniform(1, 4)) * (1 + plate.unevenness)
-    return np.asarray(thickness * body, np.float32), body > 0
+    thickness = (1 - np.exp(-4 * depth)) * np.float32(rng.uniform(1, 4)) * (1 + 2 * plate.unevenness)
+    return np.asarray(np.maximum(thickness, 0) * body, np.float32), body > 0
 
 
 def _exposed(
