@@ -237,3 +237,18 @@ def test_a_prepared_arm_has_no_background_and_a_prepared_plate_is_refused() -> N
     assert ((phantom.image > 0) == phantom.foreground).all()
     with pytest.raises(XrayError, match="prepared=False"):
         SceneOptions(plate=0.5)
+
+
+def test_a_changed_skeleton_in_a_cast_changes_nothing_but_the_skeleton() -> None:
+    options = SceneOptions(arm=1.0, cast=1.0)
+    for seed in range(12):
+        healthy = render_phantom(np.random.default_rng(seed), options)
+        try:
+            missing = render_phantom(np.random.default_rng(seed), options, kind="missing_phalanx")
+        except XrayError:  # the hand is too small, or outside the picture
+            continue
+        assert missing.anomaly is not None
+        assert missing.anomaly.mean() < 0.05
+        assert (missing.image != healthy.image)[~missing.anomaly].mean() < 0.1
+        return
+    pytest.fail("no arm showed its phalanges")

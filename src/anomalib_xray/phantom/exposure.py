@@ -124,7 +124,6 @@ class _Plate:
     unevenness: Plane
     film: Film
     noise: int
-
     strip: Plane | None = None
     backdrop: Backdrop | None = None
 
@@ -244,14 +243,7 @@ def _exposed(
     if kind is not None and kind not in PAINTED_KINDS:
         changed = _changed_skeleton(hands[0], placements[0], plate.shape, kind, rng)
         drawn = [plate.hand(changed, placements[0]), *healthy[1:]]
-    masks = [mask for _, mask in drawn]
-    for number, _, mask in worn:
-        masks[number:] = [np.logical_or.reduce([*masks[number : number + 1], mask]), *masks[number + 1 :]]
-    if plate.strip is not None:
-        # Nothing can be told of what a strip hides.
-        film = plate.film
-        shows = np.exp(-film.contrast * plate.strip) * np.float32(film.white - film.black) > _SEEN
-        masks = [mask & shows for mask in masks]
+    masks = _visible(drawn, worn, plate)
     foreground = np.logical_or.reduce(masks)
     found = [
         place_marker(foreground | _beside(plate.shape, position, len(hands)), hand.side, rng, boxed=options.boxed)
@@ -265,13 +257,24 @@ def _exposed(
     image = plate.expose(_total(drawn, lead), foreground, prepared=options.prepared)
     if drawn is healthy:
         return image, masks, markers, None
-    before = plate.expose(
-        _total(healthy, lead), np.logical_or.reduce([mask for _, mask in healthy]), prepared=options.prepared
-    )
+    covered = np.logical_or.reduce(_visible(healthy, worn, plate))
+    before = plate.expose(_total(healthy, lead), covered, prepared=options.prepared)
     changed_pixels = changed_region(before, image) & foreground
     if changed_pixels.sum() < _LEAST_CHANGE:
         raise XrayError(_OUTSIDE.format(kind=kind))
     return image, masks, markers, changed_pixels
+
+
+def _visible(drawn: list[tuple[Plane, Mask]], worn: list[tuple[int, Plane, Mask]], plate: _Plate) -> list[Mask]:
+    """The mask of each hand with what it wears, and of a helper, without what a strip hides."""
+    masks = [mask for _, mask in drawn]
+    for number, _, mask in worn:
+        masks[number:] = [np.logical_or.reduce([*masks[number : number + 1], mask]), *masks[number + 1 :]]
+    if plate.strip is None:
+        return masks
+    film = plate.film
+    shows = np.exp(-film.contrast * plate.strip) * np.float32(film.white - film.black) > _SEEN
+    return [mask & shows for mask in masks]
 
 
 def _beside(shape: tuple[int, int], position: int, count: int) -> Mask:
