@@ -13,11 +13,13 @@ from anomalib_xray.preparation.pipeline import Pipeline
 
 CONFIGS = sorted((Path(__file__).parents[2] / "configs" / "preparation").glob("*.yaml"))
 BODY_PARTS = {"chest", "elbow", "finger", "forearm", "humerus", "shoulder", "wrist"}
-MASKING = {"elbow", "finger", "forearm", "full", "full_128", "hand", "humerus", "wrist"}
+MASKING = {"elbow", "finger", "forearm", "full", "full_128", "hand", "humerus", "upright", "wrist"}
 
 
 def test_every_pipeline_and_body_part_is_there() -> None:
-    assert {path.stem for path in CONFIGS} == {"raw", "crop", "hand", "full", "full_128", "chest_square"} | BODY_PARTS
+    assert {path.stem for path in CONFIGS} == BODY_PARTS | {
+        *("raw", "crop", "hand", "full", "full_128", "upright", "chest_square")
+    }
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)

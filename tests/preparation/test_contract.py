@@ -13,6 +13,7 @@ from anomalib_xray.preparation.steps.marker_removal import MarkerRemoval
 from anomalib_xray.preparation.steps.median_filter import MedianFilter
 from anomalib_xray.preparation.steps.otsu_filter import OtsuFilter
 from anomalib_xray.preparation.steps.resize import Resize
+from anomalib_xray.preparation.steps.upright import Upright
 from anomalib_xray.testing import StepContract
 
 
@@ -86,3 +87,12 @@ class TestSmallResize(StepContract):
 class TestLargeResize(StepContract):
     step = Resize
     settings: ClassVar[dict[str, object]] = {"longest_side": 700, "enlarge": True}
+
+
+class TestUpright(StepContract):
+    step = Upright
+
+
+class TestMirroringUpright(StepContract):
+    step = Upright
+    settings: ClassVar[dict[str, object]] = {"mirror": "left"}

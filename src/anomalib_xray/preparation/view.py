@@ -58,6 +58,22 @@ def scaling(before: tuple[int, ...], after: tuple[int, ...]) -> NDArray[np.float
     return np.array([[x, 0, (x - 1) / 2], [0, y, (y - 1) / 2], [0, 0, 1]])
 
 
+def blended(
+    weighted: NDArray[np.float32], covered: NDArray[np.float32], dtype: type[np.uint8 | np.uint16]
+) -> Radiograph:
+    """A moved picture (H, W) whose rim does not fade: background has no say in the grey levels beside it.
+
+    Args:
+        weighted: Grey levels (H, W), interpolated with the background as 0.
+        covered: Share of foreground in each pixel (H, W), interpolated likewise; at most half of it is background.
+        dtype: Depth of the picture.
+    """
+    foreground = covered > 0.5
+    grey = np.rint(weighted / np.where(foreground, covered, 1))
+    levels = np.where(foreground, np.clip(grey, 1, np.iinfo(dtype).max), 0)
+    return cast("Radiograph", levels.astype(dtype))
+
+
 def keep_background(image: Radiograph, before: Radiograph) -> Radiograph:
     """Restore the promise about the background after a filter: 0 stays 0 and nothing else becomes 0."""
     return cast("Radiograph", np.where(before > 0, np.maximum(image, 1), 0).astype(image.dtype))

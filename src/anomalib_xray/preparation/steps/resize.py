@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import cast
-
 import cv2
 import numpy as np
 
 from anomalib_xray.errors import XrayError
 from anomalib_xray.io.read import Radiograph
 from anomalib_xray.preparation.step import Matrix, Plan, Step
-from anomalib_xray.preparation.view import scaling
+from anomalib_xray.preparation.view import blended, scaling
 
 
 class Resize(Step):
@@ -58,10 +56,7 @@ class Resize(Step):
         size = (after[1], after[0])
         weighted = cv2.resize(image.astype(np.float32), size, interpolation=filtering)
         covered = cv2.resize((image > 0).astype(np.float32), size, interpolation=filtering)
-        foreground = covered > 0.5
-        grey = np.rint(weighted / np.where(foreground, covered, 1))
-        levels = np.where(foreground, np.clip(grey, 1, np.iinfo(image.dtype).max), 0)
-        return cast("Radiograph", levels.astype(image.dtype))
+        return blended(weighted, covered, image.dtype.type)
 
     def matrix(self, plan: Plan) -> Matrix:
         """The change of size."""
