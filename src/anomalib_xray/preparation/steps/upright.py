@@ -20,11 +20,12 @@ UNSURE = "upright_unsure"
 MIRRORED = "mirrored"
 """Flag: the picture was mirrored, so that the thumb is on the right as on a left hand from behind."""
 
-_SIDE = 80  # longest side of the view in which the ends are compared; fingers are 3 pixels wide there
+_SIDE = 64  # longest side of the view in which the ends are compared; fingers are 2 or 3 pixels wide there
 _DETAIL_SIDE = 160  # the same for bones, and for the web of the thumb, which is narrow
 _LEAST_PIXELS = 40  # of a view; a smaller limb has no axis
+_LONG = 2.0  # length of a limb in relation to its mean width; a disc has 1.3, a short hand 2.4
 _BANDS = 20  # pieces of a limb along its way, of which each end has half
-_SURE = 0.75  # confidence from which on a picture is turned
+_SURE = 0.67  # confidence from which on a picture is turned: twice as likely right as wrong
 _STRAIGHT = 2.0  # degrees below which a limb counts as upright: the axis is not known better, and turning blurs
 
 _TAPER, _EXIT, _SPLIT, _BONES = 4.0, 2.0, 1.5, 5.0  # weights of the signs of a distal end, in logits
@@ -34,11 +35,13 @@ _REGION = 0.35  # share of a limb's way, from its end, on which its bones are co
 _FLOOR = 8  # grey levels added to the brightness that contrasts refer to, or noise in the dark would count
 _METAL = 0.3  # contrast above which an edge counts no more: rings, plates and wires
 
-_BEND = 25.0  # degrees from which on the parts of a limb beside a bend have axes of their own
-_SEGMENT = 0.4  # share of the centre line that the distal part has at least: forearm and hand, never the hand alone
+_BEND = 35.0  # degrees from which on the parts of a limb beside a bend have axes of their own
+_SEGMENT = 0.5  # share of the centre line that the distal part has at least: forearm and hand, never the hand alone
+_SLENDER = 4.0  # length of the distal part in relation to its depth from which on its axis is known; a palm has less
+_ROUNDS = 2  # of slicing a limb across its axis and laying the axis through the slices
 
-_THUMB_GAP = 0.12  # share of the way from the first web to the fingertips by which the other webs are higher
-_FINGER = 0.08  # share of that way by which a finger reaches beyond its web at least
+_THUMB_LEAD = 0.2  # share of the height from a thumb to the fingertips by which its web and tip together are lower
+_FINGER = 0.08  # share of that height by which a finger reaches beyond its web at least
 
 Points: TypeAlias = NDArray[np.float64]
 """Points x, y (n, 2)."""
@@ -52,6 +55,17 @@ class _Limb:
 
     mask: Mask
     ways: tuple[Distance, Distance]
+
+    def along(self) -> NDArray[np.float64]:
+        """The share of the way from the first end to the second one at each pixel (h, w), from 0 to below 1."""
+        length = max(float(self.ways[0].max()), 1.0)
+        return np.clip((self.ways[0] - self.ways[1] + length) / (2 * length), 0, 1 - 1e-6)
+
+    def on_frame(self) -> Mask:
+        """The pixels (h, w) of the limb on the picture's frame."""
+        inner = np.zeros_like(self.mask)
+        inner[1:-1, 1:-1] = True
+        return np.asarray(self.mask & ~inner)
 
 
 class Upright(Step):
@@ -100,13 +114,13 @@ class Upright(Step):
         is the distal one, .5 to 1; ``mirrored``; and the new picture's ``corner`` [x, y] and ``size`` [height, width]
         on the plane of the turned one, whose origin is that of the picture.
         """
-        limb = _find_limb(image, _SIDE)
+        limb = _find_limb(image)
         if limb is None:
             return Plan(flags=(UNSURE,))
         distal, confidence = _distal_end(limb, small_view(image, _DETAIL_SIDE))
         if confidence < _SURE:
             return Plan(flags=(UNSURE,))
-        x, y = _axis(limb.ways[1 - distal])
+        x, y = _axis(limb, 1 - distal)
         angle = round(math.degrees(math.atan2(-x, -y)), 1)
         angle = 0.0 if abs(angle) <= _STRAIGHT else angle
         mirrored = self.mirror == "left" and _thumb_is_left(image, angle)
@@ -138,8 +152,7 @@ class Upright(Step):
         rows = np.flatnonzero(shown.any(axis=1))
         # The first and last pixels of each row are enough for the outermost ones after any turn.
         ends = shown[rows].argmax(axis=1), shown.shape[1] - 1 - shown[rows, ::-1].argmax(axis=1)
-        points = np.array([(x, y, 1) for side in ends for x, y in zip(side, rows, strict=True)], np.float64)
-        moved = (points @ turn.T)[:, :2]
+        moved = np.stack([np.concatenate(ends), np.tile(rows, 2)], axis=1) @ turn[:2, :2].T
         low, high = np.floor(moved.min(axis=0)), np.ceil(moved.max(axis=0))
         around = round(self.margin * float((high - low).max()))
         x, y = (low - around).astype(int).tolist()
@@ -154,33 +167,39 @@ def _turn(angle: float, *, mirrored: bool) -> Matrix:
     return np.array([[way * cosine, -way * sine, 0.0], [sine, cosine, 0.0], [0.0, 0.0, 1.0]])
 
 
-def _find_limb(image: Radiograph, side: int) -> _Limb | None:
-    """The largest connected part of the foreground in a view of the given longest side; None if it is tiny."""
+def _largest_part(image: Radiograph, side: int) -> Mask:
+    """The largest connected part of the foreground in a view (h, w) of the given longest side."""
     shown = reduced((image > 0).astype(np.uint8) * np.uint8(255), side) > 127
-    count, labels, stats, _ = cv2.connectedComponentsWithStats(shown.astype(np.uint8))
-    if count < 2 or stats[1:, cv2.CC_STAT_AREA].max() < _LEAST_PIXELS:
-        return None
-    mask = np.asarray(labels == 1 + int(stats[1:, cv2.CC_STAT_AREA].argmax()))
+    _, labels, stats, _ = cv2.connectedComponentsWithStats(shown.astype(np.uint8))
+    return np.asarray(shown & (labels == 1 + int(np.append(stats[1:, cv2.CC_STAT_AREA], 0).argmax())))
+
+
+def _find_limb(image: Radiograph) -> _Limb | None:
+    """The limb of a picture; None if the foreground is tiny or round."""
+    mask = _largest_part(image, _SIDE)
     places = np.argwhere(mask)
+    if len(places) < _LEAST_PIXELS:
+        return None
     # What is farthest from the middle is an end of a limb; what is farthest from there, by way, is the other one.
     first = places[int(((places - places.mean(axis=0)) ** 2).sum(axis=1).argmax())]
-    way = _ways(mask, first)
-    second = np.unravel_index(int(way.argmax()), way.shape)
-    return _Limb(mask, (way, _ways(mask, np.array(second))))
+    way = _ways(mask, tuple(first))
+    if way.max() ** 2 < _LONG * len(places):
+        return None
+    return _Limb(mask, (way, _ways(mask, np.unravel_index(int(way.argmax()), way.shape))))
 
 
-def _ways(mask: Mask, start: NDArray[np.int64]) -> Distance:
-    """The length of the way from a pixel (y, x) to each pixel (h, w) of a connected mask, in pixels."""
+def _ways(mask: Mask, start: tuple[np.intp, ...]) -> Distance:
+    """The length of the way from a pixel (y, x) to each pixel of a connected mask (h, w), in pixels."""
     square, cross = (cv2.getStructuringElement(shape, (3, 3)) for shape in (cv2.MORPH_RECT, cv2.MORPH_CROSS))
     inside = mask.astype(np.uint8)
     reached = np.zeros_like(inside)
-    reached[tuple(start)] = 1
+    reached[start] = 1
     # Grown by a square and a cross in turn, which makes octagons, nearly circles.
     held, count, steps = np.zeros(mask.shape, np.uint16), 1, 0
     while True:
         reached = cv2.bitwise_and(cv2.dilate(reached, cross if steps % 2 else square), inside)
-        if (grown := cv2.countNonZero(reached)) == count:
-            break
+        if (grown := cv2.countNonZero(reached)) == count and not steps % 2:
+            break  # a cross may not reach on where a square does
         cv2.add(held, reached, held, dtype=cv2.CV_16U)
         count, steps = grown, steps + 1
     return np.where(mask, steps - held.astype(np.int32), -1)
@@ -193,14 +212,12 @@ def _distal_end(limb: _Limb, view: NDArray[np.uint8]) -> tuple[int, float]:
     """
     inside = limb.mask
     length = max(float(limb.ways[0].max()), 1.0)
-    plane = np.clip((limb.ways[0] - limb.ways[1] + length) / (2 * length), 0, 1 - 1e-6)
+    plane = limb.along()
     along = plane[inside]
     width = np.bincount((along * _BANDS).astype(int), minlength=_BANDS) + 1.0
     # The outermost bands are corners or fingertips.
     taper = math.log(width[1 : _BANDS // 2 - 3].sum() / width[_BANDS // 2 + 3 : -1].sum())
-    frame = np.ones(inside.shape, np.bool_)
-    frame[1:-1, 1:-1] = False
-    on_frame = frame[inside]
+    on_frame = limb.on_frame()[inside]
     mean_width = inside.sum() / length
     exits = [min(float(on_frame[end].sum()) / mean_width, 1.0) for end in (along < _ENTRY, along > 1 - _ENTRY)]
     split = _fingers(limb.ways[0]) - _fingers(limb.ways[1])
@@ -242,30 +259,64 @@ def _parts(way: Distance, level: int) -> NDArray[np.float64]:
     return np.column_stack([centres[1:], areas])[areas >= 3]
 
 
-def _axis(way: Distance) -> NDArray[np.float64]:
-    """The direction x, y (2,) from the proximal end, from which ways are counted, to the distal one; of length 1."""
-    inside = way >= 0
-    levels = way[inside]
-    rows, columns = np.nonzero(inside)
-    counts = np.bincount(levels).astype(np.float64)
-    centres = np.stack([np.bincount(levels, weights=place) for place in (columns, rows)], axis=1) / counts[:, None]
-    # A cut end is crossed from corner to corner, so the centres go astray there.
-    begin = round(min(float(counts.mean()) / 2, 0.2 * len(centres)))
-    centres, counts = centres[begin:], counts[begin:]
-    best, error = _line(centres, counts)
-    for cut in range(round((1 - _SEGMENT) * len(centres)), len(centres) // 8, -2):
-        near, near_error = _line(centres[:cut], counts[:cut])
-        far, far_error = _line(centres[cut:], counts[cut:])
+def _axis(limb: _Limb, proximal: int) -> NDArray[np.float64]:
+    """The direction x, y (2,), of length 1, from a limb's proximal end, 0 or 1, to the distal one."""
+    inside = limb.mask
+    framed = np.pad(inside.astype(np.uint8), 1)
+    depth = cv2.distanceTransform(framed, cv2.DIST_L2, cv2.DIST_MASK_5)[1:-1, 1:-1][inside].astype(np.float64)
+    places = np.argwhere(inside)[:, ::-1].astype(np.float64)
+    levels = limb.ways[proximal][inside]
+    direction, begin = _last_segment(*_centres(places, levels, depth)[:2])
+    beyond = levels >= begin
+    places, depth, leaving = places[beyond], depth[beyond], limb.on_frame()[inside][beyond]
+    for _ in range(_ROUNDS):
+        along = places @ direction
+        slices = np.rint(along - along.min()).astype(int)
+        centres, _, numbers = _centres(places, slices, depth)
+        # Where a limb leaves the picture it is cut aslant, which pulls the centres aside.
+        whole = ~np.isin(numbers, slices[leaving])
+        kept = centres[whole] if 2 * np.count_nonzero(whole) > len(whole) else centres
+        line, _ = _line(kept, np.ones(len(kept)))
+        direction = line if line @ direction > 0 else -line
+    return direction
+
+
+def _centres(
+    places: Points, numbers: NDArray[np.integer], depth: NDArray[np.float64]
+) -> tuple[Points, NDArray[np.float64], NDArray[np.int64]]:
+    """The centres (k, 2) of pixels with the same number, their mean depths (k,), and these numbers (k,).
+
+    Pixels count by their squared depth in the limb, so that a thumb aside hardly moves the centre of a hand.
+    """
+    weights = depth**2
+    totals = np.bincount(numbers, weights=weights)
+    present = np.flatnonzero(totals)
+    sums = [np.bincount(numbers, weights=values * weights)[present] for values in (*places.T, depth)]
+    x, y, mean = np.array(sums) / totals[present]
+    return np.stack([x, y], axis=1), mean, present
+
+
+def _last_segment(centres: Points, weights: NDArray[np.float64]) -> tuple[NDArray[np.float64], int]:
+    """The direction (2,) of a centre line (n, 2) beyond its last strong bend, and its first point's number."""
+    # A limb's end is crossed from corner to corner, so the centres go astray there.
+    skipped = round(min(2 * float(weights.mean()), 0.2 * len(centres)))
+    centres, weights = centres[skipped:], weights[skipped:]
+    best, error = _line(centres, weights)
+    begin = 0
+    for cut in range(round((1 - _SEGMENT) * len(centres)), len(centres) // 8, -3):
+        near, near_error = _line(centres[:cut], weights[:cut])
+        far, far_error = _line(centres[cut:], weights[cut:])
         bend = math.degrees(math.acos(min(max(float(near @ far), -1), 1)))
-        if bend > _BEND and near_error + far_error < error:
-            best, error = far, near_error + far_error
-    return best
+        slender = len(centres) - cut > _SLENDER * weights[cut:].max()
+        if bend > _BEND and slender and near_error + far_error < error:
+            best, error, begin = far, near_error + far_error, cut + skipped
+    return best, begin
 
 
 def _line(points: Points, weights: NDArray[np.float64]) -> tuple[NDArray[np.float64], float]:
     """The direction (2,) of the straight line nearest to points, from first to last, and the squared distances."""
-    away = points - np.average(points, axis=0, weights=weights)
-    (xx, xy), (_, yy) = (away * weights[:, None]).T @ away
+    away = points - weights @ points / weights.sum()
+    (xx, xy), (_, yy) = (away.T * weights) @ away
     angle = 0.5 * math.atan2(2 * xy, xx - yy)
     direction = np.array([math.cos(angle), math.sin(angle)])
     if direction @ (points[-1] - points[0]) < 0:
@@ -274,35 +325,36 @@ def _line(points: Points, weights: NDArray[np.float64]) -> tuple[NDArray[np.floa
 
 
 def _thumb_is_left(image: Radiograph, angle: float) -> bool:
-    """Whether, after the turn, a thumb is on the left: a digit that leaves the hand well before the others part."""
-    limb = _find_limb(image, _DETAIL_SIDE)
-    if limb is None:
+    """Whether, after the turn, a thumb is on the left: a digit that leaves the hand and ends below the others."""
+    mask = _largest_part(image, _DETAIL_SIDE)
+    places = np.argwhere(mask)
+    across, down = _turn(angle, mirrored=False)[:2, :2] @ places[:, ::-1].T
+    height = np.full(mask.shape, -1)
+    height[mask] = np.rint(down.max() - down)
+    highest = int(height.max())
+    level, digits = _web(height, highest // 5)
+    sizes = [np.count_nonzero(digit & (height < level + 3)) for digit in digits]
+    if len(digits) != 2 or sizes[0] == sizes[1]:
         return False
-    turn = _turn(angle, mirrored=False)[:2, :2]
-    way = min(limb.ways, key=lambda way: (turn @ np.unravel_index(int(way.argmax()), way.shape)[::-1])[1])
-    longest = int(way.max())
-    found = _web(way, longest // 5)
-    if found is None:
-        return False
-    level, digits = found
-    sizes = [np.count_nonzero(digit & (way < level + 3)) for digit in digits]
     thumb = digits[int(np.argmin(sizes))]
-    rest = _web(np.where(thumb, -1, way), level)
-    beyond = (rest[0] if rest else longest) - level
-    if len(digits) > 2 or beyond < _THUMB_GAP * (longest - level):
-        return False
-    x = [(turn @ np.argwhere(part)[:, ::-1].T)[0].mean() for part in (thumb, (way >= level) & ~thumb)]
-    return bool(x[0] < x[1])
+    later, fingers = _web(np.where(thumb, -1, height), level)
+    left = [float(across[digit[mask]].mean()) for digit in (thumb, *fingers)]
+    # The finger on the other side of the hand.
+    other = fingers[int(np.argmax(np.abs(np.array(left[1:]) - left[0])))]
+    lead = (later - level) + int(height[other].max() - height[thumb].max())
+    return left[0] < min(left[1:]) and lead >= _THUMB_LEAD * (highest - level)
 
 
-def _web(way: Distance, begin: int) -> tuple[int, list[Mask]] | None:
-    """The first length of way, from ``begin`` on, beyond which a limb is in several parts, and these parts (h, w)."""
-    longest = int(way.max())
-    for level in range(begin, longest, 2):
-        least = _FINGER * (longest - level)
-        _, labels = cv2.connectedComponents((way >= level).astype(np.uint8))
+def _web(height: Distance, begin: int) -> tuple[int, list[Mask]]:
+    """The lowest height, from ``begin`` on, above which a hand is in several parts, and these parts (h, w).
+
+    If there is none, the highest point and what is there.
+    """
+    highest = int(height.max())
+    for level in range(begin, highest, 2):
+        _, labels = cv2.connectedComponents((height >= level).astype(np.uint8))
         parts = [np.asarray(labels == number) for number in range(1, labels.max() + 1)]
-        parts = [part for part in parts if way[part].max() - level >= max(least, 4)]
+        parts = [part for part in parts if height[part].max() - level >= max(_FINGER * (highest - level), 4)]
         if len(parts) > 1:
             return level, parts
-    return None
+    return highest, [np.asarray(height == highest)]
