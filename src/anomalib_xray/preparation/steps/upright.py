@@ -41,6 +41,7 @@ _SLENDER = 4.0  # length of the distal part in relation to its depth from which 
 _ROUNDS = 2  # of slicing a limb across its axis and laying the axis through the slices
 
 _THUMB_LEAD = 0.2  # share of the height from a thumb to the fingertips by which its web and tip together are lower
+_SIDEWAYS = 1.6  # reach of a palm aside, in relation to its depth, from which on it has a thumb there
 _FINGER = 0.08  # share of that height by which a finger reaches beyond its web at least
 
 Points: TypeAlias = NDArray[np.float64]
@@ -342,7 +343,13 @@ def _thumb_is_left(image: Radiograph, angle: float) -> bool:
     # The finger on the other side of the hand.
     other = fingers[int(np.argmax(np.abs(np.array(left[1:]) - left[0])))]
     lead = (later - level) + int(height[other].max() - height[thumb].max())
-    return left[0] < min(left[1:]) and lead >= _THUMB_LEAD * (highest - level)
+    if left[0] > min(left[1:]) or lead < _THUMB_LEAD * (highest - level):
+        return False
+    # A thumb that points sideways parts nowhere, so the little finger would be taken for it.
+    depth = cv2.distanceTransform(np.pad(mask.astype(np.uint8), 1), cv2.DIST_L2, cv2.DIST_MASK_5)[1:-1, 1:-1][mask]
+    palm = (height[mask] < level) & (height[mask] >= 2 * level - highest)
+    middle = int(np.argmax(np.where(palm, depth, 0)))
+    return bool(across[palm].max(initial=-np.inf) - across[middle] < _SIDEWAYS * depth[middle])
 
 
 def _web(height: Distance, begin: int) -> tuple[int, list[Mask]]:
