@@ -58,9 +58,7 @@ def scaling(before: tuple[int, ...], after: tuple[int, ...]) -> NDArray[np.float
     return np.array([[x, 0, (x - 1) / 2], [0, y, (y - 1) / 2], [0, 0, 1]])
 
 
-def blended(
-    weighted: NDArray[np.float32], covered: NDArray[np.float32], dtype: type[np.uint8 | np.uint16]
-) -> Radiograph:
+def blended(weighted: NDArray[Any], covered: NDArray[Any], dtype: type[np.uint8 | np.uint16]) -> Radiograph:
     """A moved picture (H, W) whose rim does not fade: background has no say in the grey levels beside it.
 
     Args:

@@ -6,6 +6,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from anomalib_xray.errors import XrayError
 from anomalib_xray.io.read import Radiograph, read_radiograph
@@ -19,7 +20,7 @@ from anomalib_xray.preparation.step import Plan
 from anomalib_xray.preparation.steps.upright import Upright
 
 
-def hand(seed: int, side: str = "L") -> np.ndarray:
+def hand(seed: int, side: str = "L") -> NDArray[np.uint8]:
     return render_phantom(np.random.default_rng(seed), side=side).image
 
 
@@ -90,7 +91,7 @@ def test_a_turned_mask_is_where_the_picture_is(degrees: int) -> None:
 @pytest.mark.parametrize("faint", [False, True])
 def test_the_rim_does_not_fade(dtype: type[np.uint8 | np.uint16], *, faint: bool) -> None:
     level = 1 if faint else np.iinfo(dtype).max
-    image = np.where(turned(hand(1), 140) > 0, level, 0).astype(dtype)
+    image: Radiograph = (turned(hand(1), 140) > 0).astype(dtype) * dtype(level)
     picture, _ = after(image)
     assert picture.dtype == dtype
     assert set(np.unique(picture).tolist()) == {0, level}

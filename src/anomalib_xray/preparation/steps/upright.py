@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal, TypeAlias, cast
+from typing import Literal, TypeAlias
 
 import cv2
 import numpy as np
@@ -30,6 +30,7 @@ _STRAIGHT = 2.0  # degrees below which a limb counts as upright: the axis is not
 
 _TAPER, _EXIT, _SPLIT, _BONES = 4.0, 2.0, 1.5, 5.0  # weights of the signs of a distal end, in logits
 _TIP = 0.3  # share of a limb's way, from its end, on which fingers are counted
+_PIECE = 3  # pixels of a finger on two steps of the way
 _ENTRY = 0.25  # share of a limb's way, from its end, on which it may leave the picture
 _REGION = 0.35  # share of a limb's way, from its end, on which its bones are compared
 _FLOOR = 8  # grey levels added to the brightness that contrasts refer to, or noise in the dark would count
@@ -135,11 +136,11 @@ class Upright(Step):
         """Turn the picture; a pixel is background where at least half of it was."""
         height, width = plan.parameters["size"]
         matrix = self.matrix(plan)[:2]
-        turned = (
+        weighted, covered = (
             cv2.warpAffine(plane.astype(np.float32), matrix, (width, height), flags=cv2.INTER_LINEAR)
             for plane in (image, image > 0)
         )
-        return blended(*turned, cast("type[np.uint8 | np.uint16]", image.dtype.type))
+        return blended(weighted, covered, image.dtype.type)
 
     def matrix(self, plan: Plan) -> Matrix:
         """The turn, the mirroring, and the shift to the new picture's corner."""
@@ -198,7 +199,7 @@ def _ways(mask: Mask, start: tuple[np.intp, ...]) -> Distance:
     # Grown by a square and a cross in turn, which makes octagons, nearly circles.
     held, count, steps = np.zeros(mask.shape, np.uint16), 1, 0
     while True:
-        reached = cv2.bitwise_and(cv2.dilate(reached, cross if steps % 2 else square), inside)
+        reached = np.asarray(cv2.bitwise_and(cv2.dilate(reached, cross if steps % 2 else square), inside), np.uint8)
         if (grown := cv2.countNonZero(reached)) == count and not steps % 2:
             break  # a cross may not reach on where a square does
         cv2.add(held, reached, held, dtype=cv2.CV_16U)
@@ -248,16 +249,11 @@ def _bones(view: NDArray[np.uint8], along: NDArray[np.float64]) -> float:
 def _fingers(way: Distance) -> float:
     """The mean number of parts in which a limb reaches its far end, less 1; at most 2."""
     longest = int(way.max())
-    counts = [len(_parts(way, level)) for level in range(int((1 - _TIP) * longest), longest - 1, 2)]
+    counts = []
+    for level in range(int((1 - _TIP) * longest), longest - 1, 2):
+        _, _, stats, _ = cv2.connectedComponentsWithStats(((way >= level) & (way < level + 2)).astype(np.uint8))
+        counts.append(np.count_nonzero(stats[1:, cv2.CC_STAT_AREA] >= _PIECE))
     return min(float(np.mean(counts)) - 1, 2.0) if counts else 0.0
-
-
-def _parts(way: Distance, level: int) -> NDArray[np.float64]:
-    """The parts of a limb at a length of way: their x, y and area (n, 3)."""
-    band = ((way >= level) & (way < level + 2)).astype(np.uint8)
-    _, _, stats, centres = cv2.connectedComponentsWithStats(band)
-    areas = stats[1:, cv2.CC_STAT_AREA]
-    return np.column_stack([centres[1:], areas])[areas >= 3]
 
 
 def _axis(limb: _Limb, proximal: int) -> NDArray[np.float64]:
