@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import cast
 
 import cv2
 import numpy as np
@@ -89,10 +90,10 @@ def test_a_turned_mask_is_where_the_picture_is(degrees: int) -> None:
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 @pytest.mark.parametrize("faint", [False, True])
-def test_the_rim_does_not_fade(dtype: type[np.uint8 | np.uint16], *, faint: bool) -> None:
+def test_the_rim_does_not_fade(dtype: type[np.uint8] | type[np.uint16], *, faint: bool) -> None:
     level = 1 if faint else np.iinfo(dtype).max
-    image: Radiograph = (turned(hand(1), 140) > 0).astype(dtype) * dtype(level)
-    picture, _ = after(image)
+    image = np.where(turned(hand(1), 140) > 0, level, 0)
+    picture, _ = after(cast("Radiograph", image.astype(dtype)))
     assert picture.dtype == dtype
     assert set(np.unique(picture).tolist()) == {0, level}
 

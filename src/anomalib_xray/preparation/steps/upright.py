@@ -29,6 +29,7 @@ _SURE = 0.67  # confidence from which on a picture is turned: twice as likely ri
 _STRAIGHT = 2.0  # degrees below which a limb counts as upright: the axis is not known better, and turning blurs
 
 _TAPER, _EXIT, _SPLIT, _BONES = 4.0, 2.0, 1.5, 5.0  # weights of the signs of a distal end, in logits
+_STEEP = 0.4  # taper beyond which nothing is learnt: a helper's hand or a trunk may hang on the thinner end
 _TIP = 0.3  # share of a limb's way, from its end, on which fingers are counted
 _PIECE = 3  # pixels of a finger on two steps of the way
 _ENTRY = 0.25  # share of a limb's way, from its end, on which it may leave the picture
@@ -219,6 +220,7 @@ def _distal_end(limb: _Limb, view: NDArray[np.uint8]) -> tuple[int, float]:
     width = np.bincount((along * _BANDS).astype(int), minlength=_BANDS) + 1.0
     # The outermost bands are corners or fingertips.
     taper = math.log(width[1 : _BANDS // 2 - 3].sum() / width[_BANDS // 2 + 3 : -1].sum())
+    taper = min(max(taper, -_STEEP), _STEEP)
     on_frame = limb.on_frame()[inside]
     mean_width = inside.sum() / length
     exits = [min(float(on_frame[end].sum()) / mean_width, 1.0) for end in (along < _ENTRY, along > 1 - _ENTRY)]
