@@ -56,6 +56,9 @@ def test_the_preparation_of_the_training_is_taken_by_default(prepared_by_32: dic
     chosen = choose_preparation(CHECKPOINT, prepared_by_32, None, recompute=False)
     assert (side_of(chosen.pipeline), chosen.warning) == (32, "")
     assert chosen.trained_on == "radiographs prepared by resize"
+    counted = prepared_by_32 | {"body_parts": {"hand": 3, "leg": 1}}
+    told = choose_preparation(CHECKPOINT, counted, None, recompute=False).trained_on
+    assert told == "radiographs (recognised as hand 3, leg 1) prepared by resize"
     given = choose_preparation(CHECKPOINT, prepared_by_32, pipelines / "32.yaml", recompute=False)
     assert (side_of(given.pipeline), given.warning) == (32, "")
     raw = choose_preparation(CHECKPOINT, RAW, None, recompute=False)

@@ -10,7 +10,13 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from anomalib_xray.data.prepared import leave_out_flagged, prepared_counterpart, prepared_samples, read_manifest
+from anomalib_xray.data.prepared import (
+    count_body_parts,
+    leave_out_flagged,
+    prepared_counterpart,
+    prepared_samples,
+    read_manifest,
+)
 from anomalib_xray.data.table import check_samples, samples_table
 from anomalib_xray.errors import XrayError
 
@@ -256,3 +262,16 @@ def test_counterpart_keeps_the_relative_path(tmp_path: Path) -> None:
     assert prepared_counterpart(root / "p/a.jpg", root, prepared) == prepared / "p/a.png"
     with pytest.raises(XrayError, match="is not below"):
         prepared_counterpart(tmp_path / "elsewhere.png", root, prepared)
+
+
+def test_body_parts_of_training_pictures_are_counted(empty: Folder) -> None:
+    assert count_body_parts(empty.originals(), empty.prepared) == {}, "there is no manifest"
+    for patient in "abcdef":
+        empty.add(f"p/{patient}.jpg", f"p/{patient}.png")
+    samples = prepared_samples(empty.originals(), empty.root, empty.prepared)
+    assert count_body_parts(samples, empty.prepared) == {}, "a manifest of before there was such a column"
+    rows = pd.read_csv(empty.prepared / "manifest.csv")
+    for first, counted in (("hand", {"hand": 2}), ("leg", {"leg": 1, "hand": 1}), (None, {"hand": 1})):
+        part_of = {"p/a.jpg": first, "p/b.jpg": "hand", "p/c.jpg": "leg", "p/f.jpg": "leg"}
+        rows.assign(body_part=rows["source_path"].map(part_of)).to_csv(empty.prepared / "manifest.csv", index=False)
+        assert count_body_parts(samples, empty.prepared) == counted, "of the train split alone"

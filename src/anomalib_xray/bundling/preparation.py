@@ -45,8 +45,9 @@ def choose_preparation(
 
     Args:
         checkpoint: The checkpoint, for messages.
-        memory: The checkpoint's note on its training data: ``prepared``, and the ``pipeline`` as of
-            :meth:`Pipeline.as_json`, ``None`` where another program prepared them. ``None`` without such a note.
+        memory: The checkpoint's note on its training data: ``prepared``, the ``pipeline`` as of
+            :meth:`Pipeline.as_json`, ``None`` where another program prepared them, and the number of pictures of each
+            of the ``body_parts`` where they were recognised. ``None`` without such a note.
         given: A pipeline's file, :data:`NONE`, or nothing.
         recompute: Whether every number of the bundle is taken anew; otherwise another preparation is refused.
     """
@@ -93,7 +94,8 @@ def _in_words(memory: Mapping[str, Any]) -> str:
     if memory["pipeline"] is None:
         return "pictures that another program prepared"
     steps = ", ".join(name for step in memory["pipeline"]["steps"] for name in step)
-    return f"radiographs prepared by {steps or 'no step'}"
+    parts = ", ".join(f"{part} {count}" for part, count in memory.get("body_parts", {}).items())
+    return f"radiographs{f' (recognised as {parts})' if parts else ''} prepared by {steps or 'no step'}"
 
 
 def copy_pipeline(pipeline: Pipeline, folder: Path) -> Path:

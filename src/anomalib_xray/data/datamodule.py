@@ -20,7 +20,7 @@ from torchvision.transforms.v2 import Compose, Transform
 
 from anomalib_xray.data.dataset import RadiographDataset
 from anomalib_xray.data.pool import UnlabelledPool, draw_pool, without_labels
-from anomalib_xray.data.prepared import leave_out_flagged, prepared_samples
+from anomalib_xray.data.prepared import count_body_parts, leave_out_flagged, prepared_samples
 from anomalib_xray.data.splits import POOL, SPARE, SPLITS
 from anomalib_xray.data.table import check_samples, has_masks, train_on_normal
 from anomalib_xray.errors import XrayError
@@ -116,14 +116,17 @@ class RadiographDataModule(AnomalibDataModule):
         """Preparation of the pictures that are read, as a checkpoint remembers it.
 
         Whether they are ``prepared``, and their ``pipeline`` as of :meth:`Pipeline.as_json`; ``None`` for originals and
-        for pictures that another program prepared.
+        for pictures that another program prepared. Where the preparation recognised body parts and the samples
+        are listed, ``body_parts`` has the number of training pictures of each.
 
         Raises:
             XrayError: A step of the pipeline is not installed any more.
         """
         folder = self.prepared_root or self.root
         pipeline = pipeline_of(folder).as_json() if (folder / PIPELINE).is_file() else None
-        return {"prepared": pipeline is not None or self.prepared_root is not None, "pipeline": pipeline}
+        parts = {} if self._samples is None else count_body_parts(self._samples, folder)
+        prepared = {"prepared": pipeline is not None or self.prepared_root is not None, "pipeline": pipeline}
+        return prepared | ({"body_parts": parts} if parts else {})
 
     @property
     def name(self) -> str:  # type: ignore[override]  # a property in anomalib too, an attribute in lightning

@@ -106,6 +106,20 @@ def read_manifest(folder: Path) -> pd.DataFrame:
     return rows
 
 
+def count_body_parts(samples: pd.DataFrame, folder: Path) -> dict[str, int]:
+    """Number of pictures of the train split that show each body part, by the manifest of their ``folder``.
+
+    Empty where the preparation did not recognise body parts. Parts are sorted, most frequent first.
+    """
+    try:
+        rows = read_csv(folder / MANIFEST, ("image_path", "body_part"))
+    except XrayError:  # without a manifest, or with one of before there was such a column
+        return {}
+    part_of = {str(absolute(folder / row["image_path"])): row["body_part"] for row in rows if row["body_part"]}
+    found = samples.loc[samples["split"] == "train", "image_path"].map(part_of).dropna()
+    return {str(part): int(count) for part, count in found.value_counts().items()}
+
+
 def _by_manifest(samples: pd.DataFrame, root: Path, prepared_root: Path) -> pd.DataFrame:
     originals = samples.assign(source_path=[_relative(Path(path), root).as_posix() for path in samples["source"]])
     manifest = read_manifest(prepared_root)
