@@ -70,6 +70,7 @@ def test_help_is_light(argument: str) -> None:
         "serving",
         "train-foreground",
         "train-localizer",
+        "train-recogniser",
         "tune",
     ],
 )

@@ -84,6 +84,7 @@ PARSED = [  # beginning of a command by regular expression, why it is not run
     (r"(podman|docker) ", "needs a container engine"),
     (r"dask ", "needs a cluster"),
     (r"anomalib-xray prepare .*--scheduler", "needs a cluster"),
+    (r"anomalib-xray train-recogniser\b", "needs several body parts; tests/preparation_models trains one"),
     (r"tensorboard ", "a server of others"),
     (r"anomalib-xray tune .*--trials", "a search that ships, each of which tests/experiments checks"),
     (r"anomalib-xray bench .*--checkpoint", "starts torch anew in three processes; tests/bundling runs it"),

@@ -12,6 +12,7 @@ from anomalib_xray.preparation.steps.inversion import Inversion
 from anomalib_xray.preparation.steps.marker_removal import MarkerRemoval
 from anomalib_xray.preparation.steps.median_filter import MedianFilter
 from anomalib_xray.preparation.steps.otsu_filter import OtsuFilter
+from anomalib_xray.preparation.steps.recognise import Recognise
 from anomalib_xray.preparation.steps.resize import Resize
 from anomalib_xray.preparation.steps.upright import Upright
 from anomalib_xray.testing import StepContract
@@ -73,6 +74,10 @@ class TestClahe(StepContract):
 
 class TestOtsuFilter(StepContract):
     step = OtsuFilter
+
+
+class TestRecognise(StepContract):
+    step = Recognise
 
 
 class TestResize(StepContract):
