@@ -11,7 +11,16 @@ from anomalib.data import AnomalibDataModule
 from jsonargparse import ArgumentParser
 
 from anomalib_xray import data
-from anomalib_xray.data import ChestFolder, Mura, Phantom, Radiographs, RsnaPneumonia, UnlabelledPool, VinBigData
+from anomalib_xray.data import (
+    ChestFolder,
+    FracAtlas,
+    Mura,
+    Phantom,
+    Radiographs,
+    RsnaPneumonia,
+    UnlabelledPool,
+    VinBigData,
+)
 from anomalib_xray.data.datamodule import RadiographDataModule
 
 REPOSITORY = Path(__file__).parents[2]
@@ -32,6 +41,7 @@ def instantiate(*arguments: str) -> AnomalibDataModule:
     ("config", "kind"),
     [
         ("mura_hand", Mura),
+        ("fracatlas", FracAtlas),
         ("phantom", Phantom),
         ("hands_example", Radiographs),
         ("chest", ChestFolder),
@@ -86,7 +96,7 @@ def test_raw_phantoms_and_their_prepared_folder_can_be_given_as_plain_text() -> 
     assert datamodule.prepared_root == Path("cleaned").absolute()
 
 
-@pytest.mark.parametrize("kind", [ChestFolder, Mura, Phantom, Radiographs, RsnaPneumonia, VinBigData])
+@pytest.mark.parametrize("kind", [ChestFolder, FracAtlas, Mura, Phantom, Radiographs, RsnaPneumonia, VinBigData])
 def test_every_setting_has_a_help_text(kind: type) -> None:
     parser = ArgumentParser()
     parser.add_class_arguments(kind)

@@ -47,7 +47,7 @@ def _radiographs() -> None:
     from anomalib_xray.phantom import write_phantoms
 
     write_phantoms(Path("phantoms"), patients=8, positive_share=0.4)
-    for name in ("datasets/MURA-v1.1", "RAW", "hands_example"):
+    for name in ("datasets/MURA-v1.1", "datasets/FracAtlas", "RAW", "hands_example"):
         shutil.copytree("phantoms", name)
     pictures = sorted(Path("phantoms").glob("valid/**/*.png")) + sorted(Path("phantoms").glob("train/**/*.png"))
     normal = [path for path in pictures if "negative" in path.parent.name]
@@ -79,6 +79,7 @@ def _table_of_splits(normal: list[Path], abnormal: list[Path]) -> None:
     for number, path in enumerate(abnormal):
         rows.append(f"{path},1,{('val', 'test')[number % 2]},a{number},a{number},ground_truth/anomaly/{path}")
     Path("hands_example/table.csv").write_text("\n".join(rows) + "\n")
+    Path("datasets/FracAtlas/table.csv").write_text("\n".join([rows[0].replace("patient", "group"), *rows[1:]]) + "\n")
 
 
 def _chests() -> None:

@@ -43,7 +43,7 @@ SHORT = (
 
 CUTS = [  # beginning of a command by regular expression, what is appended to it
     (r"anomalib (train|test|predict)\b.*configs/data/(chest|rsna_pneumonia|vinbigdata)", f"{SHORT} {CHESTS}"),
-    (r"anomalib (train|test|predict)\b.*configs/data/(mura_hand|hands_example)", SHORT),
+    (r"anomalib (train|test|predict)\b.*configs/data/(mura_hand|fracatlas|hands_example)", SHORT),
     (
         r"anomalib train\b.*configs/anogan.*phantom",
         f"{SHORT} {PHANTOMS} --model.search_steps 2 --model.validation_search_steps 2",
@@ -99,6 +99,7 @@ PYTHON = {  # first line of a block of Python: what is put for something else in
         'root="few_phantoms"': "patients=8, positive_share=0.4, train_batch_size=2, num_workers=0",
     },
     "from anomalib_xray.edge.predictor import open_predictor": {},
+    "from anomalib_xray.data import FracAtlas": {},
     "from anomalib_xray.models import AlphaGan": None,  # an export takes minutes; tests/plugins/alpha_gan has one
     "class TestMyModel(ModelContract):": None,
     "from anomalib_xray.testing import StepContract": None,

@@ -1,7 +1,8 @@
-"""Data modules for radiographs: MURA, chests, generated phantoms, and any table of images."""
+"""Data modules for radiographs: MURA, FracAtlas, chests, generated phantoms, and any table of images."""
 
 from anomalib_xray.data.chest_folder import ChestFolder
 from anomalib_xray.data.dataset import RadiographFolder
+from anomalib_xray.data.fracatlas import FracAtlas
 from anomalib_xray.data.mura import Mura
 from anomalib_xray.data.phantom import Phantom
 from anomalib_xray.data.pool import UnlabelledPool
@@ -13,6 +14,7 @@ from anomalib_xray.data.vinbigdata import VinBigData
 
 __all__ = [
     "ChestFolder",
+    "FracAtlas",
     "Mura",
     "Phantom",
     "RadiographFolder",
