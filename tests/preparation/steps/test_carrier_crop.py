@@ -242,6 +242,16 @@ def test_no_rectangle_is_cut_out_of_a_hand() -> None:
     assert smooth_side is None or smooth_side[:, 0].max() < 132, "the smooth part beside it never"
 
 
+@pytest.mark.parametrize("beyond", [26, 60])
+def test_an_edge_along_a_limb_is_no_carrier_s(beyond: int) -> None:
+    view = np.full((400, 300), 20, np.uint8)
+    view[:, 130:] = beyond  # the other half of the plate, a little brighter
+    view[:320, 115:160] = 90
+    view[:320, 125:150] = 130
+    view += np.random.default_rng(0).integers(0, 4, view.shape, np.uint8)
+    assert find_carrier(view, "ladder") is None
+
+
 @pytest.mark.parametrize("share", [0.15, 0.995])
 @pytest.mark.parametrize("method", ["ladder", "otsu"])
 def test_markers_and_whole_pictures_are_no_carriers(method: Method, share: float) -> None:

@@ -27,6 +27,10 @@ _HAND_INSIDE, _CLEAN = 0.6, 0.97
 _CRUMB = 0.02  # share of the picture that may be cut off whatever it shows: white strips and frames
 _BAND = 0.015  # of the longest side; where the carrier's edge itself is rich in detail
 _SMOOTHER = 0.95  # detail of the surroundings, relative to that of the carrier
+_BESIDE = 0.02  # of the longest side: how far from an edge the grey levels on both of its sides are compared
+_POINTS = 100  # on an edge
+_STEP, _WHOLE = 3, 0.95  # grey levels of a step, and the share of a carrier's edge along which there is one
+_LIMB = 4  # grey levels by which an edge within a limb may exceed the difference of surroundings and carrier
 _RUNGS = 4
 _SMOOTHING = 5  # pixels; removes the grain of films
 _PUBLISHED_SIDE = 512  # pixels; for pictures of this size the published area below was chosen
@@ -51,6 +55,8 @@ class CarrierCrop(Step):
     Raises:
         XrayError: A setting is unknown or out of range.
     """
+
+    version = 2
 
     def __init__(
         self, method: Method = "ladder", frames: int = 2, margin: float = 0.006, *, portrait: bool = False
@@ -140,7 +146,7 @@ def find_carrier(view: View, method: Method) -> Corners | None:
     often parts the hand from the carrier and only a later one the carrier from its surroundings. It does the same with
     the inverted picture for dark carriers, and at last takes everything that has another grey level than most of the
     picture's border. The first region that is a rectangle of a plausible size is the carrier, if its surroundings are
-    smoother than itself: otherwise a hand would be cut.
+    smoother than itself and none of its edges is a bone's or a limb's: otherwise a limb would be cut.
 
     ``otsu`` is the first of these thresholds alone (arXiv 2001.10883, section on preprocessing).
 
@@ -154,7 +160,7 @@ def find_carrier(view: View, method: Method) -> Corners | None:
     if method == "otsu":
         return next(map(_rectangle, _otsu_regions(_smooth(view), rungs=1)), None)
     found = (_rectangle(region) for region in _regions(view))
-    return next((corners for corners in found if corners is not None and _surroundings_are_smooth(view, corners)), None)
+    return next((corners for corners in found if corners is not None and _may_be_cut(view, corners)), None)
 
 
 def _regions(view: View) -> Iterator[View]:
@@ -194,8 +200,8 @@ def _rectangle(region: View) -> Corners | None:
     return _upright(cv2.boxPoints(rectangle))
 
 
-def _surroundings_are_smooth(view: View, corners: Corners) -> bool:
-    """Whether a picture has less detail around a rectangle than in it."""
+def _may_be_cut(view: View, corners: Corners) -> bool:
+    """Whether a picture has less detail around a rectangle than in it, and no edge of it runs through a limb."""
     carrier = np.zeros(view.shape, np.uint8)
     cv2.fillConvexPoly(carrier, np.rint(corners).astype(np.int32), 1)
     side = 2 * round(_BAND * max(view.shape)) + 1
@@ -204,7 +210,37 @@ def _surroundings_are_smooth(view: View, corners: Corners) -> bool:
     if outside.mean() < _CRUMB:
         return True
     fine = detail(view)
-    return bool(fine[outside].mean() < _SMOOTHER * fine[inside].mean())
+    if fine[outside].mean() >= _SMOOTHER * fine[inside].mean():
+        return False
+    return not _cuts_a_limb(view, corners, abs(np.percentile(view[inside], 25) - np.percentile(view[outside], 25)))
+
+
+def _cuts_a_limb(view: View, corners: Corners, difference: float) -> bool:
+    """Whether an edge is one of a bone or a limb instead: not all along it, and more of a step than there is reason to.
+
+    Args:
+        view: (h, w).
+        corners: Of a rectangle, (4, 2), clockwise.
+        difference: Grey levels between the surroundings and the carrier, where neither shows a limb.
+    """
+    grey, reach = cv2.GaussianBlur(view, (0, 0), 1.5), _BESIDE * max(view.shape)
+    along = np.linspace(0.03, 0.97, _POINTS)[:, np.newaxis]
+    for start, end in zip(corners, np.roll(corners, -1, axis=0), strict=True):
+        outwards = np.array([end[1] - start[1], start[0] - end[0]]) / max(float(np.linalg.norm(end - start)), 1)
+        points = start + along * (end - start)
+        outer, inner = (_levels(grey, points + side * reach * outwards) for side in (1, -1))
+        step = outer - inner
+        rising = step if np.median(step) > 0 else -step
+        if (rising > _STEP).mean() < _WHOLE and np.median(rising) > _LIMB + difference:
+            return True
+    return False
+
+
+def _levels(view: cv2.typing.MatLike, points: Corners) -> NDArray[np.float32]:
+    """The grey levels (K,) of a view at points (K, 2); those outside of it have the level of its border."""
+    x, y = np.split(points.astype(np.float32), 2, axis=1)
+    levels = cv2.remap(view, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    return np.asarray(levels, np.float32).ravel()
 
 
 def _first_polygon(view: View) -> Outline | None:
