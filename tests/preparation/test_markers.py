@@ -167,3 +167,10 @@ def test_constant_pictures_have_no_markers(shape: tuple[int, int], level: int) -
     view = np.full(shape, level, np.uint8)
     for body in (np.zeros(shape, np.bool_), np.ones(shape, np.bool_)):
         assert BrightDetector().detect(view, body) == []
+
+
+@pytest.mark.parametrize("corner", [np.s_[:5, :20], np.s_[-6:, -9:], np.s_[40:60, :5]])
+def test_rests_of_a_frame_are_no_markers(corner: tuple[slice, slice]) -> None:
+    view, body = scene()
+    view[corner] = 240
+    assert found(view, body) == []

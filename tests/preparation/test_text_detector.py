@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import socket
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -8,7 +9,8 @@ import pytest
 from numpy.typing import NDArray
 
 from anomalib_xray.errors import XrayError
-from anomalib_xray.preparation import text_detector
+from anomalib_xray.preparation import networks, text_detector
+from anomalib_xray.preparation.markers import rectangle
 from anomalib_xray.preparation.text_detector import TextDetector
 
 pytest.importorskip("rapidocr")
@@ -45,34 +47,54 @@ def test_nothing_is_downloaded_and_nothing_is_printed(
     for name in ("connect", "connect_ex", "sendto"):
         monkeypatch.setattr(socket.socket, name, refuse)
     monkeypatch.setattr(socket, "getaddrinfo", refuse)
-    text_detector._reader.cache_clear()
+    networks._compiled.cache_clear()
     assert TextDetector().detect(written("LEFT"), NO_BODY)
     assert capfd.readouterr() == ("", "")
 
 
 def test_the_model_is_loaded_once_a_process() -> None:
     TextDetector().detect(written("A"), NO_BODY)
-    loaded = text_detector._reader.cache_info().misses
+    loaded = networks._compiled.cache_info().misses
     TextDetector().detect(written("B"), NO_BODY)
-    assert text_detector._reader.cache_info().misses == loaded
+    assert networks._compiled.cache_info().misses == loaded
 
 
-def test_the_identity_follows_version_and_model(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_identity_follows_the_model(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     before = TextDetector().identity
-    try:
-        text_detector._identity.cache_clear()
-        assert TextDetector().identity == before
-        text_detector._identity.cache_clear()
-        monkeypatch.setattr(text_detector, "version", lambda _: "99")
-        assert "99" in TextDetector().identity
-        assert TextDetector().identity != before
-    finally:
-        text_detector._identity.cache_clear()
+    other = tmp_path / "other.onnx"
+    other.write_bytes(b"another model")
+    monkeypatch.setattr(text_detector, "_model", lambda: networks.ModelFile(other, (), "text detector"))
+    assert TextDetector().identity != before
+
+
+@pytest.mark.parametrize("degrees", [0, 30])
+def test_boxes_are_those_of_rapidocr(degrees: float) -> None:
+    """RapidOCR's own way from picture to boxes, at the same size and with the same thresholds."""
+    from rapidocr import EngineType, RapidOCR
+
+    engines = {f"{part}.engine_type": EngineType.OPENVINO for part in ("Det", "Cls", "Rec")}
+    sizes = {"Det.limit_type": "max", "Det.limit_side_len": 320, "Det.thresh": 0.2, "Det.box_thresh": 0.25}
+    reader = RapidOCR(params=engines | sizes | {"Global.log_level": "critical", "Global.use_rec": False})
+    turn = cv2.getRotationMatrix2D((160, 160), degrees, 1)
+    view = np.full((320, 320), 20, np.uint8)
+    cv2.putText(view, "RJM", (110, 170), cv2.FONT_HERSHEY_SIMPLEX, 1.2, 230, 4)
+    view = np.asarray(cv2.warpAffine(view, turn, (320, 320), borderValue=20), np.uint8)
+    (ours,) = TextDetector().detect(view, NO_BODY)
+    (theirs,) = reader(view, use_cls=False).boxes
+    np.testing.assert_allclose(rectangle(ours)[:, None], rectangle(theirs)[:, None], atol=4)
+
+
+def test_a_box_without_contrast_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
+    writing = np.zeros((240, 320), np.float32)
+    writing[60:80, 100:160] = 1
+    monkeypatch.setattr(text_detector, "_writing", lambda _: writing)
+    plate = np.random.default_rng(0).integers(20, 24, (300, 400), np.uint8)
+    assert TextDetector().detect(plate, NO_BODY) == []
+    assert len(TextDetector().detect(written("RJM")[75:, 25:].copy(), NO_BODY[75:, 25:])) == 1
 
 
 def test_a_wheel_without_the_model_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(text_detector, "_MODEL", "models/missing.onnx")
-    text_detector._reader.cache_clear()
     with pytest.raises(XrayError, match=r"missing\.onnx is missing"):
         TextDetector().detect(written("A"), NO_BODY)
 

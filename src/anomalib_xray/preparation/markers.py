@@ -22,6 +22,7 @@ _LONGEST = 0.22  # letters often run into each other
 _GAP = 0.03  # between the letters of one marker
 _LONGEST_GROUP = 0.30
 _AROUND = 0.5  # margin of the line around a group, as a share of its shorter side
+_FRAME = 0.02  # what does not reach further into the picture is a rest of its frame
 _LEAST_CONTRAST = 14
 _LEAST_OF_BODY = 0.35  # least contrast as a share of the body's brightness
 _DARK = 0.5  # brightness around a marker, from 0 as the darkest there to 1 as the letters
@@ -67,7 +68,7 @@ class BrightDetector:
     @property
     def identity(self) -> str:
         """The rules' name and version."""
-        return "bright 1"
+        return "bright 2"
 
     def detect(self, view: NDArray[np.uint8], body: Mask) -> Sequence[Quad]:
         """Draw a box around each group of small bright things that neither lie in the body nor touch it."""
@@ -81,7 +82,11 @@ class BrightDetector:
         for group in range(1, count):
             marker = letters & (groups == group)
             quad = rectangle(np.argwhere(marker)[:, ::-1])
-            if np.ptp(quad, axis=0).max() <= _LONGEST_GROUP * side and _stands_alone(quad, marker, view):
+            if (
+                np.ptp(quad, axis=0).max() <= _LONGEST_GROUP * side
+                and _reaches_inwards(quad, view)
+                and _stands_alone(quad, marker, view)
+            ):
                 quads.append(quad)
         return quads
 
@@ -101,6 +106,12 @@ def _letters(view: NDArray[np.uint8], body: Mask) -> Mask:
     fitting[0] = False
     fitting[labels[body]] = False
     return np.asarray(fitting[labels])
+
+
+def _reaches_inwards(quad: Quad, view: NDArray[np.uint8]) -> bool:
+    """Whether a group of letters reaches further into the picture than the rest of a frame or a strip does."""
+    to_far_border = np.subtract(view.shape[::-1], 1) - quad.min(axis=0)
+    return bool(min(*quad.max(axis=0), *to_far_border) >= _FRAME * max(view.shape))
 
 
 def _stands_alone(quad: Quad, marker: Mask, view: NDArray[np.uint8]) -> bool:

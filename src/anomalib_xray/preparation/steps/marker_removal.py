@@ -43,7 +43,7 @@ class MarkerRemoval(Step):
         XrayError: A setting is impossible, or the detector is not installed.
     """
 
-    def __init__(self, detector: Detector = "auto", margin: float = 0.25, largest: float = 0.08) -> None:
+    def __init__(self, detector: Detector = "auto", margin: float = 0.25, largest: float = 0.09) -> None:
         if detector not in get_args(Detector):
             raise XrayError(f"detector must be one of {', '.join(get_args(Detector))}, not {detector!r}.")
         if not 0 <= margin <= 2:
