@@ -50,6 +50,12 @@ def test_a_box_on_the_outline_is_clipped() -> None:
     np.testing.assert_array_equal(filled(polygons, SHAPE), filled([box(30, 10, 59, 20)], SHAPE))
 
 
+def test_a_box_through_which_the_body_runs_is_no_marker() -> None:
+    view = np.full(SHAPE, 10, np.uint8)
+    view[:, 50:60] = 100
+    assert beside_body([box(30, 10, 80, 30)], 0.1, view == 100, view) == ([], True)
+
+
 def test_a_box_mostly_on_the_body_is_dropped() -> None:
     body, view = body_and_view()
     assert beside_body([box(55, 10, 90, 20)], 0, body, view) == ([], True)

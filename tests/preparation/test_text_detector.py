@@ -73,21 +73,36 @@ def test_boxes_are_those_of_rapidocr(degrees: float) -> None:
     from rapidocr import EngineType, RapidOCR
 
     engines = {f"{part}.engine_type": EngineType.OPENVINO for part in ("Det", "Cls", "Rec")}
-    sizes = {"Det.limit_type": "max", "Det.limit_side_len": 320, "Det.thresh": 0.2, "Det.box_thresh": 0.25}
+    sizes = {"Det.limit_type": "max", "Det.limit_side_len": 288, "Det.thresh": 0.2, "Det.box_thresh": 0.25}
     reader = RapidOCR(params=engines | sizes | {"Global.log_level": "critical", "Global.use_rec": False})
-    turn = cv2.getRotationMatrix2D((160, 160), degrees, 1)
-    view = np.full((320, 320), 20, np.uint8)
-    cv2.putText(view, "RJM", (110, 170), cv2.FONT_HERSHEY_SIMPLEX, 1.2, 230, 4)
-    view = np.asarray(cv2.warpAffine(view, turn, (320, 320), borderValue=20), np.uint8)
-    (ours,) = TextDetector().detect(view, NO_BODY)
+    turn = cv2.getRotationMatrix2D((144, 144), degrees, 1)
+    view = np.full((288, 288), 20, np.uint8)
+    cv2.putText(view, "RJM", (95, 155), cv2.FONT_HERSHEY_SIMPLEX, 1.2, 230, 4)
+    view = np.asarray(cv2.warpAffine(view, turn, (288, 288), borderValue=20), np.uint8)
+    (ours,) = TextDetector().detect(view, np.zeros(view.shape, np.bool_))
     (theirs,) = reader(view, use_cls=False).boxes
     np.testing.assert_allclose(rectangle(ours)[:, None], rectangle(theirs)[:, None], atol=4)
+
+
+def test_the_network_is_not_asked_where_nothing_could_be_a_letter(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_: NDArray[np.uint8]) -> None:
+        raise AssertionError("the network was asked")
+
+    monkeypatch.setattr(text_detector, "_writing", refuse)
+    view = written("")
+    view[:, :9] = 255  # a strip
+    view[100:, 100:300] = 90
+    view[100:, 180:220] = 160
+    assert TextDetector().detect(view, (view == 90) | (view == 160)) == []
+    with pytest.raises(AssertionError, match="asked"):
+        TextDetector().detect(written("L"), NO_BODY)
 
 
 def test_a_box_without_contrast_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
     writing = np.zeros((240, 320), np.float32)
     writing[60:80, 100:160] = 1
     monkeypatch.setattr(text_detector, "_writing", lambda _: writing)
+    monkeypatch.setattr(text_detector, "may_hold_letters", lambda *_: True)
     plate = np.random.default_rng(0).integers(20, 24, (300, 400), np.uint8)
     assert TextDetector().detect(plate, NO_BODY) == []
     assert len(TextDetector().detect(written("RJM")[75:, 25:].copy(), NO_BODY[75:, 25:])) == 1

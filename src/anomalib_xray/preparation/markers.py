@@ -17,7 +17,7 @@ Quad: TypeAlias = NDArray[np.float32]
 
 # Lengths are shares of the view's longest side.
 _STROKE = 0.07  # what is narrower in one direction stands out
-_SMALLEST = 0.012
+_SMALLEST, _THINNEST = 0.012, 0.006
 _LONGEST = 0.22  # letters often run into each other
 _GAP = 0.03  # between the letters of one marker
 _LONGEST_GROUP = 0.30
@@ -37,6 +37,7 @@ _MOSTLY = 0.4  # share of a box on the body above which it is no marker beside i
 _WHOLLY = 0.95  # the same above which it lies within it, like a bone
 _FREE = 0.35  # brightness around a marker that stands free, from 0 as the background to 1 as the body
 _LEAST = 9  # pixels; what is smaller is not worth filling
+_THROUGH = 0.15  # share of a box that lies beyond the body which runs through it
 
 
 class MarkerDetector(Protocol):
@@ -91,14 +92,32 @@ class BrightDetector:
         return quads
 
 
-def _letters(view: NDArray[np.uint8], body: Mask) -> Mask:
-    """The bright things (h, w) that have a letter's size and stand free."""
+def may_hold_letters(view: NDArray[np.uint8], body: Mask) -> bool:
+    """Whether anything beside the body is as small and bright as a letter could be; cheap, and seldom wrongly False."""
     side = max(view.shape)
-    stroke = 2 * round(_STROKE * side / 2) + 1
+    hat, least, _ = _raised(view, body)
+    _, _, stats, _ = cv2.connectedComponentsWithStats(((hat > least) & ~body).astype(np.uint8))
+    first, sides = stats[1:, :2], stats[1:, 2:4]  # left and top; width and height
+    inwards = np.minimum(first + sides, view.shape[::-1] - first).min(axis=1) >= _FRAME * side
+    longer, shorter = sides.max(axis=1), sides.min(axis=1)
+    fitting = (longer >= _SMALLEST * side) & (longer <= _LONGEST_GROUP * side) & (shorter >= _THINNEST * side)
+    return bool((inwards & fitting).any())
+
+
+def _raised(view: NDArray[np.uint8], body: Mask) -> tuple[NDArray[np.uint8], float, float]:
+    """What rises above its surroundings (h, w), the least height of letters, and the body's brightness."""
+    stroke = 2 * round(_STROKE * max(view.shape) / 2) + 1
     hat = cv2.morphologyEx(view, cv2.MORPH_TOPHAT, np.ones((stroke, stroke), np.uint8))
     # Lead lets less through than bone; in a dim picture both are dim.
     level = float(np.median(view[body])) if body.any() else 0.0
-    bright = (hat > max(_LEAST_CONTRAST, _LEAST_OF_BODY * level)) & (view >= level)
+    return np.asarray(hat, np.uint8), max(_LEAST_CONTRAST, _LEAST_OF_BODY * level), level
+
+
+def _letters(view: NDArray[np.uint8], body: Mask) -> Mask:
+    """The bright things (h, w) that have a letter's size and stand free."""
+    side = max(view.shape)
+    hat, least, level = _raised(view, body)
+    bright = (hat > least) & (view >= level)
     _, labels, stats, _ = cv2.connectedComponentsWithStats(bright.astype(np.uint8))
     sides = np.sort(stats[:, [cv2.CC_STAT_WIDTH, cv2.CC_STAT_HEIGHT]], axis=1)
     shorter, longer = sides[:, 0], sides[:, 1]
@@ -199,6 +218,8 @@ def _allowed(box: Quad, margin: float, body: Mask, view: NDArray[np.uint8]) -> t
         outside = (region & ~body).astype(np.uint8)
         outlines, _ = cv2.findContours(outside, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
         worth = [outline for outline in outlines if cv2.contourArea(outline) >= _LEAST]
+        if sum(cv2.contourArea(outline) >= _THROUGH * cv2.contourArea(wider) for outline in worth) > 1:
+            return [], True  # a joint or a cast, and the plate on both sides of it
         return [outline.reshape(-1, 2).astype(np.float32) for outline in worth], True
     return [wider], False
 
