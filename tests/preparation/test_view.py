@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import cv2
 import numpy as np
 import pytest
 
@@ -76,3 +77,10 @@ def test_an_outline_counts_no_more_than_the_highest_twentieth() -> None:
 @pytest.mark.parametrize("level", [0, 100, 255])
 def test_pictures_of_one_level_have_no_detail(shape: tuple[int, int], level: int) -> None:
     np.testing.assert_allclose(detail(np.full(shape, level, np.uint8)), 0, atol=1e-3)
+
+
+@pytest.mark.parametrize("shape", [(1440, 1152), (1441, 1153), (700, 2)])
+def test_a_large_view_is_that_of_plain_means(shape: tuple[int, int]) -> None:
+    image = cv2.GaussianBlur(np.random.default_rng(0).integers(0, 255, shape, np.uint8), (0, 0), 4)
+    plain = cv2.resize(image, small_view(image, 300).shape[::-1], interpolation=cv2.INTER_AREA)
+    np.testing.assert_allclose(small_view(image, 300).astype(int), plain.astype(int), atol=6)

@@ -288,3 +288,12 @@ def test_the_published_rule_wants_its_area_and_right_angles() -> None:
 def test_pictures_of_one_level_have_no_carrier(shape: tuple[int, int], method: Method) -> None:
     for level in (0, 100, 255):
         assert find_carrier(np.full(shape, level, np.uint8), method) is None
+
+
+def test_an_upright_carrier_is_cut_out_pixel_by_pixel() -> None:
+    image = on_carrier(0)
+    plan = CarrierCrop().plan(image)
+    (left, top), _, (right, bottom), _ = plan.parameters["corners"]
+    assert all(corner == round(corner) for corner in (left, top, right, bottom))
+    crop = CarrierCrop().apply(image, plan)
+    np.testing.assert_array_equal(crop, image[int(top) : int(bottom) + 1, int(left) : int(right) + 1])

@@ -224,3 +224,13 @@ def test_nearly_every_marker_is_found_and_no_hand_is_touched() -> None:
         touched.append((covered & scene.foreground).sum() / scene.foreground.sum())
     assert np.mean(np.array(shares) >= 0.8) >= 0.97
     assert np.mean(touched) <= 0.001
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_filling_around_each_marker_is_that_of_the_whole_picture(dtype: type[np.integer]) -> None:
+    noise = np.random.default_rng(0).integers(0, np.iinfo(dtype).max, (200, 300), dtype)
+    image = cv2.GaussianBlur(noise, (0, 0), 2)
+    corners = [[0, 0, 30, 20], [50, 50, 90, 80], [70, 70, 120, 90], [240, 150, 299, 199]]
+    plan = Plan({"polygons": [[[x, y], [right, y], [right, below], [x, below]] for x, y, right, below in corners]})
+    whole = cv2.inpaint(image, filled(plan, image.shape).astype(np.uint8), 3, cv2.INPAINT_TELEA)
+    np.testing.assert_array_equal(MarkerRemoval("none").apply(image, plan), whole)

@@ -15,6 +15,7 @@ from anomalib_xray.preparation.step import Matrix, Plan, Step
 from anomalib_xray.preparation.view import detail, scaling, small_view
 
 _LARGEST = 32766  # OpenCV warps pictures with sides up to this many pixels
+_UPRIGHT = 0.5  # pixels between the ends of a side; then the carrier is cut out along whole pixels, unblurred
 
 Method = Literal["ladder", "otsu", "contours"]
 View: TypeAlias = NDArray[np.uint8]
@@ -77,6 +78,8 @@ class CarrierCrop(Step):
         corners = self._find(image) if max(image.shape) <= _LARGEST else None
         if corners is None:
             return Plan(flags=("no_carrier",))
+        if np.ptp(corners[[0, 3], 0]) < _UPRIGHT and np.ptp(corners[[0, 1], 1]) < _UPRIGHT:
+            corners = np.rint(corners)
         width, height = _sides(corners)
         if self.portrait and width > height:
             corners = np.roll(corners, 1, axis=0)
@@ -134,6 +137,10 @@ def _upright_matrix(corners: Corners, size: list[int]) -> Matrix:
 
 def _cut(image: Radiograph, matrix: Matrix, size: list[int]) -> cv2.typing.MatLike:
     """The part of a picture that a matrix leads to a picture of a height and width."""
+    left, top = np.rint(-matrix[:2, 2]).astype(int).tolist()
+    is_shift = np.allclose(matrix, [[1, 0, -left], [0, 1, -top], [0, 0, 1]], atol=1e-4)
+    if is_shift and min(left, top) >= 0 and top + size[0] <= image.shape[0] and left + size[1] <= image.shape[1]:
+        return image[top : top + size[0], left : left + size[1]].copy()
     return cv2.warpPerspective(
         image, matrix, (size[1], size[0]), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
     )

@@ -99,7 +99,7 @@ class Hands(Step):
         """Crop the one hand of a plan's part; everything else within the box becomes 0."""
         (hand,) = plan.parameters["hands"]
         x0, y0, x1, y1 = hand["box"]
-        return cast("Radiograph", np.where(hand["mask"], image[y0:y1, x0:x1], image.dtype.type(0)))
+        return cast("Radiograph", image[y0:y1, x0:x1] * hand["mask"])
 
     def matrix(self, plan: Plan) -> Matrix:
         """The shift to the corner of the one hand of a plan's part."""
@@ -125,7 +125,7 @@ class Hands(Step):
         return {"box": box, "mask": hand[box[1] : box[3], box[0] : box[2]].copy()}
 
 
-def _in_size_of(labels: Labels, shape: tuple[int, ...]) -> Labels:
+def _in_size_of(labels: Labels, shape: tuple[int, ...]) -> NDArray[np.integer]:
     """The hands (H, W) of a picture, from those (h, w) of its view."""
     if labels.shape == shape:
         return labels
@@ -136,8 +136,7 @@ def _in_size_of(labels: Labels, shape: tuple[int, ...]) -> Labels:
     owners = np.zeros(int(nearest.max()) + 1, np.int32)
     owners[nearest[labels > 0]] = labels[labels > 0]
     grown = np.where(distance <= _GROWN, owners[nearest], 0)
-    larger = cv2.resize(grown.astype(np.uint8), (shape[1], shape[0]), interpolation=cv2.INTER_NEAREST)
-    return np.asarray(larger, np.int32)
+    return np.asarray(cv2.resize(grown.astype(np.uint8), (shape[1], shape[0]), interpolation=cv2.INTER_NEAREST))
 
 
 def _flags(labels: Labels, *, touching: bool) -> tuple[str, ...]:

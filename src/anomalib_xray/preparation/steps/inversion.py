@@ -45,6 +45,8 @@ class Inversion(Step):
         Plan(parameters={'white': 255}, flags=('inverted',))
     """
 
+    version = 2
+
     def __init__(self, method: Method = "robust") -> None:
         if method not in get_args(Method):
             raise XrayError(f"The inversion's method is {method!r}; choose one of {', '.join(get_args(Method))}.")

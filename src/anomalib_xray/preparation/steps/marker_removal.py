@@ -17,6 +17,7 @@ from anomalib_xray.preparation.view import scaling, small_view
 
 Detector = Literal["auto", "text", "bright", "none"]
 _RADIUS = 3  # pixels around each one that Telea's method looks at; as published
+_AROUND = 4 * _RADIUS  # pixels around a marker that it is given
 
 
 class MarkerRemoval(Step):
@@ -82,7 +83,16 @@ class MarkerRemoval(Step):
         """Fill the polygons from their surroundings."""
         polygons = [np.array(polygon) for polygon in plan.parameters["polygons"]]
         markers = filled(polygons, image.shape).astype(np.uint8)
-        return cast("Radiograph", cv2.inpaint(image, markers, _RADIUS, cv2.INPAINT_TELEA))
+        outlines, _ = cv2.findContours(markers, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
+        painted = image.copy()
+        for outline in outlines:
+            # Telea's method walks through the whole picture, but only what is close by has a say.
+            x, y, width, height = cv2.boundingRect(outline)
+            around = np.s_[max(y - _AROUND, 0) : y + height + _AROUND, max(x - _AROUND, 0) : x + width + _AROUND]
+            own = filled([outline[:, 0]], image.shape[:2])[around]
+            patch = cv2.inpaint(image[around], markers[around], _RADIUS, cv2.INPAINT_TELEA)
+            painted[around][own] = patch[own]
+        return cast("Radiograph", painted)
 
 
 def _detectors(detector: Detector, *, by_fallback: bool) -> Sequence[MarkerDetector]:
