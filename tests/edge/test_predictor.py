@@ -134,9 +134,9 @@ def test_stages_are_kept_where_they_are_asked_for(tmp_path: Path) -> None:
 
 
 def test_flags_of_the_preparation_are_handed_on(tmp_path: Path) -> None:
-    steps = "steps:\n  - carrier_crop\n"
+    steps = "steps:\n  - foreground: {method: flat}\n"
     result = open_predictor(write_bundle(tmp_path / "b", preparation=steps)).predict(grey(7, (64, 64)))
-    assert result.flags == result.views[0].flags == ["no_carrier"]
+    assert result.flags == result.views[0].flags == ["no_foreground"]
 
 
 def test_prepared_pictures_can_be_shared(tmp_path: Path) -> None:

@@ -180,3 +180,13 @@ def test_rests_of_a_frame_are_no_markers(corner: tuple[slice, slice]) -> None:
     view, body = scene()
     view[corner] = 240
     assert found(view, body) == []
+
+
+def test_a_slim_limb_is_a_body() -> None:
+    view = np.random.default_rng(0).integers(18, 23, (500, 500), np.uint8)
+    view[:400, 230:260] = 90
+    view[:380, 240:250] = 150
+    body = body_of(view)
+    assert body is not None
+    assert body[:400, 230:260].mean() > 0.98
+    assert body.mean() < 0.08

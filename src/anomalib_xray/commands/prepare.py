@@ -43,8 +43,8 @@ def prepare(
         workers: Processes that work at once; 0 for one a core.
         backend: loky for processes on this machine, ray for Ray.
         scheduler: Address of the scheduler of a Dask cluster that is to do the work, such as tcp://host:8786.
-        preview: How many radiographs to show, stage by stage and the flagged ones first, on OUT/preview_1.png and so
-            on.
+        preview: How many pictures to show, stage by stage and the worst first, on OUT/preview_1.png and so on: those
+            where a step failed, then those that a step doubts most, then those with the rarest flags.
         replay: Folder that was prepared before. What was done there is done again, without looking at the pictures,
             to those of the same names below ROOT.
         back: With --replay: the pictures below ROOT are heat maps of prepared pictures, and are moved back onto the

@@ -30,7 +30,7 @@ _SLENDEREST = 6  # longer side by shorter side; pieces of a film's frame are mor
 Polygon: TypeAlias = NDArray[np.float32]
 """Corners (K, 2): x, y in pixels."""
 _MARGIN = 0.005  # of the longest side: the estimate's outline may lie inside the skin's
-_LEAST_BODY = 0.1  # share of the picture; a smaller estimate has missed most of the body
+_LEAST_BODY = 0.04  # share of the picture; a smaller estimate has missed most of the body
 _PLATE = (0.5, 0.9)  # shares of the picture that a plate with a hand on it takes, and not all of the film
 _RECTANGULAR = 0.9  # share of its turned bounding box that it fills
 _MOSTLY = 0.4  # share of a box on the body above which it is no marker beside it

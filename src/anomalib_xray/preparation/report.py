@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -14,7 +15,7 @@ from anomalib_xray.errors import XrayError
 from anomalib_xray.io.read import Radiograph, read_radiograph
 from anomalib_xray.io.write import write_png
 from anomalib_xray.preparation.history import flags_of
-from anomalib_xray.preparation.manifest import read_manifest
+from anomalib_xray.preparation.manifest import Row, read_manifest
 from anomalib_xray.preparation.pipeline import Pipeline
 from anomalib_xray.preparation.record import MANIFEST, Output, read_record
 from anomalib_xray.preparation.runner import Summary
@@ -57,14 +58,14 @@ def print_summary(summary: Summary, out: Path) -> None:
 
 
 def write_preview(pipeline: Pipeline, root: Path, out: Path, count: int) -> Iterator[Path]:
-    """Draw contact sheets of prepared radiographs, those with flags first; yields ``out``/preview_1.png and so on.
+    """Draw contact sheets of prepared radiographs, the worst first; yields ``out``/preview_1.png and so on.
 
     A row is a prepared picture: the original and the picture after each step, replayed from its record. The cell of a
     step that did nothing is empty.
     """
     for old in out.glob("preview_*.png"):
         old.unlink(missing_ok=True)
-    chosen = _most_flagged_first(out)[:count]
+    chosen = _worst_first(out, pipeline.failures, count)
     names = ["original", *(named.name for named in pipeline.steps)]
     for page, start in enumerate(range(0, len(chosen), _ROWS), 1):
         rows = [_row(pipeline, root, source, output) for source, output in chosen[start : start + _ROWS]]
@@ -73,18 +74,31 @@ def write_preview(pipeline: Pipeline, root: Path, out: Path, count: int) -> Iter
         yield path
 
 
-def _most_flagged_first(out: Path) -> list[tuple[str, Output]]:
-    """Originals' names and outputs; those with rare flags come first, because common ones say little."""
+def _worst_first(out: Path, failures: frozenset[str], count: int) -> list[tuple[str, Output]]:
+    """Originals' names and outputs: those where a step failed, then by doubt, then those with rare flags.
+
+    Doubt is the highest ``doubt``, from 0 to 1, that a step planned with, to a tenth; a common flag says little.
+    """
     rows = [row for row in read_manifest(out) if row["image_path"]]
     frequency = Counter(flag for row in rows for flag in row["flags"].split())
-    unflagged = len(rows) + 1
-    rarest = [min((frequency[flag] for flag in row["flags"].split()), default=unflagged) for row in rows]
-    found = []
-    for row, _ in sorted(zip(rows, rarest, strict=True), key=lambda entry: entry[1]):
+
+    def goodness(row: Row) -> tuple[bool, float, int]:
+        flags = row["flags"].split()
+        rarest = min((frequency[flag] for flag in flags), default=len(rows) + 1)
+        return failures.isdisjoint(flags), -round(_doubt(row), 1), rarest
+
+    found: list[tuple[str, Output]] = []
+    for row in sorted(rows, key=goodness):
+        if len(found) == count:
+            break
         record = read_record(out, row["source_path"])
         if record is not None and int(row["part"]) <= len(record.outputs):
             found.append((row["source_path"], record.outputs[int(row["part"]) - 1]))
     return found
+
+
+def _doubt(row: Row) -> float:
+    return max((float(planned.get("doubt", 0)) for planned in json.loads(row["parameters"]).values()), default=0.0)
 
 
 def _row(pipeline: Pipeline, root: Path, source: str, output: Output) -> Sheet:

@@ -26,8 +26,10 @@ class Plan:
 
     Attributes:
         parameters: All that :meth:`Step.apply` needs: values that JSON has, lists and mappings of them, and boolean
-            masks (H, W). Empty if nothing is to be done; the picture then passes unchanged.
-        flags: Findings that a person should know about, as short snake_case words; for example ``no_carrier``.
+            masks (H, W). Empty if nothing is to be done; the picture then passes unchanged. A step
+            may add ``doubt``, from 0 to 1, which tells people which results to look at first.
+        flags: Findings that a person should know about, as short snake_case words; for example ``inverted``. What is
+            normal is no flag.
     """
 
     parameters: Mapping[str, Any] = field(default_factory=dict)

@@ -43,8 +43,8 @@ _PUBLISHED_THRESHOLDS = range(26, 256, 26)
 class CarrierCrop(Step):
     """Crop a picture to its image carrier, which may be tilted (arXiv 2001.10883, section on preprocessing).
 
-    The carrier is looked for on a small view and cut out at full resolution. If none is found the picture passes and is
-    flagged ``no_carrier``; that is normal, most pictures show nothing but the carrier.
+    The carrier is looked for on a small view and cut out at full resolution. If none is found the picture passes; that
+    is normal, many pictures show nothing but the carrier.
 
     Args:
         method: Method of the search, see :func:`find_carrier`: ``ladder``, or as published ``otsu`` (the paper) or
@@ -77,7 +77,7 @@ class CarrierCrop(Step):
         """Find the ``corners`` of the rest, clockwise from the future top left one, and its ``size``."""
         corners = self._find(image) if max(image.shape) <= _LARGEST else None
         if corners is None:
-            return Plan(flags=("no_carrier",))
+            return Plan()
         if np.ptp(corners[[0, 3], 0]) < _UPRIGHT and np.ptp(corners[[0, 1], 1]) < _UPRIGHT:
             corners = np.rint(corners)
         width, height = _sides(corners)

@@ -28,8 +28,8 @@ class MarkerRemoval(Step):
     be bright, and carriers should be cropped away: hands and markers are told apart more surely then. The idea is that
     of arXiv 2001.10883.
 
-    Flags: ``markers_removed``; ``no_marker`` if none was found; ``marker_near_body`` if a box on the body's outline was
-    clipped or dropped; ``body_unclear`` if the body was not found, so that nothing could be removed safely;
+    Flags: ``markers_removed``; ``marker_near_body`` if a box on the body's outline was clipped or dropped;
+    ``body_unclear`` if the body was not found, so that nothing could be removed safely;
     ``markers_by_fallback`` if ``auto`` had to do without the text detector.
 
     Args:
@@ -73,7 +73,7 @@ class MarkerRemoval(Step):
         found = [box for detector in self._detectors for box in detector.detect(view, body)]
         boxes = [box for box in found if cv2.contourArea(box) <= self._largest * view.size]
         polygons, near_body = beside_body(boxes, self._margin, body, view)
-        flags = ("markers_removed" if polygons else "no_marker", *("marker_near_body",) * near_body, *self._always)
+        flags = (*("markers_removed",) * bool(polygons), *("marker_near_body",) * near_body, *self._always)
         if not polygons:
             return Plan(flags=flags)
         matrix = scaling(view.shape, image.shape)
