@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, cast, get_args
+from typing import Literal, get_args
 
 import cv2
 import numpy as np
@@ -92,7 +92,7 @@ class MarkerRemoval(Step):
             own = filled([outline[:, 0]], image.shape[:2])[around]
             patch = cv2.inpaint(image[around], markers[around], _RADIUS, cv2.INPAINT_TELEA)
             painted[around][own] = patch[own]
-        return cast("Radiograph", painted)
+        return painted
 
 
 def _detectors(detector: Detector, *, by_fallback: bool) -> Sequence[MarkerDetector]:
