@@ -102,14 +102,57 @@ def test_unusual_hands_stay_one(body: np.ndarray) -> None:
     assert ((labels == 1) == body).all()
 
 
-def test_three_hands_in_a_row_are_three() -> None:
-    left, middle = side_by_side(hand(0), hand(1), 5)
-    both = left | middle
-    first, last = side_by_side(both[:, : both.any(axis=0).nonzero()[0][-1] + 1], hand(2), 5)
-    labels, touching = find_hands(first | last, 0.2)
-    assert touching
-    assert labels.max() == 3
-    assert agreement(labels == 3, last) > 0.9
+BENT = drawn(((60, 399), (60, 100), 90), ((60, 100), (399, 100), 80))
+
+
+@pytest.mark.parametrize("turn", range(4))
+@pytest.mark.parametrize(
+    "body",
+    [
+        pytest.param(BENT, id="elbow"),
+        pytest.param(drawn(((80, 399), (200, 60), 80), ((200, 60), (320, 399), 80)), id="sharply bent elbow"),
+        pytest.param(
+            drawn(((200, 0), (200, 120), 90), ((200, 120), (200, 240), 40), ((200, 240), (200, 399), 100)),
+            id="hand behind a slender forearm",
+        ),
+        pytest.param(
+            drawn(((200, 0), (200, 180), 80), ((200, 180), (200, 230), 30), ((0, 300), (320, 260), 90)),
+            id="gripped by another hand",
+        ),
+        pytest.param(BENT | drawn(((330, 100), (330, 200), 100)), id="holder at the wrist"),
+    ],
+)
+def test_a_connected_limb_is_never_cut(body: np.ndarray, turn: int) -> None:
+    body = np.rot90(body, turn)
+    labels, touching = find_hands(body, 0.2)
+    assert not touching
+    assert ((labels == 1) == body).all()
+
+
+@pytest.mark.parametrize("turn", range(4))
+def test_a_limb_that_a_bangle_interrupts_is_one(turn: int) -> None:
+    limb = hand(3)
+    limb[limb.shape[0] * 3 // 4 :][:14] = False
+    limb = np.rot90(limb, turn)
+    labels, _ = find_hands(limb, 0.2)
+    assert ((labels == 1) == limb).all()
+
+
+def test_hands_that_nearly_touch_are_two() -> None:
+    left, right = side_by_side(hand(0), hand(1)[:, ::-1], -4)
+    labels, touching = find_hands(left | right, 0.2)
+    assert not touching
+    assert ((labels == 1) == left).all()
+    assert ((labels == 2) == right).all()
+
+
+def test_the_rest_of_a_bright_strip_is_no_hand() -> None:
+    limb = hand(3)
+    strip = np.zeros_like(limb)
+    strip[limb.shape[0] // 8 : -limb.shape[0] // 4, 2:36] = True
+    strip &= ~cv2.dilate(limb.astype(np.uint8), np.ones((9, 9), np.uint8)).astype(np.bool_)
+    labels, _ = find_hands(limb | strip, 0.05)
+    assert ((labels == 1) == limb).all()
 
 
 def test_nothing_is_found_in_an_empty_foreground() -> None:

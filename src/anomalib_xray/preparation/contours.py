@@ -1,11 +1,14 @@
-"""Hands found by the outline of the foreground, without training, and hands as numbers on a picture plane.
+"""Hands and other limbs found by the outline of the foreground, without training, as numbers on a picture plane.
 
-A hand is a connected part of the foreground. If two hands touch, the part holds two palms: places of like width with
-something narrow between them. It is cut by flooding it from both palms, a watershed on the distance to the background.
+A limb is a connected part of the foreground, together with parts that go on where it is interrupted. It is never cut,
+whatever its bends, but for two hands that touch: their part holds two palms, places of like width with something narrow
+between them, and cut there it falls into two that lie side by side. The cut is a flood from both palms, a watershed on
+the distance to the background.
 """
 
 from __future__ import annotations
 
+from itertools import combinations
 from typing import TypeAlias
 
 import cv2
@@ -18,8 +21,21 @@ _LEAST_SHARE = 0.01  # of the picture; a smaller part of the foreground is no ha
 
 _LIKE = 0.6  # width of the narrower palm in relation to the wider one; a thumb's root has less
 _NARROW = 0.6  # width of what lies between two palms in relation to theirs; a wrist has more
-_CUTS = 2  # one after the other, which makes at most four hands of one part; what has more palms is no hands
 _PALMS = 6  # widest places that are looked at: two palms, two forearms, and as much again
+
+# Hands that touch lie side by side. What the same search finds at elbows, at fists and where a holder's hand grips a
+# limb lies one behind the other or at an angle. Of 80 phantoms that touch, the least values were .86, .90 and 1.17.
+_ALIKE = 0.6  # area of the smaller hand in relation to the larger one
+_ABREAST = 0.8  # share of the longer hand's length that two hands have in common
+_LONG = 1.0  # length of a hand in relation to its width
+
+_SPECK = 0.001  # of the picture; what is smaller continues nothing
+_GAP = 0.05  # of the picture's longest side that a bangle, a ring or a plate may interrupt a limb
+_BROAD = 0.6  # of the slimmer part's breadth that faces the other part across such a gap; a fingertip has less
+_LIMB_BREADTH = 0.35  # of the picture's longest side; forearms that lie side by side face one another for longer
+_STRIP = 0.15  # of the picture's side that the rest of a strip along it is wide at most; a limb reaches further in
+_ALONG = 0.6  # of its length that such a rest lies at the border, or nearly so
+_NEAR = 0.02  # of the picture's side
 
 Labels: TypeAlias = NDArray[np.int32]
 """A picture plane (H, W): 0 for background, 1, 2, ... for the hands."""
@@ -31,35 +47,129 @@ def find_hands(foreground: Mask, smallest: float) -> tuple[Labels, bool]:
 
     A part whose area is below ``smallest``, a share of the largest part's area, is not a hand.
     """
-    _, parts, stats, _ = cv2.connectedComponentsWithStats(foreground.astype(np.uint8))
-    least = max(smallest * stats[1:, cv2.CC_STAT_AREA].max(initial=0), _LEAST_SHARE * foreground.size)
+    count, parts, stats, _ = cv2.connectedComponentsWithStats(foreground.astype(np.uint8))
+    areas = stats[:, cv2.CC_STAT_AREA]
+    kept = [
+        part
+        for part in range(1, count)
+        if areas[part] >= _SPECK * foreground.size
+        and not is_plate(parts[_window(stats[part])] == part)
+        and (areas[part] == areas[1:].max() or not _is_strip(parts == part))
+    ]
+    limbs = _joined(parts, stats, kept)
+    largest = max((areas[limb].sum() for limb in limbs), default=0)
     labels = np.zeros(foreground.shape, np.int32)
-    count, touching = 0, False
-    for part in range(1, len(stats)):
-        left, top, width, height, area = stats[part]
-        if area < least:
+    number, touching = 0, False
+    for limb in limbs:
+        area = areas[limb].sum()
+        if area < max(smallest * largest, _LEAST_SHARE * foreground.size):
             continue
-        window = slice(top, top + height), slice(left, left + width)
-        body = np.asarray(parts[window] == part)
-        if is_plate(body):
-            continue
-        hands = _separate(body)
+        if len(limb) == 1:
+            window = _window(stats[limb[0]])
+            hands = _separate(np.asarray(parts[window] == limb[0]))
+        else:
+            window, hands = np.s_[:, :], [np.isin(parts, limb)]
         touching |= len(hands) > 1
         for hand in hands:
-            count += 1
-            labels[window][hand] = count
+            number += 1
+            labels[window][hand] = number
     return from_left(labels), touching
 
 
-def _separate(body: Mask, cuts: int = _CUTS) -> list[Mask]:
-    """The hands (H, W) in a connected part of the foreground; mostly one."""
+def _window(stats: NDArray[np.int32]) -> tuple[slice, slice]:
+    """Rows and columns of a part's box."""
+    left, top, width, height, _ = (int(value) for value in stats)
+    return slice(top, top + height), slice(left, left + width)
+
+
+def _joined(parts: Labels, stats: NDArray[np.int32], kept: list[int]) -> list[list[int]]:
+    """The numbers of the parts (H, W) that belong to each limb: one, or several that continue one another."""
+    limbs = [[part] for part in kept]
+    for first, second in combinations(kept, 2):
+        one, other = (next(limb for limb in limbs if part in limb) for part in (first, second))
+        if one is not other and _continue(parts, stats, first, second):
+            one.extend(other)
+            limbs.remove(other)
+    return limbs
+
+
+def _continue(parts: Labels, stats: NDArray[np.int32], first: int, second: int) -> bool:
+    """Whether two parts (H, W) are one limb with a gap: they face one another, nearly as broad as the slimmer one."""
+    longest = max(parts.shape)
+    start, other_start = (stats[part, :2] for part in (first, second))
+    end, other_end = (stats[part, :2] + stats[part, 2:4] for part in (first, second))
+    apart = np.maximum(start, other_start) - np.minimum(end, other_end)
+    if apart.max() > _GAP * longest:
+        return False
+    bodies = [np.asarray(parts == part) for part in (first, second)]
+    back, away = (cv2.distanceTransform(1 - body.astype(np.uint8), cv2.DIST_L2, 3) for body in bodies)
+    gap = float(back[bodies[1]].min())
+    if gap > _GAP * longest:
+        return False
+    reach = gap + 0.02 * longest
+    ends = [_points(bodies[0] & (away <= reach)), _points(bodies[1] & (back <= reach))]
+    across = _across(*(points.mean(axis=0) for points in ends))
+    facing = min(np.ptp(points @ across) for points in ends)
+    breadth = min(np.ptp(_outline(body) @ across) for body in bodies)
+    return bool(_BROAD * breadth <= facing <= _LIMB_BREADTH * longest)
+
+
+def _is_strip(body: Mask) -> bool:
+    """Whether a part (H, W) is what remained of a bright strip along a border of the picture."""
+    # Each view begins at another border.
+    return any(_lines_first(view) for view in (body, body[::-1], body.T, body.T[::-1]))
+
+
+def _lines_first(lines: Mask) -> bool:
+    """Whether a part lies along the first lines (n, length), with a straight side there."""
+    _, top, _, height = cv2.boundingRect(lines.astype(np.uint8))
+    near = round(_NEAR * len(lines))
+    if top > near or height > _STRIP * len(lines):
+        return False
+    length = np.count_nonzero(lines.any(axis=0))
+    return bool(np.count_nonzero(lines[top : top + near].any(axis=0)) >= _ALONG * length and length > height)
+
+
+def _across(start: NDArray[np.float32], end: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The direction (2,) at right angles to the way between two places (2,)."""
+    x, y = end - start
+    return np.asarray(np.array([-y, x]) / max(float(np.hypot(x, y)), 1e-6), np.float32)
+
+
+def _points(part: Mask) -> NDArray[np.float32]:
+    """The pixels (n, 2) of a part as x and y."""
+    return np.asarray(np.argwhere(part)[:, ::-1], np.float32)
+
+
+def _outline(part: Mask) -> NDArray[np.float32]:
+    """The pixels (n, 2) on the outline of a part as x and y."""
+    outlines, _ = cv2.findContours(part.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    return np.asarray(np.concatenate(outlines).reshape(-1, 2), np.float32)
+
+
+def _separate(body: Mask) -> list[Mask]:
+    """The hands (H, W) in a connected part of the foreground: one, or two that lie side by side and touch."""
     # The picture's edge counts as background: else forearms that leave the picture side by side were the widest place.
     framed = np.pad(body.astype(np.uint8), 1)
     depth = np.asarray(cv2.distanceTransform(framed, cv2.DIST_L2, cv2.DIST_MASK_5)[1:-1, 1:-1], np.float32)
-    palms = _two_palms(depth) if cuts else None
+    palms = _two_palms(depth)
     if palms is None:
         return [body]
-    return [hand for part in _flood(body, depth, palms) for hand in _separate(part, cuts - 1)]
+    parts = _flood(body, depth, palms)
+    return parts if _abreast(*parts) else [body]
+
+
+def _abreast(first: Mask, second: Mask) -> bool:
+    """Whether two parts (H, W) lie side by side and are alike, as hands that touch are."""
+    if min(first.sum(), second.sum()) < _ALIKE * max(first.sum(), second.sum()):
+        return False
+    outlines = _outline(first), _outline(second)
+    along = _across(*(outline.mean(axis=0) for outline in outlines))
+    aside = np.array([along[1], -along[0]], np.float32)
+    start, end = (np.array([edge(outline @ along) for outline in outlines]) for edge in (np.min, np.max))
+    widths = np.array([np.ptp(outline @ aside) for outline in outlines])
+    common, lengths = end.min() - start.max(), end - start
+    return bool(common >= _ABREAST * lengths.max() and (lengths >= _LONG * widths).all())
 
 
 def _two_palms(depth: NDArray[np.float32]) -> tuple[tuple[int, int], tuple[int, int]] | None:

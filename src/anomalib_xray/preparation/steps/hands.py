@@ -27,8 +27,11 @@ _HELD = 0.2  # share of a part's pixels that a box must hold for the part to be,
 class Hands(Step):
     """Crop the hands. Everything else becomes background; a picture of two hands becomes two, from left to right.
 
+    A hand here is any limb: a forearm, an elbow, a cast. One connected limb stays one picture, whatever its bends.
+
     Comes after the foreground step: the mask of all hands is where the picture is not 0. The method ``contours`` takes
-    each connected part of it for a hand, and cuts a part with two palms, which are hands that touch. The method
+    each connected part of it for a hand, together with parts that go on beyond a bangle, and cuts a part only if that
+    makes two hands of like size side by side, which touched; remains of strips at a border are no hands. The method
     ``detector`` gives each part to the box of a trained network that holds it, and divides a part that several boxes
     hold; on a picture without foreground mask it crops the boxes themselves, as arXiv 2001.10883 did.
 
@@ -51,6 +54,7 @@ class Hands(Step):
         XrayError: A setting has an impossible value.
     """
 
+    version: ClassVar[int] = 2
     failures: ClassVar[frozenset[str]] = frozenset({"no_hand"})
 
     def __init__(
