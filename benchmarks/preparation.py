@@ -2,16 +2,22 @@
 
     python benchmarks/preparation.py
     python benchmarks/preparation.py --hands PATH/TO/hands/images --out hands_prepared
+    python benchmarks/preparation.py --arms PATH/TO/fracatlas_arms
 
 Each row runs configs/preparation/full.yaml up to the step that it measures, markers and inverted pictures included.
-The figures stand in docs/results/preparation.md; speed and scale are measured by benchmarks/preparation_scale.py.
+With --arms only FracAtlas is measured: a folder with table.csv (image_path, mask_path, multiscan, hand_seen), its
+images and its lesions' masks. The figures stand in docs/results/preparation.md; speed and scale are measured by
+benchmarks/preparation_scale.py.
 """
 
 from __future__ import annotations
 
 import argparse
+import csv
 import dataclasses
-from collections.abc import Iterator
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -21,8 +27,9 @@ import numpy as np
 from rich.console import Console
 from rich.progress import track
 
+from anomalib_xray.io.read import Radiograph, read_radiograph
 from anomalib_xray.phantom import RAW, Phantom, SceneOptions, render_phantom
-from anomalib_xray.preparation.mapping import to_prepared
+from anomalib_xray.preparation.mapping import to_original, to_prepared
 from anomalib_xray.preparation.pipeline import Pipeline, Prepared
 from anomalib_xray.preparation.report import print_summary
 from anomalib_xray.preparation.runner import run
@@ -46,8 +53,13 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2, help="processes that work at once")
     parser.add_argument("--hands", type=Path, help="folder of real hands, one hand a picture, to prepare as well")
     parser.add_argument("--out", type=Path, default=Path("hands_prepared"), help="where to put the prepared real hands")
+    parser.add_argument("--arms", type=Path, help="folder of FracAtlas with table.csv; the phantoms are left out then")
     arguments = parser.parse_args()
     console = Console(markup=False, highlight=False)
+    if arguments.arms is not None:
+        for line in arms(arguments.arms, arguments.workers):
+            console.print(f"arms: {line}", soft_wrap=True)
+        return
     for title, lines in (
         ("carrier", carriers(arguments.seed, arguments.workers)),
         ("marker", markers(arguments.seed, arguments.workers)),
@@ -178,6 +190,68 @@ def real_hands(images: Path, out: Path, workers: int) -> None:
     summary = run(pipeline, images, out, sources, workers=workers)
     print_summary(summary, out)
     print(f"{out}: look at the pages of anomalib-xray prepare --preview {len(sources)} with the same arguments.")
+
+
+@dataclasses.dataclass(frozen=True)
+class Arm:
+    """What became of a radiograph: its pieces, their flags, and of each lesion its pixels and those that are left."""
+
+    name: str
+    kinds: tuple[str, ...]
+    pieces: int
+    flags: tuple[str, ...]
+    lesions: tuple[tuple[int, int], ...]
+
+
+def arms(folder: Path, workers: int) -> Iterator[str]:
+    with (folder / "table.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    with ProcessPoolExecutor(workers) as pool:
+        found = list(track(pool.map(partial(arm, folder), rows, chunksize=4), "arms", total=len(rows), transient=True))
+    for kind, right in (("single exposures", 1), ("plain frontal hands", 1), ("two exposures", 2)):
+        of_kind = [one for one in found if kind in one.kinds]
+        wrong = [f"{one.name}: {one.pieces}" for one in of_kind if one.pieces != right]
+        yield f"{kind}: {len(of_kind) - len(wrong)} of {len(of_kind)} in {right} ({1 - len(wrong) / len(of_kind):.3f})"
+        yield f"{kind}, others: {wrong}"
+    lesions = [(one.name, *lesion) for one in found for lesion in one.lesions]
+    kept, pixels = sum(left for _, _, left in lesions), sum(size for _, size, _ in lesions)
+    halved = [f"{name}: {left / size:.2f}" for name, size, left in lesions if left < size / 2]
+    yield f"{kept / pixels:.4f} of the pixels of {len(lesions)} lesions kept"
+    yield f"{len(halved)} lesions lose more than half: {halved}"
+    counted = Counter(flag for one in found for flag in one.flags)
+    yield f"flags: {', '.join(f'{flag} {count}' for flag, count in counted.most_common())}"
+    small = [read_radiograph(folder / row["image_path"]) for row in rows[:: max(len(rows) // 30, 1)][:30]]
+    large = [np.asarray(cv2.resize(image, None, fx=6.34, fy=6.34), np.uint8) for image in small[:10]]
+    yield f"{speed(small):.1f} pictures per second and core of {small[0].shape}, {speed(large):.1f} of {large[0].shape}"
+
+
+def arm(folder: Path, row: dict[str, str]) -> Arm:
+    """Prepare a radiograph of the table and lay what is left of it over its lesions."""
+    image = read_radiograph(folder / row["image_path"])
+    found = up_to("resize").prepare(image)
+    left = np.zeros(image.shape, np.bool_)
+    for prepared in found:
+        shown = (prepared.image > 0).astype(np.float32)
+        left |= to_original(shown, prepared.matrix, (image.shape[0], image.shape[1])) > 0.5
+    lesions: list[tuple[int, int]] = []
+    if row["mask_path"]:
+        drawn = (read_radiograph(folder / row["mask_path"]) > 0).astype(np.uint8)
+        count, labels = cv2.connectedComponents(drawn)
+        lesions = [(int((labels == n).sum()), int((left & (labels == n)).sum())) for n in range(1, count)]
+    single = row["multiscan"] != "1"
+    kinds = ("single exposures" if single else "two exposures", *["plain frontal hands"] * (row["hand_seen"] == "1"))
+    flags = {flag for prepared in found for flag in prepared.flags}
+    return Arm(Path(row["image_path"]).stem, kinds, len(found), tuple(sorted(flags)), tuple(lesions))
+
+
+def speed(images: Sequence[Radiograph]) -> float:
+    """Pictures that one process prepares per second; networks are loaded before."""
+    pipeline = up_to("resize")
+    pipeline.prepare(images[0])
+    start = time.perf_counter()
+    for image in images:
+        pipeline.prepare(image)
+    return len(images) / (time.perf_counter() - start)
 
 
 def measured(measure: partial, seed: int, count: int, workers: int) -> Iterator:

@@ -6,6 +6,7 @@ from typing import ClassVar
 
 from anomalib_xray.preparation.steps.carrier_crop import CarrierCrop
 from anomalib_xray.preparation.steps.clahe import Clahe
+from anomalib_xray.preparation.steps.exposures import Exposures
 from anomalib_xray.preparation.steps.foreground import Foreground
 from anomalib_xray.preparation.steps.hands import Hands
 from anomalib_xray.preparation.steps.inversion import Inversion
@@ -48,6 +49,10 @@ class TestMarkerRemoval(StepContract):
 class TestBrightMarkerRemoval(StepContract):
     step = MarkerRemoval
     settings: ClassVar[dict[str, object]] = {"detector": "bright"}
+
+
+class TestExposures(StepContract):
+    step = Exposures
 
 
 class TestForeground(StepContract):

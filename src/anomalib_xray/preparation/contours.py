@@ -56,7 +56,7 @@ def find_hands(foreground: Mask, smallest: float) -> tuple[Labels, bool]:
         and not is_plate(parts[_window(stats[part])] == part)
         and (areas[part] == areas[1:].max() or not _is_strip(parts == part))
     ]
-    limbs = _joined(parts, stats, kept)
+    limbs = _joined(np.asarray(parts, np.int32), np.asarray(stats, np.int32), kept)
     largest = max((areas[limb].sum() for limb in limbs), default=0)
     labels = np.zeros(foreground.shape, np.int32)
     number, touching = 0, False
