@@ -37,7 +37,7 @@ _CLEAR = 0.1  # of it, by which the background varies
 _LEAST = 6.0  # grey levels, the same for pictures of little contrast
 # A limb in an exposure, in relation to the divider's length: its area, its box's shorter side, its extent along it.
 _LIMB, _BREADTH, _LENGTH = 0.03, 0.12, 0.25
-_DETAIL = 1.5  # grey levels; bones have edges, the glow of a strip and the stripes of a plate hardly
+_DETAIL = 1.5  # grey levels, beside lead the half; bones have edges, the glow of a strip or a plate's stripes hardly
 _WIDEST = 0.13  # of the picture's side that a divider is wide
 _NARROW = 0.06  # the same for one that is not lead
 _STRIP = 0.9  # of a band that a bright strip along a border covers
@@ -47,10 +47,14 @@ _DEPTH = 2  # divisions one within another
 
 @dataclass(frozen=True)
 class Edge:
-    """A straight edge from border to border in a view: its columns at the ``top`` and the ``bottom``."""
+    """A straight edge from border to border in a view: its columns at the ``top`` and the ``bottom``.
+
+    ``lead`` is the share of the bands in which lead lies beside it.
+    """
 
     top: float
     bottom: float
+    lead: float = 0.0
 
     def columns(self, count: int) -> NDArray[np.float64]:
         """The columns (count,) in the middle of as many bands."""
@@ -140,6 +144,9 @@ def divided(view: View, depth: int = _DEPTH) -> tuple[list[Polygon], list[Polygo
     for half in halves:
         x, y, wide, tall = cv2.boundingRect(np.rint(half).astype(np.int32))
         inner, further = divided(np.ascontiguousarray(view[y : y + tall, x : x + wide]), depth - 1)
+        if len(inner) == 1:
+            parts.append(half)
+            continue
         for part in inner:
             _, common = cv2.intersectConvexConvex(part + np.array([x, y], np.float32), half)
             parts.append(np.asarray(common, np.float32).reshape(-1, 2))
@@ -173,14 +180,18 @@ def _divider(view: View) -> tuple[Edge, Edge] | None:
     """The left and the right edge of an upright divider in a view (h, w), often the same; None without a divider."""
     bands = cv2.resize(view, (view.shape[1], _BANDS), interpolation=cv2.INTER_AREA).astype(np.float32)
     contrast = _contrast(view)
-    edges = [edge for edge in _edges(bands, view.shape[0])[:_TRIED] if _is_clear(bands, edge, contrast)]
+    found = ((edge, *_touching(bands, edge, contrast)) for edge in _edges(bands, view.shape[0])[:_TRIED])
+    clear = [(touched - edge.lead, edge) for edge, blocked, touched in found if blocked <= _BLOCKED]
+    # Lead first; then what is farthest from limbs, whose own edges are straight at times.
+    edges = [edge for _, edge in sorted(clear, key=lambda pair: pair[0])]
     for edge in edges:
         beside = [other for other in edges if _bound_divider(bands, edge, other)]
         left, right = (
             Edge(outermost(other.top for other in beside), outermost(other.bottom for other in beside))
             for outermost in (min, max)
         )
-        if all(_shows_limb(side, contrast) for side in _sides(view, left, right)):
+        detail = _DETAIL * (0.5 if edge.lead >= _WEDGE else 1)
+        if all(_shows_limb(side, contrast, detail) for side in _sides(view, left, right)):
             return left, right
     return None
 
@@ -223,7 +234,7 @@ def _edges(bands: NDArray[np.float32], height: int) -> list[Edge]:
         while score.max() > 0:
             slope, place = np.unravel_index(score.argmax(), score.shape)
             tilt, middle = slopes[slope] * height / 2, middles[place]
-            found.append((float(score[slope, place]), Edge(middle - tilt, middle + tilt)))
+            found.append((score[slope, place], Edge(middle - tilt, middle + tilt, lead[slope, place])))
             score[:, max(place - 4, 0) : place + 5] = 0
     return [edge for _, edge in sorted(found, key=lambda pair: -pair[0])]
 
@@ -239,23 +250,24 @@ def _contrast(view: View) -> float:
     return float(np.ptp(np.percentile(darker, (_GROUND, 97)))) if darker.size else 0.0
 
 
-def _is_clear(bands: NDArray[np.float32], edge: Edge, contrast: float) -> bool:
-    """Whether in (nearly) each of the bands (n, w) there is background on one side of an edge at least."""
+def _touching(bands: NDArray[np.float32], edge: Edge, contrast: float) -> tuple[float, float]:
+    """The shares of the bands (n, w) in which something lies on both sides of an edge, and at least on one."""
     places = np.arange(bands.shape[1])
-    raised, strips = np.ones(_BANDS, np.bool_), np.ones(_BANDS, np.bool_)
-    white = np.zeros(_BANDS, np.bool_)
+    raised = np.zeros(_BANDS, np.int32)
+    white, strips = np.zeros(_BANDS, np.bool_), np.ones(_BANDS, np.bool_)
     for away in (-_REACH, _REACH):
         columns = np.rint(edge.columns(_BANDS) + away).astype(int).clip(0, places[-1])
         beyond = (places - columns[:, None]) * away >= 0
         levels = bands[np.arange(_BANDS), columns]
         level = _level(bands[beyond], contrast, _CLEAR)
-        raised &= levels > level
+        raised += levels > level
         white |= levels > _LEAD
         strips &= np.count_nonzero(beyond & (bands > level), axis=1) > _STRIP * np.count_nonzero(beyond, axis=1)
     # Strips lie along a border, and cover it.
     ends = _BANDS // 5
     strips[ends:-ends] = False
-    return bool((raised & ~white & ~strips).mean() <= _BLOCKED)
+    raised[white | strips] = 0
+    return float((raised == 2).mean()), float((raised > 0).mean())
 
 
 def _sides(view: View, left: Edge, right: Edge) -> Iterator[View]:
@@ -264,7 +276,7 @@ def _sides(view: View, left: Edge, right: Edge) -> Iterator[View]:
     yield view[:, int(max(right.top, right.bottom)) + 1 + _REACH :]
 
 
-def _shows_limb(side: View, contrast: float) -> bool:
+def _shows_limb(side: View, contrast: float, detail: float) -> bool:
     """Whether something as large, broad and rich in detail as a limb stands out, other than white strips."""
     if side.shape[1] < _BANDS // 2:
         return False
@@ -280,4 +292,4 @@ def _shows_limb(side: View, contrast: float) -> bool:
     inner = cv2.erode((parts == largest).astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
     grey = side.astype(np.float32)
     fine = np.abs(grey - cv2.GaussianBlur(grey, (0, 0), 1.5))
-    return bool(inner.any() and np.median(fine[inner]) >= _DETAIL)
+    return bool(inner.any() and np.median(fine[inner]) >= detail)
