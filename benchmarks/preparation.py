@@ -220,8 +220,8 @@ def arms(folder: Path, workers: int) -> Iterator[str]:
     yield f"{len(halved)} lesions lose more than half: {halved}"
     counted = Counter(flag for one in found for flag in one.flags)
     yield f"flags: {', '.join(f'{flag} {count}' for flag, count in counted.most_common())}"
-    small = [read_radiograph(folder / row["image_path"]) for row in rows[:: max(len(rows) // 30, 1)][:30]]
-    large = [np.asarray(cv2.resize(image, None, fx=6.34, fy=6.34), np.uint8) for image in small[:10]]
+    small = [image for row in rows[:60] if (image := read_radiograph(folder / row["image_path"])).shape == (454, 373)]
+    large = [np.asarray(cv2.resize(image, (2304, 2880)), np.uint8) for image in small[:10]]
     yield f"{speed(small):.1f} pictures per second and core of {small[0].shape}, {speed(large):.1f} of {large[0].shape}"
 
 

@@ -66,7 +66,7 @@ def find_hands(foreground: Mask, smallest: float) -> tuple[Labels, bool]:
             continue
         if len(limb) == 1:
             window = _window(stats[limb[0]])
-            hands = _separate(np.asarray(parts[window] == limb[0]))
+            hands = _separate(np.asarray(parts[window] == limb[0]), foreground.shape)
         else:
             window, hands = np.s_[:, :], [np.isin(parts, limb)]
         touching |= len(hands) > 1
@@ -147,8 +147,8 @@ def _outline(part: Mask) -> NDArray[np.float32]:
     return np.asarray(np.concatenate(outlines).reshape(-1, 2), np.float32)
 
 
-def _separate(body: Mask) -> list[Mask]:
-    """The hands (H, W) in a connected part of the foreground: one, or two that lie side by side and touch."""
+def _separate(body: Mask, picture: tuple[int, ...]) -> list[Mask]:
+    """The hands (h, w) in a connected part of a picture's foreground: one, or two that lie side by side and touch."""
     # The picture's edge counts as background: else forearms that leave the picture side by side were the widest place.
     framed = np.pad(body.astype(np.uint8), 1)
     depth = np.asarray(cv2.distanceTransform(framed, cv2.DIST_L2, cv2.DIST_MASK_5)[1:-1, 1:-1], np.float32)
@@ -156,14 +156,16 @@ def _separate(body: Mask) -> list[Mask]:
     if palms is None:
         return [body]
     parts = _flood(body, depth, palms)
-    return parts if _abreast(*parts) else [body]
+    return parts if _abreast(*parts, picture) else [body]
 
 
-def _abreast(first: Mask, second: Mask) -> bool:
-    """Whether two parts (H, W) lie side by side and are alike, as hands that touch are."""
+def _abreast(first: Mask, second: Mask, picture: tuple[int, ...]) -> bool:
+    """Whether two parts (h, w) lie side by side, end in the picture and are alike, as hands that touch are."""
     if min(first.sum(), second.sum()) < _ALIKE * max(first.sum(), second.sum()):
         return False
     outlines = _outline(first), _outline(second)
+    if any((np.ptp(outline, axis=0) + 1 >= picture[::-1]).any() for outline in outlines):
+        return False  # A hand ends in the picture; a strip of the plate crosses it.
     along = _across(*(outline.mean(axis=0) for outline in outlines))
     aside = np.array([along[1], -along[0]], np.float32)
     start, end = (np.array([edge(outline @ along) for outline in outlines]) for edge in (np.min, np.max))
