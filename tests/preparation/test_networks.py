@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import os
 from pathlib import Path
@@ -10,8 +11,8 @@ import pytest
 from openvino import opset13 as ops
 
 from anomalib_xray.errors import XrayError
-from anomalib_xray.phantom import SceneOptions, render_phantom
-from anomalib_xray.preparation.networks import SHIPPED_MODEL, Network, fit, to_mask
+from anomalib_xray.phantom import ARMS, SceneOptions, render_phantom
+from anomalib_xray.preparation.networks import SHIPPED_MODEL, Network, fit, unfit
 
 
 def write_model(path: Path, shape: tuple[int, ...] = (1, 1, 32, 32), threshold: float = 0.5) -> Path:
@@ -35,16 +36,12 @@ def test_a_view_is_fitted_with_its_aspect_and_centred() -> None:
     np.testing.assert_array_equal(fitted, expected)
 
 
-def test_a_mask_comes_back_in_the_shape_of_the_view_without_holes() -> None:
-    logits = np.full((16, 20), -1.0, np.float32)
-    logits[2:10, 8:12] = 1
-    logits[5, 10] = -0.1
-    mask = to_mask(logits, (64, 32))
-    assert mask.shape == (64, 32)
-    expected = np.zeros((64, 32), bool)
-    expected[8:40, 8:24] = True
-    assert (mask & expected).sum() / (mask | expected).sum() > 0.9
-    assert mask[12:36, 12:20].all()
+def test_an_answer_comes_back_in_the_shape_of_the_view() -> None:
+    answer = np.full((16, 20), -1.0, np.float32)
+    answer[:, 6:14] = np.linspace(0, 15, 16)[:, None]
+    returned = unfit(answer, (64, 32))
+    assert returned.shape == (64, 32)
+    np.testing.assert_allclose(returned[2:-2], np.tile(np.linspace(0.125, 14.875, 60)[:, None], 32), atol=0.01)
 
 
 @pytest.mark.parametrize("shape", [(1, 1, 32, 32), (1, 3, 32, 32), (1, 1, 16, 48)])
@@ -58,7 +55,8 @@ def test_logits_from_0_on_are_foreground(tmp_path: Path, shape: tuple[int, ...])
 def test_probabilities_from_a_half_on_are_foreground(tmp_path: Path) -> None:
     path = write_model(tmp_path / "model.xml", threshold=0)  # gives the grey level itself
     found = Network(path, "probabilities").segment(bright_square())
-    np.testing.assert_array_equal(found, Network(write_model(tmp_path / "b.xml"), "logits").segment(bright_square()))
+    expected = Network(write_model(tmp_path / "b.xml"), "logits").segment(bright_square())
+    np.testing.assert_array_equal(found, expected)
     assert found.any()
 
 
@@ -134,6 +132,15 @@ def test_the_shipped_network_finds_hands() -> None:
         overlaps.append((found & phantom.foreground).sum() / (found | phantom.foreground).sum())
     assert np.mean(overlaps) >= 0.95
     assert min(overlaps) >= 0.9
+
+
+def test_the_shipped_network_finds_arms_on_plates() -> None:
+    overlaps = []
+    for seed in range(8):
+        phantom = render_phantom(np.random.default_rng([9, seed]), dataclasses.replace(ARMS, inverted=0))
+        found = Network().segment(phantom.image)
+        overlaps.append((found & phantom.foreground).sum() / (found | phantom.foreground).sum())
+    assert np.mean(overlaps) >= 0.85
 
 
 def test_the_shipped_network_is_small() -> None:

@@ -6,7 +6,15 @@ import pytest
 from numpy.typing import NDArray
 
 from anomalib_xray.phantom import SceneOptions, render_phantom
-from anomalib_xray.preparation.segmentation import central_parts, fill_holes, flat_foreground, grabcut_foreground
+from anomalib_xray.preparation.segmentation import (
+    agreed,
+    central_parts,
+    fill_holes,
+    flat_foreground,
+    grabcut_foreground,
+    limbs,
+    snapped,
+)
 from anomalib_xray.preparation.step import Mask
 
 
@@ -143,6 +151,57 @@ def test_both_of_two_hands_are_kept() -> None:
 
 def test_an_empty_mask_has_no_parts() -> None:
     assert not central_parts(np.zeros((4, 5), bool)).any()
+
+
+def test_limbs_are_kept_by_their_size_wherever_they_lie() -> None:
+    logits = np.full((100, 200), -1, np.float32)
+    logits[30:90, 20:60] = 0
+    logits[0:20, 190:200] = 3  # a twelfth of it, in a corner
+    kept = logits >= 0
+    logits[40:44, 30:34] = -2  # a hole
+    logits[50:55, 150:155] = 3
+    np.testing.assert_array_equal(limbs(logits), kept)
+    assert not limbs(np.full((4, 5), -1, np.float32)).any()
+
+
+def test_a_sure_network_decides_and_grey_levels_decide_where_it_is_unsure() -> None:
+    logits = np.full((60, 80), -9, np.float32)
+    logits[20:50, 20:40] = 9  # does not stand out, as beside a white strip
+    logits[20:50, 40:60] = 1  # stands out on the left only
+    flat = np.zeros((60, 80), bool)
+    flat[20:50, 40:50] = True
+    flat[:, 70:] = True  # a white strip
+    expected = np.zeros((60, 80), bool)
+    expected[20:50, 20:50] = True
+    mask, doubt = agreed(logits, flat)
+    np.testing.assert_array_equal(mask, expected)
+    assert doubt == pytest.approx(300 / 900)  # 1 - 2 would be foreground with a little more
+    sure = np.where(expected, 9, -9).astype(np.float32)
+    assert agreed(sure, expected)[1] == 0
+
+
+@pytest.mark.parametrize("off", [-2, 2])
+def test_an_outline_moves_onto_the_skin(off: int) -> None:
+    y, x = np.mgrid[:120, :100]
+    depth = 1 - ((x - 50) ** 2 + (y - 60) ** 2) / 30**2  # of a ball, squared
+    view = np.asarray(30 + 60 * np.sqrt(np.maximum(depth, 0)), np.uint8)
+    rough = np.zeros(view.shape, np.uint8)
+    cv2.circle(rough, (50, 60), 30 + off, 1, -1)
+    assert iou(snapped(rough > 0, view), depth > 0) >= 0.96 > iou(rough > 0, depth > 0)
+
+
+def test_an_outline_without_a_step_stays() -> None:
+    mask = np.zeros((60, 60), bool)
+    mask[20:40, 0:30] = True
+    np.testing.assert_array_equal(snapped(mask, np.full((60, 60), 80, np.uint8)), mask)
+
+
+def test_a_limb_that_leaves_the_picture_is_not_rounded() -> None:
+    view = np.full((120, 100), 30, np.uint8)
+    view[40:, 30:70] = 90
+    found = snapped(view > 60, view)
+    assert found[-5:, 32:68].all()
+    assert not found[:, :25].any()
 
 
 def disc(height: int, width: int) -> NDArray[np.uint8]:

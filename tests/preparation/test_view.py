@@ -27,13 +27,22 @@ def test_a_view_is_never_larger_than_asked(shape: tuple[int, int], view: tuple[i
 
 
 def test_a_mask_returns_to_full_size() -> None:
-    mask = np.zeros((10, 8), bool)
-    mask[2:6, 2:5] = True
-    full = full_mask(mask, (40, 32))
-    assert full.shape == (40, 32)
+    mask = np.zeros((40, 32), bool)
+    mask[8:24, 8:20] = True
+    full = full_mask(mask, (160, 128))
+    assert full.shape == (160, 128)
     assert full.mean() == pytest.approx(mask.mean(), rel=0.1)
-    assert full[16, 12]
-    assert full_mask(mask, (10, 8)) is mask
+    assert full[64, 48]
+    assert full_mask(mask, (40, 32)) is mask
+
+
+def test_the_outline_of_an_enlarged_mask_has_no_stairs() -> None:
+    y, x = np.mgrid[:100, :100]
+    slope = y > 30 + 0.3 * x
+    full = full_mask(slope, (800, 800))
+    heights = full.argmax(axis=0)[100:700]
+    straight = np.polyval(np.polyfit(np.arange(600), heights, 1), np.arange(600))
+    assert np.abs(heights - straight).max() <= 2  # of the 8 pixels of a stair
 
 
 def test_scaling_keeps_the_corners_of_the_picture() -> None:

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from anomalib_xray.errors import XrayError
+from anomalib_xray.io.write import write_png
 from anomalib_xray.openvino_runtime import openvino_core
 from anomalib_xray.preparation.networks import Network, fit
 from anomalib_xray.preparation_models import foreground, training
@@ -21,7 +22,7 @@ from anomalib_xray.preparation_models.foreground import (
     train,
     train_unet,
 )
-from anomalib_xray.preparation_models.foreground_scenes import SIDE
+from anomalib_xray.preparation_models.foreground_scenes import SIDE, render_scenes
 
 SHORT = Settings(steps=2, seed=3, images=1, batch_size=1, learning_rate=1e-3)
 
@@ -56,6 +57,18 @@ def test_training_repeats_with_its_seed_and_leaves_the_global_one_alone(tmp_path
     assert torch.equal(torch.rand(1), expected)
     assert same_weights(network, train_unet(tmp_path / "b.pt", SHORT))
     assert not same_weights(network, train_unet(tmp_path / "c.pt", replace(SHORT, seed=4)))
+
+
+def test_drawn_masks_are_learned_from(tmp_path: Path) -> None:
+    (scene,) = render_scenes(range(1), 0)
+    write_png(tmp_path / "images" / "a.png", scene.image)
+    write_png(tmp_path / "masks" / "a.png", scene.foreground.astype(np.uint8))
+    settings = replace(SHORT, batch_size=2)
+    drawn = replace(settings, radiographs=tmp_path / "images", masks=tmp_path / "masks")
+    alone = train_unet(tmp_path / "a.pt", settings)
+    assert not same_weights(alone, train_unet(tmp_path / "b.pt", drawn))
+    with pytest.raises(XrayError, match="need each other"):
+        replace(SHORT, masks=tmp_path)
 
 
 def test_a_stopped_training_goes_on_as_if_it_had_not_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

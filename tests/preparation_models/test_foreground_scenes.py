@@ -1,8 +1,20 @@
 from __future__ import annotations
 
-import numpy as np
+from pathlib import Path
 
-from anomalib_xray.preparation_models.foreground_scenes import SIDE, Scene, cropped, draw_example, render_scenes
+import numpy as np
+import pytest
+
+from anomalib_xray.errors import XrayError
+from anomalib_xray.io.write import write_png
+from anomalib_xray.preparation_models.foreground_scenes import (
+    SIDE,
+    Scene,
+    cropped,
+    draw_example,
+    read_scenes,
+    render_scenes,
+)
 
 
 def test_scenes_depend_on_seed_and_index_alone() -> None:
@@ -18,7 +30,7 @@ def test_scenes_are_small_and_hold_a_hand() -> None:
     for scene in render_scenes(range(3), 0, longest_side=128):
         assert max(scene.image.shape) == 128
         assert scene.image.shape == scene.foreground.shape
-        assert 0.03 < scene.foreground.mean() < 0.7
+        assert 0.01 < scene.foreground.mean() < 0.7
         assert scene.image[scene.foreground].mean() > scene.image[~scene.foreground].mean()  # not inverted
 
 
@@ -59,3 +71,26 @@ def test_picture_and_foreground_move_together() -> None:
         image, mask = draw_example(scene, np.random.default_rng(seed))
         if mask.any():
             assert image[mask > 0].mean() > image[(mask == 0) & (image > 0) & (image < 0.99)].mean() - 0.05
+
+
+def test_radiographs_with_a_mask_are_read_with_bright_bones(tmp_path: Path) -> None:
+    first, second = render_scenes(range(0, 4, 2), 0, longest_side=400)
+    write_png(tmp_path / "images" / "a" / "1.png", first.image)
+    write_png(tmp_path / "images" / "a" / "2.png", 255 - second.image)
+    write_png(tmp_path / "images" / "b.png", first.image)
+    for name, scene in (("1", first), ("2", second)):
+        write_png(tmp_path / "masks" / "a" / f"{name}.png", scene.foreground.astype(np.uint8) * 255)
+    scenes = read_scenes(tmp_path / "images", tmp_path / "masks")
+    assert len(scenes) == 2
+    for scene in scenes:
+        assert max(scene.image.shape) == 256
+        assert scene.image.shape == scene.foreground.shape
+        assert scene.image[scene.foreground].mean() > scene.image[~scene.foreground].mean()
+
+
+def test_folders_without_masks_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(XrayError, match="There is no folder"):
+        read_scenes(tmp_path, tmp_path / "masks")
+    (tmp_path / "masks").mkdir()
+    with pytest.raises(XrayError, match="No radiograph"):
+        read_scenes(tmp_path, tmp_path / "masks")

@@ -1,4 +1,4 @@
-"""Networks of steps, OpenVINO or ONNX files that run on one thread, and those that segment hands."""
+"""Networks of steps, OpenVINO or ONNX files that run on one thread, and those that segment limbs."""
 
 from __future__ import annotations
 
@@ -16,13 +16,14 @@ from numpy.typing import NDArray
 
 from anomalib_xray.errors import XrayError
 from anomalib_xray.openvino_runtime import openvino_core
-from anomalib_xray.preparation.segmentation import central_parts, fill_holes
+from anomalib_xray.preparation.segmentation import limbs, snapped
 from anomalib_xray.preparation.step import Mask
 
 _State: TypeAlias = tuple[tuple[int, int], ...]
 
 SHIPPED_MODEL = Path(__file__).parent / "weights" / "foreground_unet.xml"
 """A small U-Net that was trained on phantoms; ``weights/README.md`` tells how."""
+_LEAST = 1e-4  # probability beside 0 and 1 that is left, in place of infinite logits
 Output: TypeAlias = Literal["probabilities", "logits"]
 
 
@@ -94,14 +95,21 @@ class Network:
     path: Path = SHIPPED_MODEL
     output: Output = "probabilities"
 
-    def segment(self, view: NDArray[np.uint8]) -> Mask:
-        """Find the hands among pixels of a probability of at least 1/2, without holes, in a view (h, w)."""
+    def logits(self, view: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """The logit of being foreground for each pixel of a view (h, w)."""
         model = _model_file(self.path).compiled()
         _check(model, self.path)
         _, channels, height, width = model.input(0).shape
         image = np.repeat(fit(view, (height, width))[None, None], channels, axis=1)
         answer = np.asarray(model(image)[0], np.float32).reshape(height, width)
-        return to_mask(answer if self.output == "logits" else answer - 0.5, view.shape)
+        if self.output == "probabilities":
+            inner = np.clip(answer, _LEAST, 1 - _LEAST)
+            answer = np.log(inner / (1 - inner))
+        return unfit(answer, view.shape)
+
+    def segment(self, view: NDArray[np.uint8]) -> Mask:
+        """The limbs in a view (h, w): the large parts of a probability of at least 1/2, their outline on the skin."""
+        return snapped(limbs(self.logits(view)), view)
 
     def fingerprint(self) -> str:
         """SHA-256 of the model's files."""
@@ -117,12 +125,11 @@ def fit(view: NDArray[np.uint8], shape: tuple[int, int]) -> NDArray[np.float32]:
     return fitted
 
 
-def to_mask(logits: NDArray[np.float32], shape: tuple[int, ...]) -> Mask:
-    """A network's answer (H, W) as the mask of a view of another shape: the hands among values of at least 0."""
-    top, left, height, width = _place(shape, (logits.shape[0], logits.shape[1]))
-    inner = logits[top : top + height, left : left + width]
-    larger = cv2.resize(inner, (shape[1], shape[0]), interpolation=cv2.INTER_LINEAR)
-    return fill_holes(central_parts(np.asarray(larger >= 0)))
+def unfit(answer: NDArray[np.float32], shape: tuple[int, ...]) -> NDArray[np.float32]:
+    """A network's answer (H, W) in the place and shape (h, w) of the view that was fitted into its input."""
+    top, left, height, width = _place(shape, (answer.shape[0], answer.shape[1]))
+    inner = answer[top : top + height, left : left + width]
+    return np.asarray(cv2.resize(inner, (shape[1], shape[0]), interpolation=cv2.INTER_LINEAR), np.float32)
 
 
 def _place(view: tuple[int, ...], shape: tuple[int, int]) -> tuple[int, int, int, int]:

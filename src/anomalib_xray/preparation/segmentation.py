@@ -1,4 +1,4 @@
-"""The foreground without a network: the parts that stand out from a smooth background, and the hands among them."""
+"""The foreground without a network, and what is done with a mask: its parts, holes and outline."""
 
 from __future__ import annotations
 
@@ -19,6 +19,13 @@ _OTSU_SHARE = 0.5  # of Otsu's threshold, on the square root: the skin's outline
 _NOISE = 2.5  # standard deviations of the background that are no foreground
 
 _COMPARABLE = 0.35  # of the first hand's weight that a second hand has at least
+_SMALL_PART = 0.05  # of the largest part's area: what is smaller is no limb
+_OPINION = 2.0  # the logit that standing out from the background is worth
+_OUTLINE = 7  # pixels: narrower regions of doubt are outlines
+_BAND = 3  # pixels on each side in which an outline is searched; networks see a picture in less than half the size
+_SKIN = 0.12  # share of the step from the background to the limb's inside at which skin begins
+_NEAR = 6  # pixels, standard deviation of the surroundings whose levels are compared
+_LEAST_STEP = 3  # grey levels: with less there is no outline to see
 _RECTANGLE = (25, 25, 400, 290)  # x, y, width and height on a lying picture of 512 pixels
 _SMALLEST_SIDE = 16  # below that there are too few pixels for two mixtures of five Gaussians
 
@@ -132,6 +139,64 @@ def central_parts(mask: Mask) -> Mask:
     away = (((centroids[1:] + 0.5) / (width, height) - 0.5) ** 2).sum(axis=1)
     weight = stats[1:, cv2.CC_STAT_AREA] * np.exp(-3 * away)
     return np.asarray(np.isin(labels, 1 + np.flatnonzero(weight >= _COMPARABLE * weight.max())))
+
+
+def limbs(logits: NDArray[np.float32]) -> Mask:
+    """The limbs among logits (h, w) of being foreground: the large parts of at least 0, wherever they lie, unholed.
+
+    A part is large if it has at least a twentieth of the largest one's area.
+
+    >>> limbs(np.array([[1.0] * 25 + [-1, 1, -1, 1, 1]], np.float32)).sum()
+    np.int64(27)
+    """
+    mask = logits >= 0
+    count, labels, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8))
+    if count > 1:
+        areas = stats[1:, cv2.CC_STAT_AREA]
+        mask = np.isin(labels, 1 + np.flatnonzero(areas >= _SMALL_PART * areas.max()))
+    return fill_holes(np.asarray(mask))
+
+
+def agreed(logits: NDArray[np.float32], flat: Mask) -> tuple[Mask, float]:
+    """Bring a network's logits (h, w) and the parts that stand out from the background (h, w) together.
+
+    What stands out, or does not, counts as much as a logit of 2. So a network that is sure decides alone, as about
+    white strips, and the grey levels decide what it is unsure of: outlines, and plates of a kind that it never saw.
+
+    Returns:
+        The mask (h, w), and the doubt about it: the share of the mask, up to 1, that a little less evidence would
+        change, outlines apart.
+    """
+    both = logits + np.where(flat, _OPINION, -_OPINION).astype(np.float32)
+    mask = limbs(both)
+    unsure = (np.abs(both) < _OPINION).astype(np.uint8)
+    regions = cv2.morphologyEx(unsure, cv2.MORPH_OPEN, np.ones((_OUTLINE, _OUTLINE), np.uint8))
+    return mask, min(float(regions.sum()) / max(int(mask.sum()), 1), 1.0)
+
+
+def snapped(mask: Mask, view: NDArray[np.uint8]) -> Mask:
+    """Move the outline of a mask (h, w) onto the skin in its view (h, w), by up to 3 pixels.
+
+    Near the outline a pixel belongs to the mask if it is brighter than the background nearby by an eighth of the step
+    to the inside: skin is thin at its outline. Where there is no step, the outline stays.
+    """
+    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * _BAND + 1, 2 * _BAND + 1))
+    plane = mask.astype(np.uint8)
+    # What lies beyond the picture is neither: a limb that leaves it keeps its end.
+    outer = cv2.dilate(plane, kernel, borderType=cv2.BORDER_CONSTANT, borderValue=0) > 0
+    inner = cv2.erode(plane, kernel, borderType=cv2.BORDER_CONSTANT, borderValue=1) > 0
+    levels = cv2.GaussianBlur(view.astype(np.float32), (0, 0), 0.8)
+    inside, outside = _mean_nearby(levels, inner), _mean_nearby(levels, ~outer)
+    step = inside - outside
+    moved = np.where(step > _LEAST_STEP, levels > outside + _SKIN * step, mask)
+    return np.asarray(np.where(outer & ~inner, moved, mask))
+
+
+def _mean_nearby(levels: NDArray[np.float32], chosen: Mask) -> NDArray[np.float32]:
+    """The mean of the chosen levels (h, w) around each pixel; 0 far from all."""
+    weights = chosen.astype(np.float32)
+    total = cv2.GaussianBlur(levels * weights, (0, 0), _NEAR)
+    return np.asarray(total / np.maximum(cv2.GaussianBlur(weights, (0, 0), _NEAR), 1e-4), np.float32)
 
 
 def fill_holes(mask: Mask) -> Mask:

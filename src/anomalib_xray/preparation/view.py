@@ -52,11 +52,13 @@ def reduced(plane: NDArray[Any], longest_side: int) -> NDArray[Any]:
 
 
 def full_mask(mask: Mask, shape: tuple[int, ...]) -> Mask:
-    """A mask that was found in a view, in the size of the picture."""
+    """A mask that was found in a view, in the size of the picture; the outline of a larger one is smooth."""
     if mask.shape == tuple(shape):
         return mask
-    grey = cv2.resize(mask.astype(np.uint8) * np.uint8(254), (shape[1], shape[0]), interpolation=cv2.INTER_LINEAR)
-    return np.asarray(grey >= 127)
+    grey: NDArray[Any] = mask.astype(np.uint8) * np.uint8(254)
+    if max(shape) > 1.5 * max(mask.shape):
+        grey = cv2.GaussianBlur(grey, (0, 0), 1)  # or each pixel of the view would be a stair
+    return np.asarray(cv2.resize(grey, (shape[1], shape[0]), interpolation=cv2.INTER_LINEAR) >= 127)
 
 
 def scaling(before: tuple[int, ...], after: tuple[int, ...]) -> NDArray[np.float64]:

@@ -1,4 +1,4 @@
-"""The network that tells hands from background: a small U-Net, trained on phantoms alone and exported."""
+"""The network that tells limbs from background: a small U-Net, trained on phantoms and drawn masks, and exported."""
 
 from __future__ import annotations
 
@@ -16,13 +16,23 @@ from torch.nn import functional as F  # noqa: N812  # the name that torch's own 
 from anomalib_xray.errors import XrayError
 from anomalib_xray.io.progress import track
 from anomalib_xray.openvino_runtime import silence_telemetry
-from anomalib_xray.preparation.networks import Network, fit, to_mask
+from anomalib_xray.preparation.networks import Network, fit, unfit
+from anomalib_xray.preparation.segmentation import limbs, snapped
 from anomalib_xray.preparation.step import Mask
-from anomalib_xray.preparation_models.foreground_scenes import SIDE, Scene, cropped, draw_example, render_scenes
+from anomalib_xray.preparation_models.foreground_scenes import (
+    SIDE,
+    Scene,
+    cropped,
+    draw_example,
+    read_scenes,
+    render_scenes,
+)
 from anomalib_xray.preparation_models.training import CHECKPOINT, LossAt, train_network
 
 MODEL = "foreground_unet.xml"
-_CHANNELS = (12, 24, 40, 48, 48)
+_CHANNELS = (8, 16, 32, 48, 64)
+_SURROUNDINGS = 16  # side of the squares in which the picture is standardised again
+_FAINT = 0.02  # contrast, in standard deviations of the picture, below which there is nothing to see
 _HELD_OUT = 40
 _STEPS_PER_CHECKPOINT = 100
 
@@ -32,6 +42,10 @@ class Settings:
     """The settings of a training: the arguments of ``train-foreground``.
 
     The learning rate is AdamW's highest one; it rises for a twentieth of the steps, then falls to 0.
+
+    Attributes:
+        radiographs: Folder of radiographs, some of which have a mask in the folder ``masks``; they are half of what is
+            learned from. Phantoms alone without the two.
     """
 
     steps: int
@@ -39,10 +53,14 @@ class Settings:
     images: int
     batch_size: int
     learning_rate: float
+    radiographs: Path | None = None
+    masks: Path | None = None
 
     def __post_init__(self) -> None:
+        if (self.radiographs is None) != (self.masks is None):
+            raise XrayError("The folders radiographs and masks need each other: give both or neither.")
         for name, value in asdict(self).items():
-            if value <= 0 and not (name == "seed" and value == 0):
+            if isinstance(value, int | float) and value <= 0 and not (name == "seed" and value == 0):
                 raise XrayError(f"The training cannot use {name} {value}: give a number above 0.")
 
 
@@ -57,13 +75,14 @@ class Agreement:
 class UNet(nn.Module):
     """U-Net (arXiv 1505.04597) with a quarter of a million parameters.
 
-    The picture is standardised first, so that dim and bright films look alike.
+    The picture is standardised first, so that dim and bright films look alike, and a second time within its
+    surroundings, so that faint skin is seen beside the white borders of a plate.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.standardise = nn.InstanceNorm2d(1)
-        self.encoder = nn.ModuleList(_block(*channels) for channels in pairwise((1, *_CHANNELS)))
+        self.encoder = nn.ModuleList(_block(*channels) for channels in pairwise((2, *_CHANNELS)))
         self.decoder = nn.ModuleList(
             _block(below + beside, beside) for beside, below in reversed(list(pairwise(_CHANNELS)))
         )
@@ -71,7 +90,9 @@ class UNet(nn.Module):
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Logits of being foreground, (N, 1, H, W), of the pixels of images in [0, 1] with sides of 16 n pixels."""
-        features = self.standardise(images)
+        whole = self.standardise(images)
+        apart = whole - _blurred(whole)
+        features = torch.cat([whole, apart / (_blurred(apart**2) + _FAINT**2).sqrt()], dim=1)
         beside: list[torch.Tensor] = []
         for level, block in enumerate(self.encoder):
             features = block(features if level == 0 else F.max_pool2d(features, 2))
@@ -80,6 +101,12 @@ class UNet(nn.Module):
             features = F.interpolate(features, scale_factor=2.0, mode="nearest")
             features = block(torch.cat([features, skipped], dim=1))
         return cast("torch.Tensor", self.head(features))
+
+
+def _blurred(plane: torch.Tensor) -> torch.Tensor:
+    """Means of 16 x 16 pixels, and what lies between them for the pixels in between."""
+    means = F.avg_pool2d(plane, _SURROUNDINGS)
+    return F.interpolate(means, scale_factor=float(_SURROUNDINGS), mode="bilinear", align_corners=False)
 
 
 def _block(channels: int, width: int) -> nn.Sequential:
@@ -113,18 +140,21 @@ def train_unet(checkpoint: Path, settings: Settings) -> UNet:
     """Train the network, or go on where the run that left the checkpoint stopped; in eval mode."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
-        network = UNet()
+        network = UNet().to(memory_format=torch.channels_last)  # trains a third faster
     optimizer = torch.optim.AdamW(network.parameters(), lr=settings.learning_rate, weight_decay=1e-4)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _warmth(step / settings.steps))
 
     def losses() -> LossAt:
         indices = range(_HELD_OUT, _HELD_OUT + settings.images)
-        scenes = list(track(render_scenes(indices, settings.seed), "Drawing phantoms", settings.images))
+        kinds = [list(track(render_scenes(indices, settings.seed), "Drawing phantoms", settings.images))]
+        if settings.radiographs is not None and settings.masks is not None:
+            kinds.append(read_scenes(settings.radiographs, settings.masks))
 
         def loss_at(step: int) -> torch.Tensor:
             rng = np.random.default_rng([settings.seed, step])
-            chosen = rng.integers(len(scenes), size=settings.batch_size)
-            pairs = zip(*(draw_example(scenes[index], rng) for index in chosen), strict=True)
+            chosen = [kinds[index % len(kinds)] for index in range(settings.batch_size)]
+            scenes = [kind[rng.integers(len(kind))] for kind in chosen]
+            pairs = zip(*(draw_example(scene, rng) for scene in scenes), strict=True)
             images, foreground = (torch.from_numpy(np.stack(planes)[:, None]) for planes in pairs)
             return segmentation_loss(network(images), foreground)
 
@@ -137,7 +167,9 @@ def train_unet(checkpoint: Path, settings: Settings) -> UNet:
         steps=settings.steps,
         checkpoint=checkpoint,
         every=_STEPS_PER_CHECKPOINT,
-        settings=asdict(settings),
+        settings={
+            name: value if isinstance(value, int | float) else str(value) for name, value in asdict(settings).items()
+        },
     )
     return network
 
@@ -171,7 +203,7 @@ def _warmth(progress: float) -> float:
 def _segment(network: UNet, scene: Scene) -> Mask:
     with torch.inference_mode():
         logits = network(torch.from_numpy(fit(scene.image, (SIDE, SIDE)))[None, None])
-    return to_mask(logits[0, 0].numpy(), scene.image.shape)
+    return snapped(limbs(unfit(logits[0, 0].numpy(), scene.image.shape)), scene.image)
 
 
 def _mean_iou(masks: list[Mask], scenes: list[Scene]) -> float:

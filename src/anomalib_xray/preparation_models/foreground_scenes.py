@@ -1,18 +1,26 @@
-"""Phantoms to learn segmentation from, seen in ever new ways."""
+"""Phantoms and radiographs with drawn masks to learn segmentation from, seen in ever new ways."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from anomalib_xray.phantom import SceneOptions, render_phantom
-from anomalib_xray.preparation.step import Mask, Matrix
+from anomalib_xray.errors import XrayError
+from anomalib_xray.io.inputs import list_radiographs
+from anomalib_xray.io.read import read_radiograph
+from anomalib_xray.phantom import ARMS, SceneOptions, render_phantom
+from anomalib_xray.preparation.step import Mask, Matrix, Place
+from anomalib_xray.preparation.steps.foreground import ReadyMasks
+from anomalib_xray.preparation.steps.inversion import Inversion
+from anomalib_xray.preparation.view import small_view
 
 SCENES = SceneOptions(prepared=False, landscape=0.2, carrier=0.4, marker=0.9, second_hand=0.15)
+ARM_SCENES = replace(ARMS, inverted=0.0)
 SIDE = 192
 """Side of the network's input in pixels."""
 _STORED_SIDE = 256
@@ -22,7 +30,7 @@ Plane = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Scene:
-    """A phantom, small enough to keep many of them.
+    """A phantom or radiograph with its truth, small enough to keep many of them.
 
     Attributes:
         image: (h, w), bones bright.
@@ -36,9 +44,9 @@ class Scene:
 
 
 def render_scenes(indices: range, seed: int, longest_side: int = _STORED_SIDE) -> Iterator[Scene]:
-    """Render phantoms with carriers, markers and second hands: those at some indices of a seed's endless series."""
+    """Render those at some indices of a seed's endless series: in turns hands on films and arms on digital plates."""
     for index in indices:
-        phantom = render_phantom(np.random.default_rng([seed, index]), SCENES)
+        phantom = render_phantom(np.random.default_rng([seed, index]), (SCENES, ARM_SCENES)[index % 2])
         scale = longest_side / max(phantom.image.shape)
         size = (round(phantom.image.shape[1] * scale), round(phantom.image.shape[0] * scale))
         foreground = cv2.resize(phantom.foreground.astype(np.float32), size, interpolation=cv2.INTER_AREA) >= 0.5
@@ -48,6 +56,32 @@ def render_scenes(indices: range, seed: int, longest_side: int = _STORED_SIDE) -
             foreground=np.asarray(foreground),
             carrier_corners=None if corners is None else np.asarray(np.multiply(corners, scale), np.float32),
         )
+
+
+def read_scenes(images: Path, masks: Path) -> list[Scene]:
+    """Read the radiographs below a folder that have a mask below another, as :class:`ReadyMasks` finds them.
+
+    Raises:
+        XrayError: A folder is missing, a file cannot be read or a mask has another size, or no radiograph has a mask.
+    """
+    for folder in (images, masks):
+        if not folder.is_dir():
+            raise XrayError(f"There is no folder {folder}: give the folders of the radiographs and of their masks.")
+    ready, inversion, scenes = ReadyMasks(masks), Inversion(), []
+    for path in list_radiographs(images, leave_out=[masks]):
+        name = path.relative_to(images).as_posix()
+        if ready.find(name) is None:
+            continue
+        image = read_radiograph(path)
+        shape = (image.shape[0], image.shape[1])
+        drawn = ready.mask_at(Place(name, shape, np.eye(3)), shape)
+        plan = inversion.plan(image)
+        view = small_view(inversion.apply(image, plan) if plan.parameters else image, _STORED_SIDE)
+        share = cv2.resize(np.float32(drawn), (view.shape[1], view.shape[0]), interpolation=cv2.INTER_AREA)
+        scenes.append(Scene(view, np.asarray(share >= 0.5), None))
+    if not scenes:
+        raise XrayError(f"No radiograph below {images} has a mask below {masks}: name the mask of a/b.jpg a/b.png.")
+    return scenes
 
 
 def cropped(scene: Scene) -> Scene:
@@ -77,10 +111,13 @@ def draw_example(scene: Scene, rng: np.random.Generator) -> tuple[Plane, Plane]:
     foreground = cv2.warpAffine(scene.foreground.astype(np.uint8), matrix, (SIDE, SIDE), flags=cv2.INTER_NEAREST)
     picture = cv2.warpAffine(np.ones(shape, np.uint8), matrix, (SIDE, SIDE), flags=cv2.INTER_NEAREST)
     image = _exposed_anew(np.asarray(seen.astype(np.float32) / 255, np.float32), rng)
-    if rng.random() < 0.4:
-        outside = _outside_frame(rng)
-        foreground[outside] = 0
-        image[outside] = rng.choice([0.0, 1.0, rng.random()]) + 0.03 * rng.standard_normal()
+    if rng.random() < 0.5:
+        image = _on_a_plate(image, rng)
+    for chance, hidden in ((0.4, _outside_frame), (0.12, _divider)):
+        if rng.random() < chance:
+            outside = hidden(rng)
+            foreground[outside] = 0
+            image[outside] = rng.choice([0.0, 1.0, rng.random()]) + 0.03 * rng.standard_normal()
     noise = np.float32(rng.exponential(0.008)) * rng.standard_normal(image.shape, dtype=np.float32)
     return np.asarray(np.clip(image + noise, 0, 1) * picture, np.float32), foreground.astype(np.float32)
 
@@ -114,6 +151,34 @@ def _exposed_anew(image: Plane, rng: np.random.Generator) -> Plane:
         board = np.cos(angle := rng.uniform(0, 2 * np.pi)) * x + np.sin(angle) * y > rng.uniform(-0.7, 0.7)
         image = image + np.float32(contrast * rng.uniform(0.03, 0.15)) * board
     return np.asarray(image, np.float32)
+
+
+def _on_a_plate(image: Plane, rng: np.random.Generator) -> Plane:
+    """The picture with the stripes of an imaging plate's scanner, darker corners and a glow along a border."""
+    y, x = np.meshgrid(np.linspace(-1, 1, SIDE, dtype=np.float32), np.linspace(-1, 1, SIDE, dtype=np.float32))
+    span = float(np.percentile(image, 98) - np.percentile(image, 2))
+    stripes = cv2.GaussianBlur(rng.standard_normal((1, SIDE)).astype(np.float32), (0, 0), float(rng.uniform(0.5, 6)))
+    stripes *= span * float(rng.uniform(0, 0.06)) / max(float(stripes.std()), 1e-6)
+    image = image + (stripes if rng.random() < 0.5 else stripes.T)
+    image = image * (1 - np.float32(rng.uniform(0, 0.4)) * (x**2 + y**2) / 2)
+    if rng.random() < 0.5:
+        to_border = 1 - np.asarray([x, -x, y, -y][rng.integers(4)])
+        image = image + np.float32(span * rng.uniform(0.05, 1)) * np.exp(
+            -to_border / np.float32(rng.uniform(0.02, 0.2))
+        )
+    return np.asarray(image, np.float32)
+
+
+def _divider(rng: np.random.Generator) -> Mask:
+    """Mask of the strip, at times a wedge, that two exposures of a plate leave between them."""
+    width, middle = rng.uniform(0.01, 0.06) * SIDE, rng.uniform(0.1, 0.9) * SIDE
+    ends = rng.permutation([width, width * rng.uniform(0, 1)])
+    slant = rng.normal(0, 0.03 * SIDE)
+    corners = [[middle - ends[0], 0], [middle + ends[0], 0], [middle + slant + ends[1], SIDE]]
+    corners.append([middle + slant - ends[1], SIDE])
+    strip = np.zeros((SIDE, SIDE), np.uint8)
+    cv2.fillPoly(strip, [np.round(corners).astype(np.int32)], 1)
+    return np.asarray((strip if rng.random() < 0.5 else strip.T) > 0)
 
 
 def _outside_frame(rng: np.random.Generator) -> Mask:

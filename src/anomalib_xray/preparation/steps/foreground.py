@@ -1,4 +1,4 @@
-"""The step that keeps the grey levels of the hands and sets everything else to 0."""
+"""The step that keeps the grey levels of the limbs and sets everything else to 0."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from anomalib_xray.errors import XrayError
 from anomalib_xray.io.paths import is_below
 from anomalib_xray.io.read import Radiograph, read_radiograph
 from anomalib_xray.preparation.networks import SHIPPED_MODEL, Network, Output
-from anomalib_xray.preparation.segmentation import flat_foreground, grabcut_foreground
+from anomalib_xray.preparation.segmentation import agreed, flat_foreground, grabcut_foreground
 from anomalib_xray.preparation.sources import prepared_name
 from anomalib_xray.preparation.step import Mask, Place, Plan, Step
 from anomalib_xray.preparation.view import full_mask, small_view
@@ -25,24 +25,24 @@ Method: TypeAlias = Literal["auto", "flat", "grabcut", "network", "masks"]
 NO_FOREGROUND = "no_foreground"
 """Flag: nothing stands out from the background; the picture passes as it is."""
 DOUBTFUL = "foreground_doubtful"
-"""Flag: two methods disagree, or the foreground is implausibly small or large."""
+"""Flag: the network and the grey levels contradict each other, or the foreground is implausibly small or large."""
 NO_READY_MASK = "no_ready_mask"
 """Flag: the drawn mask of this picture is missing; the method ``flat`` stood in."""
 
-_LEAST_AGREEMENT = 0.8
-_PLAUSIBLE_SHARE = (0.03, 0.62)
+_PLAUSIBLE_SHARE = (0.02, 0.7)
+_DOUBTFUL = 0.1  # from this doubt on every second mask was found wanting
 
 
 class Foreground(Step):
     """Set the background to 0 and leave the foreground at 1 at least (arXiv 2001.10883, section on preprocessing).
 
     The picture should have bright bones and be cropped to its carrier. Everything is found in a view of at most 512
-    pixels, and at that resolution.
+    pixels, and at that resolution. All limbs are kept, with what they wear; white strips and the plate are not.
 
     Args:
         method: Method of the search. ``flat`` takes the parts that stand out from a smooth background; ``network`` asks
-            a network; ``auto`` takes the result of ``flat``, unless the network's overlaps it by less than 0.8
-            (intersection over union), which is flagged; ``grabcut`` is the alternative that was tried for the
+            a network, and moves its outline onto the skin; ``auto`` asks both: a network that is sure decides, and what
+            it is unsure of is foreground where it stands out; ``grabcut`` is the alternative that was tried for the
             publication; ``masks`` takes masks that were drawn already, and ``flat`` if one is missing, which is
             flagged.
         model: OpenVINO or ONNX file of a network of your own, for ``auto`` and ``network``; by default the one that
@@ -55,6 +55,7 @@ class Foreground(Step):
         XrayError: A setting is unknown, missing or without effect, or the file or folder does not exist.
     """
 
+    version = 2  # network and grey levels decide together
     failures: ClassVar[frozenset[str]] = frozenset({NO_FOREGROUND})
 
     def __init__(
@@ -70,18 +71,22 @@ class Foreground(Step):
         self.masks = None if masks is None else ReadyMasks(masks)
 
     def plan(self, image: Radiograph) -> Plan:
-        """Find the ``mask`` (H, W) of the hands, or none with the flag ``no_foreground``.
+        """Find the ``mask`` (H, W) of the limbs, or none with the flag ``no_foreground``.
 
-        The flag ``foreground_doubtful`` asks for a look at the result, ``no_ready_mask`` for a drawn mask.
+        The flag ``foreground_doubtful`` asks for a look at the result, ``no_ready_mask`` for a drawn mask. The
+        parameter ``doubt``, from 0 to 1, tells which result to look at first.
         """
         view = small_view(image)
         if self.method == "auto":
-            mask, agreed = _agreed(flat_foreground(view), self.network.segment(view))
-            return _planned(mask, image.shape, () if agreed else (DOUBTFUL,))
+            flat = flat_foreground(view)
+            mask, doubt = agreed(self.network.logits(view), flat)
+            if not _plausible(mask) and _plausible(flat):
+                mask, doubt = flat, 1.0
+            return _planned(mask, image.shape, doubt)
         if self.method == "masks":
-            return _planned(flat_foreground(view), image.shape, (NO_READY_MASK,))
+            return _planned(flat_foreground(view), image.shape, 0.0, (NO_READY_MASK,))
         segment = {"flat": flat_foreground, "grabcut": grabcut_foreground, "network": self.network.segment}[self.method]
-        return _planned(segment(view), image.shape)
+        return _planned(segment(view), image.shape, 0.0)
 
     def plan_at(self, image: Radiograph, place: Place) -> Plan:
         """Plan like :meth:`plan`, with the mask that was drawn for the original if there is one."""
@@ -118,26 +123,20 @@ def _check_settings(method: str, model: Path | None, model_output: str, masks: P
         raise XrayError(f"The model {model} does not exist: give an .xml or .onnx file.")
 
 
-def _agreed(mask: Mask, checked: Mask) -> tuple[Mask, bool]:
-    """The first mask and True if the second one agrees, else the more plausible mask and False."""
-    either = int((mask | checked).sum())
-    if either == 0 or (mask & checked).sum() / either >= _LEAST_AGREEMENT:
-        return mask, True
-    return (checked if _plausible(checked) or (not _plausible(mask) and checked.any()) else mask), False
-
-
 def _plausible(mask: Mask) -> bool:
     return bool(_PLAUSIBLE_SHARE[0] <= mask.mean() <= _PLAUSIBLE_SHARE[1])
 
 
-def _planned(mask: Mask, shape: tuple[int, ...], flags: tuple[str, ...] = ()) -> Plan:
+def _planned(mask: Mask, shape: tuple[int, ...], doubt: float, flags: tuple[str, ...] = ()) -> Plan:
     """The plan for a picture (H, W) in whose view a mask was found."""
     full = full_mask(mask, shape)
     if not full.any():
-        return Plan(flags=(*(flag for flag in flags if flag != DOUBTFUL), NO_FOREGROUND))
-    if not _plausible(mask) and DOUBTFUL not in flags:
+        return Plan(flags=(*flags, NO_FOREGROUND))
+    if not _plausible(mask):
+        doubt = 1.0
+    if doubt >= _DOUBTFUL:
         flags = (*flags, DOUBTFUL)
-    return Plan({"mask": full}, flags)
+    return Plan({"mask": full, "doubt": round(doubt, 3)}, flags)
 
 
 @dataclass(frozen=True)
