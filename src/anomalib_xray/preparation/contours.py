@@ -27,6 +27,7 @@ _PALMS = 6  # widest places that are looked at: two palms, two forearms, and as 
 # limb lies one behind the other or at an angle. Of 80 phantoms that touch, the least values were .86, .90 and 1.17.
 _ALIKE = 0.6  # area of the smaller hand in relation to the larger one
 _ABREAST = 0.8  # share of the longer hand's length that two hands have in common
+_PARALLEL = 0.82  # least cosine of the angle between two hands, 35 degrees; phantoms have up to 17, grips any
 _LONG = 1.0  # length of a hand in relation to its width
 
 _SPECK = 0.001  # of the picture; what is smaller continues nothing
@@ -66,7 +67,7 @@ def find_hands(foreground: Mask, smallest: float) -> tuple[Labels, bool]:
             continue
         if len(limb) == 1:
             window = _window(stats[limb[0]])
-            hands = _separate(np.asarray(parts[window] == limb[0]), foreground.shape)
+            hands = _separate(np.asarray(parts[window] == limb[0]), window, foreground.shape)
         else:
             window, hands = np.s_[:, :], [np.isin(parts, limb)]
         touching |= len(hands) > 1
@@ -130,6 +131,12 @@ def _lines_first(lines: Mask) -> bool:
     return bool(np.count_nonzero(lines[top : top + near].any(axis=0)) >= _ALONG * length and length > height)
 
 
+def _parallel(first: Mask, second: Mask) -> bool:
+    """Whether two parts (h, w) extend in nearly the same direction."""
+    axes = [np.linalg.eigh(np.cov(_outline(part).T))[1][:, 1] for part in (first, second)]
+    return bool(abs(axes[0] @ axes[1]) >= _PARALLEL)
+
+
 def _across(start: NDArray[np.float32], end: NDArray[np.float32]) -> NDArray[np.float32]:
     """The direction (2,) at right angles to the way between two places (2,)."""
     x, y = end - start
@@ -147,16 +154,35 @@ def _outline(part: Mask) -> NDArray[np.float32]:
     return np.asarray(np.concatenate(outlines).reshape(-1, 2), np.float32)
 
 
-def _separate(body: Mask, picture: tuple[int, ...]) -> list[Mask]:
-    """The hands (h, w) in a connected part of a picture's foreground: one, or two that lie side by side and touch."""
+def _separate(body: Mask, window: tuple[slice, slice], picture: tuple[int, ...]) -> list[Mask]:
+    """The hands (h, w) in a connected part of a foreground: one, or two that lie side by side and touch.
+
+    ``window`` is the part's place in the picture, which has the shape ``picture``.
+    """
     # The picture's edge counts as background: else forearms that leave the picture side by side were the widest place.
     framed = np.pad(body.astype(np.uint8), 1)
     depth = np.asarray(cv2.distanceTransform(framed, cv2.DIST_L2, cv2.DIST_MASK_5)[1:-1, 1:-1], np.float32)
     palms = _two_palms(depth)
     if palms is None:
         return [body]
-    parts = _flood(body, depth, palms)
-    return parts if _abreast(*parts, picture) else [body]
+    first, second = _flood(body, depth, palms)
+    if not _abreast(first, second, picture):
+        return [body]
+    # Forearms that leave the picture side by side may join broadly; else it is the bend of an elbow.
+    x, y = palms[1]
+    narrow = _parting_level(depth, palms) < _NARROW * depth[y, x]
+    if (narrow and _parallel(first, second)) or _ends_at_border(first, second, window, picture):
+        return [first, second]
+    return [body]
+
+
+def _ends_at_border(first: Mask, second: Mask, window: tuple[slice, slice], picture: tuple[int, ...]) -> bool:
+    """Whether the seam of two parts (h, w) runs to the picture's border."""
+    seam = (cv2.dilate(first.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0) & second
+    return any(
+        (side.start == 0 and bool(lines[0].any())) or (side.stop == length and bool(lines[-1].any()))
+        for side, length, lines in zip(window, picture, (seam, seam.T), strict=True)
+    )
 
 
 def _abreast(first: Mask, second: Mask, picture: tuple[int, ...]) -> bool:
