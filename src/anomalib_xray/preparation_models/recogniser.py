@@ -18,6 +18,7 @@ from torch.nn import functional as F  # noqa: N812  # the name that torch's own 
 
 from anomalib_xray.errors import XrayError
 from anomalib_xray.io.write import write_atomically
+from anomalib_xray.openvino_runtime import silence_telemetry
 from anomalib_xray.preparation.networks import fit
 from anomalib_xray.preparation.steps.recognise import SIDE, Description, recognise
 from anomalib_xray.preparation_models.recogniser_data import (
@@ -30,7 +31,6 @@ from anomalib_xray.preparation_models.recogniser_data import (
     split_by_group,
 )
 from anomalib_xray.preparation_models.training import CHECKPOINT, LossAt, train_network
-from anomalib_xray.telemetry import silence_telemetry
 
 MODEL = "recogniser.xml"
 _CHANNELS = (16, 32, 64, 96)
