@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from anomalib_xray.evaluation.localisation import localisation
+from anomalib_xray.evaluation.localisation import hits_box, localisation
 
 
 def test_figures_are_those_of_the_foreground() -> None:
@@ -43,3 +43,19 @@ def test_what_is_not_there_is_not_a_number() -> None:
     assert np.isnan([cold.pointing_game, cold.energy_share]).all()
     assert cold.pixel_auroc == 0.5
     assert np.isnan(localisation(heat, shown, ~shown)).all()
+
+
+@pytest.mark.parametrize(
+    ("row", "column", "hit"), [(4, 12, True), (9, 13, True), (10, 12, False), (4, 30, True), (4, 20, False)]
+)
+def test_the_hottest_pixel_hits_the_box_of_one_anomaly(row: int, column: int, hit: bool) -> None:
+    mask = np.zeros((20, 40), bool)
+    mask[np.arange(2, 10), np.arange(10, 18)] = True  # a slanting line, whose box is larger
+    mask[4, 30] = True
+    heat = np.zeros((20, 40), np.float32)
+    heat[row, column], heat[0, 0] = 1, 2
+    shown = np.ones_like(mask)
+    shown[:2] = False
+    found, share = hits_box(heat, mask, shown)
+    assert found is hit
+    assert share == pytest.approx((8 * 8 + 1) / (18 * 40))

@@ -11,6 +11,7 @@ import pytest
 import torch
 from sklearn.metrics import roc_auc_score
 
+from anomalib_xray.evaluation.localisation import hits_box
 from anomalib_xray.experiments.evidence import CASES, KINDS, TOP_K, Evidence, foreground_of, means_by_k, pixel_metrics
 
 
@@ -82,6 +83,8 @@ def test_what_a_test_leaves_behind(tmp_path: Path) -> None:
     table = pd.read_csv(tmp_path / TOP_K)
     assert table["image_path"].tolist() == [f"{number}.png" for number in range(13)]
     assert table["k=1.0"][3] == pytest.approx(maps[3][inside[3]].mean())
+    for number, row in table.iterrows():
+        assert (row["hit"], row["box_share"]) == hits_box(maps[number], masks[number], inside[number])
 
     cases = pd.read_csv(tmp_path / CASES / "cases.csv", keep_default_na=False)
     names = {kind: cases.loc[cases["kind"] == kind, "image_path"].tolist() for kind in KINDS}

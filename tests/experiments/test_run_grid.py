@@ -11,7 +11,7 @@ import pytest
 from anomalib_xray.errors import XrayError
 from anomalib_xray.experiments.grid import Cell, Grid
 from anomalib_xray.experiments.run_grid import write_cell
-from anomalib_xray.io.text import read_json
+from anomalib_xray.io.text import read_csv, read_json
 from anomalib_xray.io.write import write_png
 from anomalib_xray.jobs import TASK
 from anomalib_xray.preparation import sources
@@ -62,3 +62,17 @@ def test_what_cannot_be_prepared_or_made_is_one_sentence(tmp_path: Path) -> None
     (tmp_path / "gone").mkdir()
     with pytest.raises(XrayError, match=r"The pictures of hands could not be prepared with .*: .* holds no radiograph"):
         write_cell(cell, grid, tmp_path / "out")
+
+
+def test_fracatlas_is_prepared_by_the_table_of_its_folder(tmp_path: Path) -> None:
+    root = tmp_path / "raw"
+    for name in ("listed", "other", "masks/listed"):
+        write_png(root / f"{name}.png", np.full((9, 9), 99, np.uint8))
+    (root / "table.csv").write_text("image_path,group,mask_path\nlisted.png,g0001,masks/listed.png\n")
+    data = {"class_path": "anomalib_xray.data.FracAtlas", "init_args": {"root": str(root)}}
+    cell = Cell("Cae", "arms", "small", False, 1, {}, data)
+    pipeline = tmp_path / "small.yaml"
+    pipeline.write_text("steps:\n  - resize: {longest_side: 8}\n")
+    write_cell(cell, Grid("Arms", [cell], {"small": pipeline}, None, "image", {}, {}), tmp_path / "out")
+    rows = read_csv(tmp_path / "out" / "prepared" / "arms-small" / "manifest.csv")
+    assert [(row["image_path"], row["mask_path"]) for row in rows] == [("listed.png", "masks/listed.png")]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -66,3 +67,27 @@ def _points_at(heat: NDArray[np.float32], mask: NDArray[np.bool_], shown: NDArra
     rows, columns = np.nonzero(mask & shown)
     distance = np.hypot(rows - hottest[0], columns - hottest[1]).min()
     return bool(distance <= TOLERANCE * max(heat.shape))
+
+
+def hits_box(heat: NDArray[np.float32], mask: NDArray[np.bool_], shown: NDArray[np.bool_]) -> tuple[bool, float]:
+    """Says whether the hottest pixel lies in the box of an anomaly, which readers draw rather than its outline.
+
+    Args:
+        heat: The map, higher = more anomalous, (H, W).
+        mask: The anomalies, (H, W); each connected one has a box.
+        shown: The foreground, (H, W).
+
+    Returns:
+        Whether it does, and the share of the foreground's pixels in boxes, which is the chance of a random pixel.
+
+    Example:
+        >>> mask = np.eye(3, dtype=bool)
+        >>> hits_box(np.float32([[0, 0, 9], [0, 0, 0], [0, 0, 0]]), mask, np.ones((3, 3), bool))
+        (True, 1.0)
+    """
+    _, _, boxes, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)
+    inside = np.zeros(mask.shape, bool)
+    for left, top, width, height, _ in boxes[1:]:
+        inside[top : top + height, left : left + width] = True
+    hottest = np.unravel_index(np.where(shown, heat, -np.inf).argmax(), heat.shape)
+    return bool(inside[hottest]), float(inside[shown].mean())

@@ -1,4 +1,4 @@
-"""Evidence that a test leaves for the report besides scores: pixel metrics, scores by k, best and worst cases."""
+"""Evidence that a test leaves for the report besides scores: pixel metrics, scores by k, hits, best and worst cases."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import pandas as pd
 from lightning.pytorch import Callback
 from numpy.typing import NDArray
 
+from anomalib_xray.evaluation.localisation import hits_box
 from anomalib_xray.experiments.grid import CASES, TOP_K
 from anomalib_xray.io.write import write_atomically, write_png
 
@@ -72,7 +73,11 @@ class Evidence(Callback):
             case["mask"] = None if masks is None or not masks[index].any() else masks[index].numpy()
             if maps is not None:
                 values = maps[index][foreground[index]].numpy()
-                self._by_k.append({"image_path": path, "label": label, **means_by_k(values)})
+                row = {"image_path": path, "label": label, **means_by_k(values)}
+                if masks is not None:
+                    of_image = (part[index].numpy() for part in (maps, masks, foreground))
+                    row["hit"], row["box_share"] = hits_box(*of_image)
+                self._by_k.append(row)
             self._keep(case)
         if maps is not None and masks is not None and self._pixels + maps.numel() <= _LARGEST_MAPS:
             self._pixels += maps.numel()
@@ -83,7 +88,7 @@ class Evidence(Callback):
             self._overlap.update(SimpleNamespace(anomaly_map=maps, gt_mask=masks.int()))
 
     def write(self, folder: Path) -> dict[str, float]:
-        """Writes the pictures and the scores by k.
+        """Writes the pictures, and the scores by k with the hits of :func:`.localisation.hits_box`.
 
         Returns:
             ``AUROC``, ``AUPRO`` (up to a false-positive rate of 0.3) and best ``Dice`` of the pixels; empty without

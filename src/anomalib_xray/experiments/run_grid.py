@@ -67,7 +67,9 @@ def _prepare(cell: Cell, config: Path, prepared: Path) -> None:
     init_args = cell.data_config["init_args"]
     table = None if init_args.get("table") is None else Path(init_args["table"])
     root = Path(init_args.get("root") or Path(table or "").parent)
-    if not root.exists():  # in a fresh interpreter, since datamodules import torch
+    if table is None and str(cell.data_config["class_path"]).endswith(".FracAtlas"):
+        table = root / "table.csv"  # its module makes it
+    if not (root if table is None else table).exists():  # in a fresh interpreter, since datamodules import torch
         with TemporaryDirectory() as folder:
             result = run_task(write_task(Path(folder), make_data, asdict(cell)), threads=1)
         if result["status"] != "done":
