@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -29,7 +30,7 @@ from anomalib_xray.evaluation.ranking import Ranking
 from anomalib_xray.evaluation.shortcuts import SHORTCUTS
 from anomalib_xray.evaluation.units import CHOSEN, read_scores, units_of
 from anomalib_xray.experiments import grid as grids
-from anomalib_xray.experiments.grid import Cell, read_grid
+from anomalib_xray.experiments.grid import read_grid
 from anomalib_xray.experiments.run_grid import folder_of
 from anomalib_xray.jobs import read_result
 
@@ -55,19 +56,22 @@ def print_figures(config: Path, out: Path) -> None:
     shortcuts = [cell for cell in done if (cell.model, cell.preparation) == (grids.SHORTCUTS, grids.RAW)]
     if not shortcuts:
         raise XrayError(f"{out} has no shortcuts of raw pictures yet; run anomalib-xray benchmark first.")
-    tables = {cell: pictures_of(folder_of(out, cell)) for cell in done if cell.model != grids.SHORTCUTS}
+    tables: dict[tuple[str, str], list[pd.DataFrame]] = {}  # those of all seeds, by preparation and model
+    for cell in done:
+        if cell.model != grids.SHORTCUTS:
+            tables.setdefault((cell.preparation, cell.model), []).append(pictures_of(folder_of(out, cell)))
     numbers = units_of(read_scores(folder_of(out, shortcuts[0]) / grids.SCORES), "image", list(SHORTCUTS))
     assert numbers is not None
     raw = numbers.set_index("source_path")
     common = raw.index
-    for table in tables.values():
+    for table in chain(*tables.values()):
         common = common.intersection(table.index)
     raw = raw.loc[sorted(common)]
     weights = patient_weights(raw["patient"])
     print(f"{len(raw)} of {len(numbers)} pictures, {raw['label'].sum()} fractured, {raw['patient'].nunique()} groups\n")
     print("| pictures | model | AUROC | beyond shortcuts | hit in a box | chance |\n|---|---|---|---|---|---|")
-    for preparation, model in dict.fromkeys((cell.preparation, cell.model) for cell in tables):
-        runs = [table.loc[raw.index] for cell, table in tables.items() if _is(cell, preparation, model)]
+    for (preparation, model), found in tables.items():
+        runs = [table.loc[raw.index] for table in found]
         labels = raw["label"].to_numpy()
         plain = auroc(labels, [run[CHOSEN].to_numpy() for run in runs], weights)
         beyond = auroc(labels, [residual(run[CHOSEN], raw, labels == 0) for run in runs], weights)
@@ -103,10 +107,6 @@ def hit_rate(runs: list[pd.DataFrame], abnormal: NDArray[np.bool_], weights: Num
     drawn = weights[:, abnormal]
     chance = float(np.mean([run["box_share"][abnormal].mean() for run in runs]))
     return interval(float(hits.mean()), drawn @ hits / np.maximum(drawn.sum(1), 1)), chance
-
-
-def _is(cell: Cell, preparation: str, model: str) -> bool:
-    return (cell.preparation, cell.model) == (preparation, model)
 
 
 def _shown(figure: Estimate) -> str:
