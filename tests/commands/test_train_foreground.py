@@ -22,8 +22,9 @@ def test_the_arguments_reach_the_training_and_the_result_is_told(
         return Agreement(torch=0.96, openvino=0.95)
 
     monkeypatch.setattr(foreground, "train", train)
-    train_foreground(tmp_path, steps=5, seed=1, images=2, batch_size=3, learning_rate=0.1)
-    assert calls == [(tmp_path, Settings(steps=5, seed=1, images=2, batch_size=3, learning_rate=0.1))]
+    folders = {"radiographs": tmp_path / "raw", "masks": tmp_path / "masks"}
+    train_foreground(tmp_path, steps=5, seed=1, images=2, batch_size=3, learning_rate=0.1, **folders)
+    assert calls == [(tmp_path, Settings(steps=5, seed=1, images=2, batch_size=3, learning_rate=0.1, **folders))]
     assert "0.9600 (torch), 0.9500 (OpenVINO)" in capsys.readouterr().out
 
 

@@ -86,6 +86,7 @@ PARSED = [  # beginning of a command by regular expression, why it is not run
     (r"anomalib-xray prepare .*--scheduler", "needs a cluster"),
     (r"anomalib-xray train-recogniser\b", "needs several body parts; tests/preparation_models trains one"),
     (r"tensorboard ", "a server of others"),
+    (r"anomalib-xray train-foreground .*--masks", "needs drawn masks; tests/preparation_models draws some"),
     (r"anomalib-xray tune .*--trials", "a search that ships, each of which tests/experiments checks"),
     (r"anomalib-xray bench .*--checkpoint", "starts torch anew in three processes; tests/bundling runs it"),
     (r"cp -r templates/plugin", "installs a copy of the template, which a test of its own does"),

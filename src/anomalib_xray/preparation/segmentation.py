@@ -19,8 +19,10 @@ _OTSU_SHARE = 0.5  # of Otsu's threshold, on the square root: the skin's outline
 _NOISE = 2.5  # standard deviations of the background that are no foreground
 
 _COMPARABLE = 0.35  # of the first hand's weight that a second hand has at least
-_SMALL_PART = 0.05  # of the largest part's area: what is smaller is no limb
-_OPINION = 2.0  # the logit that standing out from the background is worth
+_SMALL_PART = 0.1  # of the largest part's area: what is smaller is no limb
+_HOLE = 0.003  # of the mask's area: smaller holes are gaps between fingers, not worth an outline
+_SPECK = 32  # pixels: holes that are smaller are always filled
+_OPINION = 3.0  # the logit that standing out from the background is worth
 _OUTLINE = 7  # pixels: narrower regions of doubt are outlines
 _BAND = 3  # pixels on each side in which an outline is searched; networks see a picture in less than half the size
 _SKIN = 0.12  # share of the step from the background to the limb's inside at which skin begins
@@ -144,10 +146,10 @@ def central_parts(mask: Mask) -> Mask:
 def limbs(logits: NDArray[np.float32]) -> Mask:
     """The limbs among logits (h, w) of being foreground: the large parts of at least 0, wherever they lie, unholed.
 
-    A part is large if it has at least a twentieth of the largest one's area.
+    A part is large if it has at least a tenth of the largest one's area.
 
-    >>> limbs(np.array([[1.0] * 25 + [-1, 1, -1, 1, 1]], np.float32)).sum()
-    np.int64(27)
+    >>> limbs(np.array([[1.0] * 15 + [-1, 1, -1, 1, 1]], np.float32)).sum()
+    np.int64(17)
     """
     mask = logits >= 0
     count, labels, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8))
@@ -160,7 +162,7 @@ def limbs(logits: NDArray[np.float32]) -> Mask:
 def agreed(logits: NDArray[np.float32], flat: Mask) -> tuple[Mask, float]:
     """Bring a network's logits (h, w) and the parts that stand out from the background (h, w) together.
 
-    What stands out, or does not, counts as much as a logit of 2. So a network that is sure decides alone, as about
+    What stands out, or does not, counts as much as a logit of 3. So a network that is sure decides alone, as about
     white strips, and the grey levels decide what it is unsure of: outlines, and plates of a kind that it never saw.
 
     Returns:
@@ -185,7 +187,7 @@ def snapped(mask: Mask, view: NDArray[np.uint8]) -> Mask:
     # What lies beyond the picture is neither: a limb that leaves it keeps its end.
     outer = cv2.dilate(plane, kernel, borderType=cv2.BORDER_CONSTANT, borderValue=0) > 0
     inner = cv2.erode(plane, kernel, borderType=cv2.BORDER_CONSTANT, borderValue=1) > 0
-    levels = cv2.GaussianBlur(view.astype(np.float32), (0, 0), 0.8)
+    levels = np.asarray(cv2.GaussianBlur(view.astype(np.float32), (0, 0), 0.8), np.float32)
     inside, outside = _mean_nearby(levels, inner), _mean_nearby(levels, ~outer)
     step = inside - outside
     moved = np.where(step > _LEAST_STEP, levels > outside + _SKIN * step, mask)
@@ -200,10 +202,13 @@ def _mean_nearby(levels: NDArray[np.float32], chosen: Mask) -> NDArray[np.float3
 
 
 def fill_holes(mask: Mask) -> Mask:
-    """Add the background that no path connects with the picture's border."""
-    around = np.pad(mask.astype(np.uint8), 1)
-    cv2.floodFill(around, None, (0, 0), 2)
-    return np.asarray(around[1:-1, 1:-1] != 2)
+    """Add the holes (h, w) that are small; through larger ones, as of thumb and finger in a ring, the plate is seen."""
+    _, labels, stats, _ = cv2.connectedComponentsWithStats(
+        np.pad(1 - mask.astype(np.uint8), 1, constant_values=1), connectivity=4
+    )
+    small = stats[:, cv2.CC_STAT_AREA] < max(_HOLE * int(mask.sum()), _SPECK)
+    small[[0, labels[0, 0]]] = False  # the mask itself, and what surrounds it
+    return np.asarray(mask | small[labels[1:-1, 1:-1]])
 
 
 def grabcut_foreground(view: NDArray[np.uint8], iterations: int = 5) -> Mask:

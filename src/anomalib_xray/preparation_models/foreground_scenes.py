@@ -77,7 +77,7 @@ def read_scenes(images: Path, masks: Path) -> list[Scene]:
         drawn = ready.mask_at(Place(name, shape, np.eye(3)), shape)
         plan = inversion.plan(image)
         view = small_view(inversion.apply(image, plan) if plan.parameters else image, _STORED_SIDE)
-        share = cv2.resize(np.float32(drawn), (view.shape[1], view.shape[0]), interpolation=cv2.INTER_AREA)
+        share = cv2.resize(np.asarray(drawn, np.float32), (view.shape[1], view.shape[0]), interpolation=cv2.INTER_AREA)
         scenes.append(Scene(view, np.asarray(share >= 0.5), None))
     if not scenes:
         raise XrayError(f"No radiograph below {images} has a mask below {masks}: name the mask of a/b.jpg a/b.png.")
@@ -113,11 +113,14 @@ def draw_example(scene: Scene, rng: np.random.Generator) -> tuple[Plane, Plane]:
     image = _exposed_anew(np.asarray(seen.astype(np.float32) / 255, np.float32), rng)
     if rng.random() < 0.5:
         image = _on_a_plate(image, rng)
-    for chance, hidden in ((0.4, _outside_frame), (0.12, _divider)):
-        if rng.random() < chance:
-            outside = hidden(rng)
-            foreground[outside] = 0
-            image[outside] = rng.choice([0.0, 1.0, rng.random()]) + 0.03 * rng.standard_normal()
+    if rng.random() < 0.4:
+        outside = _outside_frame(rng)
+        foreground[outside] = 0
+        image[outside] = rng.choice([0.0, 1.0, rng.random()]) + 0.03 * rng.standard_normal()
+    if rng.random() < 0.12:
+        divider = _divider(rng)
+        foreground[divider] = 0
+        image[divider] = rng.choice([0.0, max(float(image.max()), 0.3)])  # no grey, which could be a finger's
     noise = np.float32(rng.exponential(0.008)) * rng.standard_normal(image.shape, dtype=np.float32)
     return np.asarray(np.clip(image + noise, 0, 1) * picture, np.float32), foreground.astype(np.float32)
 
@@ -157,15 +160,15 @@ def _on_a_plate(image: Plane, rng: np.random.Generator) -> Plane:
     """The picture with the stripes of an imaging plate's scanner, darker corners and a glow along a border."""
     y, x = np.meshgrid(np.linspace(-1, 1, SIDE, dtype=np.float32), np.linspace(-1, 1, SIDE, dtype=np.float32))
     span = float(np.percentile(image, 98) - np.percentile(image, 2))
-    stripes = cv2.GaussianBlur(rng.standard_normal((1, SIDE)).astype(np.float32), (0, 0), float(rng.uniform(0.5, 6)))
-    stripes *= span * float(rng.uniform(0, 0.06)) / max(float(stripes.std()), 1e-6)
+    noise = rng.standard_normal((1, SIDE)).astype(np.float32)
+    stripes = np.asarray(cv2.GaussianBlur(noise, (0, 0), float(rng.uniform(0.5, 6))), np.float32)
+    stripes = stripes * np.float32(span * float(rng.uniform(0, 0.06)) / max(float(stripes.std()), 1e-6))
     image = image + (stripes if rng.random() < 0.5 else stripes.T)
-    image = image * (1 - np.float32(rng.uniform(0, 0.4)) * (x**2 + y**2) / 2)
+    image = np.asarray(image * (1 - float(rng.uniform(0, 0.4)) * (x**2 + y**2) / 2), np.float32)
     if rng.random() < 0.5:
         to_border = 1 - np.asarray([x, -x, y, -y][rng.integers(4)])
-        image = image + np.float32(span * rng.uniform(0.05, 1)) * np.exp(
-            -to_border / np.float32(rng.uniform(0.02, 0.2))
-        )
+        glow = np.exp(-to_border / np.float32(rng.uniform(0.02, 0.2)))
+        image = image + np.float32(span * rng.uniform(0.05, 1)) * np.asarray(glow, np.float32)
     return np.asarray(image, np.float32)
 
 
