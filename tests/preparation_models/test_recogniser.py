@@ -76,6 +76,12 @@ def test_training_repeats_with_its_seed_and_goes_on_where_it_stopped(
         train_recogniser(listed[1:], parts, tmp_path / "d.pt", SHORT)
 
 
+def test_the_difficulty_of_a_part_follows_its_loss(root: Path, tmp_path: Path) -> None:
+    network = train_recogniser(list_folders(root), ("plain", "plate"), tmp_path / "a.pt", replace(SHORT, batch_size=32))
+    assert (network.difficulty != 1).all()
+    assert (network.difficulty > 0).all()
+
+
 def test_the_command_trains_exports_and_measures(
     root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

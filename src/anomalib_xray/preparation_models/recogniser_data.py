@@ -154,17 +154,22 @@ def load_examples(listed: Iterable[Labelled], parts: Sequence[str]) -> list[Exam
 
 
 def draw_batch(
-    examples: Sequence[Example], parts: int, size: int, rng: np.random.Generator
+    examples: Sequence[Example], shares: NDArray[np.float32], size: int, rng: np.random.Generator
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Draw inputs (N, 1, 96, 96) in [0, 1] and labels (N,), each body part with the same probability."""
-    of_part = [[one for one in examples if one.label == part] for part in range(parts)]
-    chosen = [of_part[part][rng.integers(len(of_part[part]))] for part in rng.integers(parts, size=size)]
+    """Draw inputs (N, 1, 128, 128) in [0, 1] and labels (N,).
+
+    A body part is drawn by its share in ``shares`` (K,), above 0, however many examples it has: those that are hard to
+    tell are to be seen more often than those that are known.
+    """
+    parts = rng.choice(len(shares), size, p=shares / shares.sum(dtype=np.float64))
+    of_part = [[one for one in examples if one.label == part] for part in range(len(shares))]
+    chosen = [of_part[part][rng.integers(len(of_part[part]))] for part in parts]
     images = np.stack([varied(one, rng) for one in chosen])[:, None]
     return images, np.array([one.label for one in chosen], np.int64)
 
 
 def varied(example: Example, rng: np.random.Generator) -> NDArray[np.float32]:
-    """An input (96, 96) in [0, 1] of an example in another position, exposure and frame.
+    """An input (128, 128) in [0, 1] of an example in another position, exposure and frame.
 
     Nothing but anatomy may tell the body parts: those of one hospital share plate, shape and grey levels. So position,
     scale, shape, grey levels, sharpness and what stands beside the body vary much more than between hospitals.

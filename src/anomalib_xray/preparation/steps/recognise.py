@@ -18,7 +18,7 @@ from anomalib_xray.preparation.networks import ModelFile, fit
 from anomalib_xray.preparation.step import Plan, Step
 from anomalib_xray.preparation.view import small_view
 
-SIDE = 96
+SIDE = 128
 """Sides of the network's input in pixels: enough to tell a knee from an elbow, too few for noise and compression."""
 
 VIEW_SIDE = 160
@@ -108,16 +108,16 @@ class Recognise(Step):
 
 
 def input_of(image: Radiograph) -> NDArray[np.float32]:
-    """The input (96, 96) in [0, 1] that the network sees of a picture (H, W), its aspect kept.
+    """The input (128, 128) in [0, 1] that the network sees of a picture (H, W), its aspect kept.
 
     >>> input_of(np.zeros((300, 200), np.uint8)).shape
-    (96, 96)
+    (128, 128)
     """
     return fit(small_view(image, VIEW_SIDE), (SIDE, SIDE))
 
 
 def recognise(model: Path, image: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The probability (K,) of each body part of a network's input (96, 96), by the network in an .xml file."""
+    """The probability (K,) of each body part of a network's input (128, 128), by the network in an .xml file."""
     file = _model_file(model)
     (probabilities,) = np.asarray(_loaded(file, file.fingerprint())(image[None, None])[0], np.float32)
     return cast("NDArray[np.float32]", probabilities)
