@@ -18,7 +18,7 @@ MASKING = {"elbow", "finger", "forearm", "full", "full_128", "hand", "humerus", 
 
 def test_every_pipeline_and_body_part_is_there() -> None:
     assert {path.stem for path in CONFIGS} == BODY_PARTS | {
-        *("raw", "crop", "hand", "full", "full_128", "upright", "chest_square")
+        *("raw", "crop", "hand", "full", "full_128", "upright", "recognise", "chest_square")
     }
 
 
