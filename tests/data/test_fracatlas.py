@@ -24,6 +24,7 @@ COLUMNS = ("image_id", *FLAGS, "frontal", "lateral", "oblique")
 COCO = "Annotations/COCO JSON/COCO_fracture_masks.json"
 POLYGON = [5, 6, 20, 6, 20, 30, 5, 30]
 SIZE = (60, 50)  # height, width
+SIDES = ("xmin", "ymin", "xmax", "ymax")
 
 
 def picture(seed: int) -> np.ndarray:
@@ -165,6 +166,58 @@ def test_unknown_words_and_missing_folders_are_refused(published: Path, tmp_path
         FracAtlas(tmp_path).prepare_data()
     with pytest.raises(XrayError, match="lists no picture of hip"):
         FracAtlas(published, body_parts="hip").list_images()
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Path:
+    """One fractured picture with an outline, one normal one, and one that is not listed."""
+    (tmp_path / "images").mkdir()
+    for number in range(3):
+        cv2.imwrite(str(tmp_path / "images" / f"IMG000000{number}.jpg"), picture(number))
+    (tmp_path / "dataset.csv").write_text(
+        ",".join(COLUMNS) + "\nIMG0000000.jpg,1,0,0,0,0,0,0,1,1,1,0,0\nIMG0000001.jpg,1,0,0,0,0,0,0,0,0,1,0,0\n"
+    )
+    (tmp_path / "Annotations" / "COCO JSON").mkdir(parents=True)
+    (tmp_path / "Annotations" / "PASCAL VOC").mkdir()
+    outline(tmp_path)
+    return tmp_path
+
+
+def outline(root: Path, polygon: list[float] = POLYGON, height: int = SIZE[0]) -> None:
+    images = [{"id": 0, "file_name": "IMG0000000.jpg", "height": height, "width": SIZE[1]}]
+    annotations = [{"image_id": 0, "segmentation": [polygon], "bbox": [5, 6, 15, 24]}]
+    (root / COCO).write_text(json.dumps({"images": images, "annotations": annotations}))
+
+
+def test_files_that_are_not_listed_are_named(small: Path, caplog: pytest.LogCaptureFixture) -> None:
+    FracAtlas(small).prepare_data()
+    assert "dataset.csv does not list 1 files in images (first IMG0000002.jpg)" in caplog.text
+
+
+@pytest.mark.parametrize("polygon", [[], [5, 6, 20, 6], [float("nan")] * 6])
+def test_an_outline_without_an_area_is_none(small: Path, polygon: list[float]) -> None:
+    outline(small, polygon)
+    FracAtlas(small).prepare_data()
+    row = read_csv(small / "table.csv")[0]
+    assert row["left_out"] == "called fractured although no fracture is outlined"
+    assert row["mask_path"] == ""
+
+
+def test_files_with_impossible_values_are_refused(small: Path) -> None:
+    outline(small, height=0)
+    with pytest.raises(XrayError, match=r"no COCO file of outlines \(ValueError: IMG0000000.jpg has no size\)"):
+        FracAtlas(small).prepare_data()
+    outline(small)
+    boxes = small / "Annotations" / "PASCAL VOC" / "IMG0000001.xml"
+    for content in ("<xmin>1</xmin><ymin>2</ymin><xmax>3</xmax>", "".join(f"<{s}>1.2.3" for s in SIDES)):
+        boxes.write_text(content)
+        with pytest.raises(XrayError, match=r"IMG0000001\.xml is no PASCAL VOC file of boxes"):
+            FracAtlas(small).prepare_data()
+    boxes.unlink()
+    table = small / "dataset.csv"
+    table.write_text(table.read_text().replace("0,1,1,1,0,0", "0,1.0,1,1,0,0"))
+    with pytest.raises(XrayError, match=r"line 2 of .*dataset\.csv has '1\.0' in fractured, not 0 or 1"):
+        FracAtlas(small).prepare_data()
 
 
 def test_a_file_of_outlines_in_another_form_is_refused(tmp_path: Path) -> None:

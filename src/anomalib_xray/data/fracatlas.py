@@ -136,8 +136,8 @@ class FracAtlas(RadiographDataModule):
         rows = [self._image(row, path) for row in listed if self._is_chosen(row.cells)]
         if not rows:
             raise XrayError(
-                f"{path} lists no picture of {', '.join(self.body_parts)} in the views {', '.join(self.views)}; choose"
-                " other body_parts or views."
+                f"{path} lists no picture of {', '.join(self.body_parts)} in the views {', '.join(self.views)} that is"
+                " not left out; choose other body_parts or views, or take hardware or multiscan."
             )
         return pd.DataFrame(rows)
 
@@ -179,12 +179,17 @@ def index_published(root: Path) -> None:
     listed = read_table(published)
     check_columns(listed, published, ["image_id", *_FLAGS], _ADVICE)
     files = {path.name: path.relative_to(root).as_posix() for path in list_radiographs(root / "images")}
+    if unlisted := sorted({*files} - {row.cells["image_id"] for row in listed}):
+        logger.warning("%s does not list %d files in images (first %s).", published, len(unlisted), unlisted[0])
     outlines = _outlines(root / _COCO)
     rows, thumbnails = [], np.zeros((len(listed), _THUMBNAIL**2), np.float32)
     for index, row in enumerate(track(listed, "listing FracAtlas")):
         name = row.cells["image_id"]
         if not re.search(r"\d+", name):
             raise XrayError(f"line {row.line} of {published} names the picture {name!r}, without a number; {_ADVICE}.")
+        if row.cells["fractured"] not in ("0", "1"):
+            said = row.cells["fractured"]
+            raise XrayError(f"line {row.line} of {published} has {said!r} in fractured, not 0 or 1; {_ADVICE}.")
         cells = _row(row.cells, files.get(name, f"images/{name}"))
         found = outlines.get(name, [])
         boxes = [outline.box for outline in found] or _voc_boxes(root / _VOC / f"{Path(name).stem}.xml")
@@ -195,8 +200,9 @@ def index_published(root: Path) -> None:
             cells["left_out"] = str(error).replace(f"{root}/", "")
         else:
             thumbnails[index] = _thumbnail(picture)
-            cells["left_out"] = _contradiction(cells["label"], has_outlines=bool(found), has_boxes=bool(boxes))
-            if found and not cells["left_out"]:
+            outlined = any(outline.polygons for outline in found)
+            cells["left_out"] = _contradiction(cells["label"], has_outlines=outlined, has_boxes=bool(boxes))
+            if outlined and not cells["left_out"]:
                 cells["mask_path"] = f"{MASKS}/{Path(name).stem}.png"
                 write_png(root / cells["mask_path"], _mask(found, picture.shape))
         rows.append(cells)
@@ -271,10 +277,13 @@ def _outlines(path: Path) -> dict[str, list[_Outline]]:
         found: dict[str, list[_Outline]] = {}
         for annotation in content["annotations"]:
             picture = pictures[annotation["image_id"]]
-            polygons = [np.array(polygon, float).reshape(-1, 2) for polygon in annotation["segmentation"]]
+            drawn = [np.array(polygon, float).reshape(-1, 2) for polygon in annotation["segmentation"]]
+            polygons = [polygon for polygon in drawn if len(polygon) > 2 and np.isfinite(polygon).all()]
             left, top, width, height = annotation["bbox"]
             box = [round(float(value), 1) for value in (left, top, left + width, top + height)]
             outline = _Outline(polygons, box, int(picture["height"]), int(picture["width"]))
+            if min(outline.height, outline.width) < 1:
+                raise ValueError(f"{picture['file_name']} has no size")
             found.setdefault(picture["file_name"], []).append(outline)
     except (KeyError, TypeError, ValueError) as error:
         raise XrayError(f"{path} is no COCO file of outlines ({type(error).__name__}: {error}); {_ADVICE}.") from error
@@ -286,7 +295,10 @@ def _voc_boxes(path: Path) -> list[list[float]]:
     if not path.is_file():
         return []
     sides = [re.findall(rf"<{side}>\s*([\d.]+)", read_text(path)) for side in ("xmin", "ymin", "xmax", "ymax")]
-    return [[float(side) for side in box] for box in zip(*sides, strict=True)]
+    try:
+        return [[float(side) for side in box] for box in zip(*sides, strict=True)]
+    except ValueError as error:
+        raise XrayError(f"{path} is no PASCAL VOC file of boxes ({error}); {_ADVICE}.") from error
 
 
 def _mask(outlines: Iterable[_Outline], shape: tuple[int, ...]) -> NDArray[np.uint8]:
