@@ -73,15 +73,16 @@ def test_picture_and_foreground_move_together() -> None:
             assert image[mask > 0].mean() > image[(mask == 0) & (image > 0) & (image < 0.99)].mean() - 0.05
 
 
-def test_radiographs_with_a_mask_are_read_with_bright_bones(tmp_path: Path) -> None:
+def test_radiographs_with_a_mask_are_read_with_bright_bones(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     first, second = render_scenes(range(0, 4, 2), 0, longest_side=400)
     write_png(tmp_path / "images" / "a" / "1.png", first.image)
     write_png(tmp_path / "images" / "a" / "2.png", 255 - second.image)
     write_png(tmp_path / "images" / "b.png", first.image)
-    for name, scene in (("1", first), ("2", second)):
+    for name, scene in (("1", first), ("2", second), ("3", first)):
         write_png(tmp_path / "masks" / "a" / f"{name}.png", scene.foreground.astype(np.uint8) * 255)
     scenes = read_scenes(tmp_path / "images", tmp_path / "masks")
     assert len(scenes) == 2
+    assert f"masks without a radiograph: 1 (first {tmp_path / 'masks' / 'a' / '3.png'})" in caplog.text
     for scene in scenes:
         assert max(scene.image.shape) == 256
         assert scene.image.shape == scene.foreground.shape

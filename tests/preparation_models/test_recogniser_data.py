@@ -17,6 +17,7 @@ from anomalib_xray.preparation_models.recogniser_data import (
     draw_batch,
     list_folders,
     list_table,
+    load_examples,
     split_by_group,
     varied,
 )
@@ -103,3 +104,14 @@ def test_inputs_vary_and_stay_pictures() -> None:
     assert varied(tiny, rng).shape == (SIDE, SIDE)
     empty = Example(np.zeros((20, 20), np.uint8), np.zeros((20, 20), bool), 0)
     assert np.isfinite([varied(empty, rng) for _ in range(20)]).all()
+
+
+def test_radiographs_that_cannot_be_read_are_left_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    write_png(tmp_path / "a.png", np.full((40, 30), 9, np.uint8))
+    (tmp_path / "b.png").write_bytes((tmp_path / "a.png").read_bytes()[:-20])
+    listed = [Labelled(tmp_path / name, "hip", name) for name in ("a.png", "b.png")]
+    assert len(load_examples(listed, ["hip"])) == 1
+    assert "left out: " in caplog.text
+    assert "b.png is damaged" in caplog.text
+    with pytest.raises(XrayError, match="None of the listed radiographs of hip can be read"):
+        load_examples(listed[1:], ["hip"])

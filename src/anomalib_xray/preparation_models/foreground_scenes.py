@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,6 +19,8 @@ from anomalib_xray.preparation.step import Mask, Matrix, Place
 from anomalib_xray.preparation.steps.foreground import ReadyMasks
 from anomalib_xray.preparation.steps.inversion import Inversion
 from anomalib_xray.preparation.view import small_view
+
+logger = logging.getLogger(__name__)
 
 SCENES = SceneOptions(prepared=False, landscape=0.2, carrier=0.4, marker=0.9, second_hand=0.15)
 ARM_SCENES = replace(ARMS, inverted=0.0)
@@ -61,6 +64,8 @@ def render_scenes(indices: range, seed: int, longest_side: int = _STORED_SIDE) -
 def read_scenes(images: Path, masks: Path) -> list[Scene]:
     """Read the radiographs below a folder that have a mask below another, as :class:`ReadyMasks` finds them.
 
+    A warning counts the masks that no radiograph has.
+
     Raises:
         XrayError: A folder is missing, a file cannot be read or a mask has another size, or no radiograph has a mask.
     """
@@ -68,10 +73,13 @@ def read_scenes(images: Path, masks: Path) -> list[Scene]:
         if not folder.is_dir():
             raise XrayError(f"There is no folder {folder}: give the folders of the radiographs and of their masks.")
     ready, inversion, scenes = ReadyMasks(masks), Inversion(), []
+    used: set[Path] = set()
     for path in list_radiographs(images, leave_out=[masks]):
         name = path.relative_to(images).as_posix()
-        if ready.find(name) is None:
+        mask = ready.find(name)
+        if mask is None:
             continue
+        used.add(mask)
         image = read_radiograph(path)
         shape = (image.shape[0], image.shape[1])
         drawn = ready.mask_at(Place(name, shape, np.eye(3)), shape)
@@ -81,6 +89,9 @@ def read_scenes(images: Path, masks: Path) -> list[Scene]:
         scenes.append(Scene(view, np.asarray(share >= 0.5), None))
     if not scenes:
         raise XrayError(f"No radiograph below {images} has a mask below {masks}: name the mask of a/b.jpg a/b.png.")
+    unused = sorted({*list_radiographs(masks, leave_out=[images])} - used)
+    if unused:
+        logger.warning("%s: masks without a radiograph: %d (first %s).", masks, len(unused), unused[0])
     return scenes
 
 

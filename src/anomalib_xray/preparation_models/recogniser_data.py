@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -21,6 +22,8 @@ from anomalib_xray.preparation.networks import Network
 from anomalib_xray.preparation.step import Mask
 from anomalib_xray.preparation.steps.recognise import SIDE, VIEW_SIDE
 from anomalib_xray.preparation.view import small_view
+
+logger = logging.getLogger(__name__)
 
 TRAIN, HELD_OUT = "train", "held out"
 
@@ -141,15 +144,28 @@ def at_most(listed: Sequence[Labelled], per_part: int, seed: int) -> list[Labell
     return kept
 
 
-def load_examples(listed: Iterable[Labelled], parts: Sequence[str]) -> list[Example]:
-    """Read radiographs; ``parts`` are the body parts in the order of their numbers."""
+def load_examples(listed: Sequence[Labelled], parts: Sequence[str]) -> list[Example]:
+    """Read radiographs; one that cannot be read is left out, and a warning says why.
+
+    ``parts`` are the body parts in the order of their numbers.
+
+    Raises:
+        XrayError: No radiograph of a body part can be read.
+    """
     network, examples = Network(), []
-    for one in track(list(listed), "Reading radiographs"):
-        image = read_radiograph(one.path)
+    for one in track(listed, "Reading radiographs"):
+        try:
+            image = read_radiograph(one.path)
+        except XrayError as error:
+            logger.warning("left out: %s", error)
+            continue
         foreground = network.segment(small_view(image)).astype(np.uint8)
         view = small_view(image, VIEW_SIDE)
         mask = cv2.resize(foreground, (view.shape[1], view.shape[0]), interpolation=cv2.INTER_NEAREST)
         examples.append(Example(view, np.asarray(mask > 0), parts.index(one.body_part)))
+    lacking = sorted({one.body_part for one in listed} - {parts[example.label] for example in examples})
+    if lacking:
+        raise XrayError(f"None of the listed radiographs of {lacking[0]} can be read: replace them.")
     return examples
 
 
