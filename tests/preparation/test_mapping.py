@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
+from anomalib_xray.errors import XrayError
 from anomalib_xray.io.read import read_radiograph
 from anomalib_xray.io.write import write_png
 from anomalib_xray.preparation.manifest import rows_of, write_manifest
@@ -42,9 +43,9 @@ def test_a_change_of_size_agrees_with_opencv(after: tuple[int, int]) -> None:
     assert np.abs(back[inner] - picture[inner]).max() < 0.1 * (picture.max() - picture.min())
 
 
-def test_parts_merge_by_their_maximum(tmp_path: Path) -> None:
+def test_parts_merge_by_their_maximum(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     shift = np.array([[1, 0, -2], [0, 1, 0], [0, 0, 1]], float)
-    for name, level in (("left.png", 2), ("right.png", 5)):
+    for name, level in (("left.png", 2), ("right.png", 5), ("other.png", 9)):
         write_png(tmp_path / "maps" / name, np.full((4, 4), level, np.uint8))
     outputs = tuple(
         Output(name, "", (4, 4), 0, matrix, ()) for name, matrix in (("left.png", np.eye(3)), ("right.png", shift))
@@ -55,3 +56,8 @@ def test_parts_merge_by_their_maximum(tmp_path: Path) -> None:
     assert restore(tmp_path / "maps", tmp_path / "back", tmp_path) == 0
     whole = read_radiograph(tmp_path / "back" / "a.png")
     np.testing.assert_array_equal(whole, np.tile(np.uint8([2, 2, 5, 5, 5, 5, 0, 0]), (4, 1)))
+    assert "passed over pictures that are not named as one in" in caplog.text
+    assert "1 (first other.png)" in caplog.text
+    for folder in (tmp_path / "maps", tmp_path):
+        with pytest.raises(XrayError, match="would be overwritten: give another folder as --out"):
+            restore(tmp_path / "maps", folder, tmp_path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from anomalib_xray.errors import XrayError
+from anomalib_xray.io.inputs import list_radiographs
 from anomalib_xray.io.paths import absolute
 from anomalib_xray.io.progress import track
 from anomalib_xray.io.read import Radiograph, read_radiograph
@@ -18,6 +20,8 @@ from anomalib_xray.preparation.manifest import read_manifest
 from anomalib_xray.preparation.record import Record, read_record
 from anomalib_xray.preparation.sources import prepared_name
 from anomalib_xray.preparation.step import Mask, Matrix
+
+logger = logging.getLogger(__name__)
 
 
 def to_prepared(mask: Mask, matrix: Matrix, shape: tuple[int, int]) -> Mask:
@@ -64,8 +68,9 @@ def restore(heat_maps: Path, out: Path, prepared: Path) -> int:
     Raises:
         XrayError: A folder is missing or unusable, or there is no heat map of any prepared picture.
     """
-    if absolute(heat_maps) == absolute(out):
-        raise XrayError(f"The heat maps in {out} would be overwritten: give another folder as --out.")
+    for folder, what in ((heat_maps, "heat maps"), (prepared, "prepared pictures")):
+        if absolute(folder) == absolute(out):
+            raise XrayError(f"The {what} in {out} would be overwritten: give another folder as --out.")
     try:
         names = sorted({row["source_path"] for row in read_manifest(prepared) if row["image_path"]})
     except (XrayError, KeyError) as error:
@@ -73,6 +78,10 @@ def restore(heat_maps: Path, out: Path, prepared: Path) -> int:
     records = [record for name in names if (record := read_record(prepared, name)) and _found(heat_maps, record)]
     if not records:
         raise XrayError(f"{heat_maps} holds no picture that is named as one in {prepared}; give heat maps as --root.")
+    known = {path for record in records for path in _found(heat_maps, record)}
+    if unknown := [path for path in list_radiographs(heat_maps, leave_out=[out, prepared]) if path not in known]:
+        said = f"{len(unknown)} (first {unknown[0].relative_to(heat_maps)})"
+        logger.warning("%s: passed over pictures that are not named as one in %s: %s.", heat_maps, prepared, said)
     failed = 0
     for record in track(records, "Moving back"):
         try:
