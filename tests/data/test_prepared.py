@@ -228,6 +228,13 @@ def test_an_unfinished_preparation_is_not_taken_for_a_folder_of_another_tool(emp
         empty.samples()
 
 
+def test_a_folder_that_does_not_exist_is_named_with_the_command_that_makes_it(empty: Folder) -> None:
+    with pytest.raises(
+        XrayError, match=r"There is no folder .*none: .* run anomalib-xray prepare with --root .*none\."
+    ):
+        prepared_samples(empty.originals(), empty.root, empty.root / "none")
+
+
 def test_a_folder_of_another_tool_has_pictures_and_masks_under_the_same_paths(empty: Folder) -> None:
     (empty.prepared / "p").mkdir()
     (empty.prepared / "p/a.png").touch()

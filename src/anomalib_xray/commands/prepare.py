@@ -25,10 +25,10 @@ def prepare(
 ) -> int:
     """Turns raw radiographs into clean, masked ones, ready to train on.
 
-    Every radiograph below ROOT becomes a PNG file of the same path below OUT, or several where it shows several hands.
-    OUT/manifest.csv has a row for each, with what was done and flagged, and one with the reason for each radiograph
-    that could not be prepared. The run may be stopped at any time; the same command goes on, and does nothing once all
-    is done.
+    Every radiograph below ROOT becomes a PNG file of the same path below OUT, or several where it shows several hands
+    or exposures. OUT/manifest.csv has a row for each, with what was done and flagged, and one with the reason for each
+    radiograph that could not be prepared. The run may be stopped at any time; the same command goes on, and does
+    nothing once all is done.
 
     Args:
         root: Folder of the raw radiographs (PNG, JPEG, DICOM), which is searched with all folders below it but

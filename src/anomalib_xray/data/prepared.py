@@ -35,9 +35,14 @@ def prepared_samples(samples: pd.DataFrame, root: Path, prepared_root: Path) -> 
     which a warning counts. Without a manifest it has the rows of ``samples``, with masks too from the prepared folder.
 
     Raises:
-        XrayError: The manifest is unusable or does not list all of the originals, the preparation has not ended, or an
-            original is not below ``root``.
+        XrayError: There is no such folder, the manifest is unusable or does not list all of the originals, the
+            preparation has not ended, or an original is not below ``root``.
     """
+    if not prepared_root.is_dir():
+        raise XrayError(
+            f"There is no folder {prepared_root}: set another prepared_root, or run anomalib-xray prepare with --root"
+            f" {root} and --out {prepared_root}."
+        )
     if (prepared_root / MANIFEST).is_file():
         return _by_manifest(samples, root, prepared_root)
     if (prepared_root / HOUSEKEEPING).is_dir():

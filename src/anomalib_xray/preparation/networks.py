@@ -57,8 +57,9 @@ class ModelFile:
         try:
             yield
         except OSError as error:
-            message = f"The {self.kind} {self.path} cannot be read: {error.filename}: {error.strerror}."
-            raise XrayError(message) from error
+            raise XrayError(
+                f"The {self.kind} {self.path} cannot be read: {error.filename}: {error.strerror}; copy all its files."
+            ) from error
 
 
 @lru_cache(maxsize=8)
