@@ -175,11 +175,23 @@ def test_a_sure_network_decides_and_grey_levels_decide_where_it_is_unsure() -> N
     flat[:, 70:] = True  # a white strip
     expected = np.zeros((60, 80), bool)
     expected[20:50, 20:50] = True
-    mask, doubt = agreed(logits, flat)
+    mask, doubt = agreed(logits, flat, np.zeros((60, 80), np.uint8))
     np.testing.assert_array_equal(mask, expected)
     assert doubt == pytest.approx(300 / 900)  # 1 - 3 would be foreground with a little more
     sure = np.where(expected, 9, -9).astype(np.float32)
-    assert agreed(sure, expected)[1] == 0
+    assert agreed(sure, expected, np.zeros((60, 80), np.uint8))[1] == 0
+
+
+def test_a_part_without_an_outline_is_a_patch_of_the_plate() -> None:
+    view = np.full((60, 80), 30, np.uint8)
+    view[10:50, 5:30] = 90
+    limb, patch = (np.zeros((60, 80), bool) for _ in range(2))
+    limb[10:50, 5:30] = True
+    patch[20:50, 50:70] = True
+    logits = np.where(limb | patch, 9, -9).astype(np.float32)
+    np.testing.assert_array_equal(agreed(logits, limb | patch, view)[0], limb)
+    view[patch] = 36  # a faint limb
+    np.testing.assert_array_equal(agreed(logits, limb | patch, view)[0], limb | patch)
 
 
 @pytest.mark.parametrize("off", [-2, 2])

@@ -27,6 +27,7 @@ _OUTLINE = 7  # pixels: narrower regions of doubt are outlines
 _BAND = 3  # pixels on each side in which an outline is searched; networks see a picture in less than half the size
 _SKIN = 0.12  # share of the step from the background to the limb's inside at which skin begins
 _NEAR = 6  # pixels, standard deviation of the surroundings whose levels are compared
+_RIM = 9  # pixels, twice the width of the rims inside and outside of an outline that are compared
 _LEAST_STEP = 3  # grey levels: with less there is no outline to see
 _RECTANGLE = (25, 25, 400, 290)  # x, y, width and height on a lying picture of 512 pixels
 _SMALLEST_SIDE = 16  # below that there are too few pixels for two mixtures of five Gaussians
@@ -159,21 +160,38 @@ def limbs(logits: NDArray[np.float32]) -> Mask:
     return fill_holes(np.asarray(mask))
 
 
-def agreed(logits: NDArray[np.float32], flat: Mask) -> tuple[Mask, float]:
+def agreed(logits: NDArray[np.float32], flat: Mask, view: NDArray[np.uint8]) -> tuple[Mask, float]:
     """Bring a network's logits (h, w) and the parts that stand out from the background (h, w) together.
 
     What stands out, or does not, counts as much as a logit of 3. So a network that is sure decides alone, as about
     white strips, and the grey levels decide what it is unsure of: outlines, and plates of a kind that it never saw.
+    A part without a step at its outline in the view (h, w), where another has one, is a patch of the plate.
 
     Returns:
         The mask (h, w), and the doubt about it: the share of the mask, up to 1, that a little less evidence would
         change, outlines apart.
     """
     both = logits + np.where(flat, _OPINION, -_OPINION).astype(np.float32)
-    mask = limbs(both)
+    mask = _with_outline(limbs(both), view)
     unsure = (np.abs(both) < _OPINION).astype(np.uint8)
     regions = cv2.morphologyEx(unsure, cv2.MORPH_OPEN, np.ones((_OUTLINE, _OUTLINE), np.uint8))
     return mask, min(float(regions.sum()) / max(int(mask.sum()), 1), 1.0)
+
+
+def _with_outline(mask: Mask, view: NDArray[np.uint8]) -> Mask:
+    """The parts of a mask (h, w) that are brighter than what lies around them; all if none is."""
+    count, labels = cv2.connectedComponents(mask.astype(np.uint8))
+    if count <= 2:
+        return mask
+    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (_RIM, _RIM))
+    bright = []
+    for part in range(1, count):
+        inside = (labels == part).astype(np.uint8)
+        rim = (inside > 0) & (cv2.erode(inside, kernel, borderValue=1) == 0)
+        around = (cv2.dilate(inside, kernel) > 0) & ~mask
+        if rim.any() and around.any() and np.median(view[rim]) >= np.median(view[around]) + _LEAST_STEP:
+            bright.append(part)
+    return np.isin(labels, bright) if bright else mask
 
 
 def snapped(mask: Mask, view: NDArray[np.uint8]) -> Mask:

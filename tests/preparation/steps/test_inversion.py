@@ -45,6 +45,16 @@ def test_a_white_frame_does_not_flip_a_film(phantoms: list[Phantom]) -> None:
     assert Inversion("published").plan(film).parameters
 
 
+def test_noise_on_an_empty_middle_is_no_evidence() -> None:
+    rng = np.random.default_rng(3)
+    y = np.linspace(0, 1, 300)[:, None]
+    for _ in range(10):
+        # The noise of an empty plate is less where the plate is brighter.
+        plate = 20 + 3 * y + (1.2 - y) * rng.normal(0, 1, (300, 260))
+        plate[:40] = 150
+        assert not texture_is_dark(np.clip(plate, 0, 255).astype(np.uint8))
+
+
 def test_the_published_rule_is_the_mean_of_corners_or_picture() -> None:
     image = np.zeros((200, 300), np.uint8)
     assert not surroundings_are_bright(image)

@@ -79,7 +79,7 @@ class Foreground(Step):
         view = small_view(image)
         if self.method == "auto":
             flat = flat_foreground(view)
-            mask, doubt = agreed(self.network.logits(view), flat)
+            mask, doubt = agreed(self.network.logits(view), flat, view)
             if not _plausible(mask) and _plausible(flat):
                 mask, doubt = flat, 1.0
             return _planned(mask, image.shape, doubt)

@@ -19,6 +19,8 @@ _VIEW_SIDE = 256
 _MARGIN = 0.25  # share of each side that is left out: edges of carriers and bright frames are no anatomy
 _WINDOW = 41  # pixels of the view; wider than a finger, so that a window holds tissue and background
 _LEAST_SPREAD = 1e-3  # keeps windows without any texture at a correlation of 0
+_LEAST_LEVELS = 2.0  # standard deviation of grey levels in a window; less is noise, or the slope of an empty plate
+_LEAST_SEEN = 0.02  # share of the middle that such windows take; with less, anatomy lies elsewhere
 _LEAST_CORRELATION = 0.05  # weaker evidence leaves a picture as it is: inverted ones are rare
 _CORNER = 50  # pixels
 
@@ -73,8 +75,10 @@ def texture_is_dark(image: Radiograph) -> bool:
     view = view[top : view.shape[0] - top, left : view.shape[1] - left]
     grey, fine = view.astype(np.float32), detail(view)
     covariance = _mean(grey * fine) - _mean(grey) * _mean(fine)
-    spread = np.sqrt(_variance(grey) * _variance(fine))
-    return bool(np.median(covariance / (spread + _LEAST_SPREAD)) < -_LEAST_CORRELATION)
+    levels = _variance(grey)
+    correlation = covariance / (np.sqrt(levels * _variance(fine)) + _LEAST_SPREAD)
+    seen = levels >= _LEAST_LEVELS**2
+    return bool(seen.mean() >= _LEAST_SEEN and np.median(correlation[seen]) < -_LEAST_CORRELATION)
 
 
 def surroundings_are_bright(image: Radiograph) -> bool:
