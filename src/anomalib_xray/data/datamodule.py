@@ -6,7 +6,7 @@ import logging
 from abc import abstractmethod
 from collections.abc import Sized
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import cv2
 import pandas as pd
@@ -65,6 +65,9 @@ class RadiographDataModule(AnomalibDataModule):
 
     unlabelled_data: RadiographDataset | None = None
     """The pool of unlabelled images, or nothing; set by ``setup``."""
+
+    unit: ClassVar[str] = "patients"
+    """Name of those that are split as a whole, in messages; another one where a data set does not tell patients."""
 
     def __init__(
         self,
@@ -195,7 +198,7 @@ class RadiographDataModule(AnomalibDataModule):
             rows = self.samples[self.samples["split"] == split]
             setattr(self, f"{split}_data", RadiographDataset(rows, task))
             counts = rows["label"].value_counts().to_dict()
-            logger.info("%s: %d images of %d patients, %s", split, len(rows), rows["patient"].nunique(), counts)
+            logger.info("%s: %d images of %d %s, %s", split, len(rows), rows["patient"].nunique(), self.unit, counts)
         unlabelled = self.samples[self.samples["split"] == POOL]
         if len(unlabelled) > 0:
             self.unlabelled_data = RadiographDataset(without_labels(unlabelled), "classification")

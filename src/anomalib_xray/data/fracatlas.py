@@ -7,7 +7,7 @@ import logging
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import cv2
 import numpy as np
@@ -88,6 +88,8 @@ class FracAtlas(RadiographDataModule):
         >>> FracAtlas(body_parts=["leg", "hand"], views="frontal").body_parts
         ['hand', 'leg']
     """
+
+    unit: ClassVar[str] = "groups"
 
     def __init__(
         self,

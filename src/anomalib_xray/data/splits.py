@@ -49,8 +49,9 @@ def paper_split(patients: Mapping[str, bool], seed: int = 42) -> dict[str, str]:
     normal = sorted({identity(patient) for patient in patients} - ill)
     if min(len(abnormal), len(normal)) < 2:
         raise XrayError(
-            f"{len(abnormal)} abnormal and {len(normal)} normal patients cannot be split into train, val and test;"
-            " give at least two of each, or a table with a split column."
+            f"{len(abnormal)} abnormal and {len(normal)} normal patients, or groups in their place, cannot be split"
+            " into train, val and test; give at least two of each, with fewer filters for example, or a table of"
+            " your own with a split column."
         )
     # The published counts come out of this generator, of sorted ids, and of abnormal before normal; of nothing else.
     random = np.random.RandomState(seed)
