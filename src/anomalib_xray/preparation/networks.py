@@ -22,7 +22,7 @@ from anomalib_xray.preparation.step import Mask
 _State: TypeAlias = tuple[tuple[int, int], ...]
 
 SHIPPED_MODEL = Path(__file__).parent / "weights" / "foreground_unet.xml"
-"""A small U-Net that was trained on phantoms; ``weights/README.md`` tells how."""
+"""A small U-Net, trained on phantoms and on arms with drawn masks; ``weights/README.md`` tells how."""
 _LEAST = 1e-4  # probability beside 0 and 1 that is left, in place of infinite logits
 Output: TypeAlias = Literal["probabilities", "logits"]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import asdict, dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -15,7 +14,6 @@ from torch.nn import functional as F  # noqa: N812  # the name that torch's own 
 
 from anomalib_xray.errors import XrayError
 from anomalib_xray.io.progress import track
-from anomalib_xray.openvino_runtime import silence_telemetry
 from anomalib_xray.preparation.networks import Network, fit, unfit
 from anomalib_xray.preparation.segmentation import limbs, snapped
 from anomalib_xray.preparation.step import Mask
@@ -27,7 +25,7 @@ from anomalib_xray.preparation_models.foreground_scenes import (
     read_scenes,
     render_scenes,
 )
-from anomalib_xray.preparation_models.training import CHECKPOINT, LossAt, train_network
+from anomalib_xray.preparation_models.training import CHECKPOINT, LossAt, export_network, train_network, warm_schedule
 
 MODEL = "foreground_unet.xml"
 _CHANNELS = (8, 16, 32, 48, 64)
@@ -142,7 +140,7 @@ def train_unet(checkpoint: Path, settings: Settings) -> UNet:
         torch.manual_seed(settings.seed)
         network = UNet().to(memory_format=torch.channels_last)  # trains a third faster
     optimizer = torch.optim.AdamW(network.parameters(), lr=settings.learning_rate, weight_decay=1e-4)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _warmth(step / settings.steps))
+    schedule = warm_schedule(optimizer, settings.steps)
 
     def losses() -> LossAt:
         indices = range(_HELD_OUT, _HELD_OUT + settings.images)
@@ -176,14 +174,7 @@ def train_unet(checkpoint: Path, settings: Settings) -> UNet:
 
 def export(network: UNet, path: Path) -> None:
     """Write the network, in eval mode and with a sigmoid behind it, as OpenVINO IR in half precision."""
-    import openvino  # type: ignore[import-untyped]  # openvino ships no types
-
-    silence_telemetry()
-    shape = (1, 1, SIDE, SIDE)
-    program = torch.export.export(torch.nn.Sequential(network, torch.nn.Sigmoid()), (torch.zeros(shape),))
-    model = openvino.convert_model(program)
-    model.reshape(shape)  # a traced program leaves its sizes open
-    openvino.save_model(model, path, compress_to_fp16=True)
+    export_network(torch.nn.Sequential(network, torch.nn.Sigmoid()), (1, 1, SIDE, SIDE), path)
 
 
 def segmentation_loss(logits: torch.Tensor, foreground: torch.Tensor) -> torch.Tensor:
@@ -193,11 +184,6 @@ def segmentation_loss(logits: torch.Tensor, foreground: torch.Tensor) -> torch.T
     total = probability.sum(dim=(1, 2, 3)) + foreground.sum(dim=(1, 2, 3))
     dice = (2 * overlap + 1) / (total + 1)  # the ones keep it defined, and perfect, for pictures without a hand
     return F.binary_cross_entropy_with_logits(logits, foreground) + 1 - dice.mean()
-
-
-def _warmth(progress: float) -> float:
-    """The learning rate's share of its highest value, after a share of the training."""
-    return min((progress + 1e-3) / 0.05, 0.5 * (1 + math.cos(math.pi * progress)))
 
 
 def _segment(network: UNet, scene: Scene) -> Mask:

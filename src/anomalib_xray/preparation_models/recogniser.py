@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from itertools import pairwise
@@ -18,7 +17,6 @@ from torch.nn import functional as F  # noqa: N812  # the name that torch's own 
 
 from anomalib_xray.errors import XrayError
 from anomalib_xray.io.write import write_atomically
-from anomalib_xray.openvino_runtime import silence_telemetry
 from anomalib_xray.preparation.networks import fit
 from anomalib_xray.preparation.steps.recognise import SIDE, Description, recognise
 from anomalib_xray.preparation_models.recogniser_data import (
@@ -30,7 +28,7 @@ from anomalib_xray.preparation_models.recogniser_data import (
     load_examples,
     split_by_group,
 )
-from anomalib_xray.preparation_models.training import CHECKPOINT, LossAt, train_network
+from anomalib_xray.preparation_models.training import CHECKPOINT, LossAt, export_network, train_network, warm_schedule
 
 MODEL = "recogniser.xml"
 _CELL = 4  # pixels a side that are one place of the first layer: all of them are seen, at a sixteenth of the places
@@ -185,7 +183,7 @@ def train_recogniser(
         torch.manual_seed(settings.seed)
         network = Recogniser(len(parts)).to(memory_format=torch.channels_last)  # a fifth faster
     optimizer = torch.optim.AdamW(network.parameters(), lr=settings.learning_rate, weight_decay=1e-2)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _warmth(step / settings.steps))
+    schedule = warm_schedule(optimizer, settings.steps)
 
     def loss_of_steps() -> LossAt:
         examples = load_examples(listed, parts)
@@ -219,14 +217,7 @@ def train_recogniser(
 
 def export_recogniser(network: Recogniser, temperature: float, path: Path) -> None:
     """Write the network, in eval mode and in any pose, with a softmax of this temperature behind it, as OpenVINO IR."""
-    import openvino  # type: ignore[import-untyped]  # openvino ships no types
-
-    silence_telemetry()
-    shape = (1, 1, SIDE, SIDE)
-    program = torch.export.export(InAnyPose(network, temperature).eval(), (torch.zeros(shape),))
-    model = openvino.convert_model(program)
-    model.reshape(shape)  # a traced program leaves its sizes open
-    openvino.save_model(model, path, compress_to_fp16=True)
+    export_network(InAnyPose(network, temperature).eval(), (1, 1, SIDE, SIDE), path)
 
 
 def fitted_temperature(logits: torch.Tensor, labels: torch.Tensor) -> float:
@@ -260,8 +251,3 @@ def sure_from(probabilities: NDArray[np.float32], labels: NDArray[np.int64]) -> 
         if right[sure].sum() >= _SURE * sure.sum():
             return round(float(threshold), 3)
     return 1.0
-
-
-def _warmth(progress: float) -> float:
-    """The learning rate's share of its highest value, after a share of the training."""
-    return min((progress + 1e-3) / 0.05, 0.5 * (1 + math.cos(math.pi * progress)))

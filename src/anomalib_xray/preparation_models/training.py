@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
+import math
 import signal
 import warnings
 from collections.abc import Callable, Mapping
@@ -12,16 +13,37 @@ from typing import Any
 
 import torch
 from lightning.pytorch import LightningModule, Trainer
-from torch.optim.lr_scheduler import LRScheduler
+from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 
 from anomalib_xray.errors import XrayError
 from anomalib_xray.io.progress import track
 from anomalib_xray.io.write import write_atomically
+from anomalib_xray.openvino_runtime import silence_telemetry
 
 LossAt = Callable[[int], torch.Tensor]
 
 CHECKPOINT = "checkpoint.pt"
 """File beside a trained network that says where its training stands."""
+
+
+def warm_schedule(optimizer: torch.optim.Optimizer, steps: int) -> LambdaLR:
+    """The learning rate rises for a twentieth of the steps, then falls to 0 by half a cosine."""
+
+    def share(step: int) -> float:
+        progress = step / steps
+        return min((progress + 1e-3) / 0.05, 0.5 * (1 + math.cos(math.pi * progress)))
+
+    return LambdaLR(optimizer, share)
+
+
+def export_network(network: torch.nn.Module, shape: tuple[int, ...], path: Path) -> None:
+    """Write a network in eval mode, with one input of a fixed shape, as OpenVINO IR in half precision."""
+    import openvino  # type: ignore[import-untyped]  # openvino ships no types
+
+    silence_telemetry()
+    model = openvino.convert_model(torch.export.export(network, (torch.zeros(shape),)))
+    model.reshape(shape)  # a traced program leaves its sizes open
+    openvino.save_model(model, path, compress_to_fp16=True)
 
 
 def train_network(

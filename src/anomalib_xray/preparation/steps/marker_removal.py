@@ -89,8 +89,8 @@ class MarkerRemoval(Step):
             # Telea's method walks through the whole picture, but only what is close by has a say.
             x, y, width, height = cv2.boundingRect(outline)
             around = np.s_[max(y - _AROUND, 0) : y + height + _AROUND, max(x - _AROUND, 0) : x + width + _AROUND]
-            own = filled([outline[:, 0]], image.shape[:2])[around]
             patch = cv2.inpaint(image[around], markers[around], _RADIUS, cv2.INPAINT_TELEA)
+            own = filled([outline[:, 0] - (around[1].start, around[0].start)], patch.shape)
             painted[around][own] = patch[own]
         return painted
 

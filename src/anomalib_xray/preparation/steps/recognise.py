@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -88,8 +88,7 @@ class Recognise(Step):
 
     def plan(self, image: Radiograph) -> Plan:
         """Name the ``body_part`` and the ``confidence``, 0 to 1, that it is."""
-        probabilities = recognise(self.model, input_of(image))
-        description = Description.of(self.model)
+        probabilities, description = _answer(self.model, input_of(image))
         best = int(probabilities.argmax())
         confidence = round(float(probabilities[best]), 4)
         threshold = description.threshold if self.threshold is None else self.threshold
@@ -118,9 +117,14 @@ def input_of(image: Radiograph) -> NDArray[np.float32]:
 
 def recognise(model: Path, image: NDArray[np.float32]) -> NDArray[np.float32]:
     """The probability (K,) of each body part of a network's input (128, 128), by the network in an .xml file."""
+    return _answer(model, image)[0]
+
+
+def _answer(model: Path, image: NDArray[np.float32]) -> tuple[NDArray[np.float32], Description]:
     file = _model_file(model)
-    (probabilities,) = np.asarray(_loaded(file, file.fingerprint())(image[None, None])[0], np.float32)
-    return cast("NDArray[np.float32]", probabilities)
+    network, description = _loaded(file, file.fingerprint())
+    (probabilities,) = np.asarray(network(image[None, None])[0], np.float32)
+    return probabilities, description
 
 
 def _model_file(model: Path) -> ModelFile:
@@ -128,13 +132,13 @@ def _model_file(model: Path) -> ModelFile:
 
 
 @lru_cache(maxsize=4)
-def _loaded(file: ModelFile, fingerprint: str) -> Any:
-    """The network, ready to run."""
+def _loaded(file: ModelFile, fingerprint: str) -> tuple[Any, Description]:
+    """The network, ready to run, with its description."""
     del fingerprint  # tells a replaced model from the one that was loaded before
-    compiled, parts = file.compiled(), Description.of(file.path).body_parts
+    compiled, description = file.compiled(), Description.of(file.path)
     shapes = [port.partial_shape for port in (*compiled.inputs, *compiled.outputs)]
-    if [str(shape) for shape in shapes] != [f"[1,1,{SIDE},{SIDE}]", f"[1,{len(parts)}]"]:
+    if [str(shape) for shape in shapes] != [f"[1,1,{SIDE},{SIDE}]", f"[1,{len(description.body_parts)}]"]:
         raise XrayError(
             f"{file.path} is no network of body parts: take the .xml file of anomalib-xray train-recogniser."
         )
-    return compiled
+    return compiled, description
