@@ -13,7 +13,7 @@ import pytest
 from PIL import Image, ImageDraw
 
 from anomalib_xray.data import FracAtlas
-from anomalib_xray.data.fracatlas import NEIGHBOURS, alike
+from anomalib_xray.data.fracatlas_published import NEIGHBOURS, alike
 from anomalib_xray.errors import XrayError
 from anomalib_xray.io.read import read_anomaly_mask, read_radiograph
 from anomalib_xray.io.text import read_csv
