@@ -24,6 +24,7 @@ from threading import Thread
 from typing import Any, Literal, TextIO, TypeAlias, TypeVar
 
 from anomalib_xray import __version__
+from anomalib_xray.devices import Device, lend
 from anomalib_xray.errors import XrayError
 from anomalib_xray.io.text import read_json, write_json
 
@@ -110,20 +111,29 @@ def perform(folder: Path, answers: TextIO | None = None) -> bool:
 
 
 class Process:
-    """A fresh interpreter with a task, of so many threads; it ends with the ``with`` block at the latest."""
+    """A fresh interpreter with a task, of so many threads; it ends with the ``with`` block at the latest.
 
-    def __init__(self, folder: Path, threads: int | None = None) -> None:
+    With ``devices`` it waits for one that no other task has, and sees no other GPU.
+    """
+
+    def __init__(self, folder: Path, threads: int | None = None, devices: Sequence[Device] = ()) -> None:
         self.folder = folder
         limit = {} if threads is None else {"OMP_NUM_THREADS": str(threads)}
-        with (folder / LOG).open("w", encoding="utf-8") as log:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "anomalib_xray.jobs", str(folder)],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=log,
-                env={**os.environ, "PYTHONWARNINGS": "ignore", **limit},
-                text=True,
-            )
+        self._loan = lend(devices)
+        try:
+            with (folder / LOG).open("w", encoding="utf-8") as log:
+                self._process = subprocess.Popen(
+                    [sys.executable, "-m", "anomalib_xray.jobs", str(folder)],
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    stderr=log,
+                    env={**os.environ, "PYTHONWARNINGS": "ignore", **limit, **self._loan.environment},
+                    pass_fds=self._loan.descriptors if os.name == "posix" else (),
+                    text=True,
+                )
+        except BaseException:
+            self._loan.close()
+            raise
 
     def __enter__(self) -> Process:
         return self
@@ -132,6 +142,7 @@ class Process:
         """Ends the process and removes its scratch folder."""
         self._process.kill()
         self._process.communicate()
+        self._loan.close()
         shutil.rmtree(self.folder / SCRATCH, ignore_errors=True)
 
     def ask(self, order: Any) -> Any | None:
@@ -161,9 +172,9 @@ class Process:
         return read_result(self.folder) or {}
 
 
-def run_task(folder: Path, threads: int | None = None) -> dict[str, Any]:
-    """Runs a task in a fresh interpreter and returns its result, see :func:`read_result`."""
-    with Process(folder, threads) as process:
+def run_task(folder: Path, threads: int | None = None, devices: Sequence[Device] = ()) -> dict[str, Any]:
+    """Runs a task in a fresh interpreter and returns its result, see :class:`Process` and :func:`read_result`."""
+    with Process(folder, threads, devices) as process:
         return process.result()
 
 
