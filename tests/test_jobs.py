@@ -19,11 +19,12 @@ def test_every_task_has_a_result(workers: int) -> None:
     assert sorted(results(abs, [-3, 2, -1], workers=workers)) == [1, 2, 3]
 
 
-def test_ctrl_c_is_left_to_the_parent() -> None:
-    before = signal.getsignal(signal.SIGINT)
-    assert list(results(signal.getsignal, [signal.SIGINT] * 4, workers=2)) == [signal.SIG_IGN] * 4
-    assert signal.getsignal(signal.SIGINT) is before
-    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, [])
+def test_ctrl_c_and_sigterm_are_left_to_the_parent() -> None:
+    interrupts = [signal.SIGINT, signal.SIGTERM]
+    before = list(map(signal.getsignal, interrupts))
+    assert list(results(signal.getsignal, interrupts * 2, workers=2)) == [signal.SIG_IGN] * 4
+    assert list(map(signal.getsignal, interrupts)) == before
+    assert not {*interrupts} & signal.pthread_sigmask(signal.SIG_BLOCK, [])
 
 
 def test_a_worker_that_dies_is_one_sentence() -> None:

@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from importlib import import_module
 from io import TextIOWrapper
 from pathlib import Path
+from threading import current_thread, main_thread
 from typing import TYPE_CHECKING, Any
 
 from anomalib_xray import NOTICE, __version__
@@ -48,8 +51,9 @@ def main(argv: list[str] | None = None) -> int:
     if isinstance(sys.stdout, TextIOWrapper):  # names of files may hold what the terminal's encoding has no letter for
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
-        status = _run(sys.argv[1:] if argv is None else argv)
-        sys.stdout.flush()
+        with _terminated_as_interrupted():
+            status = _run(sys.argv[1:] if argv is None else argv)
+            sys.stdout.flush()
     except XrayError as error:
         print(f"error: {error}", file=sys.stderr)
         return _MISUSED
@@ -67,6 +71,24 @@ def main(argv: list[str] | None = None) -> int:
         print(f"error: There is no room left on {where}: make some, or write to another disk.", file=sys.stderr)
         return _MISUSED
     return status
+
+
+@contextmanager
+def _terminated_as_interrupted() -> Iterator[None]:
+    """Treats SIGTERM, by which schedulers and containers end a process, as Ctrl-C."""
+
+    def interrupt(*_: object) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # what comes next cleans up
+        raise KeyboardInterrupt
+
+    if current_thread() is not main_thread() or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+        yield
+        return
+    signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def _run(arguments: Sequence[str]) -> int:

@@ -20,7 +20,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from threading import Thread
+from threading import Event, Thread
 from typing import Any, Literal, TextIO, TypeAlias, TypeVar
 
 from anomalib_xray import __version__
@@ -37,6 +37,8 @@ Backend: TypeAlias = Literal["loky", "ray"]
 Input = TypeVar("Input")
 Output = TypeVar("Output")
 
+_INTERRUPTS = (signal.SIGINT, signal.SIGTERM)
+_terminated = Event()  # in the process of a task that got SIGTERM
 _RAY_CHUNK = 64  # calls that are given to Ray together, since it returns their results all at once
 
 
@@ -99,6 +101,8 @@ def perform(folder: Path, answers: TextIO | None = None) -> bool:
         returned = getattr(import_module(module), name)(Task(folder, task["arguments"], answers))
         result = {"status": "done", **(returned or {})}
     except Exception as error:  # any task may fail in any way, and the others go on
+        if _terminated.is_set():  # it may be due to the end of a data loader's process
+            raise
         reason = str(error) if isinstance(error, XrayError) else f"{type(error).__name__}: {error}"
         result = {"status": "failed", "reason": " ".join(reason.split())}
     with suppress(ImportError):  # on Windows
@@ -164,9 +168,15 @@ class Process:
         return self._process.wait()
 
     def result(self) -> dict[str, Any]:
-        """Waits for the end and returns the result; a process that left none has failed."""
+        """Waits for the end and returns the result; a process that left none has failed.
+
+        Raises:
+            KeyboardInterrupt: The process was terminated, as all of a job are; the task is to run again.
+        """
         status = self.wait()
         if not (self.folder / RESULT).is_file():
+            if status == -signal.SIGTERM:
+                raise KeyboardInterrupt
             reason = f"the process ended with status {status}; see {self.folder / LOG}"
             write_json(self.folder / RESULT, {"status": "failed", "reason": reason})
         return read_result(self.folder) or {}
@@ -181,10 +191,20 @@ def run_task(folder: Path, threads: int | None = None, devices: Sequence[Device]
 def main(folder: str) -> int:
     """Performs a task in this interpreter, which was started for it; the exit status is 1 if it failed."""
     Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
+    leave_interrupts_to_parent()
+    # Lightning, which adds a handler of its own, ends a training after the batch.
+    signal.signal(signal.SIGTERM, lambda *_: _terminated.set())
     # Output of libraries belongs into the log and not between the answers.
     with os.fdopen(os.dup(1), "w", encoding="utf-8") as answers:
         os.dup2(2, 1)
-        return 0 if perform(Path(folder), answers) else 1
+        try:
+            return 0 if perform(Path(folder), answers) else 1
+        except BaseException:
+            if not _terminated.is_set():
+                raise
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.raise_signal(signal.SIGTERM)
+    return 1
 
 
 def _end_with(parent: int) -> None:
@@ -249,17 +269,18 @@ def results(
 
 
 def leave_interrupts_to_parent() -> None:
-    """Lets a worker process ignore Ctrl-C, which the terminal sends to all: its parent ends it, without a traceback."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """Lets a worker process ignore Ctrl-C and SIGTERM, which all may get: its parent ends it, without a traceback."""
+    for number in _INTERRUPTS:
+        signal.signal(number, signal.SIG_IGN)
 
 
 @contextmanager
 def _interrupts_wait() -> Iterator[None]:
-    """Holds Ctrl-C back in this thread and in the processes that it starts."""
+    """Holds Ctrl-C and SIGTERM back in this thread and in the processes that it starts."""
     if not hasattr(signal, "pthread_sigmask"):  # Windows has no such masks
         yield
         return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _INTERRUPTS)
     try:
         yield
     finally:

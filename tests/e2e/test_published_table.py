@@ -14,9 +14,10 @@ import pandas as pd
 import pytest
 
 from anomalib_xray.cli import main
+from anomalib_xray.experiments.cell_task import run_cell
 from anomalib_xray.experiments.grid import SHORTCUTS, Cell, Grid, read_grid
-from anomalib_xray.experiments.run_grid import folder_of, write_cell
-from anomalib_xray.jobs import perform, read_result
+from anomalib_xray.experiments.run_grid import folder_of, settings_of
+from anomalib_xray.jobs import perform, read_result, write_task
 from anomalib_xray.phantom.dataset import write_phantoms
 from anomalib_xray.report.page import write_report
 from anomalib_xray.report.results import as_frame, read_rows
@@ -82,7 +83,7 @@ def run(grid: Grid, cells: Sequence[Cell], out: Path) -> list[Row]:
     grid = replace(grid, cells=list(cells))
     for cell in cells:
         # One process for all: starting one for each cell would take most of the time.
-        perform(write_cell(cell, grid, out))
+        perform(write_task(folder_of(out, cell), run_cell, settings_of(cell, grid, out)))
         result = read_result(folder_of(out, cell))
         assert result is not None
         assert result["status"] == "done", (cell.key, result["reason"])

@@ -10,10 +10,9 @@ import pytest
 
 from anomalib_xray.errors import XrayError
 from anomalib_xray.experiments.grid import Cell, Grid
-from anomalib_xray.experiments.run_grid import write_cell
-from anomalib_xray.io.text import read_csv, read_json
+from anomalib_xray.experiments.run_grid import settings_of
+from anomalib_xray.io.text import read_csv
 from anomalib_xray.io.write import write_png
-from anomalib_xray.jobs import TASK
 from anomalib_xray.preparation import sources
 
 
@@ -46,9 +45,9 @@ def test_only_the_part_that_is_read_is_prepared(
     pipeline = tmp_path / "small.yaml"
     pipeline.write_text("steps:\n  - resize: {longest_side: 8}\n")
     grid = Grid("One part", [cell], {"small": pipeline}, None, "image", {}, {})
-    task = read_json(write_cell(cell, grid, tmp_path / "out") / TASK)
+    settings = settings_of(cell, grid, tmp_path / "out")
     prepared = tmp_path / "out" / "prepared" / "part-small"
-    assert task["arguments"]["data_config"]["init_args"]["prepared_root"] == str(prepared)
+    assert settings["data_config"]["init_args"]["prepared_root"] == str(prepared)
     assert asked == [only]
     assert len(list(prepared.rglob("a.png"))) == (1 if only else 2)
 
@@ -58,10 +57,10 @@ def test_what_cannot_be_prepared_or_made_is_one_sentence(tmp_path: Path) -> None
     cell = Cell("Cae", "hands", "small", False, 1, {}, data)
     grid = Grid("None", [cell], {"small": tmp_path / "small.yaml"}, None, "image", {}, {})
     with pytest.raises(XrayError, match=r"The pictures of hands cannot be found or made: .*gone"):
-        write_cell(cell, grid, tmp_path / "out")
+        settings_of(cell, grid, tmp_path / "out")
     (tmp_path / "gone").mkdir()
     with pytest.raises(XrayError, match=r"The pictures of hands could not be prepared with .*: .* holds no radiograph"):
-        write_cell(cell, grid, tmp_path / "out")
+        settings_of(cell, grid, tmp_path / "out")
 
 
 def test_fracatlas_is_prepared_by_the_table_of_its_folder(tmp_path: Path) -> None:
@@ -73,6 +72,6 @@ def test_fracatlas_is_prepared_by_the_table_of_its_folder(tmp_path: Path) -> Non
     cell = Cell("Cae", "arms", "small", False, 1, {}, data)
     pipeline = tmp_path / "small.yaml"
     pipeline.write_text("steps:\n  - resize: {longest_side: 8}\n")
-    write_cell(cell, Grid("Arms", [cell], {"small": pipeline}, None, "image", {}, {}), tmp_path / "out")
+    settings_of(cell, Grid("Arms", [cell], {"small": pipeline}, None, "image", {}, {}), tmp_path / "out")
     rows = read_csv(tmp_path / "out" / "prepared" / "arms-small" / "manifest.csv")
     assert [(row["image_path"], row["mask_path"]) for row in rows] == [("listed.png", "masks/listed.png")]

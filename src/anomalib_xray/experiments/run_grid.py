@@ -2,40 +2,95 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
+from joblib import cpu_count
+
+from anomalib_xray.devices import AUTO, find_devices
 from anomalib_xray.errors import XrayError
 from anomalib_xray.experiments.cell_task import make_data, run_cell
 from anomalib_xray.experiments.grid import Cell, Grid
 from anomalib_xray.io.progress import track
-from anomalib_xray.jobs import Backend, read_result, results, run_task, write_task
+from anomalib_xray.io.write import held
+from anomalib_xray.jobs import Backend, Task, read_result, results, run_task, write_task
+from anomalib_xray.preparation.record import MANIFEST
+
+_LOCK = ".lock"
+"""File in the folder of a cell that the process which runs it has locked."""
 
 
-def run_cells(grid: Grid, out: Path, *, workers: int, backend: Backend, scheduler: str | None, retry: bool) -> None:
-    """Runs the cells that are not done, ``workers`` at once; see :func:`anomalib_xray.jobs.results`."""
-    todo = [cell for cell in grid.all_cells if is_open(out, cell, retry=retry)]
-    tasks = [write_cell(cell, grid, out) for cell in todo]
-    run = partial(_run, threads=max(1, (os.cpu_count() or 1) // workers))
-    total = len(grid.all_cells)
+def run_cells(
+    grid: Grid,
+    out: Path,
+    cells: Sequence[Cell],
+    *,
+    workers: int = 1,
+    devices: str = AUTO,
+    devices_per_cell: int = 1,
+    backend: Backend = "loky",
+    scheduler: str | None = None,
+    retry: bool = False,
+) -> None:
+    """Runs those of some cells that are not done; those that another process runs are left to it.
+
+    Args:
+        grid: The grid.
+        out: Folder of the benchmark.
+        cells: Cells to run.
+        workers: Cells that run at once on this machine, among which its cores are divided.
+        devices: GPUs to share among the cells, as of :func:`anomalib_xray.devices.find_devices`; a worker of a cluster
+            finds those of its own machine.
+        devices_per_cell: Number of GPUs of a cell.
+        backend: ``loky`` for processes, ``ray`` for Ray.
+        scheduler: Address of the scheduler of a Dask cluster, which is then used instead.
+        retry: Whether cells that failed run again.
+    """
+    todo = [cell for cell in cells if is_open(out, cell, retry=retry)]
+    tasks = [(folder_of(out, cell), settings_of(cell, grid, out)) for cell in todo]
+    run = partial(
+        _run,
+        run_cell,
+        # A worker of Dask's has the threads that it was started with.
+        threads=None if scheduler is not None else max(1, cpu_count() // workers),
+        devices=(devices, devices_per_cell),
+        retry=retry,
+    )
     ended = results(run, tasks, workers=workers, backend=backend, scheduler=scheduler, shared=out)
-    for line in track(ended, "cells", total, done=total - len(todo)):
+    for line in track(ended, "cells", len(cells), done=len(cells) - len(todo)):
         print(line, flush=True)
 
 
-def _run(folder: Path, threads: int) -> str:
-    """Runs a cell; a line with its status."""
-    result = run_task(folder, threads)
+def _run(
+    function: Callable[[Task], dict[str, Any]],
+    task: tuple[Path, dict[str, Any]],
+    threads: int | None,
+    devices: tuple[str, int],
+    retry: bool,
+) -> str:
+    """Runs a cell unless another process does or did; a line with its status."""
+    folder, settings = task
+    folder.mkdir(parents=True, exist_ok=True)
+    with held(folder / _LOCK) as is_ours:
+        if not is_ours:
+            return f"{folder.name}: runs in another process"
+        if not _is_open(folder, retry=retry):
+            return f"{folder.name}: ended in another process"
+        result = run_task(write_task(folder, function, settings), threads, find_devices(*devices))
     return f"{folder.name}: {result['status']}" + (f", {result['reason']}" if "reason" in result else "")
 
 
 def is_open(out: Path, cell: Cell, *, retry: bool) -> bool:
     """Whether a cell has to run: one without a result, or with ``retry`` one that failed."""
-    result = read_result(folder_of(out, cell))
+    return _is_open(folder_of(out, cell), retry=retry)
+
+
+def _is_open(folder: Path, *, retry: bool) -> bool:
+    result = read_result(folder)
     return result is None or (retry and result["status"] != "done")
 
 
@@ -44,17 +99,18 @@ def folder_of(out: Path, cell: Cell) -> Path:
     return out / "cells" / cell.key
 
 
-def write_cell(cell: Cell, grid: Grid, out: Path) -> Path:
-    """Writes the task of a cell, generates and prepares its pictures where needed, and returns its folder."""
+def settings_of(cell: Cell, grid: Grid, out: Path) -> dict[str, Any]:
+    """Settings of the task of a cell; its pictures are generated and prepared where needed."""
     pipeline = grid.preparations[cell.preparation]
     if pipeline is None:
-        return write_task(folder_of(out, cell), run_cell, asdict(cell))
+        return asdict(cell)
     prepared = out / "prepared" / f"{cell.data}-{cell.preparation}"
-    if not (prepared / "manifest.csv").exists():
-        _prepare(cell, pipeline, prepared)
+    prepared.parent.mkdir(parents=True, exist_ok=True)
+    with held(prepared.with_name(f".{prepared.name}.lock"), wait=True):  # shards of a grid begin at the same time
+        if not (prepared / MANIFEST).exists():
+            _prepare(cell, pipeline, prepared)
     init_args = {**cell.data_config["init_args"], "prepared_root": str(prepared)}
-    pointed = replace(cell, data_config={**cell.data_config, "init_args": init_args})
-    return write_task(folder_of(out, cell), run_cell, asdict(pointed))
+    return asdict(replace(cell, data_config={**cell.data_config, "init_args": init_args}))
 
 
 def _prepare(cell: Cell, config: Path, prepared: Path) -> None:
@@ -78,7 +134,7 @@ def _prepare(cell: Cell, config: Path, prepared: Path) -> None:
     has_masks = table is None and (root / masks).is_dir()
     try:
         sources = find_sources(root, prepared, table=table, masks=masks if has_masks else None, only=_body_part(cell))
-        summary = run(Pipeline.load(config), root, prepared, sources, workers=os.cpu_count() or 1)
+        summary = run(Pipeline.load(config), root, prepared, sources, workers=cpu_count())
     except XrayError as error:
         raise XrayError(f"The pictures of {cell.data} could not be prepared with {config}: {error}") from error
     print_summary(summary, prepared)

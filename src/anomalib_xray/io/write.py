@@ -156,17 +156,18 @@ def _alone(path: Path) -> Iterator[BinaryIO]:
                 return
 
 
-def lock(descriptor: int, *, wait: bool = False) -> bool | None:
+def lock(descriptor: int, *, wait: bool = False, shared: bool = False) -> bool | None:
     """Lock an open file or folder until it is closed; a process that is killed lets go of its locks.
 
-    ``wait`` waits for another process that has locked it. None on a system or a network drive that has no locks.
+    ``wait`` waits for another process that has locked it; a ``shared`` lock keeps out only those that are not. None on
+    a system or a network drive that has no locks.
     """
     try:
         import fcntl
     except ImportError:  # on Windows
         return None
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | (0 if wait else fcntl.LOCK_NB))
     except BlockingIOError:
         return False
     except OSError:
@@ -175,13 +176,20 @@ def lock(descriptor: int, *, wait: bool = False) -> bool | None:
 
 
 @contextmanager
-def alone(path: Path, refusal: str) -> Iterator[None]:
-    """Lock the file ``path``, which is made if it is missing, or raise ``refusal`` if another process has locked it.
+def held(path: Path, *, wait: bool = False, shared: bool = False) -> Iterator[bool]:
+    """Lock the file ``path``, which is made if it is missing, and say whether it worked; arguments as of :func:`lock`.
 
     On a system without locks, two at once are the user's to avoid.
     """
-    with path.open("w") as file:
-        if lock(file.fileno()) is False:
+    with path.open("a+") as file:  # drives of a network lock for others what may be read and written only
+        yield lock(file.fileno(), wait=wait, shared=shared) is not False
+
+
+@contextmanager
+def alone(path: Path, refusal: str, *, shared: bool = False) -> Iterator[None]:
+    """Lock a file as :func:`held` does, or raise ``refusal`` if another process has locked it."""
+    with held(path, shared=shared) as is_ours:
+        if not is_ours:
             raise XrayError(refusal)
         yield
 
