@@ -42,7 +42,7 @@ def main() -> int:
     from anomalib_xray.experiments import run_grid
 
     fake_cell.__module__ = "fake_cells"
-    run_grid.run_cell = fake_cell  # type: ignore[assignment]
+    run_grid.run_cell = fake_cell  # type: ignore[attr-defined]
     benchmark._write_tables = lambda *_: None
     return cli.main(sys.argv[1:])
 

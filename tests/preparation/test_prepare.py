@@ -181,6 +181,8 @@ def test_a_replay_and_heat_maps_go_back(raw: Path, config: Path, capsys: pytest.
         (["--root", "RAW", "--out", "out", "--config", "CONFIG", "--back", "true"], "needs --replay"),
         (["--root", "RAW", "--out", "out", "--replay", "RAW"], "holds no prepared"),
         (["--root", "RAW", "--out", "out", "--replay", "RAW", "--back", "true"], "no manifest"),
+        (["--root", "RAW", "--out", "out", "--config", "CONFIG", "--shard", "3/3"], "count from 0"),
+        (["--root", "RAW", "--out", "out", "--config", "CONFIG", "--shard", "0/3", "--preview", "1"], "whole folders"),
         (["--root", "RAW", "--out", "out", "--config", "CONFIG", "--backend", "spark"], "'spark' is no value"),
         (["--root", "RAW", "--out", "out", "--config", "CONFIG", "--table", "none.csv"], "none.csv cannot be read"),
     ],
@@ -223,7 +225,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGKILL])
+@pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_a_stopped_process_loses_nothing(finished: Path, tmp_path: Path, end: signal.Signals) -> None:
     command, whole = prepare(finished, tmp_path / "out"), finished / "whole"
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True)

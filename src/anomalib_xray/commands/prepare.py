@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Literal
 
 from anomalib_xray.errors import XrayError
+from anomalib_xray.shards import Shard
 
 
 def prepare(
@@ -17,6 +17,7 @@ def prepare(
     masks: Path | None = None,
     only: str | None = None,
     workers: int = 0,
+    shard: str | None = None,
     backend: Literal["loky", "ray"] = "loky",
     scheduler: str | None = None,
     preview: int = 0,
@@ -41,6 +42,8 @@ def prepare(
             ground_truth/anomaly; the masks are moved along into the geometry of the prepared pictures.
         only: Pattern of the paths below ROOT to prepare, such as '*/XR_HAND/*'; the manifest lists these alone.
         workers: Processes that work at once; 0 for one a core.
+        shard: Part I/N of the radiographs, such as 0/8 for the first of eight; I counts from 0, and those of a patient
+            are in one part. The same command without --shard prepares what is left and writes the manifest.
         backend: loky for processes on this machine, ray for Ray.
         scheduler: Address of the scheduler of a Dask cluster that is to do the work, such as tcp://host:8786.
         preview: How many pictures to show, stage by stage and the worst first, on OUT/preview_1.png and so on: those
@@ -62,10 +65,15 @@ def prepare(
         raise XrayError("Give either --config with a pipeline, or --replay with a folder that was prepared before.")
     if back and replay is None:
         raise XrayError("--back needs --replay with the folder whose prepared pictures the heat maps belong to.")
+    part = None if shard is None else Shard.parse(shard)
+    if part is not None and (preview or back):
+        raise XrayError("--preview and --back are of whole folders: leave out --shard, or them.")
     if back and replay is not None:
         from anomalib_xray.preparation.mapping import restore
 
         return restore(root, out, replay)
+
+    from joblib import cpu_count
 
     from anomalib_xray.preparation.pipeline import Pipeline
     from anomalib_xray.preparation.report import print_summary
@@ -80,15 +88,16 @@ def prepare(
             root,
             out,
             sources,
-            workers=workers or os.cpu_count() or 1,
+            workers=workers or cpu_count(),
             backend=backend,
             scheduler=scheduler,
             replay=replay,
+            shard=part,
         )
     except KeyboardInterrupt:
         print(f"Stopped. What is done is in {out}; the same command goes on.")
         return 130
-    print_summary(summary, out)
+    print_summary(summary, out, part)
     if preview:
         from anomalib_xray.preparation.report import write_preview
 

@@ -20,6 +20,7 @@ from anomalib_xray.preparation.pipeline import Pipeline
 from anomalib_xray.preparation.record import MANIFEST, Output, read_record
 from anomalib_xray.preparation.runner import Summary
 from anomalib_xray.preparation.view import small_view
+from anomalib_xray.shards import Shard
 
 _SHOWN_ERRORS = 10
 
@@ -30,7 +31,7 @@ _WHITE = 255
 Sheet = NDArray[np.uint8]
 
 
-def print_summary(summary: Summary, out: Path) -> None:
+def print_summary(summary: Summary, out: Path, shard: Shard | None = None) -> None:
     """Print how many pictures were prepared, how many carry each flag, and the failures."""
     from rich.console import Console
     from rich.table import Table
@@ -49,12 +50,14 @@ def print_summary(summary: Summary, out: Path) -> None:
         # Text, because a reason may hold brackets, which rich would take for its markup.
         console.print(Text(error if name in error else f"{name}: {error}", style="red"), soft_wrap=True)
     if len(summary.errors) > _SHOWN_ERRORS:
-        console.print(f"… and {len(summary.errors) - _SHOWN_ERRORS} more, in {MANIFEST}.")
+        console.print(f"… and {len(summary.errors) - _SHOWN_ERRORS} more{'' if shard else f', in {MANIFEST}'}.")
     done = summary.done
     print(
         f"{done.total()} radiographs: {done['prepared']} prepared, {done['kept']} done before, {done['failed']} failed."
-        f" {summary.outputs} pictures and {MANIFEST} are in {out}."
+        f" {summary.outputs} pictures{'' if shard else f' and {MANIFEST}'} are in {out}."
     )
+    if shard is not None:
+        print(f"Shard {shard} has ended; the same command without --shard writes {MANIFEST}.")
 
 
 def write_preview(pipeline: Pipeline, root: Path, out: Path, count: int) -> Iterator[Path]:

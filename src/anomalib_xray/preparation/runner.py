@@ -22,6 +22,7 @@ from anomalib_xray.preparation.pipeline import Pipeline
 from anomalib_xray.preparation.record import HOUSEKEEPING, MANIFEST
 from anomalib_xray.preparation.sources import Source
 from anomalib_xray.preparation.worker import Job, Outcome, give_up, prepare_source
+from anomalib_xray.shards import Shard
 
 PIPELINE = f"{HOUSEKEEPING}/pipeline.json"
 """File beside the prepared pictures that holds the settings they were made with."""
@@ -57,11 +58,13 @@ def run(
     backend: Backend = "loky",
     scheduler: str | None = None,
     replay: Path | None = None,
+    shard: Shard | None = None,
 ) -> Summary:
     """Prepare radiographs and write the manifest.
 
     Originals that an earlier run finished are kept. The run may be stopped at any time, and the next one goes on; until
-    one reaches the end there is no manifest.
+    one reaches the end there is no manifest. Shards may run at the same time and write none; a run without one then
+    keeps what they did.
 
     Args:
         pipeline: The steps.
@@ -72,6 +75,7 @@ def run(
         backend: ``loky`` for processes, ``ray`` for Ray.
         scheduler: Address of the scheduler of a Dask cluster, which is then used instead.
         replay: Folder of prepared pictures whose records are replayed; None to look at each picture.
+        shard: Part of the sources to prepare, each patient's in one; None for all.
 
     Raises:
         XrayError: ``out`` cannot be used, or the workers cannot.
@@ -79,11 +83,15 @@ def run(
     # Workers may run in other folders, even on other machines.
     root, out = absolute(root), absolute(out)
     job = Job(root, out, json.dumps(pipeline.settings), absolute(pipeline.folder), replay and absolute(replay))
-    with _alone_in(out):
-        _remove_leftovers(out)
+    if shard is not None:
+        sources = [source for source in sources if shard.holds(source.patient or source.study or source.name)]
+    with _alone_in(out, shard):
+        if shard is None:  # else they may be of another shard
+            _remove_leftovers(out)
         _remember(out, pipeline)
         outcomes = list(track(_work(job, sources, workers, backend, scheduler), "Preparing", len(sources)))
-        write_manifest(out, (row for outcome in outcomes for row in outcome.rows))
+        if shard is None:
+            write_manifest(out, (row for outcome in outcomes for row in outcome.rows))
     return _summary(outcomes)
 
 
@@ -153,17 +161,23 @@ def _remember(out: Path, pipeline: Pipeline) -> None:
 
 
 @contextmanager
-def _alone_in(out: Path) -> Iterator[None]:
-    """Make sure that the folder holds prepared pictures only, and that no other run on this machine writes there."""
+def _alone_in(out: Path, shard: Shard | None) -> Iterator[None]:
+    """Make sure that the folder holds prepared pictures only, and that no run writes there but other shards of it."""
     try:
-        if out.is_dir() and not (out / HOUSEKEEPING).is_dir() and any(out.iterdir()):
+        # In this order, since another shard may begin at this moment.
+        if out.is_dir() and any(out.iterdir()) and not (out / HOUSEKEEPING).is_dir():
             raise XrayError(f"{out} holds files that prepare did not write: give an empty or a new folder as --out.")
         (out / HOUSEKEEPING).mkdir(parents=True, exist_ok=True)
         (out / _LOCK).touch()
     except OSError as error:
         raise XrayError(f"{out} cannot be written: {error.strerror}; give another folder as --out.") from error
-    with alone(out / _LOCK, f"Another run is preparing into {out}: wait until it is done."):
-        yield
+    busy = f"Another run, or a shard of one, is preparing into {out}: wait until it is done."
+    with alone(out / _LOCK, busy, shared=shard is not None):
+        if shard is None:
+            yield
+            return
+        with alone(out / f"{_LOCK}-{shard.number}-of-{shard.count}", f"Another run prepares shard {shard} into {out}."):
+            yield
 
 
 def _remove_leftovers(out: Path) -> None:
