@@ -15,13 +15,14 @@ import yaml
 from joblib import cpu_count
 
 from anomalib_xray.devices import VISIBLE
+from anomalib_xray.experiments import run_grid
 from anomalib_xray.experiments.grid import read_grid
 from anomalib_xray.experiments.run_grid import folder_of
 from anomalib_xray.io.text import read_json
 from anomalib_xray.jobs import LOG, RESULT, read_result
 from anomalib_xray.shards import Shard
 
-from .fake_cells import SECONDS
+from .fake_cells import SECONDS, fake_cell
 
 PROGRAM = Path(__file__).with_name("fake_cells.py")
 
@@ -70,13 +71,16 @@ def cells_of(grid: Path, out: Path) -> dict[str, dict[str, Any] | None]:
 
 def test_two_cells_never_share_a_device(grid: Path, tmp_path: Path) -> None:
     ended(started(grid, tmp_path / "out", **{VISIBLE: "4,MIG-7"}), 1)
-    cells = cells_of(grid, tmp_path / "out")
+    assert_nothing_is_shared(cells_of(grid, tmp_path / "out"))
+
+
+def assert_nothing_is_shared(cells: dict[str, dict[str, Any] | None]) -> None:
     died = cells.pop("Dies")
     assert died is not None
     assert "status 3" in died["reason"]
     done = [cell for cell in cells.values() if cell is not None]
     assert len(done) == 7
-    assert {cell["sees"] for cell in done} == {"4", "MIG-7"}  # one worker a device, each used again after the death
+    assert {cell["sees"] for cell in done} == {"4", "MIG-7"}  # both are used again, whichever the dead one had
     assert {cell["threads"] for cell in done} == {str(max(1, cpu_count() // 2))}
     together = [
         (one["sees"], other["sees"])
@@ -84,6 +88,24 @@ def test_two_cells_never_share_a_device(grid: Path, tmp_path: Path) -> None:
         if one["from"] < other["to"] and other["from"] < one["to"]
     ]
     assert all(one != other for one, other in together)
+
+
+@pytest.mark.slow
+def test_two_threads_of_a_dask_worker_never_share_a_device(
+    grid: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    distributed = pytest.importorskip("distributed")
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(PROGRAM.parent), os.environ.get("PYTHONPATH", "")]))
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setenv(VISIBLE, "4,MIG-7")
+    monkeypatch.setattr(fake_cell, "__module__", "fake_cells")
+    monkeypatch.setattr(run_grid, "run_cell", fake_cell)
+    out = tmp_path / "out"
+    out.mkdir()
+    read = read_grid(grid)
+    with distributed.LocalCluster(n_workers=1, threads_per_worker=3, dashboard_address=None) as cluster:
+        run_grid.run_cells(read, out, read.all_cells, scheduler=cluster.scheduler_address)
+    assert_nothing_is_shared(cells_of(grid, out))
 
 
 def test_three_shards_of_which_one_is_killed_are_the_run_in_one_piece(grid: Path, tmp_path: Path) -> None:

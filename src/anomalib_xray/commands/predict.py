@@ -11,6 +11,7 @@ from anomalib_xray import NOTICE
 from anomalib_xray.errors import XrayError
 from anomalib_xray.io.inputs import find_inputs, with_list
 from anomalib_xray.io.progress import status
+from anomalib_xray.shards import Shard
 
 
 def predict(
@@ -25,6 +26,7 @@ def predict(
     dicom_sc: bool = False,
     keep_patient: bool = False,
     stream: bool = False,
+    shard: str | None = None,
 ) -> int:
     """Scores radiographs with one or several exported models and draws their heat maps.
 
@@ -50,6 +52,8 @@ def predict(
         keep_patient: Whether the captures of DICOM files keep the patient and the study and refer to the file, so that
             an archive files them there.
         stream: Whether to print one line of JSON for each image at once instead, and to write no file.
+        shard: Part I/N of the images, such as 0/8 for the first of eight; I counts from 0. The same command without
+            --shard predicts what is left and writes the tables.
 
     Returns:
         Exit status: 0, 1 if an image could not be used, 130 if interrupted.
@@ -61,6 +65,9 @@ def predict(
     if not bundle:
         raise XrayError("Give a bundle with --bundle FOLDER: the folder that an export or anomalib-xray bundle wrote.")
     _check_settings(bundle, threshold, dicom_sc=dicom_sc, keep_patient=keep_patient, stream=stream)
+    part = None if shard is None else Shard.parse(shard)
+    if stream and part is not None:
+        raise XrayError("A stream leaves no file for shards to share: leave out either --stream or --shard.")
     inputs = [] if stream else find_inputs(list(with_list(images)), out)
 
     from anomalib_xray.edge.batch import predict_all, predict_stream
@@ -79,7 +86,7 @@ def predict(
         print(f"There is no fused score: {lacking} knows no scores of normal images.", file=about)
     if stream:
         return predict_stream(ensemble, images, threshold)
-    return predict_all(ensemble, inputs, out, threshold, dicom_sc=dicom_sc, keep_patient=keep_patient)
+    return predict_all(ensemble, inputs, out, threshold, dicom_sc=dicom_sc, keep_patient=keep_patient, shard=part)
 
 
 def _check_settings(

@@ -55,7 +55,7 @@ def run_cells(
     run = partial(
         _run,
         run_cell,
-        # A worker of Dask's has the threads that it was started with.
+        # A worker of Dask's divides the cores of its machine among its GPUs, or takes the threads it was started with.
         threads=None if scheduler is not None else max(1, cpu_count() // workers),
         devices=(devices, devices_per_cell),
         retry=retry,
@@ -80,7 +80,10 @@ def _run(
             return f"{folder.name}: runs in another process"
         if not _is_open(folder, retry=retry):
             return f"{folder.name}: ended in another process"
-        result = run_task(write_task(folder, function, settings), threads, find_devices(*devices))
+        pool = find_devices(*devices)
+        if threads is None and any(device.locks for device in pool):
+            threads = max(1, cpu_count() // len(pool))
+        result = run_task(write_task(folder, function, settings), threads, pool)
     return f"{folder.name}: {result['status']}" + (f", {result['reason']}" if "reason" in result else "")
 
 

@@ -109,7 +109,7 @@ def _scanned(root: Path, out: Path, mask_folder: Path | None) -> Iterator[Source
         name = path.relative_to(root).as_posix()
         mask = "" if masks is None else _mask_of(name, root, masks)
         found += bool(mask)
-        yield Source(name, *_patient_and_study(name), mask)
+        yield Source(name, *patient_and_study(name), mask)
     if masks is not None and not found:
         logger.warning("%s holds no mask under the path of any radiograph.", mask_folder)
 
@@ -157,7 +157,7 @@ def _source_of(row: Row, known: str, finder: Finder, table: Path) -> Source:
             problem = f"{path} is no file that lies below {finder.root}; move the file, or give another --root"
             return Source(f"line {row.line} of {table.name}", problem=problem)
     name, mask = (file.relative_to(finder.root).as_posix() if file is not None else "" for file in found)
-    patient, study = _patient_and_study(name)
+    patient, study = patient_and_study(name)
     study = identity(row.cells.get("study", "")) or study
     return Source(name, known or patient, study, mask, _missing(found, finder))
 
@@ -178,7 +178,12 @@ def _below(root: Path, path: Path) -> Path:
     return found
 
 
-def _patient_and_study(name: str) -> tuple[str, str]:
+def patient_and_study(name: str) -> tuple[str, str]:
+    """Patient and study in a path of MURA's layout, empty in others.
+
+    >>> patient_and_study("train/XR_HAND/patient00007/study1_positive/image1.png")
+    ('patient00007', 'study1_positive')
+    """
     found = _PATIENT_AND_STUDY.search(name)
     return (found["patient"], found["study"]) if found else ("", "")
 
