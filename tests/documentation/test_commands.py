@@ -84,6 +84,8 @@ PARSED = [  # beginning of a command by regular expression, why it is not run
     (r"(podman|docker) ", "needs a container engine"),
     (r"dask ", "needs a cluster"),
     (r"anomalib-xray prepare .*--scheduler", "needs a cluster"),
+    (r"wait$|last=", "a shell's own"),
+    (r"anomalib train .*\$\{last", "goes on with a training of an earlier job"),
     (r"anomalib-xray train-recogniser\b", "needs several body parts; tests/preparation_models trains one"),
     (r"tensorboard ", "a server of others"),
     (r"anomalib-xray train-foreground .*--masks", "needs drawn masks; tests/preparation_models draws some"),
@@ -101,6 +103,7 @@ PYTHON = {  # first line of a block of Python: what is put for something else in
     },
     "from anomalib_xray.edge.predictor import open_predictor": {},
     "from anomalib_xray.data import FracAtlas": {},
+    "from dask_jobqueue import SLURMCluster": None,
     "from anomalib_xray.models import AlphaGan": None,  # an export takes minutes; tests/plugins/alpha_gan has one
     "class TestMyModel(ModelContract):": None,
     "from anomalib_xray.testing import StepContract": None,

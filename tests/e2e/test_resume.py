@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ from lightning.pytorch import Callback, Trainer
 
 from anomalib_xray import models
 from anomalib_xray.data import Phantom
+from anomalib_xray.training.engine import TERMINATED
 
 EPOCHS = 3
 
@@ -54,3 +57,23 @@ def test_resumed_training_ends_with_the_same_weights(name: str, tmp_path: Path) 
     resumed, _ = train(name, tmp_path, resume=kept)
     for key, weight in uninterrupted.model.state_dict().items():
         assert torch.equal(resumed.model.state_dict()[key], weight), key
+
+
+class Terminate(Callback):
+    """Sends SIGTERM in the second epoch, as a scheduler does that needs the machine."""
+
+    def on_train_batch_end(self, trainer: Trainer, *_: Any) -> None:
+        if trainer.current_epoch == 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+
+@pytest.mark.slow
+def test_a_terminated_training_keeps_its_checkpoint_and_is_no_success(tmp_path: Path) -> None:
+    data = Phantom(root=tmp_path / "phantoms", patients=12, num_workers=0, train_batch_size=4)
+    settings = {"default_root_dir": tmp_path, "accelerator": "cpu", "logger": False, "enable_progress_bar": False}
+    engine = Engine(max_epochs=EPOCHS, callbacks=[Terminate()], **settings)
+    with pytest.raises(SystemExit) as ended:
+        engine.fit(models.Cae(image_size=64, width=8), datamodule=data)
+    assert ended.value.code == TERMINATED
+    (checkpoint,) = tmp_path.rglob("model.ckpt")
+    assert torch.load(checkpoint, weights_only=True)["epoch"] == 0

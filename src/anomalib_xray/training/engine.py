@@ -18,6 +18,7 @@ from anomalib.data import PredictDataset
 from anomalib.deploy import ExportType
 from anomalib.engine import Engine
 from lightning.pytorch.utilities import rank_zero_only
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 from torch.utils.data import DataLoader
 from torchvision.transforms.v2 import Compose
 
@@ -59,6 +60,9 @@ _DATA = (
     "dataloaders",
     *(f"{split}_dataloaders" for split in ("train", "val", "test")),
 )
+TERMINATED = 143
+"""Exit status of a training that SIGTERM ended, as a shell gives it."""
+
 _NEED_DATA = ("fit", "train", "validate", "test")
 _RECORDED = ("validate", "test", "predict")
 
@@ -86,7 +90,10 @@ def _adapted(verb: str, method: Callable[..., Any], kind: type[AnomalibModule]) 
         _check(verb, model, given.arguments)
         _read_by_ourselves(model, given.arguments)
         if verb not in _RECORDED or engine._trainer is not None:
-            return method(*given.args, **given.kwargs)
+            try:
+                return method(*given.args, **given.kwargs)
+            except SIGTERMException as end:  # by itself a success, so that no scheduler would start it again
+                raise SystemExit(TERMINATED) from end
         # In the place of _setup_workspace, which takes the folder of the last training.
         engine._cache.args["default_root_dir"] = _new_version(engine, model, given.arguments.get("datamodule"))
         vars(engine)["_setup_workspace"] = lambda *_, **__: None
