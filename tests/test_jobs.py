@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from anomalib_xray import __version__, jobs
+from anomalib_xray import __version__, clusters, jobs
+from anomalib_xray.clusters import describe_worker
 from anomalib_xray.errors import XrayError
-from anomalib_xray.jobs import describe_worker, results
+from anomalib_xray.jobs import results
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -49,7 +50,7 @@ def test_a_missing_package_is_named(package: str, arguments: dict[str, str], mon
 
 def test_workers_of_a_cluster_are_checked(tmp_path: Path) -> None:
     def run(answer: dict[str, tuple[str, bool]]) -> None:
-        jobs._check_workers(lambda *_: answer, "tcp://x", tmp_path)
+        clusters._check_workers(lambda *_: answer, "tcp://x", tmp_path)
 
     run({"w1": (__version__, True)})
     with pytest.raises(XrayError, match="has no worker"):
@@ -63,7 +64,7 @@ def test_workers_of_a_cluster_are_checked(tmp_path: Path) -> None:
         raise ModuleNotFoundError("No module named 'anomalib_xray'")
 
     with pytest.raises(XrayError, match="cannot load"):
-        jobs._check_workers(lacking, "tcp://x", tmp_path)
+        clusters._check_workers(lacking, "tcp://x", tmp_path)
 
 
 def test_a_worker_says_what_it_has(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ from pathlib import Path
 from threading import Event, Thread
 from typing import Any, Literal, TextIO, TypeAlias, TypeVar
 
-from anomalib_xray import __version__
+from anomalib_xray.clusters import dask_cluster, ray_cluster
 from anomalib_xray.devices import Device, lend
 from anomalib_xray.errors import XrayError
 from anomalib_xray.io.text import read_json, write_json
@@ -248,10 +248,10 @@ def results(
 
     try:
         if scheduler is not None:
-            with _dask(scheduler, shared):
+            with dask_cluster(scheduler, shared):
                 yield from Parallel(return_as="generator_unordered")(delayed(function)(one) for one in inputs)
         elif backend == "ray":
-            with _ray():
+            with ray_cluster():
                 for start in range(0, len(inputs), _RAY_CHUNK * workers):
                     chunk = inputs[start : start + _RAY_CHUNK * workers]
                     yield from Parallel(n_jobs=workers)(delayed(function)(one) for one in chunk)
@@ -285,66 +285,6 @@ def _interrupts_wait() -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-@contextmanager
-def _dask(address: str, shared: Path) -> Iterator[None]:
-    """Has joblib use a Dask cluster whose workers were checked."""
-    from joblib import parallel_config
-
-    try:
-        from distributed import Client
-    except ImportError as error:
-        raise XrayError("--scheduler needs Dask: pip install 'anomalib-xray[dask]' installs it.") from error
-    try:
-        client = Client(address, timeout="10s", set_as_default=False)  # type: ignore[no-untyped-call]
-    except (OSError, ValueError) as error:
-        raise XrayError(f"No Dask scheduler answers at {address}: start one with 'dask scheduler'.") from error
-    with client:
-        _check_workers(client.run, address, shared)
-        with parallel_config(backend="dask", client=client):
-            yield
-
-
-def _check_workers(run: Callable[..., dict[str, tuple[str, bool]]], address: str, shared: Path) -> None:
-    """Refuses workers that have another version or do not see the folder."""
-    try:
-        found = run(describe_worker, shared)
-    except Exception as error:  # whatever a worker raises when it lacks the package
-        raise XrayError(
-            f"The workers at {address} cannot load anomalib-xray {__version__}: install it there ({error})."
-        ) from error
-    if not found:
-        raise XrayError(f"The Dask scheduler at {address} has no worker: start one with 'dask worker {address}'.")
-    for worker, (version, sees) in sorted(found.items()):
-        if version != __version__:
-            raise XrayError(
-                f"The worker {worker} has anomalib-xray {version}, and {__version__} is needed; install it there."
-            )
-        if not sees:
-            raise XrayError(f"The worker {worker} does not see {shared}: give folders that all machines share.")
-
-
-def describe_worker(shared: Path) -> tuple[str, bool]:
-    """Version of this package on a worker, and whether it sees a folder."""
-    return __version__, shared.is_dir()
-
-
-@contextmanager
-def _ray() -> Iterator[None]:
-    """Has joblib use Ray, which is started on this machine unless a cluster is set up."""
-    from joblib import parallel_config
-
-    try:
-        import ray
-        from ray.util.joblib import register_ray
-    except ImportError as error:
-        raise XrayError("--backend ray needs Ray: pip install 'anomalib-xray[ray]' installs it.") from error
-    if not ray.is_initialized():
-        ray.init(log_to_driver=False, include_dashboard=False, configure_logging=False)
-    register_ray()
-    with parallel_config(backend="ray"):
-        yield
 
 
 if __name__ == "__main__":
