@@ -153,7 +153,8 @@ def test_a_task_that_dies_gives_its_gpu_back(tmp_path: Path, monkeypatch: pytest
 
 
 INTERRUPTED = """
-import sys, pathlib, test_devices
+import signal, sys, pathlib, test_devices
+signal.signal(signal.SIGINT, signal.default_int_handler)  # which a shell has what runs in its background ignore
 from anomalib_xray import devices, jobs
 folder = jobs.write_task(pathlib.Path(sys.argv[1]), test_devices.see, {"listens": True})
 with jobs.Process(folder, devices=devices.find_devices()) as process:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import signal
 import sys
 import time
 from typing import Any
@@ -41,6 +42,8 @@ def main() -> int:
     from anomalib_xray.commands import benchmark
     from anomalib_xray.experiments import run_grid
 
+    # A shell starts what runs in its background with SIGINT ignored, and children inherit that.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     fake_cell.__module__ = "fake_cells"
     run_grid.run_cell = fake_cell  # type: ignore[attr-defined]
     benchmark._write_tables = lambda *_: None

@@ -134,12 +134,12 @@ def test_three_shards_of_which_one_is_killed_are_the_run_in_one_piece(grid: Path
     assert all((whole / file).read_bytes() == (parts / file).read_bytes() for file in files)
 
 
-@pytest.mark.parametrize(("workers", "to_all"), [("1", False), ("2", True)])
-def test_a_grid_that_is_terminated_goes_on(grid: Path, tmp_path: Path, workers: str, *, to_all: bool) -> None:
+@pytest.mark.parametrize(("workers", "end"), [("1", signal.SIGINT), ("2", signal.SIGTERM)])
+def test_a_grid_that_is_stopped_goes_on(grid: Path, tmp_path: Path, workers: str, end: signal.Signals) -> None:
     out = tmp_path / "out"
     process = started(grid, out, "--workers", workers, **{SECONDS: "600"})
     until_a_cell_runs(process, out)
-    (os.killpg if to_all else os.kill)(process.pid, signal.SIGTERM)
+    os.killpg(process.pid, end)
     assert "the same command goes on" in ended(process, 130)
     assert not list(out.rglob(RESULT))
     ended(started(grid, out, "--workers", workers), 1)
