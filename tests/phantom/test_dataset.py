@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import cv2
@@ -121,6 +123,15 @@ def test_an_interrupted_run_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     write_phantoms(root, patients=3, progress=False)
     assert contents(root) == whole
     assert {path: (root / path).stat().st_mtime_ns for path in drawn} == times
+
+
+def test_processes_that_begin_together_draw_one_set(tmp_path: Path) -> None:
+    code = "import sys; from pathlib import Path; from anomalib_xray.phantom import write_phantoms as write; "
+    code += "write(Path(sys.argv[1]), patients=4, progress=False)"
+    alone, out = tmp_path / "alone" / "set", tmp_path / "set"
+    processes = [subprocess.Popen([sys.executable, "-c", code, str(out)]) for _ in range(3)]
+    assert [process.wait(timeout=120) for process in processes] == [0, 0, 0]
+    assert contents(out) == contents(write_phantoms(alone, patients=4, progress=False))
 
 
 def test_other_arguments_are_refused(finished: Path) -> None:

@@ -224,9 +224,9 @@ def scratch(beside: Path) -> Iterator[Path]:
         folder.mkdir(parents=True)
     except OSError as error:
         raise XrayError(f"{beside} cannot be written: {error.strerror}.") from error
-    with _locked(folder):
+    with locked(folder):
         for other in folder.parent.glob(f"{escape(name)}.*.tmp"):
-            with _locked(other) as is_left:
+            with locked(other) as is_left:
                 if is_left:
                     shutil.rmtree(other, ignore_errors=True)
         try:
@@ -237,15 +237,15 @@ def scratch(beside: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def _locked(folder: Path) -> Iterator[bool]:
-    """Lock a folder, if no other process has done so, and say whether it worked; without locks it did not."""
+def locked(folder: Path, *, wait: bool = False) -> Iterator[bool]:
+    """Lock a folder, and say whether it worked; without locks it did not. Arguments as of :func:`lock`."""
     try:
         descriptor = os.open(folder, os.O_RDONLY)
     except OSError:  # gone meanwhile, or on Windows
         yield False
         return
     try:
-        yield bool(lock(descriptor))
+        yield bool(lock(descriptor, wait=wait))
     finally:
         os.close(descriptor)
 

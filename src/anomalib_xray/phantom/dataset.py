@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from anomalib_xray import __version__
 from anomalib_xray.errors import XrayError
 from anomalib_xray.io.progress import track
 from anomalib_xray.io.text import read_json, read_text, write_json
-from anomalib_xray.io.write import write_atomically, write_png
+from anomalib_xray.io.write import locked, write_atomically, write_png
 from anomalib_xray.phantom.anatomy import sample_anatomy
 from anomalib_xray.phantom.anomalies import ANOMALY_KINDS
 from anomalib_xray.phantom.exposure import PREPARED, RAW
@@ -153,11 +154,20 @@ def write_phantoms(
         XrayError: If an argument is out of range, or the folder holds something else or a set of other arguments.
     """
     arguments = Arguments(patients, seed, prepared, positive_share, tuple(kinds), valid_share)
+    with suppress(OSError):  # what follows has the sentence for it
+        out.mkdir(parents=True, exist_ok=True)
+    with locked(out, wait=True):  # cells of a grid begin at the same time
+        _complete(out, arguments, progress=progress)
+    return out
+
+
+def _complete(out: Path, arguments: Arguments, *, progress: bool) -> None:
+    """Draw what is missing of a set."""
     images = list_images(arguments)
     entries = _entries(out, arguments)
     missing = [image for image in images if image.path not in entries or not _on_disk(out, image)]
     if not missing and (out / FINISHED).is_file():
-        return out
+        return
     journal = out / _UNFINISHED
     lines = [_line(_identity(arguments)), *(_line({"path": path, **entry}) for path, entry in entries.items())]
     write_atomically(journal, "".join(lines))
@@ -170,7 +180,6 @@ def write_phantoms(
     write_json(out / TRUTH, {image.path: entries[image.path] for image in images})
     write_json(out / FINISHED, _identity(arguments))
     journal.unlink()
-    return out
 
 
 def _entries(out: Path, arguments: Arguments) -> dict[str, Entry]:
