@@ -9,11 +9,11 @@ from anomalib_xray.evaluation.ranking import Ranking
 
 
 def drawn(seed: int, ties: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Labels and scores of 40 units and ten weightings of them."""
+    """Labels and scores of 40 units and 66 weightings of them."""
     random = np.random.default_rng(seed)
     labels = random.integers(2, size=40)
     scores = random.integers(5, size=40).astype(float) if ties else random.normal(labels, 1)
-    return labels, scores, random.integers(4, size=(10, 40)).astype(float)
+    return labels, scores, random.integers(4, size=(66, 40)).astype(float)
 
 
 @pytest.mark.parametrize("ties", [False, True])
@@ -51,6 +51,14 @@ def test_a_class_that_is_not_drawn_gives_no_figure() -> None:
     np.testing.assert_array_equal(ranking.auroc(weights), [np.nan, np.nan, 1])
     np.testing.assert_array_equal(ranking.sensitivity(0.9, weights), [np.nan, np.nan, 1])
     np.testing.assert_array_equal(ranking.average_precision(weights), [np.nan, 1, 1])
+
+
+def test_few_weightings_give_what_many_give() -> None:
+    labels, scores, weights = drawn(3, ties=True)
+    for metric in (Ranking.auroc, Ranking.average_precision, lambda ranking, some: ranking.sensitivity(0.9, some)):
+        ranking = Ranking(labels, scores)  # one for all, so that each set of weights has to be counted anew
+        few = np.concatenate([metric(ranking, weights[start : start + 11]) for start in range(0, 66, 11)])
+        np.testing.assert_array_equal(metric(ranking, weights), few)
 
 
 @pytest.mark.parametrize(

@@ -55,9 +55,10 @@ def patient_weights(patients: pd.Series[str], replicates: int = REPLICATES, seed
     codes, names = pd.factorize(patients, sort=True)
     count = len(names)
     drawn = np.random.default_rng(seed).integers(count, size=(replicates, count))
-    times = np.zeros((replicates, count))
-    np.add.at(times, (np.arange(replicates)[:, None], drawn), 1)
-    return times[:, codes]
+    times = np.zeros((count, replicates))
+    np.add.at(times, (drawn, np.arange(replicates)[:, None]), 1)
+    # Units one after the other, so that a ranking takes them in its order at little cost.
+    return times[codes].T
 
 
 def over_seeds(values: Mapping[int, float]) -> tuple[float, float]:

@@ -6,6 +6,8 @@ of replicates.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -40,11 +42,13 @@ class Ranking:
             raise XrayError("A label is neither 0 nor 1; leave out units of unknown label.")
         if not np.isfinite(values).all():
             raise XrayError("A score is not a finite number, so it has no rank; leave it out.")
-        self.order = np.argsort(-values, kind="stable")
-        ordered = values[self.order]
-        # Units of equal score share a place: the first of each begins a step of the curves.
-        self.steps = np.flatnonzero(np.r_[True, ordered[1:] != ordered[:-1]]) if len(values) else np.zeros(0, int)
-        self.abnormal = abnormal[self.order]
+        # Each class from the highest score down.
+        self._normal, self._abnormal = (
+            places[np.argsort(-values[places], kind="stable")]
+            for places in map(np.flatnonzero, (abnormal == 0, abnormal))
+        )
+        self._below = [-values[places] for places in (self._normal, self._abnormal)]
+        self._counted: tuple[object, _Counts] | None = None
 
     def auroc(self, weights: ArrayLike | None = None) -> Values:
         """Area under the receiver operating characteristic, ties counting one half.
@@ -55,9 +59,9 @@ class Ranking:
         Returns:
             ``(B,)``, not a number where a weighting leaves a class empty.
         """
-        abnormal, normal = self._of_steps(weights)
-        above = np.cumsum(abnormal, 1) - abnormal / 2
-        return _share((above * normal).sum(1), abnormal.sum(1) * normal.sum(1))
+        counts = self._count(weights)
+        lower = counts.normals - (counts.above + counts.at_or_above) / 2  # normal units below, those of its score half
+        return _share(_sum(counts.abnormal, lower), counts.abnormals * counts.normals)
 
     def average_precision(self, weights: ArrayLike | None = None) -> Values:
         """Mean precision at the units that are abnormal, without interpolation; chance is the share of abnormal ones.
@@ -68,10 +72,10 @@ class Ranking:
         Returns:
             ``(B,)``, not a number where no unit is abnormal.
         """
-        abnormal, normal = self._of_steps(weights)
-        found, flagged = np.cumsum(abnormal, 1), np.cumsum(abnormal + normal, 1)
-        precision = np.divide(found, flagged, out=np.zeros_like(found), where=flagged > 0)
-        return _share((precision * abnormal).sum(1), abnormal.sum(1))
+        counts = self._count(weights)
+        flagged = counts.found + counts.at_or_above
+        precision = np.divide(counts.found, flagged, out=np.zeros_like(flagged), where=flagged > 0)
+        return _share(_sum(precision, counts.abnormal), counts.abnormals)
 
     def sensitivity(self, specificity: float, weights: ArrayLike | None = None) -> Values:
         """Share of abnormal units that is found at a given specificity.
@@ -83,25 +87,74 @@ class Ranking:
         Returns:
             ``(B,)``, at the best threshold that keeps the specificity; not a number where a class is empty.
         """
-        abnormal, normal = self._of_steps(weights)
-        flagged = np.cumsum(normal, 1)
-        allowed = (1 - specificity) * normal.sum(1, keepdims=True)
-        kept = flagged <= allowed + 1e-9  # sums of whole numbers, shares are not exact
-        found = (np.cumsum(abnormal, 1) * kept).max(1, initial=0)
-        return _share(np.where(normal.sum(1) > 0, found, np.nan), abnormal.sum(1))
+        counts = self._count(weights)
+        allowed = (1 - specificity) * counts.normals
+        kept = counts.at_or_above <= allowed + 1e-9  # sums of whole numbers, shares are not exact
+        found = (counts.found * kept).max(0, initial=0)
+        return _share(np.where(counts.normals > 0, found, np.nan), counts.abnormals)
 
     def cumulative(self, weights: ArrayLike | None = None) -> tuple[Values, Values]:
         """Weights of normal and of abnormal units at or above each score, each ``(B, steps + 1)``, from none to all."""
-        abnormal, normal = self._of_steps(weights)
-        ends = [np.pad(np.cumsum(part, 1), ((0, 0), (1, 0))) for part in (normal, abnormal)]
-        return ends[0], ends[1]
+        columns = _columns(weights, len(self._normal) + len(self._abnormal))
+        scores = np.unique(np.concatenate(self._below))
+        normal, abnormal = (
+            _cumulated(columns[places])[np.r_[0, np.searchsorted(below, scores, side="right")]].T
+            for places, below in zip((self._normal, self._abnormal), self._below, strict=True)
+        )
+        return normal, abnormal
 
-    def _of_steps(self, weights: ArrayLike | None) -> tuple[Values, Values]:
-        """Weight of abnormal and of normal units at each score, from the highest down, each ``(B, steps)``."""
-        counts = np.ones((1, len(self.order))) if weights is None else np.asarray(weights, dtype=np.float64)
-        counts = counts[:, self.order]
-        abnormal = np.add.reduceat(counts * self.abnormal, self.steps, axis=1)
-        return abnormal, np.add.reduceat(counts * (1 - self.abnormal), self.steps, axis=1)
+    def _count(self, weights: ArrayLike | None) -> _Counts:
+        """Counts of the units, kept for the next metric of the same weights."""
+        if self._counted is None or self._counted[0] is not weights:
+            columns = _columns(weights, len(self._normal) + len(self._abnormal))
+            below_normal, below = self._below
+            normal, abnormal = _cumulated(columns[self._normal]), columns[self._abnormal]
+            above, at_or_above = (normal[np.searchsorted(below_normal, below, side=side)] for side in ("left", "right"))
+            cumulated = _cumulated(abnormal)
+            found = cumulated[np.searchsorted(below, below, side="right")]
+            counts = _Counts(abnormal, found, above, at_or_above, cumulated[-1], normal[-1])
+            self._counted = (weights, counts)
+        return self._counted[1]
+
+
+class _Counts(NamedTuple):
+    """Weights of the abnormal units and of what lies above each, ``(abnormal units, B)``, and of all units, ``(B,)``.
+
+    Metrics change at abnormal units only, so that nothing is counted at the many normal ones.
+    """
+
+    abnormal: Values
+    found: Values  # abnormal units of its score or a higher one
+    above: Values  # normal units of a higher score
+    at_or_above: Values  # normal units of its score or a higher one
+    abnormals: Values
+    normals: Values
+
+
+_FEW = 64
+
+
+def _columns(weights: ArrayLike | None, units: int) -> Values:
+    """The weights of the units, ``(N, B)``."""
+    return np.ones((units, 1)) if weights is None else np.asarray(weights, dtype=np.float64).T
+
+
+def _cumulated(rows: Values) -> Values:
+    """Sums of the first rows of ``(N, B)``, from none to all, ``(N + 1, B)``."""
+    sums = np.zeros((len(rows) + 1, rows.shape[1]))
+    if rows.shape[1] < _FEW:
+        np.cumsum(rows, 0, out=sums[1:])
+        return sums
+    # numpy goes down each column, which is ten times slower.
+    for place, row in enumerate(rows):
+        np.add(sums[place], row, out=sums[place + 1])
+    return sums
+
+
+def _sum(first: Values, second: Values) -> Values:
+    """Sum over the rows of products, ``(B,)``."""
+    total: Values = np.einsum("nb,nb->b", first, second)
+    return total
 
 
 def _share(part: Values, whole: Values) -> Values:

@@ -38,7 +38,7 @@ def read_scores(path: Path) -> pd.DataFrame:
         made_by = "anomalib train or validate" if path.name == VALIDATION_SCORES else "anomalib test or predict"
         raise XrayError(f"{path} does not exist; {made_by} writes it.")
     table = read_frame(path, ("image_path", "label"), text=ID_COLUMNS[:-1], advice="it is no score table")
-    return table.assign(**{name: table[name].map(identity) for name in ("patient", "study") if name in table})
+    return table.assign(**_compared(table))
 
 
 def scores_of(table: pd.DataFrame) -> list[str]:
@@ -86,8 +86,7 @@ def units_of(table: pd.DataFrame, level: str, scores: list[str]) -> pd.DataFrame
           patient  label  mse
         0       1      1  1.0
     """
-    ids = {name: table[name].map(_compared) for name in ("patient", "study") if name in table}
-    images = _one_row_per_original(table.assign(**ids)[table["label"].notna()], scores)
+    images = _one_row_per_original(table.assign(**_compared(table))[table["label"].notna()], scores)
     keys = LEVELS[level]
     # Empty ids come back from a CSV file as missing ones.
     if (images[keys].isna() | (images[keys] == "")).to_numpy().any():
@@ -95,13 +94,28 @@ def units_of(table: pd.DataFrame, level: str, scores: list[str]) -> pd.DataFrame
     rules = {"label": "max", **dict.fromkeys(scores, "mean")}
     if "patient" not in keys and "patient" in images:
         rules = {"patient": "first", **rules}
-    units = images.groupby(keys, sort=False).agg(rules).reset_index()
+    units = _merged(images, keys, rules)
     return units.assign(label=units["label"].astype(int))
 
 
-def _compared(value: object) -> object:
-    """An id in the form in which ids are compared; a missing one stays so."""
-    return identity(value) if isinstance(value, str) else value
+def _compared(table: pd.DataFrame) -> dict[str, pd.Series[str]]:
+    """The ids of a table in the form in which ids are compared; missing ones stay so."""
+    found = {}
+    for name in ("patient", "study"):
+        if name in table:
+            forms = {value: identity(value) for value in table[name].unique() if isinstance(value, str)}
+            changed = {value: form for value, form in forms.items() if value != form}
+            found[name] = table[name].replace(changed) if changed else table[name]
+    return found
+
+
+def _merged(table: pd.DataFrame, keys: list[str], rules: dict[str, str]) -> pd.DataFrame:
+    """Merges the rows of equal keys, column by column."""
+    if table.duplicated(keys).any():
+        return table.groupby(keys, sort=False).agg(rules).reset_index()
+    # Nothing to merge, as in most tables of images.
+    means = {name: float for name, rule in rules.items() if rule == "mean"}
+    return table[[*keys, *rules]].astype(means).reset_index(drop=True)
 
 
 def _one_row_per_original(table: pd.DataFrame, scores: list[str]) -> pd.DataFrame:
@@ -110,4 +124,4 @@ def _one_row_per_original(table: pd.DataFrame, scores: list[str]) -> pd.DataFram
         return table.assign(source_path=table["image_path"])
     source = table["source_path"].replace("", None).fillna(table["image_path"])
     rules = {"patient": "first", "study": "first", "label": "max", **dict.fromkeys(scores, "max")}
-    return table.assign(source_path=source).groupby("source_path", sort=False).agg(rules).reset_index()
+    return _merged(table.assign(source_path=source), ["source_path"], rules)

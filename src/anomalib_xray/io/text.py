@@ -112,9 +112,10 @@ def read_frame(path: Path, needed: Collection[str], *, text: Collection[str], ad
     import pandas as pd
 
     try:
-        numbers = {str(name) for name in pd.read_csv(path, nrows=0)} - set(text)
+        content = path.read_bytes()
+        numbers = {str(name) for name in pd.read_csv(io.BytesIO(content), nrows=0)} - set(text)
         table = pd.read_csv(
-            path,
+            io.BytesIO(content),
             dtype=dict.fromkeys(text, str),
             keep_default_na=False,
             na_values={name: ["", "nan"] for name in numbers},
@@ -124,6 +125,8 @@ def read_frame(path: Path, needed: Collection[str], *, text: Collection[str], ad
         raise XrayError(f"{path} cannot be read as a CSV table: {reason}; {advice}.") from error
     if lacking := [column for column in needed if column not in table]:
         raise XrayError(f"{path} has no column {', '.join(lacking)}; {advice}.")
+    if b"\\u" not in content:  # most tables have no escape, and a look at each cell takes longer than reading them
+        return table
     return table.assign(**{name: table[name].map(unescaped) for name in text if name in table})
 
 

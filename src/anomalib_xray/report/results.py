@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
+from functools import lru_cache, reduce
 from pathlib import Path
 from typing import Any
 
@@ -134,7 +134,7 @@ def read_units(path: Path, score: str, level: str) -> pd.DataFrame:
     units = units_of(table, level, [score])
     if units is None:
         raise XrayError(f"{path} does not say which {level} an image belongs to; evaluate by image.")
-    names = units[LEVELS[level]].agg("/".join, axis=1)
+    names = reduce(lambda first, second: first + "/" + second, (units[column] for column in LEVELS[level]))
     return units.assign(id=names).rename(columns={score: "score"}).sort_values("id", ignore_index=True)
 
 
