@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from functools import partial
 
 import numpy as np
 import pandas as pd
 import pytest
 from scipy.stats import binom
+from sklearn.metrics import average_precision_score, roc_auc_score
 
 from anomalib_xray.evaluation.bootstrap import METRICS, patient_weights
 from anomalib_xray.evaluation.shortcuts import SHORTCUTS as NUMBERS
@@ -60,6 +62,36 @@ def simulate(
         draws.append(measure(row, {1: units.assign(score=row.direction * test)}))
     compare(rows, draws, "Base", FALSE_FINDINGS)
     return Part("hands", "raw", False, rows, {}, {}, "Base")
+
+
+def slowly(metric: Callable[..., float], runs: dict[int, pd.DataFrame]) -> list[float]:
+    """A metric's mean over the runs for each of 200 draws of patients, one unit, draw and run after the other."""
+    names = sorted(set(runs[1]["patient"]))
+    found = []
+    for draw in np.random.default_rng(0).integers(len(names), size=(200, len(names))):
+        values = []
+        for units in runs.values():
+            rows = np.concatenate([np.flatnonzero(units["patient"] == names[place]) for place in draw])
+            values.append(metric(units["label"].iloc[rows], units["score"].iloc[rows]))
+        found.append(float(np.mean(values)))
+    return found
+
+
+def test_intervals_are_those_of_draws_made_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Draws of the same seed with scikit-learn's metrics, of patients with several units and of scores with ties."""
+    monkeypatch.setattr(module, "METRICS", {name: METRICS[name] for name in ("AUROC", "AP")})
+    random = np.random.default_rng(5)
+    label = np.repeat(np.arange(14) % 2, 2)
+    units = pd.DataFrame({"id": map(str, range(28)), "patient": np.repeat(list("nmlkjihgfedcba"), 2), "label": label})
+    runs = {seed: units.assign(score=np.round(label + random.normal(size=28), 1)) for seed in (1, 2)}
+    row = Row("hands", "raw", False, "A", "own")
+    draws = measure(row, runs)
+    assert draws is not None
+    for name, metric in (("AUROC", roc_auc_score), ("AP", average_precision_score)):
+        expected = slowly(metric, runs)
+        np.testing.assert_allclose(draws.values[name][1], expected)
+        ends = np.quantile(expected, [0.025, 0.975])
+        np.testing.assert_allclose(row.estimates[name][1:], ends)
 
 
 def claims_of(part: Part) -> set[str]:

@@ -132,6 +132,7 @@ class _Counts(NamedTuple):
 
 
 _FEW = 64
+"""Columns below which numpy's own sum is faster than one addition per row."""
 
 
 def _columns(weights: ArrayLike | None, units: int) -> Values:
