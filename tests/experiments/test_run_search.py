@@ -2,23 +2,38 @@ from __future__ import annotations
 
 import csv
 import io
+import multiprocessing
+import os
+import signal
 from collections.abc import Callable
 from dataclasses import replace
+from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from optuna import Trial
+from optuna import Trial, create_study
+from optuna.samplers import TPESampler
 from optuna.trial import TrialState
 
 from anomalib_xray.errors import XrayError
+from anomalib_xray.experiments import run_search as module
+from anomalib_xray.experiments.lease import Lease
 from anomalib_xray.experiments.objective import Objective
-from anomalib_xray.experiments.run_search import LOCK, best, finished, open_study, run_search, status_of, write_results
+from anomalib_xray.experiments.run_search import (
+    PLACE,
+    STATUS,
+    best,
+    finished,
+    open_study,
+    run_search,
+    status_of,
+    write_results,
+)
 from anomalib_xray.experiments.search import Pruning, Search
 from anomalib_xray.experiments.space import read_space
 from anomalib_xray.experiments.trial_task import Outcome
-from anomalib_xray.io.write import alone
 
 SEARCH = Search(
     config={"model": {"class_path": "Cae", "init_args": {"width": 8}}, "data": {"class_path": "Hands"}},
@@ -162,9 +177,118 @@ def test_a_folder_of_another_search_is_refused(tmp_path: Path) -> None:
         open_study(SEARCH, tmp_path)
 
 
-def test_two_searches_do_not_share_a_folder(tmp_path: Path) -> None:
+def test_one_process_proposes_as_a_loop_over_the_seeds(tmp_path: Path) -> None:
+    expected = create_study(direction="maximize")
+    for place in range(13):
+        expected.sampler = TPESampler(seed=SEARCH.seed * 1_000_003 + place, n_startup_trials=10)
+        trial = expected.ask()
+        expected.tell(trial, score(SEARCH.space.suggest(trial)))
+    assert proposals(run(tmp_path, 13)) == [trial.params for trial in expected.trials]
+
+
+TRIALS = 12
+PATIENCE = 120  # seconds until a test of several processes is given up
+
+
+def work(out: Path, sender: Connection, never_ends: bool) -> None:
+    """Works on a search, and says which trials it begins."""
+
+    def evaluate(trial: Trial, values: Values) -> Outcome:
+        sender.send(trial.number)
+        while never_ends:
+            signal.pause()
+        return done(trial, values)
+
+    module._POLL = 0.01  # nobody shall wait for a test
+    run(out, TRIALS, evaluate)
+
+
+def begin(out: Path, *, never_ends: bool = False) -> tuple[Any, Connection]:
+    receiver, sender = multiprocessing.Pipe(duplex=False)
+    process = multiprocessing.get_context("fork").Process(target=work, args=(out, sender, never_ends), daemon=True)
+    process.start()
+    sender.close()
+    return process, receiver
+
+
+def test_processes_share_a_search_and_take_up_the_trial_of_one_that_is_killed(tmp_path: Path) -> None:
+    victim, of_victim = begin(tmp_path, never_ends=True)
+    assert of_victim.poll(PATIENCE)
+    begun = [of_victim.recv()]
+    others = [begin(tmp_path) for _ in range(2)]
+    talking = [receiver for _, receiver in others]
+    while talking:
+        ready = wait(talking, PATIENCE)
+        assert ready, "no process goes on"
+        for receiver in ready:
+            try:
+                begun.append(receiver.recv())
+            except EOFError:
+                talking.remove(receiver)
+        if len(begun) == TRIALS:  # all but the one that never ends were begun, and no more can be
+            os.kill(victim.pid, signal.SIGKILL)
+    for process, _ in others:
+        process.join(PATIENCE)
+        assert process.exitcode == 0
+
     study = open_study(SEARCH, tmp_path)
-    with alone(tmp_path / LOCK, ""), pytest.raises(XrayError, match="Another search is running"):
-        run_search(SEARCH, study, tmp_path, 1, done)
-    run_search(SEARCH, study, tmp_path, 1, done)
-    assert len(finished(study)) == 1
+    assert sorted(begun) == list(range(TRIALS + 1))
+    assert [status_of(trial) for trial in study.trials if status_of(trial) != "done"] == ["interrupted"]
+    assert sorted(trial.user_attrs[PLACE] for trial in finished(study)) == list(range(TRIALS))
+    lost = study.trials[begun[0]]
+    (again,) = [trial for trial in finished(study) if trial.user_attrs[PLACE] == lost.user_attrs[PLACE]]
+    assert again.params == lost.params
+    assert len({tuple(params.values()) for params in proposals(study)}) == TRIALS
+    assert not list(tmp_path.rglob(".lease"))
+    assert not list(tmp_path.rglob("*.lock"))
+
+
+def test_workers_share_a_search(tmp_path: Path) -> None:
+    def evaluate(_trial: Trial, values: Values) -> Outcome:  # which another process can take from here
+        return Outcome("done", values["model.init_args.rate"])
+
+    study = open_study(SEARCH, tmp_path)
+    run_search(SEARCH, study, tmp_path, 5, evaluate, workers=2)
+    assert {status_of(trial) for trial in study.trials} == {"done"}
+    assert sorted(trial.user_attrs[PLACE] for trial in study.trials) == list(range(5))
+
+
+def test_no_more_trials_than_asked_are_begun_beside_one_that_runs(tmp_path: Path) -> None:
+    study = open_study(SEARCH, tmp_path)
+    running = study.ask()
+    SEARCH.space.suggest(running)
+    running.set_user_attr(PLACE, 0)
+    lease = Lease(tmp_path / "trials" / "0000" / ".lease")
+
+    def evaluate(trial: Trial, values: Values) -> Outcome:
+        if trial.number == 2:  # the last that may be begun
+            running.set_user_attr(STATUS, "done")
+            study.tell(running, 0.5)
+            lease.close()
+        return done(trial, values)
+
+    run(tmp_path, 3, evaluate)
+    assert [trial.user_attrs.get(PLACE) for trial in study.trials] == [0, 1, 2]
+
+
+def test_a_process_that_was_taken_for_gone_leaves_its_trial_to_others(tmp_path: Path) -> None:
+    """It slept, another one took its trial, and now it has a result, or its user interrupts it."""
+    other = open_study(SEARCH, tmp_path)
+
+    def evaluate(trial: Trial, values: Values) -> Outcome:
+        if trial.number in (0, 1):
+            other.tell(trial.number, state=TrialState.FAIL)
+        if trial.number == 1:
+            trial.report(0.5, 0)
+        return done(trial, values)
+
+    study = run(tmp_path, 2, evaluate)
+    assert [status_of(trial) for trial in study.trials] == ["interrupted", "interrupted", "done", "done"]
+    assert study.trials[0].params == study.trials[1].params == study.trials[2].params
+
+    def interrupted(trial: Trial, _values: Values) -> Outcome:
+        other.tell(trial.number, state=TrialState.FAIL)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path, 3, interrupted)

@@ -30,7 +30,7 @@ def evaluate(folder: Path, trial: Trial, script: str, monkeypatch: pytest.Monkey
     interpreter.write_text(f"#!/bin/bash\n{script}\n")
     interpreter.chmod(0o755)
     monkeypatch.setattr(sys, "executable", str(interpreter))
-    return run_trial(SEARCH, folder, trial, VALUES)
+    return run_trial(SEARCH, folder, 1, "cpu", trial, VALUES)
 
 
 def test_reports_reach_the_trial_and_what_was_trained_is_removed(

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from anomalib_xray import NOTICE
+from anomalib_xray.devices import find_devices, tasks_at_once
 from anomalib_xray.errors import XrayError
 from anomalib_xray.io.progress import status
 
@@ -16,17 +18,28 @@ if TYPE_CHECKING:
     from anomalib_xray.experiments.search import Search
 
 
-def tune(config: Path, out: Path = Path("tuning"), trials: int = 20, dry_run: bool = False) -> int:
+def tune(
+    config: Path,
+    out: Path = Path("tuning"),
+    trials: int = 20,
+    workers: int = 1,
+    devices: str = "auto",
+    dry_run: bool = False,
+) -> int:
     """Searches for settings of a model by a stated rule.
 
     Each trial trains with proposed settings in a process of its own and is judged on validation images, never on test
-    images. The search may be stopped at any time; the same command goes on up to the number of trials. OUT/trials.csv
-    has a row for each trial, OUT/best.yaml is the best configuration, for anomalib train --config.
+    images. The search may be stopped at any time; the same command goes on up to the number of trials. It may also be
+    given several times at once, on machines that share the folder: they work on one search. OUT/trials.csv has a row
+    for each trial, OUT/best.yaml is the best configuration, for anomalib train --config.
 
     Args:
         config: The search, a YAML file such as configs/tune/cae.yaml.
         out: Folder to write to.
-        trials: Trials that are finished in the end, those of earlier runs included.
+        trials: Trials that are finished in the end, those of earlier runs and of other processes included.
+        workers: Trials that run at once; the cores are divided among them. 0 for one per GPU, and one without a GPU.
+        devices: GPUs to share among the trials, one at a time each: auto for all that this process sees, a number of
+            them, a list such as 0,2 (1, for the second alone), or cpu. One that is listed twice runs two at once.
         dry_run: Check the search, print its ranges, its rule and how long it may take, and run nothing.
 
     Returns:
@@ -37,6 +50,11 @@ def tune(config: Path, out: Path = Path("tuning"), trials: int = 20, dry_run: bo
     """
     if trials < 1:
         raise XrayError("--trials is a number of trials: give 1 or more.")
+    if workers < 0:
+        raise XrayError("--workers is a number of trials that run at once: give 0 or more.")
+    at_once = tasks_at_once(find_devices(devices), workers)
+
+    from joblib import cpu_count
 
     from anomalib_xray.experiments.run_search import (
         JOURNAL,
@@ -60,11 +78,12 @@ def tune(config: Path, out: Path = Path("tuning"), trials: int = 20, dry_run: bo
         with status("Checking the ranges"):  # which takes anomalib's start
             check_search(search)
     if dry_run or study is None:
-        _print_dry_run(search, trials, [trial.user_attrs[SECONDS] for trial in done])
+        _print_dry_run(search, trials, at_once, [trial.user_attrs[SECONDS] for trial in done])
         return 0
+    threads = max(1, int(os.environ.get("OMP_NUM_THREADS", cpu_count())) // at_once)
     stopped = False
     try:
-        run_search(search, study, out, trials, partial(run_trial, search, out))
+        run_search(search, study, out, trials, partial(run_trial, search, out, threads, devices), at_once)
     except KeyboardInterrupt:
         stopped = True
     for path in write_results(search, study, out):
@@ -76,12 +95,14 @@ def tune(config: Path, out: Path = Path("tuning"), trials: int = 20, dry_run: bo
     return int(any(status_of(trial) == "failed" for trial in finished(study)))
 
 
-def _print_dry_run(search: Search, trials: int, seconds: list[float]) -> None:
+def _print_dry_run(search: Search, trials: int, at_once: int, seconds: list[float]) -> None:
     for item in search.space.ranges:
         print(item)
     print(f"Selection {search.objective.rule}.")
     left = max(trials - len(seconds), 0)
-    estimate = f"about {sum(seconds) / len(seconds) * left / 60:.0f} minutes" if seconds else "no trial is done yet"
+    estimate = "no trial is done yet"
+    if seconds:
+        estimate = f"about {sum(seconds) / len(seconds) * left / at_once / 60:.0f} minutes"
     print(f"{left} of {trials} trials to run; {estimate}.")
 
 

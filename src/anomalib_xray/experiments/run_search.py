@@ -1,33 +1,54 @@
-"""Runs of a search: proposals, trials and their journal, and the files with the results."""
+"""Runs of a search: proposals, trials and their journal, which several processes share, and the results.
+
+A search is a folder, on which several processes may work. Each claims one trial after the other and holds a lease of
+the one that it runs.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, suppress
+from functools import partial
 from importlib.util import find_spec
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from anomalib_xray import NOTICE
 from anomalib_xray.errors import XrayError
+from anomalib_xray.experiments.lease import Lease, is_gone
 from anomalib_xray.experiments.search import Search
 from anomalib_xray.experiments.space import with_values
 from anomalib_xray.experiments.trial_task import Outcome
 from anomalib_xray.io.progress import track
 from anomalib_xray.io.text import write_csv, write_yaml
-from anomalib_xray.io.write import alone
+from anomalib_xray.jobs import results
 
 if TYPE_CHECKING:
     from optuna import Study, Trial
+    from optuna.storages.journal import JournalFileOpenLock
     from optuna.trial import FrozenTrial
 
-JOURNAL, LOCK, TABLE, BEST = "journal.log", ".lock", "trials.csv", "best.yaml"
+JOURNAL, TABLE, BEST = "journal.log", "trials.csv", "best.yaml"
 
 SETTINGS = "settings"
 """Attribute of the study with the settings of its search."""
 
 STATUS, REASON, SECONDS = "status", "reason", "seconds"
 """Attributes of a finished trial; one without a status was interrupted and does not count."""
+
+_STATES = {"done": "COMPLETE", "pruned": "PRUNED", "failed": "FAIL"}
+"""Optuna's state of each status."""
+
+PLACE = "place"
+"""Attribute of a trial: its place among those that count, from 0. An interrupted trial leaves it to another one."""
+
+_CLAIM = "claim"  # name of the lock, to which Optuna adds an ending
+
+_POLL = 2.0  # seconds between looks for a trial that others gave up; trials take minutes
 
 STARTUP_TRIALS = 10
 """Trials that are drawn at random before proposals learn from the others."""
@@ -53,62 +74,158 @@ def open_study(search: Search, out: Path) -> Study:
         pruner = optuna.pruners.MedianPruner(search.pruning.startup_trials, search.pruning.warmup_epochs)
     try:
         out.mkdir(parents=True, exist_ok=True)
-        study = optuna.create_study(
-            study_name="search",
-            storage=optuna.storages.JournalStorage(JournalFileBackend(str(out / JOURNAL))),
-            direction=search.objective.direction,
-            pruner=pruner,
-            load_if_exists=True,
-        )
+        with _claiming(out):
+            backend = JournalFileBackend(str(out / JOURNAL), _lock(out / JOURNAL))
+            study = optuna.create_study(
+                study_name="search",
+                storage=optuna.storages.JournalStorage(backend),
+                direction=search.objective.direction,
+                pruner=pruner,
+                load_if_exists=True,
+            )
+            # As JSON has it, in which tuples are lists.
+            settings = json.loads(json.dumps(search.settings, default=str))
+            if study.user_attrs.get(SETTINGS, settings) != settings:
+                raise XrayError(f"{out} holds a search of other settings; name another folder with --out.")
+            if SETTINGS not in study.user_attrs:
+                study.set_user_attr(SETTINGS, settings)
     except OSError as error:
         raise XrayError(f"{out} cannot be written ({error.strerror}); name another folder with --out.") from error
     except ValueError as error:
         raise XrayError(f"{out / JOURNAL} is no journal of a search; name another folder with --out.") from error
-    # As JSON has it, in which tuples are lists.
-    settings = json.loads(json.dumps(search.settings, default=str))
-    if study.user_attrs.get(SETTINGS, settings) != settings:
-        raise XrayError(f"{out} holds a search of other settings; name another folder with --out.")
-    if SETTINGS not in study.user_attrs:
-        study.set_user_attr(SETTINGS, settings)
     return study
 
 
-def run_search(search: Search, study: Study, out: Path, trials: int, evaluate: Evaluate) -> None:
-    """Runs trials until so many are finished, those of earlier runs included.
+def run_search(search: Search, study: Study, out: Path, trials: int, evaluate: Evaluate, workers: int = 1) -> None:
+    """Runs trials until so many are finished, those of earlier runs and of other processes included.
 
-    Proposals follow from the seed and the finished trials alone: a stopped search goes on as an uninterrupted one.
+    Proposals follow from the seed, the place of the trial and the trials before it: a single process proposes what it
+    always would, and a stopped search goes on as an uninterrupted one. Of several processes each has places of its own,
+    no more than ``trials`` in all, and proposals keep away from those that run. A trial whose process is gone is tried
+    again with the same values; so a process waits for the last trials of others.
+
+    Args:
+        search: The search.
+        study: Its study, see :func:`open_study`.
+        out: Its folder, which processes on several machines may share.
+        trials: Trials that are finished in the end.
+        evaluate: Tries values; with several workers it has to be a function that another process can import.
+        workers: Processes of this call.
     """
-    from optuna.samplers import TPESampler
-    from optuna.trial import TrialState
+    with _claiming(out):
+        _close_gone(study, out)
+    done = min(len(finished(study)), trials)
+    run = partial(_run_one, search, study, out, trials, evaluate)
+    for line in track(results(run, range(done, trials), workers=workers), "trials", trials, done=done):
+        if line:
+            print(line, flush=True)
 
-    with alone(out / LOCK, f"Another search is running in {out}; wait for it, or name another --out."):
-        for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING, TrialState.WAITING)):
-            study.tell(trial.number, state=TrialState.FAIL)  # a stopped process left it open
-        done = min(len(finished(study)), trials)
-        for count in track(range(done, trials), "trials", trials, done=done):
-            study.sampler = TPESampler(seed=(search.seed * 1_000_003 + count) % 2**32, n_startup_trials=STARTUP_TRIALS)
-            proposed = study.ask()
-            outcome = _try(study, proposed, search, evaluate)
+
+def _run_one(search: Search, study: Study, out: Path, trials: int, evaluate: Evaluate, _: int) -> str:
+    """Runs the next trial to its end; a line about it, empty if others have run all."""
+    from optuna.exceptions import UpdateFinishedTrialError
+
+    while len(finished(study)) < trials:
+        with _claiming(out):
+            claimed = _claim(search, study, out, trials)
+        if claimed is None:
+            time.sleep(_POLL)
+            continue
+        trial, values, lease = claimed
+        with closing(lease), suppress(UpdateFinishedTrialError):  # after a long sleep, when others took it for gone
+            outcome = _try(study, trial, values, evaluate)
             value = "" if outcome.value is None else f", {outcome.value:.4f}"
             reason = f", {outcome.reason}" if outcome.reason else ""
-            print(f"trial {proposed.number}: {outcome.status}{value}{reason} ({outcome.seconds:.0f} s)", flush=True)
+            return f"trial {trial.number}: {outcome.status}{value}{reason} ({outcome.seconds:.0f} s)"
+    return ""
 
 
-def _try(study: Study, trial: Trial, search: Search, evaluate: Evaluate) -> Outcome:
-    """Proposes, tries and notes one trial."""
+def _claim(search: Search, study: Study, out: Path, trials: int) -> tuple[Trial, dict[str, Any], Lease] | None:
+    """Proposes values for the first free place; ``None`` while other processes have all that are left."""
+    from optuna.samplers import BaseSampler, PartialFixedSampler, TPESampler
     from optuna.trial import TrialState
 
-    states = {"done": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "failed": TrialState.FAIL}
+    _close_gone(study, out)
+    running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+    # Trials of earlier versions, which ran one after the other, have no place noted.
+    taken = {trial.user_attrs.get(PLACE, number) for number, trial in enumerate(finished(study))}
+    taken |= {trial.user_attrs.get(PLACE) for trial in running}
+    if len(taken) >= trials:
+        return None
+    place = next(number for number in count() if number not in taken)
+    sampler: BaseSampler = TPESampler(seed=(search.seed * 1_000_003 + place) % 2**32, n_startup_trials=STARTUP_TRIALS)
+    for trial in reversed(study.get_trials(deepcopy=False)):
+        if trial.user_attrs.get(PLACE) == place and len(trial.params) == len(search.space.ranges):
+            with warnings.catch_warnings(action="ignore"):  # Optuna calls it experimental
+                sampler = PartialFixedSampler(trial.params, sampler)
+            break
+    study.sampler = sampler
+    proposed = study.ask()
+    lease = Lease(_lease_of(out, proposed.number))
     try:
-        outcome = evaluate(trial, search.space.suggest(trial))
+        proposed.set_user_attr(PLACE, place)
+        return proposed, search.space.suggest(proposed), lease
     except BaseException:
-        study.tell(trial, state=TrialState.FAIL)
+        lease.close()
+        raise
+
+
+def _close_gone(study: Study, out: Path) -> None:
+    """Marks trials whose processes are gone as interrupted."""
+    from optuna.trial import TrialState
+
+    for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+        lease = _lease_of(out, trial.number)
+        if is_gone(lease, _now(out)):
+            study.tell(trial.number, state=TrialState.FAIL, skip_if_finished=True)
+            lease.unlink(missing_ok=True)
+
+
+def _lease_of(out: Path, number: int) -> Path:
+    return out / "trials" / f"{number:04d}" / ".lease"
+
+
+def _lock(path: Path) -> JournalFileOpenLock:
+    """Optuna's lock of a file, which works on drives of a network and ends half a minute after its process."""
+    from optuna.storages.journal import JournalFileOpenLock
+
+    return JournalFileOpenLock(str(path))
+
+
+@contextmanager
+def _claiming(out: Path) -> Iterator[None]:
+    """Keeps other processes from claiming a trial of the same search."""
+    claim = _lock(out / _CLAIM)
+    claim.acquire()
+    try:
+        yield
+    finally:
+        with suppress(RuntimeError):  # it took so long that another process broke the lock
+            claim.release()
+
+
+def _now(out: Path) -> float:
+    """The time by the clock of the drive, in seconds."""
+    probe = out / f".{_CLAIM}"
+    probe.touch()
+    return probe.stat().st_mtime
+
+
+def _try(study: Study, trial: Trial, values: dict[str, Any], evaluate: Evaluate) -> Outcome:
+    """Tries and notes one trial."""
+    from optuna.trial import TrialState
+
+    try:
+        outcome = evaluate(trial, values)
+    except BaseException:
+        study.tell(trial, state=TrialState.FAIL, skip_if_finished=True)
         raise
     trial.set_user_attr(REASON, outcome.reason)
     trial.set_user_attr(SECONDS, outcome.seconds)
     trial.set_user_attr(STATUS, outcome.status)
     # A pruned trial keeps the last value that it reported.
-    study.tell(trial, outcome.value if outcome.status == "done" else None, state=states[outcome.status])
+    value = outcome.value if outcome.status == "done" else None
+    study.tell(trial, value, state=TrialState[_STATES[outcome.status]], skip_if_finished=True)
     return outcome
 
 
@@ -116,7 +233,8 @@ def status_of(trial: FrozenTrial) -> str:
     """``done``, ``pruned``, ``failed``, ``running`` or ``interrupted``."""
     if not trial.state.is_finished():
         return "running"
-    return str(trial.user_attrs.get(STATUS, "interrupted"))
+    status = str(trial.user_attrs.get(STATUS))
+    return status if _STATES.get(status) == trial.state.name else "interrupted"
 
 
 def finished(study: Study) -> list[FrozenTrial]:
@@ -133,6 +251,11 @@ def best(study: Study) -> FrozenTrial | None:
 
 def write_results(search: Search, study: Study, out: Path) -> list[Path]:
     """Writes ``trials.csv``, and ``best.yaml`` for ``anomalib train --config`` once a trial is done; returns them."""
+    with _claiming(out):  # so that no process writes what is older than what another one wrote
+        return _write_results(search, study, out)
+
+
+def _write_results(search: Search, study: Study, out: Path) -> list[Path]:
     names = [item.name for item in search.space.ranges]
     columns = ["trial", "status", "value", "epochs", "seconds", *names, "reason"]
     write_csv(out / TABLE, columns, [_row(search, trial) for trial in study.get_trials(deepcopy=False)])

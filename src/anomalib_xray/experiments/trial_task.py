@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -10,6 +9,7 @@ from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from anomalib_xray.devices import find_devices
 from anomalib_xray.errors import XrayError
 from anomalib_xray.experiments.configuration import begin, build, build_data, engine_for
 from anomalib_xray.experiments.objective import Objective
@@ -32,11 +32,21 @@ class Outcome:
     seconds: float = 0.0
 
 
-def run_trial(search: Search, out: Path, trial: Trial, values: Mapping[str, Any]) -> Outcome:
-    """Trains with proposed values, given by dotted name, in a fresh interpreter and measures.
+def run_trial(
+    search: Search, out: Path, threads: int, devices: str, trial: Trial, values: Mapping[str, Any]
+) -> Outcome:
+    """Trains with proposed values in a fresh interpreter and measures.
 
     The trial takes the measure of each epoch, and may be given up after it. Its task, result and log stay in
     ``out/trials``.
+
+    Args:
+        search: The search.
+        out: Its folder.
+        threads: Threads of the interpreter.
+        devices: GPUs of which it gets one, as of :func:`anomalib_xray.devices.find_devices`.
+        trial: The trial.
+        values: Its values by dotted name.
     """
     arguments = {
         "config": with_values(search.config, values),
@@ -46,7 +56,7 @@ def run_trial(search: Search, out: Path, trial: Trial, values: Mapping[str, Any]
     }
     folder = write_task(out / "trials" / f"{trial.number:04d}", train_and_validate, arguments)
     start = time.perf_counter()
-    with Process(folder, int(os.environ.get("OMP_NUM_THREADS", os.cpu_count() or 1))) as process:
+    with Process(folder, threads, find_devices(devices)) as process:
         while (report := process.answer()) is not None:
             epoch, value = report
             trial.report(value, epoch)
