@@ -51,6 +51,7 @@ def test_without_optuna_the_command_says_what_to_install(
     ("arguments", "message"),
     [
         (["--trials", "0"], "--trials is a number of trials: give 1 or more."),
+        (["--workers", "-1"], "--workers is a number of trials that run at once: give 0 or more."),
         (["--config", "gone.yaml"], "gone.yaml cannot be read"),
         (["--config", "base.yaml"], "base.yaml names no base"),
     ],

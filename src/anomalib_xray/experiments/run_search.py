@@ -252,6 +252,7 @@ def best(study: Study) -> FrozenTrial | None:
 def write_results(search: Search, study: Study, out: Path) -> list[Path]:
     """Writes ``trials.csv``, and ``best.yaml`` for ``anomalib train --config`` once a trial is done; returns them."""
     with _claiming(out):  # so that no process writes what is older than what another one wrote
+        _close_gone(study, out)
         return _write_results(search, study, out)
 
 
