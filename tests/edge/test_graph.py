@@ -132,6 +132,15 @@ def test_one_runtime_serves_several_threads(make_bundle: MakeBundle) -> None:
     np.testing.assert_allclose(scores, np.array(levels) / 255, rtol=1e-4)
 
 
+def test_an_answer_outlives_the_next_one(make_bundle: MakeBundle) -> None:
+    runtime = open_predictor(make_bundle(image=SCALE))
+    first, again = (runtime.predict(grey(40)) for _ in range(2))
+    kept = np.copy(first.heat_map)  # type: ignore[arg-type]
+    runtime.predict(grey(200)[:20])  # of another size, by the same request
+    np.testing.assert_array_equal(first.heat_map, kept)  # type: ignore[arg-type]
+    np.testing.assert_array_equal(again.heat_map, kept)  # type: ignore[arg-type]
+
+
 def test_an_unknown_device_is_named(make_bundle: MakeBundle) -> None:
     with pytest.raises(XrayError, match=r"no device TOASTER; choose one of .*CPU"):
         open_predictor(make_bundle(), device="TOASTER")

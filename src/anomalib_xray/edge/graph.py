@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
-import openvino  # type: ignore[import-untyped]  # openvino ships no types
 from numpy.typing import ArrayLike, NDArray
 
 from anomalib_xray.edge.description import Description
 from anomalib_xray.errors import XrayError
 from anomalib_xray.openvino_runtime import openvino_core
+
+if TYPE_CHECKING:
+    import openvino  # type: ignore[import-untyped]  # openvino ships no types
 
 INPUT, SCORES, MAP = "image", "scores", "anomaly_map"
 """Names of the input and the outputs of a bundle's model."""
@@ -65,6 +67,8 @@ class Graph:
             raise XrayError(f"{self._name} has no output {SCORES!r} or {STOCK_SCORE!r}: make the bundle again.")
         self._scores = SCORES if SCORES in outputs else STOCK_SCORE
         self._has_map = MAP in outputs
+        # Of an earlier picture each, with the memory that it needed: making one anew costs as much as a small model.
+        self._idle: list[Any] = []
 
     def __call__(self, picture: NDArray[np.float32]) -> tuple[NDArray[np.float64], NDArray[np.float32] | None]:
         """Scores a picture.
@@ -77,11 +81,15 @@ class Graph:
         """
         batch = np.repeat(picture[np.newaxis, np.newaxis], 3, axis=1)
         try:
-            # A request of its own: the one inside the compiled model refuses a second thread.
-            outputs: Any = self._compiled.create_infer_request().infer(batch)
+            request = self._idle.pop()  # nobody else's until it is back: two threads cannot share one
+        except IndexError:
+            request = self._compiled.create_infer_request()
+        try:
+            outputs: Any = request.infer(batch, share_inputs=True)  # the results are copies, and stay
         except RuntimeError as error:
             size = f"{picture.shape[1]} x {picture.shape[0]}"
             raise XrayError(f"{self._name} cannot process a picture of {size} pixels.") from error
+        self._idle.append(request)
         scores = np.asarray(outputs[self._scores], np.float64).reshape(-1)
         if not self._has_map:
             return scores, None

@@ -18,7 +18,7 @@ Colour = tuple[int, int, int]  # blue, green, red
 _SHORTEST_SIDE = 640
 """Smallest width in pixels with a legible footer; smaller pictures are enlarged to it."""
 _OPACITY = 0.45
-_BAND = 256
+_BAND = 64
 """Rows that are blended at once; detectors have thousands, and a small device little memory."""
 _FADE_IN = 0.5
 """Share of the pixel threshold at which colour begins."""
@@ -53,23 +53,24 @@ def draw_overlay(image: Radiograph, result: Result, name: str) -> Picture:
         >>> draw_overlay(np.full((320, 160), 90, np.uint8), result, "hand.png").shape
         (757, 640, 3)
     """
-    grey = _grey(image)
     factor = enlargement(image)
-    size = (round(grey.shape[1] * factor), round(grey.shape[0] * factor))
-    picture = np.asarray(cv2.cvtColor(_resized(grey, size, cv2.INTER_CUBIC), cv2.COLOR_GRAY2BGR), np.uint8)
+    size = (round(image.shape[1] * factor), round(image.shape[0] * factor))
+    frames = left_out(result, image.shape)
+    margin = max(_SHORTEST_SIDE - size[0], 0)
+    footer = _footer(size[0] + margin, result, name, framed=bool(frames))
+    # Everything is drawn where it stays: two copies of a detector's picture in colour are more than its model needs.
+    drawn = np.full((size[1] + len(footer), size[0] + margin, 3), _BACKDROP, np.uint8)
+    drawn[size[1] :] = footer
+    picture = drawn[: size[1], margin // 2 : margin // 2 + size[0]]
+    picture[:] = _resized(_grey(image), size, cv2.INTER_CUBIC)[..., np.newaxis]
     if result.heat_map is not None:
         heat_map = _resized(result.heat_map, size, cv2.INTER_LINEAR).astype(np.float32, copy=False)
         _draw_heat(picture, heat_map, result.pixel_threshold)
-    frames = left_out(result, grey.shape)
     if frames:
         # Half-pixel shifts of the enlargement do not matter here.
         lines = [(frame * factor).round().astype(np.int32) for frame in frames]
         cv2.polylines(picture, lines, isClosed=True, color=_FRAME, thickness=_thickness(picture), lineType=cv2.LINE_AA)
-    if (margin := _SHORTEST_SIDE - size[0]) > 0:
-        sides = margin // 2, margin - margin // 2
-        border = cv2.copyMakeBorder(picture, 0, 0, *sides, cv2.BORDER_CONSTANT, value=_BACKDROP)
-        picture = np.asarray(border, np.uint8)
-    return np.vstack([picture, _footer(picture.shape[1], result, name, framed=bool(frames))])
+    return drawn
 
 
 def enlargement(image: Radiograph) -> float:
@@ -107,7 +108,7 @@ def _draw_heat(anatomy: Picture, heat_map: NDArray[np.float32], threshold: float
             )
         anatomy[band] = blend(anatomy[band], level)
     if threshold is not None:
-        region = (heat_map >= threshold).astype(np.uint8)
+        region = (heat_map >= threshold).view(np.uint8)
         outlines, _ = cv2.findContours(region, cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
         cv2.drawContours(anatomy, outlines, -1, _CONTOUR, _thickness(anatomy), cv2.LINE_AA)
 

@@ -97,7 +97,8 @@ class Foreground(Step):
 
     def apply(self, image: Radiograph, plan: Plan) -> Radiograph:
         """Set everything outside of the planned mask to 0, and zeros inside of it to 1."""
-        return cast("Radiograph", np.maximum(image, 1) * plan.parameters["mask"])
+        lifted = np.maximum(image, 1)
+        return cast("Radiograph", np.multiply(lifted, plan.parameters["mask"], out=lifted))
 
     def fingerprint(self, name: str) -> str:
         """SHA-256 of the network's files, or of the drawn mask; empty without either."""

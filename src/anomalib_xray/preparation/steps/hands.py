@@ -83,7 +83,7 @@ class Hands(Step):
     def plan(self, image: Radiograph) -> Plan:
         """Find the ``hands``: for each its ``box`` [x0, y0, x1, y1], the second corner outside, and its ``mask``."""
         shown = image > 0
-        foreground = small_view(shown.astype(np.uint8) * np.uint8(255)) > 127
+        foreground = small_view(shown.view(np.uint8) * np.uint8(255)) > 127
         if self.detector is None:
             labels, touching = find_hands(foreground, self.smallest)
         else:
@@ -118,7 +118,7 @@ class Hands(Step):
 
     def _cropped(self, hand: Mask) -> dict[str, Any]:
         """A hand's mask (H, W) as its box with margin, and its mask therein."""
-        x0, y0, width, height = cv2.boundingRect(hand.astype(np.uint8))
+        x0, y0, width, height = cv2.boundingRect(hand.view(np.uint8))
         margin = round(self.margin * max(width, height))
         box = [
             max(x0 - margin, 0),
