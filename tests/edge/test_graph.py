@@ -137,8 +137,8 @@ def test_an_answer_outlives_the_next_one(make_bundle: MakeBundle) -> None:
     first, again = (runtime.predict(grey(40)) for _ in range(2))
     kept = np.copy(first.heat_map)  # type: ignore[arg-type]
     runtime.predict(grey(200)[:20])  # of another size, by the same request
-    np.testing.assert_array_equal(first.heat_map, kept)  # type: ignore[arg-type]
-    np.testing.assert_array_equal(again.heat_map, kept)  # type: ignore[arg-type]
+    np.testing.assert_array_equal(first.heat_map, kept)
+    np.testing.assert_array_equal(again.heat_map, kept)
 
 
 def test_an_unknown_device_is_named(make_bundle: MakeBundle) -> None:
