@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -27,17 +25,3 @@ def test_no_other_module_makes_a_core() -> None:
     makers = [path for folder in ("src", "plugins", "tests") for path in (ROOT / folder).rglob("*.py")]
     text = "openvino." + "Core("
     assert [path for path in makers if text in path.read_text("utf-8")] == [owner]
-
-
-def test_the_converter_is_loaded_when_it_is_asked_for() -> None:
-    code = """
-import sys
-from anomalib_xray.openvino_runtime import openvino_core
-openvino_core()
-assert "openvino.tools.ovc" not in sys.modules
-from openvino import convert_model
-assert convert_model.__module__.startswith("openvino.tools.ovc")
-import openvino
-assert not hasattr(openvino, "no_such_thing")
-"""
-    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import sys
 from contextlib import suppress
 from functools import cache
-from importlib import import_module
 from typing import Any
-
-_CONVERTER = "openvino.tools.ovc"
 
 
 @cache
@@ -20,32 +16,9 @@ def openvino_core() -> Any:
     the stack of the first, which is no longer there. The next signal, such as that of an ended child where torch's data
     loader listens for it, would then end the process without a word.
     """
-    openvino = _openvino()
+    import openvino  # type: ignore[import-untyped]  # openvino ships no types
+
     return openvino.Core()
-
-
-def _openvino() -> Any:
-    """OpenVINO, whose converter is loaded when somebody asks for it.
-
-    The package loads its converter of models at once, which no device needs: a third of the time of its import, and
-    14 MB. It does without where that cannot be imported.
-    """
-    if "openvino" in sys.modules:
-        return sys.modules["openvino"]
-    sys.modules[_CONVERTER] = None  # type: ignore[assignment]  # the way to say that it cannot
-    try:
-        import openvino  # type: ignore[import-untyped]  # openvino ships no types
-    finally:
-        sys.modules.pop(_CONVERTER, None)
-    openvino.__getattr__ = _converter
-    return openvino
-
-
-def _converter(name: str) -> Any:
-    """What the package ``openvino`` would have taken from its converter."""
-    if name != "convert_model":
-        raise AttributeError(f"module 'openvino' has no attribute {name!r}")
-    return import_module(_CONVERTER).convert_model
 
 
 def silence_telemetry() -> None:
