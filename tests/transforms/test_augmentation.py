@@ -212,7 +212,7 @@ def test_a_recipe_that_cannot_work_is_refused(recipe: Any, message: str) -> None
     "inputs",
     [
         (torch.rand(2, 3, 8, 8),),
-        (torch.rand(1, 8, 8),),
+        (torch.rand(8, 8),),
         (torch.zeros(3, 8, 8, dtype=torch.uint8),),
         (torch.rand(3, 8, 8), torch.zeros(8, 9)),
     ],

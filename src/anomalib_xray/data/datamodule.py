@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
+import tempfile
 from abc import abstractmethod
-from collections.abc import Sized
+from collections.abc import Iterator, Sized
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -18,7 +19,8 @@ from lightning.pytorch import LightningModule
 from torch.utils.data import DataLoader, RandomSampler
 from torchvision.transforms.v2 import Compose, Transform
 
-from anomalib_xray.data.dataset import RadiographDataset
+from anomalib_xray.data.dataset import Draw, RadiographDataset, keep_pictures
+from anomalib_xray.data.kept_pictures import GIB
 from anomalib_xray.data.pool import UnlabelledPool, draw_pool, without_labels
 from anomalib_xray.data.prepared import count_body_parts, leave_out_flagged, prepared_samples
 from anomalib_xray.data.splits import POOL, SPARE, SPLITS
@@ -58,9 +60,12 @@ class RadiographDataModule(AnomalibDataModule):
         pool: Draws a pool of unlabelled images, for models that train on one besides.
         split_seed: Seed of the split, where the data set does not bring its own; 42 gives the published one. It is
             independent of the model's seed.
+        cache_gib: Memory in GiB for the pictures of training and validation, which are decoded and brought near the
+            model's size once; where they need more they are kept in a file below the results folder, which goes with
+            the run. 0 reads and reduces every picture in every epoch.
 
     Raises:
-        XrayError: A batch without images, or less than no process.
+        XrayError: A batch without images, less than no process, or less than no memory.
     """
 
     unlabelled_data: RadiographDataset | None = None
@@ -82,11 +87,13 @@ class RadiographDataModule(AnomalibDataModule):
         drop_flagged: list[str] | None = None,
         pool: UnlabelledPool | None = None,
         split_seed: int = 42,
+        cache_gib: float = 1.0,
     ) -> None:
         for name, value, least in (
             ("train_batch_size", train_batch_size, 1),
             ("eval_batch_size", eval_batch_size, 1),
             ("num_workers", num_workers, 0),
+            ("cache_gib", cache_gib, 0),
         ):
             if value < least:
                 raise XrayError(f"{name} is {value}; it must be at least {least}.")
@@ -105,6 +112,7 @@ class RadiographDataModule(AnomalibDataModule):
         self.drop_flagged = drop_flagged
         self.pool = pool
         self.split_seed = split_seed
+        self.cache_gib = cache_gib
 
     @abstractmethod
     def build_samples(self) -> pd.DataFrame:
@@ -184,8 +192,10 @@ class RadiographDataModule(AnomalibDataModule):
             dataset,
             batch_size=batch_size,
             sampler=sampler,
-            generator=sampler.source if sampler else None,
+            # Workers draw nothing of their own, and a loader that starts must not draw from what training draws from.
+            generator=torch.Generator(),
             num_workers=self.num_workers,
+            persistent_workers=self.num_workers > 0 and dataset is not self.test_data,
             collate_fn=self.external_collate_fn or dataset.collate_fn,
             worker_init_fn=use_one_opencv_thread,
         )
@@ -226,6 +236,24 @@ class RadiographDataModule(AnomalibDataModule):
             if not _has_geometry(model) and transform is not None:
                 # appends the Resize of a model that is not from this package
                 self._update_subset_augmentations(dataset, dataset.augmentations, transform)
+        self._keep_pictures(augmentation)
+
+    def _keep_pictures(self, augmentation: Transform | None) -> None:
+        """Keeps the images that are read in every epoch: those of training and, as the model sees them, validation."""
+        left = int(self.cache_gib * GIB)
+        folder = Path(getattr(self.trainer, "default_root_dir", None) or tempfile.gettempdir())
+        kept: list[tuple[Any, Transform | None]] = [  # data sets that read as ours do
+            (self.train_data, augmentation),
+            (self.unlabelled_data, augmentation),
+            (self.val_data, None),
+        ]
+        for dataset, its_augmentation in kept:
+            if dataset is not None:
+                dataset.kept = keep_pictures(dataset, its_augmentation) if self.cache_gib > 0 else None
+                if dataset.kept is not None:
+                    fits = dataset.kept.size <= left
+                    dataset.kept.open(None if fits else folder)
+                    left -= dataset.kept.size if fits else 0
 
     def _per_image(self, augmentation: Transform | None, model: LightningModule | None) -> Compose:
         """Puts the augmentation and the geometry in their order.
@@ -275,8 +303,14 @@ class EpochSampler(RandomSampler):
         self.epoch = -1
         self.set_epoch(epoch)
 
+    def __iter__(self) -> Iterator[Draw]:
+        """Numbers of the images in their order, each with the seed of its augmentation, whichever process reads it."""
+        order = list(super().__iter__())
+        seeds = torch.randint(2**63 - 1, (len(order),), generator=self.source).tolist()
+        return map(Draw, order, seeds)
+
     def set_epoch(self, epoch: int) -> None:
-        """Seeds the order, and torch's own generator for augmentation and noise; once per epoch."""
+        """Seeds the order with its augmentations, and torch's own generator for the model's noise; once per epoch."""
         if epoch == self.epoch:
             return
         self.epoch = epoch

@@ -5,27 +5,102 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import torch
 from anomalib import TaskType
 from anomalib.data import AnomalibDataset, ImageBatch, ImageItem, PredictDataset
+from torch import Tensor
 from torch.utils.data import IterableDataset, get_worker_info
-from torchvision.transforms.v2 import Compose, Transform
+from torchvision.transforms.v2 import Compose, Resize, Transform
 from torchvision.tv_tensors import Image, Mask
 
+from anomalib_xray.data.kept_pictures import KeptPictures
 from anomalib_xray.data.table import has_masks
 from anomalib_xray.errors import XrayError
 from anomalib_xray.io.inputs import images_of
 from anomalib_xray.io.paths import absolute
 from anomalib_xray.io.read import read_anomaly_mask, read_radiograph, to_unit_interval
+from anomalib_xray.transforms import Augmentation, PadResize, SquarePad
+from anomalib_xray.transforms.foreground import call_on_plain
+from anomalib_xray.transforms.geometry import shrink, shrink_mask
 
 logger = logging.getLogger(__name__)
 
 
-class RadiographDataset(AnomalibDataset):
+class Draw(int):
+    """Number of an image in its data set, with the seed of whatever is drawn for it; a plain number beside.
+
+    >>> Draw(3, seed=7) == 3, Draw(3, seed=7).seed
+    (True, 7)
+    """
+
+    seed: int
+
+    def __new__(cls, index: int, seed: int = 0) -> Draw:
+        """Makes a number that carries a seed."""
+        drawn = super().__new__(cls, index)
+        drawn.seed = seed
+        return drawn
+
+
+class _ReadsRadiographs:
+    """Reading of :class:`RadiographDataset`, which data sets of anomalib's own are given too."""
+
+    kept: KeptPictures | None = None
+    """Where images are read that are kept reduced; each is read from its file where there is none."""
+
+    _listed: tuple[pd.DataFrame, list[tuple[str, Any, int]], bool] | None = None
+
+    def __getitem__(self: Any, index: int) -> ImageItem:  # of a data set
+        """Reads the image of a row.
+
+        With a :class:`Draw`, augmentations draw from its seed and leave torch's generator as it was.
+
+        Returns:
+            ``image`` (3, H, W), float32 in [0, 1], with equal channels; ``gt_mask`` (H, W), bool, for segmentation;
+            ``gt_label`` unless the dataset has images of unknown label, because a batch has all labels or none.
+
+        Raises:
+            XrayError: The image or its mask cannot be read, or the mask has another size.
+        """
+        rows, is_labelled = self._rows()
+        image_path, mask_path, label_index = rows[index]
+        masked = self.task == TaskType.SEGMENTATION
+        read = self.kept or read_picture
+        image, mask = read(image_path, mask_path if masked and mask_path else "")
+        if isinstance(index, Draw):
+            state = torch.get_rng_state()
+            torch.default_generator.manual_seed(index.seed)
+            image, mask = transformed(self.augmentations, image, mask)
+            torch.set_rng_state(state)
+        else:
+            image, mask = transformed(self.augmentations, image, mask)
+        if masked and mask is None:
+            mask = Mask(torch.zeros(image.shape[-2:], dtype=torch.bool))
+        return ImageItem(
+            image=image,
+            gt_mask=mask,
+            gt_label=torch.tensor(label_index) if is_labelled else None,
+            image_path=image_path,
+            mask_path=mask_path if masked else None,
+        )
+
+    def _rows(self: Any) -> tuple[list[tuple[str, Any, int]], bool]:
+        """Paths and labels of the samples, and whether all have one: a table of pandas is slow to ask row by row."""
+        samples: pd.DataFrame = self.samples
+        if self._listed is None or self._listed[0] is not samples:
+            columns = (samples[name].tolist() for name in ("image_path", "mask_path", "label_index"))
+            self._listed = samples, list(zip(*columns, strict=True)), bool((samples["label_index"] >= 0).all())
+        _, rows, is_labelled = self._listed
+        return rows, is_labelled
+
+
+class RadiographDataset(_ReadsRadiographs, AnomalibDataset):
     """Radiographs in [0, 1] with their labels and, where the table has masks, their anomaly masks.
 
     anomalib's own reader turns every file into 8-bit RGB, in which 16-bit pictures come out white; this one keeps their
@@ -46,38 +121,6 @@ class RadiographDataset(AnomalibDataset):
         if task is None:
             task = TaskType.SEGMENTATION if has_masks(samples) else TaskType.CLASSIFICATION
         self.samples.attrs["task"] = TaskType(task).value
-
-    def __getitem__(self, index: int) -> ImageItem:
-        """Reads the image of a row.
-
-        Returns:
-            ``image`` (3, H, W), float32 in [0, 1], with equal channels; ``gt_mask`` (H, W), bool, for segmentation;
-            ``gt_label`` unless the dataset has images of unknown label, because a batch has all labels or none.
-
-        Raises:
-            XrayError: The image or its mask cannot be read, or the mask has another size.
-        """
-        row = self.samples.iloc[index]
-        image = read_image(row.image_path)
-        mask = None
-        if self.task == TaskType.SEGMENTATION:
-            empty = Mask(torch.zeros(image.shape[-2:], dtype=torch.uint8))
-            mask = read_mask(row.mask_path, image) if row.mask_path else empty
-        if self.augmentations is not None and mask is not None:
-            image, mask = self.augmentations(image, mask)
-        elif self.augmentations is not None:
-            image = self.augmentations(image)
-        return ImageItem(
-            image=image,
-            gt_mask=mask,
-            gt_label=torch.tensor(row.label_index) if self._is_labelled else None,
-            image_path=row.image_path,
-            mask_path=None if mask is None else row.mask_path,
-        )
-
-    @property
-    def _is_labelled(self) -> bool:
-        return bool((self.samples["label_index"] >= 0).all())
 
 
 class RadiographFolder(IterableDataset[ImageItem]):
@@ -166,10 +209,8 @@ def read_as_radiographs(dataset: object, geometry: Transform | None) -> None:
     kind = type(dataset)
     if kind.__getitem__ is not AnomalibDataset.__getitem__:
         return
-    ours = {"__getitem__": RadiographDataset.__getitem__, "_is_labelled": RadiographDataset._is_labelled}
-    dataset.__class__ = type(
-        kind.__name__, (kind,), {**ours, "__reduce__": lambda self: (_reading, (kind, vars(self)))}
-    )
+    reduced = {"__reduce__": lambda self: (_reading, (kind, vars(self)))}
+    dataset.__class__ = type(kind.__name__, (_ReadsRadiographs, kind), reduced)
     if geometry is not None:
         before = [] if dataset.augmentations is None else [dataset.augmentations]
         dataset.augmentations = Compose([*before, geometry])
@@ -181,6 +222,90 @@ def _reading(kind: type[AnomalibDataset], state: dict[str, Any]) -> AnomalibData
     vars(dataset).update(state)
     read_as_radiographs(dataset, None)
     return dataset
+
+
+def read_picture(image_path: str, mask_path: str) -> tuple[Image, Mask | None]:
+    """Reads a radiograph (1, H, W), float32 in [0, 1], and its anomaly mask (H, W) where ``mask_path`` is not empty.
+
+    Raises:
+        XrayError: A file cannot be read, or the mask has another size than the image.
+    """
+    image = Image(torch.from_numpy(to_unit_interval(read_radiograph(image_path)))[None])
+    return image, read_mask(mask_path, image) if mask_path else None
+
+
+def transformed(transform: Transform | None, image: Image, mask: Mask | None) -> tuple[Image, Mask | None]:
+    """Applies a transform to a grey image (1, H, W) and its mask (H, W), and gives the image three equal channels.
+
+    Our own transforms see the one channel, so that the work is done once, and others all three.
+    """
+    steps = transform.transforms if isinstance(transform, Compose) else [transform]
+    if not all(step is None or isinstance(step, _OF_ONE_CHANNEL) for step in steps):
+        image = _three_channels(image)
+    for step in steps:
+        if step is not None:
+            image, mask = (step(image), None) if mask is None else step(image, mask)
+    return _three_channels(image), mask
+
+
+_GEOMETRY = PadResize, SquarePad, Resize
+_OF_ONE_CHANNEL = Augmentation, *_GEOMETRY
+
+NEAR = 2
+"""Longer side of a picture that is kept for augmentation, in sides of the model."""
+
+
+def keep_pictures(dataset: AnomalibDataset, augmentation: Transform | None) -> KeptPictures | None:
+    """Makes the place where the pictures of a data set are kept reduced, to be opened before it is read.
+
+    What is the same in every epoch is kept: with no augmentation, or with one that only flips, the pictures as they
+    leave the geometry, and with others pictures of :data:`NEAR` times that size.
+
+    Args:
+        dataset: It reads as ours do; its ``augmentations`` are the augmentation and transforms that draw nothing.
+        augmentation: The augmentation among them.
+
+    Returns:
+        The place, or nothing where the transforms do not tell the size of the model.
+    """
+    transform = dataset.augmentations
+    steps = transform.transforms if isinstance(transform, Compose) else [transform]
+    steps = [step for step in steps if step is not augmentation]
+    size = _size_of(steps[-1]) if steps and all(isinstance(step, _GEOMETRY) for step in steps) else None
+    if size is None:
+        return None
+    centred = not any(isinstance(step, PadResize) and step.padding != "centred" for step in steps)
+    flips = isinstance(augmentation, Augmentation) and augmentation.only_flips and centred
+    samples = dataset.samples
+    paths, masks = samples["image_path"].tolist(), "mask_path" in samples and bool(samples["mask_path"].any())
+    if augmentation is None or flips:
+        return KeptPictures(paths, size, _Reduced(Compose(steps)), np.float32, masks)
+    return KeptPictures(paths, NEAR * size, _Reduced(NEAR * size), np.uint16, masks)
+
+
+def _size_of(step: Transform) -> int | None:
+    """Longer side of the squares that leave a transform; nothing where that depends on the picture."""
+    size = getattr(step, "size", None)
+    return max(size, default=None) if isinstance(size, list | tuple) else size
+
+
+@dataclass
+class _Reduced:
+    """Reads a picture and reduces it: to a longer side in pixels, or by a transform."""
+
+    by: int | Transform
+
+    def __call__(self, image_path: str, mask_path: str) -> tuple[Image, Mask | None]:
+        image, mask = read_picture(image_path, mask_path)
+        if isinstance(self.by, int):
+            image = call_on_plain(lambda plain: shrink(plain, self.by), image)
+            return image, None if mask is None else call_on_plain(lambda plain: shrink_mask(plain, self.by), mask)
+        image, mask = transformed(self.by, image, mask)
+        return image[:1], mask
+
+
+def _three_channels(image: Tensor) -> Image:
+    return Image(image.as_subclass(Tensor).expand(3, -1, -1))
 
 
 def read_image(path: str | Path) -> Image:

@@ -39,9 +39,10 @@ In ``advanced``, scaling keeps the canvas and rotation lets it grow; pixels from
 class Augmentation(Transform):  # type: ignore[misc]  # torchvision has no types
     """One random augmentation of an image and, with it, of its mask.
 
-    Takes ``image`` or ``image, mask``: an image (3, H, W), float in [0, 1] with equal channels and background 0, and a
-    mask (H, W) of whole numbers or bool. The result keeps types and dtypes and may have another H and W. Its background
-    is exactly 0 and its foreground in [1/255, 1], whatever the recipe does: the foreground moves along as a mask.
+    Takes ``image`` or ``image, mask``: an image (3, H, W) or (1, H, W), float in [0, 1] with equal channels and
+    background 0, and a mask (H, W) of whole numbers or bool. The result keeps types and dtypes and may have another H
+    and W. Its background is exactly 0 and its foreground in [1/255, 1], whatever the recipe does: the foreground moves
+    along as a mask.
 
     The random numbers come from torch's generator. A seed therefore repeats a run, and the workers and epochs of a
     ``DataLoader`` differ.
@@ -71,6 +72,7 @@ class Augmentation(Transform):  # type: ignore[misc]  # torchvision has no types
         super().__init__()
         self.recipe = recipe
         self._compose = _build(recipe)
+        self._flips = _flips(recipe)
         if brightness is None:
             brightness = 0.2 if recipe == "advanced" else 0.0
         if not 0 <= brightness < 1:
@@ -84,10 +86,13 @@ class Augmentation(Transform):  # type: ignore[misc]  # torchvision has no types
         """Augments ``image`` or ``image, mask`` and gives back the same; a mask of None stays None.
 
         Raises:
-            XrayError: the image is not one float image (3, H, W), or the mask has another height and width.
+            XrayError: the image is not one float image (3, H, W) or (1, H, W), or the mask has another height and
+                width.
         """
         image, *masks = inputs
         _check_sample(image, masks)
+        if self.only_flips:
+            return self._flip(image, masks)
         grey = _to_array(image)[0]
         given = [_to_array(mask) for mask in masks if mask is not None]
         # albumentations knows neither torch's seed nor the worker it runs in: left alone, all workers draw the same.
@@ -100,10 +105,30 @@ class Augmentation(Transform):  # type: ignore[misc]  # torchvision has no types
 
         foreground, *moved_masks = (torch.from_numpy(np.ascontiguousarray(mask)) for mask in moved["masks"])
         augmented = keep_foreground(torch.from_numpy(np.ascontiguousarray(moved["image"])), foreground > 0)
-        result = call_on_plain(lambda plain: augmented.to(plain.dtype).repeat(3, 1, 1), image)
+        result = call_on_plain(lambda plain: augmented.to(plain.dtype).repeat(len(plain), 1, 1), image)
         if not masks:
             return result
         return result, call_on_plain(lambda plain: moved_masks[0].to(plain.dtype), masks[0]) if given else None
+
+    @property
+    def only_flips(self) -> bool:
+        """Whether it does no more than flip images, which gives the same before their padding and after it."""
+        return self._flips is not None
+
+    def _flip(self, image: torch.Tensor, masks: list[torch.Tensor | None]) -> Any:
+        """Flips without albumentations, which takes longer than all else that a small image needs."""
+        chances = torch.rand(len(self._flips or ())).tolist()
+        axes = [axis for (axis, chance), drawn in zip(self._flips or (), chances, strict=True) if drawn < chance]
+
+        def flipped(plain: torch.Tensor) -> torch.Tensor:
+            for axis in axes:
+                plain = plain.flip(axis)
+            return plain
+
+        result = call_on_plain(lambda plain: keep_foreground(flipped(plain), flipped(plain) > 0), image)
+        if not masks:
+            return result
+        return result, None if masks[0] is None else call_on_plain(flipped, masks[0])
 
     def vary_brightness(self, images: torch.Tensor) -> torch.Tensor:
         """Multiplies half of the images by a random factor; the project's models call it after scaling to [0, 1].
@@ -133,15 +158,28 @@ def augmentation_of(dataset: object) -> Augmentation | None:
 
 def _check_sample(image: torch.Tensor, masks: list[torch.Tensor | None]) -> None:
     check_float(image)
-    if image.ndim != 3 or image.shape[0] != 3:
+    if image.ndim != 3 or image.shape[0] not in (1, 3):
         raise XrayError(
-            f"Augmentation takes one image (3, H, W), not {tuple(image.shape)}; put it into the dataset, not the model."
+            f"Augmentation takes one image (3, H, W) or (1, H, W), not {tuple(image.shape)}; put it into the dataset,"
+            " not the model."
         )
     if len(masks) > 1 or any(mask is not None and mask.shape != image.shape[1:] for mask in masks):
         shapes = [tuple(mask.shape) for mask in masks if mask is not None]
         raise XrayError(
             f"Augmentation takes one mask (H, W) of the image's size {tuple(image.shape[1:])}, not {shapes}."
         )
+
+
+_FLIPS = {"HorizontalFlip": -1, "VerticalFlip": -2}
+"""Axis of a flip, by the name of the transform."""
+
+
+def _flips(recipe: str | Recipe) -> list[tuple[int, float]] | None:
+    """Axes and chances of a recipe's flips; nothing where a step does anything else."""
+    steps = RECIPES[recipe] if isinstance(recipe, str) else recipe
+    if any(step.get("class") not in _FLIPS or step.keys() - {"class", "p"} for step in steps):
+        return None
+    return [(_FLIPS[step["class"]], step.get("p", 0.5)) for step in steps]
 
 
 def _to_array(tensor: torch.Tensor) -> npt.NDArray[Any]:

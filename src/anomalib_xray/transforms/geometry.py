@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any, Literal, cast, get_args
 
 import torch
@@ -18,6 +19,10 @@ Padding = Literal["centred", "uniform"]
 FAINTEST = 0.499 * GREY_LEVEL
 """Resampled values below this become background, as rounding to 8 bit would do. It is not exactly half a grey level
 because halving the size often yields exact halves, which torch and OpenVINO may round differently."""
+
+_COVERED = 0.1
+"""Share of a pixel from which on an anomaly covers it. It is well below one half, since a fracture line a few pixels
+thin must not vanish from a mask of 64 x 64."""
 
 
 def square_pad(image: torch.Tensor, padding: Padding = "centred") -> torch.Tensor:
@@ -51,8 +56,7 @@ def pad_resize(image: torch.Tensor, size: int, padding: Padding = "centred") -> 
         XrayError: The image is not float32 or float64.
     """
     check_float(image)
-    resized = _resample(image, size, padding)
-    return torch.where(resized < FAINTEST, torch.zeros_like(resized), resized.clamp(min=GREY_LEVEL))
+    return _without_faint(_resample(image, size, padding))
 
 
 def pad_resize_mask(mask: torch.Tensor, size: int, padding: Padding = "centred") -> torch.Tensor:
@@ -66,9 +70,39 @@ def pad_resize_mask(mask: torch.Tensor, size: int, padding: Padding = "centred")
     Returns:
         (..., size, size), same dtype: 1 where the anomaly covers more than a tenth of the pixel, else 0.
     """
-    # Well below one half: a fracture line a few pixels thin must not vanish from a mask of 64 x 64.
-    covered = _resample((mask != 0).float(), size, padding) > 0.1
-    return covered.to(mask.dtype)
+    return (_resample((mask != 0).float(), size, padding) > _COVERED).to(mask.dtype)
+
+
+def shrink(image: torch.Tensor, side: int) -> torch.Tensor:
+    """Reduces an image to a longer side of ``side`` pixels by the filter of :func:`pad_resize`; never enlarges.
+
+    Args:
+        image: float32 or float64 (..., H, W) in [0, 1], background exactly 0.
+        side: Largest height and width of the result in pixels.
+
+    Returns:
+        (..., h, w), same dtype and aspect; foreground at least 1/255, background 0.
+
+    Example:
+        >>> shrink(torch.ones(1, 100, 50), 20).shape
+        torch.Size([1, 20, 10])
+    """
+    height, width = image.shape[-2:]
+    if max(height, width) <= side:
+        return image
+    rows, columns = (
+        _weights(length, max(1, round(length * side / max(height, width))), image) for length in (height, width)
+    )
+    return _without_faint(rows @ image @ columns.T)
+
+
+def shrink_mask(mask: torch.Tensor, side: int) -> torch.Tensor:
+    """Reduces a mask of anomalies (..., H, W) exactly as :func:`shrink` does its image; gives 0 and 1, same dtype."""
+    return (shrink((mask != 0).float(), side) > _COVERED).to(mask.dtype)
+
+
+def _without_faint(resized: torch.Tensor) -> torch.Tensor:
+    return torch.where(resized < FAINTEST, torch.zeros_like(resized), resized.clamp(min=GREY_LEVEL))
 
 
 def _longer(one: int, other: int) -> int:
@@ -87,11 +121,28 @@ def _resample(image: torch.Tensor, size: int, padding: Padding) -> torch.Tensor:
     if not torch.compiler.is_compiling() and (height, width) == (size, size):
         return image
     side = _longer(height, width)
-    weights = _triangle_weights(side, size, image)
+    weights = _weights(side, size, image)
     top, left = _corner(side, height, padding), _corner(side, width, padding)
     # Padding is 0 and adds nothing: leaving out its columns replaces padding the image.
     rows, columns = weights[:, top : top + height], weights[:, left : left + width]
     return rows @ image @ columns.T
+
+
+_LARGEST_KEPT = 2**17
+"""Weights that are kept at most: half a MiB of float32, so that all that are kept take no more than 64 MiB."""
+
+
+def _weights(length: int, size: int, like: torch.Tensor) -> torch.Tensor:
+    """:func:`_triangle_weights`, made once for pictures of one size."""
+    if torch.compiler.is_compiling() or length * size > _LARGEST_KEPT:
+        return _triangle_weights(length, size, like)
+    return _kept_weights(length, size, like.dtype, like.device)
+
+
+@lru_cache(maxsize=128)
+def _kept_weights(length: int, size: int, dtype: torch.dtype, device: torch.device) -> torch.Tensor:
+    with torch.inference_mode(False):  # or no later call could have a gradient
+        return _triangle_weights(length, size, torch.empty(0, dtype=dtype, device=device))
 
 
 def _triangle_weights(length: int, size: int, like: torch.Tensor) -> torch.Tensor:
