@@ -251,7 +251,7 @@ def transformed(transform: Transform | None, image: Image, mask: Mask | None) ->
 _GEOMETRY = PadResize, SquarePad, Resize
 _OF_ONE_CHANNEL = Augmentation, *_GEOMETRY
 
-NEAR = 2
+NEAR = 3
 """Longer side of a picture that is kept for augmentation, in sides of the model."""
 
 

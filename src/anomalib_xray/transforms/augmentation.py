@@ -105,7 +105,7 @@ class Augmentation(Transform):  # type: ignore[misc]  # torchvision has no types
 
         foreground, *moved_masks = (torch.from_numpy(np.ascontiguousarray(mask)) for mask in moved["masks"])
         augmented = keep_foreground(torch.from_numpy(np.ascontiguousarray(moved["image"])), foreground > 0)
-        result = call_on_plain(lambda plain: augmented.to(plain.dtype).repeat(len(plain), 1, 1), image)
+        result = call_on_plain(lambda plain: augmented.to(plain.dtype).expand(plain.shape[0], -1, -1), image)
         if not masks:
             return result
         return result, call_on_plain(lambda plain: moved_masks[0].to(plain.dtype), masks[0]) if given else None
