@@ -220,3 +220,29 @@ def test_a_recipe_that_cannot_work_is_refused(recipe: Any, message: str) -> None
 def test_a_sample_of_the_wrong_kind_is_refused(inputs: tuple[torch.Tensor, ...]) -> None:
     with pytest.raises(XrayError):
         Augmentation()(*inputs)
+
+
+@pytest.mark.parametrize("recipe", ["default", "advanced"])
+def test_one_channel_is_augmented_as_three_are(recipe: Any, hand_image: HandImage) -> None:
+    image = hand_image(40, 30)
+    augmentation = Augmentation(recipe)
+    for seed in range(10):
+        torch.manual_seed(seed)
+        three = augmentation(image)
+        torch.manual_seed(seed)
+        one = augmentation(image[:1])
+        assert one.shape[0] == 1
+        assert torch.equal(one.expand(3, -1, -1), three)
+
+
+def test_flips_have_their_chances_and_move_masks() -> None:
+    never = {"class": "VerticalFlip", "p": 0.0}
+    image, mask = torch.rand(3, 9, 9).clamp(min=0.1), torch.eye(9).flip(-1).bool()
+    for recipe, axes in (([never], ()), ([never, {"class": "HorizontalFlip", "p": 1.0}], (-1,)), ([], ())):
+        augmentation = Augmentation(recipe)
+        assert augmentation.only_flips
+        flipped, its_mask = augmentation(image, mask)
+        assert torch.equal(flipped, image.flip(axes))
+        assert torch.equal(its_mask, mask.flip(axes))
+    assert not Augmentation("advanced").only_flips
+    assert not Augmentation([{"class": "Transpose", "p": 1.0}]).only_flips

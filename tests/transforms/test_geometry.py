@@ -12,7 +12,14 @@ from torchvision import tv_tensors
 
 from anomalib_xray.errors import XrayError
 from anomalib_xray.transforms import PadResize, SquarePad
-from anomalib_xray.transforms.geometry import _triangle_weights, pad_resize, pad_resize_mask, square_pad
+from anomalib_xray.transforms.geometry import (
+    _triangle_weights,
+    pad_resize,
+    pad_resize_mask,
+    shrink,
+    shrink_mask,
+    square_pad,
+)
 
 SIZES = [(64, 64), (40, 64), (65, 40), (33, 64), (1, 50), (50, 1), (1, 1), (300, 211), (640, 100)]
 
@@ -179,3 +186,37 @@ def test_other_tensors_of_a_sample_pass() -> None:
 def test_a_size_below_one_is_refused(size: int) -> None:
     with pytest.raises(XrayError, match=f"{size}"):
         PadResize(size)
+
+
+@pytest.mark.parametrize(("shape", "side"), [((60, 41), 20), ((33, 90), 40), ((5, 400), 8)])
+def test_shrinking_keeps_the_aspect_and_equals_torchs_antialiased_filter(shape: tuple[int, int], side: int) -> None:
+    image = torch.rand(1, *shape).clamp(min=0.1)
+    shrunk = shrink(image, side)
+    expected = tuple(max(1, round(length * side / max(shape))) for length in shape)
+    reference = functional.interpolate(image[None], size=expected, mode="bilinear", antialias=True)[0]
+    torch.testing.assert_close(shrunk, reference, atol=1e-5, rtol=0)
+    assert shrink_mask(torch.ones(shape, dtype=torch.uint8), side).sum() == expected[0] * expected[1]
+
+
+def test_shrinking_never_enlarges() -> None:
+    image = torch.rand(1, 20, 30)
+    assert shrink(image, 30) is image
+    assert torch.equal(shrink_mask(torch.eye(9).bool(), 30), torch.eye(9).bool())
+
+
+def test_shrinking_keeps_background_and_foreground() -> None:
+    image = torch.full((1, 100, 100), 1 / 255)
+    image[..., :37] = 0
+    shrunk = shrink(image, 25)
+    assert not shrunk[..., :9].any()
+    assert shrunk[..., 10:].min() >= 1 / 255
+
+
+def test_weights_that_inference_made_serve_a_gradient() -> None:
+    with torch.inference_mode():
+        expected = pad_resize(torch.full((1, 37, 21), 0.5), 11)
+    image = torch.full((1, 37, 21), 0.5, requires_grad=True)
+    resized = pad_resize(image, 11)
+    resized.sum().backward()
+    assert torch.equal(resized, expected)
+    assert image.grad is not None

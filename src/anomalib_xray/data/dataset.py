@@ -19,7 +19,7 @@ from torch.utils.data import IterableDataset, get_worker_info
 from torchvision.transforms.v2 import Compose, Resize, Transform
 from torchvision.tv_tensors import Image, Mask
 
-from anomalib_xray.data.kept_pictures import KeptPictures
+from anomalib_xray.data.kept_pictures import GIB, KeptPictures
 from anomalib_xray.data.table import has_masks
 from anomalib_xray.errors import XrayError
 from anomalib_xray.io.inputs import images_of
@@ -94,7 +94,8 @@ class _ReadsRadiographs:
         """Paths and labels of the samples, and whether all have one: a table of pandas is slow to ask row by row."""
         samples: pd.DataFrame = self.samples
         if self._listed is None or self._listed[0] is not samples:
-            columns = (samples[name].tolist() for name in ("image_path", "mask_path", "label_index"))
+            masks = samples["mask_path"] if "mask_path" in samples else samples["image_path"].map(lambda _: "")
+            columns = (column.tolist() for column in (samples["image_path"], masks, samples["label_index"]))
             self._listed = samples, list(zip(*columns, strict=True)), bool((samples["label_index"] >= 0).all())
         _, rows, is_labelled = self._listed
         return rows, is_labelled
@@ -199,21 +200,29 @@ class RadiographFolder(IterableDataset[ImageItem]):
         return ImageBatch.collate
 
 
-def read_as_radiographs(dataset: object, geometry: Transform | None) -> None:
+def read_as_radiographs(dataset: object, geometry: Transform | None, keep: bool = False) -> None:
     """Changes a data set of anomalib's own, such as those of ``Folder``, to read as ours do; others are left alone.
 
-    The geometry gives an image the size of the model, so that a batch is not stretched to its largest image.
+    The geometry gives an image the size of the model, so that a batch is not stretched to its largest image. With
+    ``keep``, pictures that take no more than a GiB when reduced are kept, as a training reads them again and again.
     """
     if not isinstance(dataset, AnomalibDataset):
         return
     kind = type(dataset)
     if kind.__getitem__ is not AnomalibDataset.__getitem__:
         return
-    reduced = {"__reduce__": lambda self: (_reading, (kind, vars(self)))}
-    dataset.__class__ = type(kind.__name__, (_ReadsRadiographs, kind), reduced)
+    # Not as a further base: Python lets an object change to a class of the same layout only.
+    ours = {name: vars(_ReadsRadiographs)[name] for name in ("__getitem__", "_rows", "kept", "_listed")}
+    dataset.__class__ = type(
+        kind.__name__, (kind,), {**ours, "__reduce__": lambda self: (_reading, (kind, vars(self)))}
+    )
     if geometry is not None:
-        before = [] if dataset.augmentations is None else [dataset.augmentations]
-        dataset.augmentations = Compose([*before, geometry])
+        augmentation = dataset.augmentations
+        dataset.augmentations = Compose([geometry] if augmentation is None else [augmentation, geometry])
+        kept = keep_pictures(dataset, augmentation) if keep else None
+        if kept is not None and kept.size <= GIB:
+            kept.open(None)
+            dataset.kept = kept  # type: ignore[attr-defined]  # of the class that it was just given
 
 
 def _reading(kind: type[AnomalibDataset], state: dict[str, Any]) -> AnomalibDataset:

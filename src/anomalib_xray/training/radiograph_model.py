@@ -179,7 +179,7 @@ class RadiographModel(ExportWithParity):
         datamodule = getattr(self._trainer, "datamodule", None)
         geometry = self.pre_processor.geometry if isinstance(self.pre_processor, XrayPreProcessor) else None
         for split in SPLITS:
-            read_as_radiographs(getattr(datamodule, f"{split}_data", None), geometry)
+            read_as_radiographs(getattr(datamodule, f"{split}_data", None), geometry, keep=split != "test")
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keeps the model's name, how its data were prepared, and the random state for a training that goes on."""
