@@ -241,25 +241,24 @@ def _read_each_picture_once() -> None:
     """Keeps pictures in memory at the models' size; reading them anew in every epoch takes longer than training."""
     from functools import cache
 
-    import torch
-    from torchvision.tv_tensors import Mask
-
-    import anomalib_xray.data.dataset as dataset
-    from anomalib_xray.io.read import read_radiograph
+    from anomalib_xray.data import dataset, kept_pictures
     from anomalib_xray.transforms import PadResize
 
-    geometry, read_image = PadResize(EVERY_MODEL["image_size"]), dataset.read_image
+    geometry, read_image, read_picture = (
+        PadResize(EVERY_MODEL["image_size"]), dataset.read_image, kept_pictures.read_picture,
+    )  # fmt: skip
 
     @cache
     def small_image(path: str) -> Any:
         return geometry(read_image(path))
 
     @cache
-    def small_mask(path: str) -> Any:
-        return geometry(Mask(torch.from_numpy(read_radiograph(path) > 0).to(torch.uint8)))
+    def small_picture(image_path: str, mask_path: str) -> Any:
+        image, mask = read_picture(image_path, mask_path)
+        return (geometry(image), None) if mask is None else geometry(image, mask)
 
     dataset.read_image = small_image
-    dataset.read_mask = lambda path, _: small_mask(path)
+    dataset.read_picture = kept_pictures.read_picture = small_picture
 
 
 def _pixel_callback() -> Any:

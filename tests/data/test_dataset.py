@@ -9,7 +9,8 @@ import torch
 from torchvision.transforms.v2 import RandomHorizontalFlip
 from torchvision.tv_tensors import Image, Mask
 
-from anomalib_xray.data.dataset import RadiographDataset, read_image, read_mask
+from anomalib_xray.data.dataset import RadiographDataset, read_image
+from anomalib_xray.data.kept_pictures import read_mask
 from anomalib_xray.data.table import samples_table
 from anomalib_xray.errors import XrayError
 from anomalib_xray.io.write import write_png

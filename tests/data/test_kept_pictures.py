@@ -18,8 +18,8 @@ from torchvision.transforms.v2 import RandomHorizontalFlip, Resize
 from torchvision.tv_tensors import Image, Mask
 
 from anomalib_xray.data import Radiographs, kept_pictures
-from anomalib_xray.data.dataset import NEAR, read_as_radiographs, read_picture
-from anomalib_xray.data.kept_pictures import GIB, KeptPictures
+from anomalib_xray.data.dataset import read_as_radiographs
+from anomalib_xray.data.kept_pictures import GIB, NEAR, KeptPictures, read_picture
 from anomalib_xray.errors import XrayError
 from anomalib_xray.io.write import write_png
 from anomalib_xray.transforms import Augmentation, PadResize, XrayPreProcessor
@@ -269,7 +269,7 @@ def a_picture(tmp_path: Path) -> tuple[KeptPictures, str]:
 
 def test_a_copy_and_a_started_process_share_the_pictures_and_others_read_for_themselves(tmp_path: Path) -> None:
     kept, path = a_picture(tmp_path)
-    kept.open(None)
+    kept.make_room(None)
     picture, _ = kept(path, "")
     assert copy.deepcopy(kept) is kept
 
@@ -297,7 +297,7 @@ def test_a_full_disk_is_said_once_and_pictures_are_read_from_their_files(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     kept, path = a_picture(tmp_path)
-    kept.open(tmp_path)
+    kept.make_room(tmp_path)
     with monkeypatch.context() as disk:
         disk.setattr(os, "pwrite", _no_room)
         pictures = [kept(path, "")[0] for _ in range(3)]
@@ -319,14 +319,14 @@ def test_a_folder_that_takes_no_file_is_said_and_does_not_end_the_run(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     kept, path = a_picture(tmp_path)
-    kept.open(tmp_path / "nowhere")
+    kept.make_room(tmp_path / "nowhere")
     assert "Pictures are read from their files in every epoch" in caplog.text
     assert torch.equal(kept(path, "")[0], kept(path, "")[0])
 
 
 def test_an_unfinished_picture_is_not_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     kept, path = a_picture(tmp_path)
-    kept.open(None)
+    kept.make_room(None)
     written: list[int] = []
 
     def stop_before_the_header(file: Any, content: bytes, start: int) -> None:
@@ -356,7 +356,7 @@ def test_a_mask_that_changes_is_read_again(tmp_path: Path) -> None:
     write_png(tmp_path / "mask.png", np.ones((90, 60), np.uint8))
     paths = str(tmp_path / "a.png"), str(tmp_path / "mask.png")
     kept = KeptPictures(paths[:1], 90, read_picture, np.float32, masks=True)
-    kept.open(None)
+    kept.make_room(None)
     for shape in ((0, 30), (0, 60), (10, 20)):
         marked = np.zeros((90, 60), np.uint8)
         marked[slice(*shape)] = 1

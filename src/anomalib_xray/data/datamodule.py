@@ -19,8 +19,8 @@ from lightning.pytorch import LightningModule
 from torch.utils.data import DataLoader, RandomSampler
 from torchvision.transforms.v2 import Compose, Transform
 
-from anomalib_xray.data.dataset import Draw, RadiographDataset, keep_pictures
-from anomalib_xray.data.kept_pictures import GIB
+from anomalib_xray.data.dataset import Draw, RadiographDataset
+from anomalib_xray.data.kept_pictures import GIB, keep_pictures
 from anomalib_xray.data.pool import UnlabelledPool, draw_pool, without_labels
 from anomalib_xray.data.prepared import count_body_parts, leave_out_flagged, prepared_samples
 from anomalib_xray.data.splits import POOL, SPARE, SPLITS
@@ -252,7 +252,7 @@ class RadiographDataModule(AnomalibDataModule):
                 dataset.kept = keep_pictures(dataset, its_augmentation) if self.cache_gib > 0 else None
                 if dataset.kept is not None:
                     fits = dataset.kept.size <= left
-                    dataset.kept.open(None if fits else folder)
+                    dataset.kept.make_room(None if fits else folder)
                     left -= dataset.kept.size if fits else 0
 
     def _per_image(self, augmentation: Transform | None, model: LightningModule | None) -> Compose:

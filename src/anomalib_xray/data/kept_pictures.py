@@ -8,6 +8,7 @@ import os
 import struct
 import tempfile
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from io import FileIO
 from multiprocessing.context import get_spawning_popen
 from pathlib import Path
@@ -15,9 +16,17 @@ from typing import Any
 
 import numpy as np
 import torch
+from anomalib.data import AnomalibDataset
 from numpy.typing import DTypeLike, NDArray
 from torch import Tensor
+from torchvision.transforms.v2 import Compose, Resize, Transform
 from torchvision.tv_tensors import Image, Mask
+
+from anomalib_xray.errors import XrayError
+from anomalib_xray.io.read import read_anomaly_mask, read_radiograph, to_unit_interval
+from anomalib_xray.transforms import Augmentation, PadResize, SquarePad
+from anomalib_xray.transforms.foreground import call_on_plain
+from anomalib_xray.transforms.geometry import shrink, shrink_mask
 
 logger = logging.getLogger(__name__)
 
@@ -64,7 +73,7 @@ class KeptPictures:
         """Bytes that all pictures take at most."""
         return _PAGE + len(self._places) * self._stride
 
-    def open(self, folder: Path | None) -> None:
+    def make_room(self, folder: Path | None) -> None:
         """Makes the file, before processes start that share it.
 
         Args:
@@ -171,3 +180,102 @@ def _array(file: FileIO, start: int, shape: Sequence[int], dtype: np.dtype[Any])
 def _write(file: FileIO, content: bytes, start: int) -> None:
     if os.pwrite(file.fileno(), content, start) < len(content):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def read_picture(image_path: str, mask_path: str) -> tuple[Image, Mask | None]:
+    """Reads a radiograph (1, H, W), float32 in [0, 1], and its anomaly mask (H, W) where ``mask_path`` is not empty.
+
+    Raises:
+        XrayError: A file cannot be read, or the mask has another size than the image.
+    """
+    image = Image(torch.from_numpy(to_unit_interval(read_radiograph(image_path)))[None])
+    return image, read_mask(mask_path, image) if mask_path else None
+
+
+def transformed(transform: Transform | None, image: Image, mask: Mask | None) -> tuple[Image, Mask | None]:
+    """Applies a transform to a grey image (1, H, W) and its mask (H, W), and gives the image three equal channels.
+
+    Our own transforms see the one channel, so that the work is done once, and others all three.
+    """
+    steps = transform.transforms if isinstance(transform, Compose) else [transform]
+    if not all(step is None or isinstance(step, _OF_ONE_CHANNEL) for step in steps):
+        image = _three_channels(image)
+    for step in steps:
+        if step is not None:
+            image, mask = (step(image), None) if mask is None else step(image, mask)
+    return _three_channels(image), mask
+
+
+_GEOMETRY = PadResize, SquarePad, Resize
+_OF_ONE_CHANNEL = Augmentation, *_GEOMETRY
+
+NEAR = 3
+"""Longer side of a picture that is kept for augmentation, in sides of the model."""
+
+
+def keep_pictures(dataset: AnomalibDataset, augmentation: Transform | None) -> KeptPictures | None:
+    """Makes the place where the pictures of a data set are kept reduced, which needs room before it is read.
+
+    What is the same in every epoch is kept: with no augmentation, or with one that only flips, the pictures as they
+    leave the geometry, and with others pictures of :data:`NEAR` times that size.
+
+    Args:
+        dataset: It reads as ours do; its ``augmentations`` are the augmentation and transforms that draw nothing.
+        augmentation: The augmentation among them.
+
+    Returns:
+        The place, or nothing where the transforms do not tell the size of the model.
+    """
+    transform = dataset.augmentations
+    steps = transform.transforms if isinstance(transform, Compose) else [transform]
+    steps = [step for step in steps if step is not augmentation]
+    size = _size_of(steps[-1]) if steps and all(isinstance(step, _GEOMETRY) for step in steps) else None
+    if size is None:
+        return None
+    centred = not any(isinstance(step, PadResize) and step.padding != "centred" for step in steps)
+    flips = isinstance(augmentation, Augmentation) and augmentation.only_flips and centred
+    samples = dataset.samples
+    paths, masks = samples["image_path"].tolist(), "mask_path" in samples and bool(samples["mask_path"].any())
+    if augmentation is None or flips:
+        return KeptPictures(paths, size, _Reduced(Compose(steps)), np.float32, masks)
+    return KeptPictures(paths, NEAR * size, _Reduced(NEAR * size), np.uint16, masks)
+
+
+def _size_of(step: Transform) -> int | None:
+    """Longer side of the squares that leave a transform; nothing where that depends on the picture."""
+    size = getattr(step, "size", None)
+    return max(size, default=None) if isinstance(size, list | tuple) else size
+
+
+@dataclass
+class _Reduced:
+    """Reads a picture and reduces it: to a longer side in pixels, or by a transform."""
+
+    by: int | Transform
+
+    def __call__(self, image_path: str, mask_path: str) -> tuple[Image, Mask | None]:
+        image, mask = read_picture(image_path, mask_path)
+        if isinstance(self.by, int):
+            image = call_on_plain(lambda plain: shrink(plain, self.by), image)
+            return image, None if mask is None else call_on_plain(lambda plain: shrink_mask(plain, self.by), mask)
+        image, mask = transformed(self.by, image, mask)
+        return image[:1], mask
+
+
+def _three_channels(image: Tensor) -> Image:
+    return Image(image.as_subclass(Tensor).expand(3, -1, -1))
+
+
+def read_mask(path: str | Path, image: Image) -> Mask:
+    """Reads the anomaly mask of an image (3, H, W): (H, W), uint8, 0 or 1.
+
+    Raises:
+        XrayError: The file cannot be read, or has another size than the image.
+    """
+    mask = torch.from_numpy(read_anomaly_mask(path)).to(torch.uint8)
+    if mask.shape != image.shape[-2:]:
+        raise XrayError(
+            f"the mask {path} has {tuple(mask.shape)} pixels (height, width) and its image {tuple(image.shape[-2:])};"
+            " it must be drawn on the picture that is read."
+        )
+    return Mask(mask)
