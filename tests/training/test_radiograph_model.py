@@ -153,6 +153,38 @@ def test_losses_are_logged_by_epoch_and_the_first_is_shown(monkeypatch: pytest.M
     assert all(entry.on_epoch and not entry.on_step and not entry.value.requires_grad for entry in logged.values())
 
 
+class LosingModel(BrightnessModel):
+    """Its loss is the number of images of a batch."""
+
+    def training_step(self, batch: ImageBatch, *_: Any) -> Tensor:
+        count = len(torch.as_tensor(batch.image))
+        self.log_losses({"loss": torch.tensor(float(count))}, count)
+        return self.factor.sum()
+
+    def configure_optimizers(self) -> Any:
+        return torch.optim.SGD([self.factor], 0.1)
+
+
+@pytest.mark.parametrize(("steps", "mean"), [(-1, (10 * 10 + 10 * 10 + 4 * 4) / 24), (2, 10)])
+def test_a_logged_loss_is_the_mean_over_the_images_of_an_epoch_or_its_part(
+    steps: int, mean: float, tmp_path: Path
+) -> None:
+    model = LosingModel()
+    model.factor = nn.Parameter(torch.ones(1))
+    trainer = Trainer(
+        max_epochs=1,
+        max_steps=steps,
+        default_root_dir=tmp_path,
+        accelerator="cpu",
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    trainer.fit(model, DataLoader(Hands(), 10, collate_fn=collate))
+    assert float(trainer.callback_metrics["train_loss"]) == pytest.approx(mean)
+
+
 class Hands(Dataset[ImageItem]):
     """One picture many times, as a dataset of anomalib with an augmentation has it."""
 

@@ -38,6 +38,14 @@ ADVICE = {
 }
 
 
+class LossMeans(Callback):
+    """Logs the losses that a model of this project has noted when an epoch ends before its last batch."""
+
+    def on_train_epoch_end(self, _trainer: Trainer, pl_module: Any) -> None:
+        """Logs what the last batch would have."""
+        pl_module.log_noted_losses()
+
+
 class GanMonitor(Callback):
     """Logs what tells a failing GAN, and warns once about each finding that lasts.
 

@@ -18,7 +18,7 @@ from anomalib_xray.data.dataset import read_as_radiographs
 from anomalib_xray.data.splits import SPLITS
 from anomalib_xray.errors import XrayError
 from anomalib_xray.scores import ScoredBatch
-from anomalib_xray.training.callbacks import TrainingEnd
+from anomalib_xray.training.callbacks import LossMeans, TrainingEnd
 from anomalib_xray.training.checkpoint import random_state, restore_random_state
 from anomalib_xray.training.engine import READ_OUT_SETTINGS, adapt_engine, differing_settings, drop_thresholds
 from anomalib_xray.training.export import ExportWithParity
@@ -104,6 +104,7 @@ class RadiographModel(ExportWithParity):
             visualizer=visualizer,
         )
         self.augmentation, self.score, self.seed = augmentation, score, seed
+        self._noted: dict[str, list[tuple[Tensor, int]]] = {}
         if image_size not in IMAGE_SIZES:
             msg = (
                 f"image_size is {image_size}, but {self.name} works on 64, 128, 256 or 512 pixels; choose one of them."
@@ -161,10 +162,10 @@ class RadiographModel(ExportWithParity):
         return AlignedVisualizer()
 
     def configure_callbacks(self) -> list[Callback]:
-        """Puts those first that collect scores: they must see raw ones before the post-processor normalises them."""
+        """Puts those first that collect losses, which others read, and scores, before the post-processor's turn."""
         components = super().configure_callbacks()
         assert isinstance(components, Sequence)  # anomalib's own signature also allows a single one
-        return [ScoreTable(), ScoreHistograms(), TrainingEnd(), *components]
+        return [LossMeans(), ScoreTable(), ScoreHistograms(), TrainingEnd(), *components]
 
     def forward(self, batch: Tensor, *_: Any, **__: Any) -> InferenceBatch:
         """Pre-processes, scores and post-processes raw images ``(N, 3, H, W)`` in [0, 1]; exported as it is."""
@@ -209,6 +210,10 @@ class RadiographModel(ExportWithParity):
         if self._random_state is not None:
             restore_random_state(self._random_state)
             self._random_state = None
+
+    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
+        """Brings a batch to the device; on a CPU, where readers leave it, Lightning would only look through it."""
+        return batch if device.type == "cpu" else super().transfer_batch_to_device(batch, device, dataloader_idx)
 
     def on_train_batch_start(self, batch: ImageBatch, batch_idx: int) -> None:
         """Varies the brightness of a pre-processed batch where the augmentation of its images says so."""
@@ -263,10 +268,23 @@ class RadiographModel(ExportWithParity):
         return {"reconstructions": torch.cat([image, reconstruction])}
 
     def log_losses(self, losses: Mapping[str, Tensor], batch_size: int) -> None:
-        """Logs the scalar losses of a training step under ``train_<name>``; the first is shown in the progress bar."""
-        how: dict[str, Any] = {"on_step": False, "on_epoch": True, "batch_size": batch_size, "sync_dist": True}
-        for index, (name, value) in enumerate(losses.items()):
-            self.log(f"train_{name}", value.detach(), prog_bar=index == 0, **how)
+        """Notes the scalar losses of a training step, whose means are logged with :meth:`log_noted_losses`."""
+        for name, value in losses.items():
+            self._noted.setdefault(name, []).append((value.detach(), batch_size))
+        if self._trainer is None or self._trainer.is_last_batch:
+            self.log_noted_losses()
+
+    def log_noted_losses(self) -> None:
+        """Logs the mean of each noted loss over the images as ``train_<name>``; the progress bar shows the first.
+
+        At the end of an epoch, because a call of Lightning's log takes as long as a small network's layer.
+        """
+        noted, self._noted = self._noted, {}
+        for index, (name, entries) in enumerate(noted.items()):
+            images = sum(size for _, size in entries)
+            mean = sum(value * (size / images) for value, size in entries)
+            how: dict[str, Any] = {"on_step": False, "on_epoch": True, "batch_size": images, "sync_dist": True}
+            self.log(f"train_{name}", mean, prog_bar=index == 0, **how)
 
 
 adapt_engine(RadiographModel)

@@ -21,9 +21,9 @@ from anomalib.metrics import Evaluator
 from anomalib.post_processing import PostProcessor
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_only
-from sklearn.metrics import average_precision_score, roc_auc_score
 
 from anomalib_xray.errors import XrayError
+from anomalib_xray.evaluation.ranking import Ranking
 from anomalib_xray.evaluation.units import CHOSEN, ID_COLUMNS, LEVELS, PREDICTIONS, TEST_SCORES, scores_of, units_of
 from anomalib_xray.io.write import write_atomically
 
@@ -139,11 +139,13 @@ def score_metrics(table: pd.DataFrame) -> dict[str, float]:
         units = units_of(table, level, scores)
         if units is None or units["label"].nunique() < 2:
             continue
+        labels = units["label"].to_numpy()
         for score in scores:
             suffix = "" if score == CHOSEN else f"_{score}"
-            both = (units["label"], units[score])
-            metrics[f"{level}_AUROC{suffix}"] = float(roc_auc_score(*both)) if finite[score] else nan
-            metrics[f"{level}_AP{suffix}"] = float(average_precision_score(*both)) if finite[score] else nan
+            # scikit-learn's own take longer than a small model's epoch, of which each has these.
+            ranking = Ranking(labels, units[score].to_numpy()) if finite[score] else None
+            metrics[f"{level}_AUROC{suffix}"] = nan if ranking is None else float(ranking.auroc()[0])
+            metrics[f"{level}_AP{suffix}"] = nan if ranking is None else float(ranking.average_precision()[0])
     return metrics
 
 
