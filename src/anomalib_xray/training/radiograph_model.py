@@ -10,6 +10,7 @@ from anomalib import LearningType
 from anomalib.data import ImageBatch, InferenceBatch
 from anomalib.metrics import AUROC, Evaluator, F1Score
 from anomalib.visualization import Visualizer
+from lightning.fabric.plugins.io import TorchCheckpointIO
 from lightning.pytorch import Callback, seed_everything
 from torch import Tensor, nn
 from torchvision.transforms.v2 import Transform
@@ -19,7 +20,7 @@ from anomalib_xray.data.splits import SPLITS
 from anomalib_xray.errors import XrayError
 from anomalib_xray.scores import ScoredBatch
 from anomalib_xray.training.callbacks import LossMeans, TrainingEnd
-from anomalib_xray.training.checkpoint import random_state, restore_random_state
+from anomalib_xray.training.checkpoint import StraightCheckpointIO, random_state, restore_random_state
 from anomalib_xray.training.engine import READ_OUT_SETTINGS, adapt_engine, differing_settings, drop_thresholds
 from anomalib_xray.training.export import ExportWithParity
 from anomalib_xray.training.pictures import (
@@ -175,8 +176,11 @@ class RadiographModel(ExportWithParity):
         return self.post_processor(output) if self.post_processor else output
 
     def setup(self, stage: str) -> None:
-        """Lets data sets of anomalib's own read radiographs as ours do."""
+        """Lets data sets of anomalib's own read radiographs as ours do, and checkpoints be written as ours are."""
         super().setup(stage)
+        strategy = getattr(self._trainer, "strategy", None)
+        if strategy is not None and type(strategy.checkpoint_io) is TorchCheckpointIO:  # the user's own stays
+            strategy.checkpoint_io = StraightCheckpointIO()
         datamodule = getattr(self._trainer, "datamodule", None)
         geometry = self.pre_processor.geometry if isinstance(self.pre_processor, XrayPreProcessor) else None
         for split in SPLITS:
