@@ -70,6 +70,12 @@ def test_the_same_arguments_give_the_same_bytes(finished: Path, tmp_path: Path) 
     assert contents(again) == contents(finished)
 
 
+def test_several_processes_draw_the_same_bytes(finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("anomalib_xray.phantom.dataset.MANY", 2)
+    monkeypatch.setattr("os.cpu_count", lambda: 2)
+    assert contents(write_phantoms(tmp_path / "set", patients=9, progress=False)) == contents(finished)
+
+
 def test_the_first_patients_do_not_depend_on_the_number(finished: Path, tmp_path: Path) -> None:
     fewer = contents(write_phantoms(tmp_path / "set", patients=3, progress=False))
     images = {name: content for name, content in fewer.items() if name.endswith(".png")}
@@ -102,11 +108,11 @@ def test_an_interrupted_run_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     drawn: list[str] = []
     draw = dataset._draw
 
-    def draw_two(out: Path, image: dataset.PhantomImage, arguments: dataset.Arguments) -> dataset.Entry:
+    def draw_two(out: Path, arguments: dataset.Arguments, image: dataset.PhantomImage) -> tuple[str, dataset.Entry]:
         if len(drawn) == 2:
             raise KeyboardInterrupt
         drawn.append(image.path)
-        return draw(out, image, arguments)
+        return draw(out, arguments, image)
 
     monkeypatch.setattr(dataset, "_draw", draw_two)
     with pytest.raises(KeyboardInterrupt):

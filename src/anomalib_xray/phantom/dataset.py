@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from anomalib_xray.errors import XrayError
 from anomalib_xray.io.progress import track
 from anomalib_xray.io.text import read_json, read_text, write_json
 from anomalib_xray.io.write import locked, write_atomically, write_png
+from anomalib_xray.jobs import results
 from anomalib_xray.phantom.anatomy import sample_anatomy
 from anomalib_xray.phantom.anomalies import ANOMALY_KINDS
 from anomalib_xray.phantom.exposure import PREPARED, RAW
@@ -26,6 +28,9 @@ FINISHED = "phantoms.json"
 """File of a finished set: its arguments and the version that drew it."""
 TRUTH = "ground_truth/ground_truth.json"
 _UNFINISHED = "ground_truth/unfinished.jsonl"  # first line: the arguments; then a line for each image on disk
+
+MANY = 100
+"""Images from which on a process per core draws them: 100 take about five seconds, and the processes one to start."""
 
 BODY_PART = "XR_HAND"
 Entry = dict[str, Any]
@@ -172,10 +177,11 @@ def _complete(out: Path, arguments: Arguments, *, progress: bool) -> None:
     lines = [_line(_identity(arguments)), *(_line({"path": path, **entry}) for path, entry in entries.items())]
     write_atomically(journal, "".join(lines))
     (out / FINISHED).unlink(missing_ok=True)
-    for image in track(missing, "Drawing phantoms") if progress else missing:
-        entries[image.path] = _draw(out, image, arguments)
+    drawn = _drawn(out, missing, arguments)
+    for path, entry in track(drawn, "Drawing phantoms", len(missing)) if progress else drawn:
+        entries[path] = entry
         with journal.open("a", encoding="utf-8") as file:
-            file.write(_line({"path": image.path, **entries[image.path]}))
+            file.write(_line({"path": path, **entry}))
     _write_tables(out, images)
     write_json(out / TRUTH, {image.path: entries[image.path] for image in images})
     write_json(out / FINISHED, _identity(arguments))
@@ -225,15 +231,24 @@ def _mask_file(out: Path, name: str, image: PhantomImage) -> Path:
     return out / "ground_truth" / name / image.path
 
 
-def _draw(out: Path, image: PhantomImage, arguments: Arguments) -> Entry:
-    """Draw and write one image with its masks; returns its ground truth."""
+def _drawn(out: Path, images: Sequence[PhantomImage], arguments: Arguments) -> Iterable[tuple[str, Entry]]:
+    """Draw and write images, in any order; yields the path of each and its ground truth."""
+    draw = partial(_draw, out, arguments)
+    from joblib import cpu_count  # which takes a moment
+
+    cores = cpu_count()
+    return map(draw, images) if len(images) < MANY or cores == 1 else results(draw, images, workers=cores)
+
+
+def _draw(out: Path, arguments: Arguments, image: PhantomImage) -> tuple[str, Entry]:
+    """Draw and write one image with its masks; returns its path and its ground truth."""
     phantom, seed = _render(image, arguments)
     write_png(_mask_file(out, "foreground", image), phantom.foreground.astype(np.uint8) * np.uint8(255))
     if phantom.anomaly is not None:
         write_png(_mask_file(out, "anomaly", image), phantom.anomaly.astype(np.uint8) * np.uint8(255))
     picture = phantom.image if image.channels == 1 else cv2.merge([phantom.image] * 3)
     write_atomically(out / image.path, cv2.imencode(".png", picture)[1].tobytes())
-    return {
+    return image.path, {
         "label": int(image.positive),
         "kind": phantom.kind,
         "sides": list(phantom.sides),
