@@ -66,6 +66,18 @@ class Meter(Callback):
         super().__init__()
         self.out, self.batches, self.epochs = Path(out), list[Any](), list[dict[str, float]]()
         self.bare: BareSteps | None = None
+        self.checkpoints = 0.0
+
+    def on_fit_start(self, trainer: Trainer, _module: LightningModule) -> None:
+        """Puts a clock around the writing of checkpoints."""
+        save = trainer.save_checkpoint
+
+        def timed(*arguments: Any, **options: Any) -> None:
+            began = time.process_time()
+            save(*arguments, **options)
+            self.checkpoints += time.process_time() - began
+
+        trainer.save_checkpoint = timed  # type: ignore[method-assign]  # for this one training
 
     def on_train_batch_end(
         self, trainer: Trainer, _module: LightningModule, _outputs: Any, batch: Any, *_: Any
@@ -77,7 +89,8 @@ class Meter(Callback):
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Ends the account of the epoch before, makes the bare steps, and begins the next account."""
         if self.bare is not None:
-            self.epochs.append(self._since() | {"validation": self.validation, "bare": self.cost})
+            parts = {"validation": self.validation, "checkpoints": self.checkpoints, "bare": self.cost}
+            self.epochs.append(self._since() | parts)
             write_json(self.out, self.epochs)
         if trainer.current_epoch == 0:
             return
@@ -85,7 +98,7 @@ class Meter(Callback):
         began = time.process_time()
         for image in self.batches:
             self.bare.step(image)
-        self.cost, self.validation = time.process_time() - began, 0.0
+        self.cost, self.validation, self.checkpoints = time.process_time() - began, 0.0, 0.0
         self.began = {"main": time.process_time(), "readers": of_readers()}
 
     def _since(self) -> dict[str, float]:
@@ -93,11 +106,11 @@ class Meter(Callback):
 
     def on_validation_start(self, *_: Any) -> None:
         """Starts the clock of a validation."""
-        self.validation_began = time.process_time()
+        self.validation_began, self.saved_before = time.process_time(), self.checkpoints
 
     def on_validation_end(self, *_: Any) -> None:
-        """Stops the clock of a validation."""
-        self.validation = time.process_time() - self.validation_began
+        """Stops the clock of a validation, of which a checkpoint is no part."""
+        self.validation = time.process_time() - self.validation_began - (self.checkpoints - self.saved_before)
 
 
 class BareSteps:
@@ -259,8 +272,8 @@ def data_of(table: Path) -> dict[str, Any]:
 def epoch(arguments: argparse.Namespace) -> None:
     data = data_of(phantoms(arguments.folder, arguments.pictures))
     print(
-        "| case | bare steps | epoch: process | readers | of it validation | epoch ÷ bare | without validation |\n"
-        "|---|---|---|---|---|---|---|"
+        "| case | bare steps | epoch: process | readers | of it validation | of it checkpoints | epoch ÷ bare |"
+        " without both |\n|---|---|---|---|---|---|---|---|"
     )
     for title, (config, changes) in CASES.items():
         if arguments.case and not any(word.lower() in title.lower() for word in arguments.case):
@@ -270,12 +283,13 @@ def epoch(arguments: argparse.Namespace) -> None:
         with status(f"Training {title}"):
             wait(train(config, settings, out, "Meter", arguments.threads), out)
         rows = read_json(out / "costs.json")
-        bare, main, readers, validation = (
-            statistics.mean(row[name] for row in rows) for name in ("bare", "main", "readers", "validation")
+        bare, main, readers, validation, checkpoints = (
+            statistics.mean(row[name] for row in rows)
+            for name in ("bare", "main", "readers", "validation", "checkpoints")
         )
         print(
-            f"| {title} | {bare:.2f} s | {main:.2f} s | {readers:.2f} s | {validation:.2f} s | "
-            f"{(main + readers) / bare:.2f} | {(main + readers - validation) / bare:.2f} |",
+            f"| {title} | {bare:.2f} s | {main:.2f} s | {readers:.2f} s | {validation:.2f} s | {checkpoints:.2f} s | "
+            f"{(main + readers) / bare:.2f} | {(main + readers - validation - checkpoints) / bare:.2f} |",
             flush=True,
         )
 
