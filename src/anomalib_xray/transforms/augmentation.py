@@ -112,17 +112,18 @@ class Augmentation(Transform):  # type: ignore[misc]  # torchvision has no types
 
     @property
     def only_flips(self) -> bool:
-        """Whether it does no more than flip images, which gives the same before their padding and after it."""
+        """Whether it only flips images and turns them by right angles: the same before their padding and after it."""
         return self._flips is not None
 
     def _flip(self, image: torch.Tensor, masks: list[torch.Tensor | None]) -> Any:
-        """Flips without albumentations, which takes longer than all else that a small image needs."""
+        """Flips and turns without albumentations, which takes longer than all else that a small image needs."""
         chances = torch.rand(len(self._flips or ())).tolist()
+        quarters = int(torch.randint(4, ())) if any(axis == _TURN for axis, _ in self._flips or ()) else 0
         axes = [axis for (axis, chance), drawn in zip(self._flips or (), chances, strict=True) if drawn < chance]
 
         def flipped(plain: torch.Tensor) -> torch.Tensor:
             for axis in axes:
-                plain = plain.flip(axis)
+                plain = plain.rot90(quarters, (-2, -1)) if axis == _TURN else plain.flip(axis)
             return plain
 
         result = call_on_plain(lambda plain: keep_foreground(flipped(plain), flipped(plain) > 0), image)
@@ -170,8 +171,9 @@ def _check_sample(image: torch.Tensor, masks: list[torch.Tensor | None]) -> None
         )
 
 
-_FLIPS = {"HorizontalFlip": -1, "VerticalFlip": -2}
-"""Axis of a flip, by the name of the transform."""
+_TURN = 0
+_FLIPS = {"HorizontalFlip": -1, "VerticalFlip": -2, "RandomRotate90": _TURN}
+"""Axis of a flip, by the name of the transform, and what stands for a turn by right angles."""
 
 
 def _flips(recipe: str | Recipe) -> list[tuple[int, float]] | None:
