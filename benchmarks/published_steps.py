@@ -91,7 +91,7 @@ class PublishedBae(nn.Module):
             features = norm(features).tanh()
         features = self.code(features)
         for convolution, norm in zip(self.up, self.norms_up, strict=True):
-            features = norm(max_unpool2d(convolution(features), places.pop(), 2)).tanh()
+            features = norm(max_unpool2d(convolution(features), places.pop(), [2, 2])).tanh()
         made: Tensor = self.last(features).sigmoid()
         return made
 
@@ -152,7 +152,7 @@ class GluedDiscrimination(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """Features ``(N, F)`` with their closeness to the others of the batch, ``(N, F + kernels)``."""
-        rows = (features @ self.tensor).unflatten(1, self.shape)
+        rows = (features @ self.tensor).view(-1, *self.shape)
         closeness = (-(rows[None] - rows[:, None]).abs().sum(3)).exp().sum(1) - 1
         return torch.cat([features, closeness], 1)
 
@@ -190,15 +190,18 @@ def dcgan(images: Tensor) -> Published:
     of_discriminator = Adam(discriminator.parameters(), lr=1e-5, betas=(0.5, 0.999))
     images = 2 * images - 1
 
+    def loss(judged: Tensor, label: Tensor) -> Tensor:
+        return binary_cross_entropy(discriminator(judged), label)
+
     def step() -> None:
         soft = 0.01 * torch.rand(len(images))
         of_discriminator.zero_grad()
-        binary_cross_entropy(discriminator(images), soft).backward()
+        loss(images, soft).backward()
         made = generator(torch.randn(len(images), 2048, 1, 1))
-        binary_cross_entropy(discriminator(made.detach()), 1 - soft).backward()
+        loss(made.detach(), 1 - soft).backward()
         of_discriminator.step()
         of_generator.zero_grad()
-        binary_cross_entropy(discriminator(made), torch.zeros(len(images))).backward()
+        loss(made, torch.zeros(len(images))).backward()
         of_generator.step()
 
     return Published(nn.ModuleList([generator, discriminator]), step)
