@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 import torch
 from anomalib.models import AnomalibModule
+from torch import nn
+from torch.optim import Adam
 
 from anomalib_xray.errors import XrayError
-from anomalib_xray.training.trained_model import Phases, Schedule, TrainedModel, check_share, make_scheduler
+from anomalib_xray.training.trained_model import Phases, Schedule, TrainedModel, check_share, make_adam, make_scheduler
 
 STEPS, RATE = 20, 0.3
 
@@ -59,6 +61,20 @@ def test_a_restored_scheduler_goes_on(schedule: Schedule) -> None:
     restored.load_state_dict(scheduler.state_dict())
     second.load_state_dict(first.state_dict())
     np.testing.assert_allclose(begun + rates(second, restored, STEPS - 7), expected, rtol=1e-6)
+
+
+def test_adam_in_one_pass_takes_the_steps_of_adam() -> None:
+    layers = [nn.Conv2d(2, 3, 4).to(memory_format=torch.channels_last) for _ in range(2)]
+    layers[1].load_state_dict(layers[0].state_dict())
+    settings: dict[str, Any] = {"betas": (0.5, 0.999), "weight_decay": 0.1}
+    optimizers = [make_adam(layers[0].parameters(), 0.01, **settings), Adam(layers[1].parameters(), 0.01, **settings)]
+    for _ in range(3):
+        image = torch.rand(2, 2, 8, 8)
+        for layer, optimizer in zip(layers, optimizers, strict=True):
+            optimizer.zero_grad()
+            layer(image).square().mean().backward()
+            optimizer.step()
+    torch.testing.assert_close(list(layers[0].parameters()), list(layers[1].parameters()))
 
 
 class Linear(TrainedModel, AnomalibModule):

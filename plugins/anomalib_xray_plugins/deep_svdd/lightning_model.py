@@ -8,13 +8,13 @@ import torch
 from anomalib.data import ImageBatch
 from anomalib.models import AnomalibModule
 from lightning.pytorch import Callback
-from torch import Tensor, nn, optim
+from torch import Tensor, nn
 
 from anomalib_xray.errors import XrayError
 from anomalib_xray.networks.losses import masked_mse_loss
 from anomalib_xray.scores import foreground
 from anomalib_xray.training.callbacks import CollapseMonitor, feature_spread
-from anomalib_xray.training.trained_model import Phases, TrainedModel, check_share
+from anomalib_xray.training.trained_model import Phases, TrainedModel, check_share, make_adam
 from anomalib_xray.training.training_images import training_images
 from anomalib_xray_plugins.deep_svdd.loss import Boundary, enclosing_radius, squared_distance, svdd_loss
 from anomalib_xray_plugins.deep_svdd.torch_model import SCORES, BackboneEncoder, DeepSvddModel
@@ -119,7 +119,7 @@ class DeepSvdd(TrainedModel, AnomalibModule):
         optimizers = []
         for network, rate, part in parts:
             weights = [weight for weight in network.parameters() if weight.requires_grad]
-            optimizer = optim.Adam(weights, lr=rate, betas=self.betas, weight_decay=self.weight_decay)
+            optimizer = make_adam(weights, rate, betas=self.betas, weight_decay=self.weight_decay)
             optimizers.append(self.with_schedule(optimizer, part))
         return optimizers
 

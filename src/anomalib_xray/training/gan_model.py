@@ -17,7 +17,7 @@ from anomalib_xray.networks.attention_maps import attention_maps, has_attention
 from anomalib_xray.networks.minibatch_discrimination import MinibatchDiscrimination
 from anomalib_xray.networks.sagan import to_tanh_range, to_unit_range
 from anomalib_xray.training.callbacks import GanMonitor
-from anomalib_xray.training.trained_model import TrainedModel
+from anomalib_xray.training.trained_model import TrainedModel, make_adam
 
 if TYPE_CHECKING:
     from torch.optim.swa_utils import AveragedModel
@@ -94,7 +94,7 @@ class GanModel(TrainedModel):
     def make_optimizer(self, player: str, weights: list[nn.Parameter], rate: float) -> optim.Optimizer:
         """The optimiser of a player: Adam, unless a plugin has another."""
         del player
-        return optim.Adam(weights, lr=rate, betas=self.betas)
+        return make_adam(weights, rate, betas=self.betas)
 
     def part_of(self, player: str) -> int | None:
         """The part of the training's :meth:`phases` in which a player is trained; ``None`` for all of it."""

