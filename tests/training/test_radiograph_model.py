@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import platform
+import resource
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -23,6 +25,9 @@ from anomalib_xray.training.post_processor import XrayPostProcessor
 from anomalib_xray.training.radiograph_model import RadiographModel
 from anomalib_xray.training.score_table import ScoreTable
 from anomalib_xray.transforms import Augmentation, PadResize, XrayPreProcessor
+
+PAGES = 16384
+"""Pages of 4 KiB of a tensor too large for the allocator to keep."""
 
 
 class Brightness(nn.Module):
@@ -233,3 +238,19 @@ def test_the_brightness_of_training_images_survives_equalisation_and_scaling(equ
     assert model.brightest.min() < 0.95
     assert model.brightest.max() == 1
     assert len(model.brightest.unique()) > 4
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another allocator")
+def test_a_training_keeps_freed_memory_for_its_next_tensors() -> None:
+    def new_pages() -> int:
+        """Pages that the system had to bring for a tensor like the one that was just freed."""
+        torch.zeros(PAGES, 1024)
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        torch.zeros(PAGES, 1024)
+        return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+    model = BrightnessModel()
+    model.on_fit_start()
+    kept = new_pages()
+    model.on_fit_end()
+    assert kept < PAGES / 100

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import platform
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
@@ -38,6 +40,12 @@ from anomalib_xray.transforms.augmentation import augmentation_of
 
 IMAGE_SIZES = (64, 128, 256, 512)
 """Sides of images that models work on."""
+
+M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
+"""Parameters of glibc's ``mallopt``: free memory that is kept, number of allocations that are mapped on their own."""
+
+TRIM_THRESHOLD, MMAP_MAX = 128 * 1024, 65536
+"""Their values where nobody sets them."""
 
 
 class RadiographModel(ExportWithParity):
@@ -214,6 +222,14 @@ class RadiographModel(ExportWithParity):
         if self._random_state is not None:
             restore_random_state(self._random_state)
             self._random_state = None
+        if self.device.type == "cpu":
+            keep_freed_memory(True)
+
+    def on_fit_end(self) -> None:
+        """Hands memory that training freed back to the system."""
+        super().on_fit_end()
+        if self.device.type == "cpu":
+            keep_freed_memory(False)
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
         """Brings a batch to the device; on a CPU, where readers leave it, Lightning would only look through it."""
@@ -289,6 +305,28 @@ class RadiographModel(ExportWithParity):
             mean = sum(value * (size / images) for value, size in entries)
             how: dict[str, Any] = {"on_step": False, "on_epoch": True, "batch_size": images, "sync_dist": True}
             self.log(f"train_{name}", mean, prog_bar=index == 0, **how)
+
+
+def keep_freed_memory(keep: bool) -> None:
+    """Lets the process keep the memory of freed tensors for the next ones, or hands it back as usual.
+
+    The allocator of glibc asks the system for each large tensor and hands it back at once, and the system fills each
+    page with zeros when it is first written to: a fifth to a third of a training step at 512 pixels. On systems with
+    another allocator nothing happens.
+
+    Args:
+        keep: Whether freed memory is kept from now on; otherwise it is also handed back.
+
+    >>> keep_freed_memory(True)
+    >>> keep_freed_memory(False)
+    """
+    if platform.libc_ver()[0] != "glibc":
+        return
+    libc = ctypes.CDLL(None)
+    libc.mallopt(M_MMAP_MAX, 0 if keep else MMAP_MAX)
+    libc.mallopt(M_TRIM_THRESHOLD, -1 if keep else TRIM_THRESHOLD)
+    if not keep:
+        libc.malloc_trim(0)
 
 
 adapt_engine(RadiographModel)
