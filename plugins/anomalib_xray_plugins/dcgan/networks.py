@@ -13,9 +13,13 @@ from torch import Tensor, nn
 
 from anomalib_xray.networks.minibatch_discrimination import MinibatchDiscrimination
 from anomalib_xray.networks.sagan import SMALLEST, maybe_spectral
+from anomalib_xray.networks.transposed import ProductConvTranspose2d
 
 SLOPE = 0.01
 """Slope of leaky ReLU below 0."""
+
+CHANNELS_LAST = 32
+"""Side from which on the generator's maps are computed with channels last: faster with few channels on large maps."""
 
 Norm = Literal["none", "batch"]
 
@@ -44,12 +48,16 @@ class Generator(nn.Module):
         layers: list[nn.Module] = []
         for level, (inputs, outputs) in enumerate(zip([latent_size, *channels], channels, strict=False)):
             stride, padding = (1, 0) if level == 0 else (2, 1)
-            layers.append(maybe_spectral(nn.ConvTranspose2d(inputs, outputs, 4, stride, padding), spectral))
+            kind = ProductConvTranspose2d if level <= 1 else nn.ConvTranspose2d  # of a vector, and of 4 x 4 places
+            layers.append(maybe_spectral(kind(inputs, outputs, 4, stride, padding), spectral))
             if norm == "batch":
                 layers.append(nn.BatchNorm2d(outputs))
             layers.append(nn.LeakyReLU(SLOPE, inplace=True))
         layers += [maybe_spectral(nn.ConvTranspose2d(channels[-1], 1, 4, 2, 1), spectral), nn.Tanh()]
         self.layers = nn.Sequential(*layers)
+        for level, layer in enumerate(layer for layer in layers if isinstance(layer, nn.ConvTranspose2d)):
+            if SMALLEST * 2**level >= CHANNELS_LAST:
+                layer.to(memory_format=torch.channels_last)
 
     def forward(self, code: Tensor) -> Tensor:
         """Generates ``(N, 1, S, S)`` in (-1, 1) from ``(N, Z)``."""

@@ -8,10 +8,12 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import NamedTuple
 
+import torch
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
 from anomalib_xray.networks.latent import GaussianHead, draw
+from anomalib_xray.networks.transposed import ProductConvTranspose2d
 from anomalib_xray.scores import (
     EXTRA_SCORES,
     RECONSTRUCTION_SCORES,
@@ -52,11 +54,9 @@ def down(inputs: int, outputs: int) -> nn.Sequential:
     return nn.Sequential(nn.Conv2d(inputs, outputs, 4, 2, bias=False), nn.BatchNorm2d(outputs), nn.ReLU(inplace=True))
 
 
-def up(inputs: int, outputs: int) -> nn.Sequential:
+def up(inputs: int, outputs: int, kind: type[nn.ConvTranspose2d] = nn.ConvTranspose2d) -> nn.Sequential:
     """Side S of a feature map to ``2 S + 2``."""
-    return nn.Sequential(
-        nn.ConvTranspose2d(inputs, outputs, 4, 2, bias=False), nn.BatchNorm2d(outputs), nn.ReLU(inplace=True)
-    )
+    return nn.Sequential(kind(inputs, outputs, 4, 2, bias=False), nn.BatchNorm2d(outputs), nn.ReLU(inplace=True))
 
 
 class VaeModel(nn.Module):
@@ -87,15 +87,21 @@ class VaeModel(nn.Module):
         self.decoder = nn.Sequential(
             nn.Linear(latent_size, features),
             nn.Unflatten(1, (channels[-1], SIDE, SIDE)),
-            *(up(wide, narrow) for narrow, wide in reversed(list(pairwise(channels)))),
+            up(channels[-1], channels[-2], ProductConvTranspose2d),  # of 2 x 2 places
+            *(up(wide, narrow) for narrow, wide in reversed(list(pairwise(channels[:-1])))),
             nn.ConvTranspose2d(width, 1, 6, 2),
             nn.Sigmoid(),
         )
         self.scorer = scorer or ReconstructionScorer("mse_top_k", 0.03, 1.0)
+        # Convolutions with few channels on large maps run faster with channels last.
+        self.to(memory_format=torch.channels_last)
+        for layer in self.modules():
+            if isinstance(layer, ProductConvTranspose2d):  # a matrix, as it lies in memory
+                layer.to(memory_format=torch.contiguous_format)
 
     def encode(self, image: Tensor) -> tuple[Tensor, Tensor]:
         """Images ``(N, 1, S, S)`` in [0, 1] to mean and standard deviation of their codes, each ``(N, Z)``."""
-        mean, deviation = self.head(self.encoder(image))
+        mean, deviation = self.head(self.encoder(image.contiguous(memory_format=torch.channels_last)))
         return mean, deviation
 
     def latent(self, image: Tensor) -> Tensor:
