@@ -1,12 +1,16 @@
 """Cost of one training step: CPU seconds, wall seconds, peak memory, parameters.
 
     python benchmarks/training_step.py                         # the cases of the published table
+    python benchmarks/training_step.py --published             # and beside them the published steps, rewritten
     python benchmarks/training_step.py Cae --set image_size=256 --batch 8
     python benchmarks/training_step.py --configs               # what the training of each configuration costs
 
 Every case runs in a process of its own, on two threads, through Lightning's trainer as in ``anomalib train``, after one
 step that warms up. Peak memory is the process's, so it includes torch itself. Wall time depends on what else the
-machine does; CPU seconds are the robust figure.
+machine does; CPU seconds are the robust figure, above all on one thread: several wait for each other at full speed.
+"Products alone" are the CPU seconds of the step's convolutions and matrix products, forward and backward, each measured
+on its own with the step's shapes and memory formats: no step with these layers costs less. Published steps are those of
+``published_steps.py``, measured in turns with the project's in the same run.
 """
 
 from __future__ import annotations
@@ -15,17 +19,23 @@ import argparse
 import json
 import math
 import os
+import pickle
 import platform
 import resource
 import statistics
 import subprocess
 import sys
 import time
+from collections import Counter
 from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from anomalib_xray.io.progress import duration
+from published_steps import STEPS
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 
@@ -59,43 +69,68 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--configs", nargs="*", type=Path, metavar="FILE", help="configurations; without any, all")
     parser.add_argument("--reference", help="reference_root of DeepOneClass")
+    parser.add_argument("--published", action="store_true", help="also measure the published steps, rewritten")
+    parser.add_argument("--cases", nargs="+", metavar="CONFIG", help="of the default cases these, e.g. paper/vae")
+    parser.add_argument("--rounds", type=int, default=1, help="processes per case, in turns with the published step's")
     parser.add_argument("--child", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.child:
-        print(json.dumps(measure(**json.loads(arguments.child))))
+        child = json.loads(arguments.child)
+        print(json.dumps(measure_published(**child) if "published" in child else measure(**child)))
         return
     if arguments.configs is not None:
         print_costs(arguments.configs or sorted([*CONFIGS.glob("*.yaml"), *CONFIGS.glob("paper/*.yaml")]), arguments)
         return
     if arguments.model:
         settings = {name: _value(value) for name, value in (item.split("=", 1) for item in arguments.set)}
-        cases = [(arguments.model, arguments.model, arguments.batch, settings)]
+        cases = [(arguments.model, "", arguments.model, arguments.batch, settings)]
     else:
-        cases = [(title, *_model_of(config), batch) for title, config, batch in CASES]
-        cases = [(title, model, batch, settings) for title, model, settings, batch in cases]
+        chosen = [case for case in CASES if not arguments.cases or case[1] in arguments.cases]
+        cases = [
+            (title, config, model, batch, settings)
+            for title, config, batch in chosen
+            for model, settings in [_model_of(config)]
+        ]
     machine = platform.processor() or platform.machine()
     print(f"{date.today()}, {machine}, {os.cpu_count()} cores, {arguments.threads} threads\n")
-    print("| case | batch | parameters | CPU s/step | wall s/step (median, best) | peak memory |")
-    print("|---|---|---|---|---|---|")
-    for title, model, batch, settings in cases:
-        child = {
-            "model": model,
-            "batch": batch,
-            "settings": settings,
-            "steps": arguments.steps,
-            "threads": arguments.threads,
-        }
-        done = subprocess.run(
-            [sys.executable, __file__, "--child", json.dumps(child)], capture_output=True, text=True, check=False
-        )
-        if done.returncode:
-            sys.exit(f"{title} failed:\n{done.stderr}")
-        row = json.loads(done.stdout.strip().splitlines()[-1])
-        print(
-            f"| {title} | {batch} | {row['parameters']:,} | {statistics.median(row['cpu']):.1f} | "
-            f"{statistics.median(row['wall']):.1f}, {min(row['wall']):.1f} | {row['memory'] / 1024**3:.1f} GiB |",
-            flush=True,
-        )
+    columns = ["case", "batch", "parameters", "CPU s/step", "products alone", "wall s/step (median, best)"]
+    columns.append("peak memory")
+    if arguments.published:
+        columns += ["published, rewritten: CPU s/step", "peak memory", "ratio"]
+    print(f"| {' | '.join(columns)} |\n{'|---' * len(columns)}|")
+    for title, config, model, batch, settings in cases:
+        common = {"batch": batch, "steps": arguments.steps, "threads": arguments.threads}
+        theirs = arguments.published and config in STEPS
+        ours, published = [], []
+        for _ in range(arguments.rounds):
+            ours.append(in_a_process(title, {"model": model, "settings": settings, **common}))
+            if theirs:
+                size = settings["image_size"]
+                published.append(in_a_process(title, {"published": config, "image_size": size, **common}))
+        cpu, wall = of_all(ours, "cpu"), of_all(ours, "wall")
+        row = [title, batch, f"{ours[0]['parameters']:,}", f"{statistics.median(cpu):.2f}"]
+        row += [f"{min(one['products'] for one in ours):.2f}", f"{statistics.median(wall):.2f}, {min(wall):.2f}"]
+        row.append(f"{max(one['memory'] for one in ours) / 1024**3:.1f} GiB")
+        if theirs:
+            median = statistics.median(of_all(published, "cpu"))
+            memory = max(one["memory"] for one in published) / 1024**3
+            row += [f"{median:.2f}", f"{memory:.1f} GiB", f"{statistics.median(cpu) / median:.2f}"]
+        print(f"| {' | '.join(map(str, row))} |", flush=True)
+
+
+def in_a_process(title: str, child: dict[str, Any]) -> dict[str, Any]:
+    """What a process of its own measures."""
+    command = [sys.executable, __file__, "--child", json.dumps(child)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        sys.exit(f"{title} failed:\n{done.stderr}")
+    found: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
+    return found
+
+
+def of_all(processes: list[dict[str, Any]], name: str) -> list[float]:
+    """The figures of all processes."""
+    return [figure for process in processes for figure in process[name]]
 
 
 def print_costs(configs: list[Path], arguments: argparse.Namespace) -> None:
@@ -148,7 +183,6 @@ def measure(
     model: str, batch: int, settings: dict[str, Any], steps: int, threads: int, epochs: int = 1
 ) -> dict[str, Any]:
     """Trains a model for a few steps on random images and returns the cost of each."""
-    import torch
     from anomalib.data import ImageBatch
     from lightning.pytorch import Callback, Trainer
     from torch.utils.data import DataLoader
@@ -161,6 +195,7 @@ def measure(
     size = network.hparams["image_size"]
     image = torch.rand(batch, 1, size, size).expand(-1, 3, -1, -1).contiguous()
     cost: dict[str, list[float]] = {"cpu": [], "wall": []}
+    products = Products()
     counter = FlopCounterMode(display=False)
     counter.mod_tracker = _NoModules()  # its hooks cannot be within torch.autograd.grad, which a gradient penalty calls
 
@@ -168,16 +203,19 @@ def measure(
         def on_train_batch_start(self, *arguments: object) -> None:
             if arguments[-1] == 0:  # the step that warms up
                 counter.__enter__()
+                products.__enter__()
             self.wall, self.cpu = time.perf_counter(), time.process_time()
 
         def on_train_batch_end(self, *arguments: object) -> None:
             cost["cpu"].append(time.process_time() - self.cpu)
             cost["wall"].append(time.perf_counter() - self.wall)
             if arguments[-1] == 0:
+                products.__exit__(None, None, None)
                 counter.__exit__(None, None, None)
 
         def on_train_epoch_end(self, trainer: Trainer, *_: object) -> None:
             trainer.should_stop = True
+            cost["products"] = [products.seconds()]
 
     loader = DataLoader([0] * (steps + 1), batch_size=None, collate_fn=lambda _: ImageBatch(image=image.clone()))
     trainer = Trainer(
@@ -194,11 +232,77 @@ def measure(
     return {
         "cpu": cost["cpu"][1:],
         "wall": cost["wall"][1:],
+        "products": cost["products"][0],
         "memory": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
         "operations": counter.get_total_flops(),
         "batch": batch,
         "parameters": sum(weight.numel() for weight in network.model.parameters()),
     }
+
+
+def measure_published(published: str, batch: int, image_size: int, steps: int, threads: int) -> dict[str, Any]:
+    """Makes a few rewritten steps of a published model on random images and returns the cost of each."""
+    torch.set_num_threads(threads)
+    network, step = STEPS[published](torch.rand(batch, 1, image_size, image_size))
+    cost: dict[str, list[float]] = {"cpu": [], "wall": []}
+    for _ in range(steps + 1):
+        wall, cpu = time.perf_counter(), time.process_time()
+        step()
+        cost["cpu"].append(time.process_time() - cpu)
+        cost["wall"].append(time.perf_counter() - wall)
+    return {
+        "cpu": cost["cpu"][1:],
+        "wall": cost["wall"][1:],
+        "memory": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        "parameters": sum(weight.numel() for weight in network.parameters()),
+    }
+
+
+class Products(TorchDispatchMode):
+    """Notes the convolutions and matrix products of a step, to measure each of them on its own."""
+
+    aten = torch.ops.aten
+    operations = (aten.convolution.default, aten.convolution_backward.default, aten.mm.default, aten.addmm.default,
+                  aten.bmm.default, aten.baddbmm.default)  # fmt: skip
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls: Counter[Any] = Counter()
+
+    def __torch_dispatch__(self, operation: Any, types: Any, inputs: Any = (), named: Any = None) -> Any:
+        """Notes an operation, and the shapes and strides of its inputs, and computes it."""
+        if operation in self.operations:
+            self.calls[operation, pickle.dumps([_like(x) if isinstance(x, torch.Tensor) else x for x in inputs])] += 1
+        return operation(*inputs, **(named or {}))
+
+    @torch.no_grad()
+    def seconds(self) -> float:
+        """CPU seconds of all of them, the best of three tries each after one that warms up."""
+        total = 0.0
+        for (operation, inputs), count in self.calls.items():
+            made = [_made(x) if isinstance(x, _Like) else x for x in pickle.loads(inputs)]
+            tries = []
+            for _ in range(4):
+                begin = time.process_time()
+                operation(*made)
+                tries.append(time.process_time() - begin)
+            total += count * min(tries[1:])
+        return total
+
+
+class _Like(NamedTuple):
+    """Shape and strides of a tensor."""
+
+    shape: tuple[int, ...]
+    strides: tuple[int, ...]
+
+
+def _like(tensor: torch.Tensor) -> _Like:
+    return _Like(tuple(tensor.shape), tensor.stride())
+
+
+def _made(like: _Like) -> torch.Tensor:
+    return torch.empty_strided(like.shape, like.strides).fill_(0.5)
 
 
 def _model_of(config: str) -> tuple[str, dict[str, Any]]:
