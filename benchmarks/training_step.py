@@ -180,9 +180,15 @@ def print_costs(configs: list[Path], arguments: argparse.Namespace) -> None:
 
 
 def measure(
-    model: str, batch: int, settings: dict[str, Any], steps: int, threads: int, epochs: int = 1
+    model: str,
+    batch: int,
+    settings: dict[str, Any],
+    steps: int,
+    threads: int,
+    epochs: int = 1,
+    **trainer_arguments: Any,
 ) -> dict[str, Any]:
-    """Trains a model for a few steps on random images and returns the cost of each."""
+    """Trains a model for a few steps on random images, on the CPU unless told otherwise; the cost of each step."""
     from anomalib.data import ImageBatch
     from lightning.pytorch import Callback, Trainer
     from torch.utils.data import DataLoader
@@ -218,15 +224,16 @@ def measure(
             cost["products"] = [products.seconds()]
 
     loader = DataLoader([0] * (steps + 1), batch_size=None, collate_fn=lambda _: ImageBatch(image=image.clone()))
+    callbacks = trainer_arguments.pop("callbacks", [])
     trainer = Trainer(
         max_epochs=epochs,
         min_epochs=1,
-        accelerator="cpu",
         logger=False,
         enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,
-        callbacks=[Meter()],
+        callbacks=[*callbacks, Meter()],
+        **{"accelerator": "cpu", **trainer_arguments},
     )
     trainer.fit(network, loader)
     return {
