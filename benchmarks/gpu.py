@@ -5,9 +5,9 @@
     python benchmarks/gpu.py --device cpu --threads 1 --batch 8 --steps 3 --minutes inf --variants f32 bf16
 
 Models, sizes and batches are those of ``configs`` (recommended) and ``configs/paper`` (as published), trained as in
-``anomalib train`` on random images in memory. A child process measures case after case, since importing takes longer than
-most of them; a case that fails, takes too long or kills the child is a row with its reason, and the next one goes on. Rows
-are kept in ``--out``; a case with the same settings, versions and device is not measured again.
+``anomalib train`` on random images in memory. A child process measures case after case, since importing takes longer
+than most of them; a case that fails, takes too long or kills the child is a row with its reason, and the next one goes
+on. Rows are kept in ``--out``; a case with the same settings, versions and device is not measured again.
 
 Steps that warm up, and compile, are not counted. A step begins and ends with the device idle, so that small models are
 slower here than where the next step is prepared meanwhile. On a CPU times are CPU seconds: other programs change them
@@ -51,6 +51,9 @@ WARM_UP = 4
 STARTING = 120.0
 """Seconds that a new child has to import everything, on a slow disk."""
 
+GOODBYE = 10.0
+"""Seconds that an idle child has to end by itself."""
+
 A_DAY = 86400.0
 """Longest time to wait, where there is no limit: a poll takes no infinity."""
 
@@ -77,7 +80,7 @@ def main() -> None:
     done = [row["case"] for row in rows]
     cases = list(cases_of(arguments, machine))
     left = measure_all([case for case in cases if case not in done], rows, arguments, end)
-    print_table([row for row in rows if row["case"] in cases], machine)
+    print_table([row for case in cases for row in rows if row["case"] == case], machine)
     if left:
         names = ", ".join(f"{case['config']} ({case['variant']})" for case in left)
         print(f"\nLeft out after {arguments.minutes:g} minutes, the same command goes on with them: {names}.")
@@ -130,13 +133,16 @@ def measure_all(
     log, child = arguments.out.with_suffix(".log"), None
     try:
         for number, case in enumerate(cases):
+            if time.monotonic() >= end:
+                return cases[number:]
             child = child or Child(log)
             left = end - time.monotonic()
-            row = child.measure({**case, "steps": arguments.steps}, min(left, arguments.limit)) if left > 0 else None
+            row = child.measure({**case, "steps": arguments.steps}, min(left, arguments.limit))
+            if row is None or child.lost:
+                child.end()
+                child = None
             if row is None and left < arguments.limit:  # which is not the case's fault
                 return cases[number:]
-            if row is None or "died" in row:
-                child = child.end()
             row = row or {"failed": f"it took longer than {arguments.limit:g} s"}
             said = row.get("failed") or f"{1000 * row['seconds']:.0f} ms"
             print(f"{number + 1}/{len(cases)} {case['config']}, {case['variant']}: {said}", file=sys.stderr, flush=True)
@@ -145,14 +151,14 @@ def measure_all(
         return []
     finally:
         if child is not None:
-            child.end()
+            child.end(GOODBYE)
 
 
 class Child:
     """A process that measures case after case, in a fresh interpreter: CUDA does not outlive a fork."""
 
     def __init__(self, log: Path) -> None:
-        self.log = log
+        self.log, self.lost = log, False
         self.connection, theirs = multiprocessing.Pipe()
         self.process = multiprocessing.get_context("spawn").Process(target=serve, args=(theirs, log), daemon=True)
         self.process.start()
@@ -170,11 +176,14 @@ class Child:
         try:
             return dict(self.connection.recv()) if self.connection.poll(min(limit, A_DAY)) else None
         except EOFError:
+            self.lost = True
             self.process.join()
-            return {"died": True, "failed": f"its process ended with status {self.process.exitcode}, see {self.log}"}
+            return {"failed": f"its process ended with status {self.process.exitcode}, see {self.log}"}
 
-    def end(self) -> None:
-        """Ends it."""
+    def end(self, wait: float = 0.0) -> None:
+        """Ends it, by force unless it ends by itself within some seconds."""
+        self.connection.close()
+        self.process.join(wait)
         self.process.kill()
         self.process.join()
 

@@ -83,6 +83,8 @@ def main() -> None:
     train.add_argument(
         "--reference", type=Path, help="folder of other radiographs, one sub-folder a class: DeepOneClass"
     )
+    train.add_argument("--patients", type=int, default=600, help="generated patients; give another --out")
+    train.add_argument("--precision", default="32-true", help="of the trainer, e.g. bf16-mixed; give another --out")
     train.add_argument("--set", nargs="*", default=[], metavar="NAME=VALUE", help="settings to try; give another --out")
     table = verbs.add_parser("table", help="print the tables of the cells that are done")
     for verb in (train, table):
@@ -133,6 +135,7 @@ def run_cell(row: str, seed: int, arguments: argparse.Namespace, cell: Path, cha
         check_val_every_n_epoch=epochs,
         num_sanity_val_steps=0,
         accelerator="cpu",
+        precision=arguments.precision,
         logger=False,
         default_root_dir=cell,
         enable_progress_bar=False,
@@ -195,7 +198,7 @@ def _data(arguments: argparse.Namespace) -> Any:
 
     _read_each_picture_once()
     if arguments.data == "phantom":
-        table, prepared = _phantoms(arguments.out / "phantoms"), None
+        table, prepared = _phantoms(arguments.out / "phantoms", arguments.patients), None
     else:
         table = arguments.root / "table.csv"
         prepared = _prepared(arguments.out, table)
@@ -209,13 +212,13 @@ def _data(arguments: argparse.Namespace) -> Any:
     )
 
 
-def _phantoms(root: Path) -> Path:
+def _phantoms(root: Path, patients: int) -> Path:
     """Draws the phantoms once and writes their table, whose masks the preparation needs."""
     from anomalib_xray.data import Phantom
 
     table = root / "table.csv"
     if not table.exists():
-        data = Phantom(root=root, patients=600, positive_share=0.15, kinds=KINDS)
+        data = Phantom(root=root, patients=patients, positive_share=0.15, kinds=KINDS)
         data.prepare_data()
         samples = data.samples.assign(label=data.samples.label_index)
         for column in ("image_path", "mask_path"):

@@ -189,9 +189,29 @@ def counts_outside_of_the_checkpoint(model: Any) -> None:
     model.training_step = step
 
 
+def overflows_in_mixed_precision(model: Any) -> None:
+    normal = model.training_step
+
+    def step(batch: Any, *_: Any) -> Any:
+        loss = normal(batch)
+        return loss / (not torch.is_autocast_enabled("cpu"))
+
+    model.training_step = step
+
+
+def scores_in_the_precision_of_the_trainer(model: Any) -> None:
+    def score(batch: Any) -> Any:
+        batch.scores = model.model(batch.image).scores
+        return batch
+
+    model._score = score
+
+
 @pytest.mark.parametrize(
     ("defect", "check"),
     [
+        (overflows_in_mixed_precision, "test_trains_in_mixed_precision"),
+        (scores_in_the_precision_of_the_trainer, "test_trains_in_mixed_precision"),
         (has_random_weights, "test_same_seed_gives_the_same_model"),
         (does_not_learn, "test_training_lowers_the_loss"),
         (logs_nothing, "test_training_lowers_the_loss"),

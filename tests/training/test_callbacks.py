@@ -11,8 +11,10 @@ import pytest
 import torch
 from anomalib.data import ImageBatch
 from lightning.pytorch import Callback, Trainer
+from lightning.pytorch.callbacks import LambdaCallback
 from lightning.pytorch.demos.boring_classes import BoringModel
 from scipy.spatial.distance import pdist
+from torch.utils.data import DataLoader
 
 from anomalib_xray.training.callbacks import (
     CollapseMonitor,
@@ -246,6 +248,19 @@ def test_networks_are_compiled_for_training_only() -> None:
     }
     assert set(model.state_dict()) == names
     callback.teardown(SimpleNamespace(), model, "fit")  # type: ignore[arg-type]  # as above
+    assert not any(compiled(model).values())
+
+
+def test_a_trainer_compiles_and_undoes_it() -> None:
+    model = Cae(image_size=64, width=4, evaluator=False, visualizer=False)
+    callback, seen = CompileNetworks(backend="eager"), []
+    watch = LambdaCallback(on_train_batch_end=lambda *_: seen.append(compiled(model)))
+    trainer = Trainer(
+        accelerator="cpu", logger=False, max_steps=1, enable_checkpointing=False, enable_progress_bar=False,
+        enable_model_summary=False, callbacks=[callback, watch],
+    )  # fmt: skip
+    trainer.fit(model, DataLoader([ImageBatch(image=IMAGE)], batch_size=None))  # type: ignore[arg-type]  # any sequence
+    assert seen == [{"encoder": True, "decoder": True, "scorer": False}]
     assert not any(compiled(model).values())
 
 

@@ -220,7 +220,8 @@ class DeepOneClass(TrainedModel, AnomalibModule):
         assert self.reference is not None  # set before
         assert batch.image is not None  # anomalib's fields are optional, its loaders fill this one
         number = len(batch.image)
-        reference, labels = self._reference_batch(number)
+        with torch.autocast(self.device.type, enabled=False):  # what is no network works in single precision
+            reference, labels = self._reference_batch(number)
         # One pass for both: the passes share weights, and batch normalisation then has one statistic for both.
         features: Tensor = self.model(torch.cat([batch.image, reference]))
         logits: Tensor = self.model.classifier(features)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast
 
 import numpy as np
 import pytest
@@ -104,6 +104,7 @@ def fit(
     epochs: int = 1,
     callbacks: tuple[Callback, ...] = (),
     resume: Path | None = None,
+    precision: Literal["32-true", "bf16-mixed"] = "32-true",
 ) -> Training:
     """Trains a model through anomalib's engine on the CPU.
 
@@ -114,6 +115,7 @@ def fit(
         epochs: Number of epochs after which training ends.
         callbacks: Further callbacks.
         resume: Checkpoint to go on from.
+        precision: Precision of the trainer.
     """
     checkpoints = ModelCheckpoint(dirpath=folder / "checkpoints", filename=f"after_{epochs}")
     engine = Engine(
@@ -121,6 +123,7 @@ def fit(
         default_root_dir=folder,
         accelerator="cpu",
         devices=1,
+        precision=precision,
         max_epochs=epochs,
         log_every_n_steps=1,
         num_sanity_val_steps=0,

@@ -257,14 +257,16 @@ class CompileNetworks(Callback):
         self.backend = backend
         self.mode = mode
 
-    def setup(self, _trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Marks the networks to be compiled at their first call."""
+        del trainer
         if stage == "fit":
             for network in _networks(pl_module):
                 network.compile(backend=self.backend, mode=self.mode)
 
-    def teardown(self, _trainer: Trainer, pl_module: LightningModule, _stage: str) -> None:
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Goes back to the networks as they were."""
+        del trainer, stage  # Lightning gives the last one by its name
         for network in _networks(pl_module):
             network._compiled_call_impl = None  # what Module.compile sets; there is no method that unsets it
 
