@@ -269,7 +269,7 @@ def trainer_arguments(how: dict[str, bool], cuda: bool) -> dict[str, Any]:
 
         def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:  # noqa: ARG002
             if how.get("channels_last"):
-                pl_module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+                pl_module.to(memory_format=torch.channels_last)
 
         def on_train_batch_start(self, *_: object) -> None:
             if cuda:

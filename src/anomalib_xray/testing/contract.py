@@ -121,17 +121,17 @@ class TrainingContract(ContractBase):
     def test_trains_in_mixed_precision(self, tmp_path: Path) -> None:
         """With ``bf16-mixed`` losses are finite, and what a checkpoint holds and all scores have single precision."""
         model = self.make_model()
-        batch = normal_batch(prepared(model))
-        training = fit(model, [batch], tmp_path, precision="bf16-mixed")
+        images = prepared(model)
+        training = fit(model, [normal_batch(images)], tmp_path, precision="bf16-mixed")
         assert [name for name, value in training.metrics.items() if not value.isfinite()] == []
         state = _load(self.model, training.checkpoint)["state_dict"]
         weights = {name: value for name, value in state.items() if name.startswith("model.")}
         halved = [name for name, value in weights.items() if value.dtype in (torch.bfloat16, torch.float16)]
         assert halved == []
         assert [name for name, value in weights.items() if not value.isfinite().all()] == []
-        expected = score(training.model, batch.image)
+        expected = score(training.model, images)
         with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
-            found: Any = training.model.test_step(normal_batch(batch.image), 0)
+            found: Any = training.model.test_step(normal_batch(images), 0)
         for name, values in expected.scores.items():
             assert values.isfinite().all(), name
             assert torch.equal(found.scores[name], values), f"{name} depends on the trainer's precision"
