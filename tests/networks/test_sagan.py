@@ -83,6 +83,15 @@ def test_pooling_reaches_every_attention(pooling: int) -> None:
         assert [layer.pooling for layer in network.modules() if isinstance(layer, SelfAttention)] == [pooling] * 2
 
 
+def test_codes_whose_images_are_not_wanted_count_in_the_batch_statistics() -> None:
+    torch.manual_seed(0)
+    networks = [Generator(16, 8, 4) for _ in range(2)]
+    networks[1].load_state_dict(networks[0].state_dict())
+    codes = torch.randn(6, 4)
+    torch.testing.assert_close(networks[0](codes)[:2], networks[1](codes, wanted=2))
+    torch.testing.assert_close(networks[0].state_dict(), networks[1].state_dict())
+
+
 @pytest.mark.parametrize("attention", [True, False])
 def test_attention_can_be_left_out(attention: bool) -> None:
     for network in (Trunk(64, 8, attention), Generator(64, 8, 16, attention)):

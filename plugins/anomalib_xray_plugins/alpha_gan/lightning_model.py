@@ -143,7 +143,7 @@ class AlphaGan(ReconstructionModel, GanModel, AnomalibModule):
         self.turn_of("encoder")
         mean, deviation = model.encoder(image)
         code = draw(mean, deviation)
-        reconstruction, _ = model.generator(torch.cat([code, noise])).chunk(2)
+        reconstruction = model.generator(torch.cat([code, noise]), wanted=len(code))
         encoder = weight * self.error(reconstruction, image) + generator_loss(model.code_discriminator(code))
         if self.kl_weight:
             encoder = encoder + self.kl_weight * divergence_loss(mean, deviation)

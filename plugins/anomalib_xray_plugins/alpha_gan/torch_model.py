@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from anomalib_xray.networks.adversarial import AdversarialLoss, moving_average
 from anomalib_xray.networks.gan_network import EncodingGan
 from anomalib_xray.networks.latent import GaussianHead, Latent
+from anomalib_xray.networks.layers import ProductConv2d
 from anomalib_xray.networks.minibatch_discrimination import MinibatchDiscrimination
 from anomalib_xray.networks.sagan import SMALLEST, Generator, Trunk, maybe_spectral, to_tanh_range
 from anomalib_xray.scores import (
@@ -36,7 +37,7 @@ class Encoder(nn.Module):
     def __init__(self, trunk: Trunk, latent_size: int, latent: Latent) -> None:
         super().__init__()
         self.trunk = trunk
-        mean, spread = (nn.Conv2d(trunk.channels, latent_size, SMALLEST) for _ in range(2))
+        mean, spread = (ProductConv2d(trunk.channels, latent_size, SMALLEST) for _ in range(2))
         if latent == "linear":
             assert spread.bias is not None  # a convolution's default
             nn.init.constant_(spread.bias, NARROW)

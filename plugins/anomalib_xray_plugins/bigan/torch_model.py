@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from anomalib_xray.networks.adversarial import AdversarialLoss, moving_average
 from anomalib_xray.networks.gan_network import EncodingGan
+from anomalib_xray.networks.layers import ProductConv2d
 from anomalib_xray.networks.sagan import (
     SLOPE,
     SMALLEST,
@@ -45,7 +46,7 @@ class Encoder(nn.Module):
     def __init__(self, trunk: Trunk, latent_size: int) -> None:
         super().__init__()
         self.trunk = trunk
-        self.head = nn.Conv2d(trunk.channels, latent_size, SMALLEST)
+        self.head = ProductConv2d(trunk.channels, latent_size, SMALLEST)
 
     def forward(self, image: Tensor) -> Tensor:
         """Encodes images."""
@@ -70,7 +71,7 @@ class PairDiscriminator(nn.Module):
         image, code, joint = (share * width for share in (IMAGE_SHARE, CODE_SHARE, JOINT_SHARE))
         self.trunk = trunk
         self.image_head = nn.Sequential(
-            maybe_spectral(nn.Conv2d(trunk.channels, image, SMALLEST), spectral), nn.Flatten(), nn.LeakyReLU(SLOPE)
+            maybe_spectral(ProductConv2d(trunk.channels, image, SMALLEST), spectral), nn.Flatten(), nn.LeakyReLU(SLOPE)
         )
         self.code_branch = nn.Sequential(*_dense([latent_size, code, code], spectral))
         self.joint = nn.Sequential(*_dense([image + code, joint, joint], spectral), nn.Linear(joint, 1), nn.Flatten(0))

@@ -11,9 +11,9 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from anomalib_xray.networks.layers import ProductConvTranspose2d
 from anomalib_xray.networks.minibatch_discrimination import MinibatchDiscrimination
 from anomalib_xray.networks.sagan import SMALLEST, maybe_spectral
-from anomalib_xray.networks.transposed import ProductConvTranspose2d
 
 SLOPE = 0.01
 """Slope of leaky ReLU below 0."""

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn.functional import softplus
 
 from anomalib_xray.networks.latent import GaussianHead, draw
-from anomalib_xray.networks.transposed import ProductConvTranspose2d
+from anomalib_xray.networks.layers import ProductConvTranspose2d
 from anomalib_xray.scores import (
     EXTRA_SCORES,
     RECONSTRUCTION_SCORES,

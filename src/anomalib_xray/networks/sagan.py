@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from math import log2
 
+import torch
 from torch import Tensor, nn
-from torch.nn.utils.parametrizations import spectral_norm
+from torch.nn.utils.parametrize import register_parametrization
 
 from anomalib_xray.networks.attention import SelfAttention
+from anomalib_xray.networks.layers import ProductConv2d, ProductConvTranspose2d, SpectralNorm
 
 SMALLEST = 4
 """Side of the smallest feature map."""
@@ -34,7 +36,11 @@ def level_channels(image_size: int, width: int) -> list[int]:
 
 def maybe_spectral(layer: nn.Module, spectral: bool) -> nn.Module:
     """The layer with spectral normalisation (Miyato et al. 2018), or as it is."""
-    return spectral_norm(layer) if spectral else layer
+    if not spectral:
+        return layer
+    weight: Tensor = layer.weight  # type: ignore[assignment]  # a module's attributes are untyped
+    norm = SpectralNorm(weight, dim=int(isinstance(layer, nn.ConvTranspose2d)))
+    return register_parametrization(layer, "weight", norm)
 
 
 def to_tanh_range(image: Tensor) -> Tensor:
@@ -73,12 +79,19 @@ class Trunk(nn.Module):
         self.levels = nn.ModuleList()
         for level, (inputs, outputs) in enumerate(zip([1, *channels], channels, strict=False)):
             layers = [
-                maybe_spectral(nn.Conv2d(inputs, outputs, 4, 2, 1), spectral),
+                maybe_spectral(self._convolution(inputs, outputs, image_size // 2 ** (level + 1)), spectral),
                 nn.LeakyReLU(SLOPE, inplace=True),
             ]
             if attention and level >= len(channels) - 2:
                 layers.append(SelfAttention(outputs, pooling))
             self.levels.append(nn.Sequential(*layers))
+
+    @staticmethod
+    def _convolution(inputs: int, outputs: int, side: int) -> nn.Module:
+        """Convolution to a map of this side; those of large maps run faster with channels last."""
+        if side <= SMALLEST:
+            return ProductConv2d(inputs, outputs, 4, 2, 1)
+        return nn.Conv2d(inputs, outputs, 4, 2, 1).to(memory_format=torch.channels_last)
 
     def forward(self, image: Tensor) -> Tensor:
         """The features of the last level, ``(N, C, 4, 4)``."""
@@ -125,17 +138,30 @@ class Generator(nn.Module):
         largest = min(image_size // 2, LARGEST_ATTENTION)
         layers: list[nn.Module] = []
         for level, (inputs, outputs) in enumerate(zip([latent_size, *channels], channels, strict=False)):
-            stride, padding = (1, 0) if level == 0 else (2, 1)
             layers += [
-                maybe_spectral(nn.ConvTranspose2d(inputs, outputs, 4, stride, padding), spectral),
+                maybe_spectral(self._convolution(inputs, outputs, level), spectral),
                 nn.BatchNorm2d(outputs),
                 nn.ReLU(inplace=True),
             ]
             if attention and SMALLEST * 2**level in (largest // 2, largest):
                 layers.append(SelfAttention(outputs, pooling))
+        self.joint = 1 + max(index for index, layer in enumerate(layers) if isinstance(layer, nn.BatchNorm2d))
+        """Number of layers up to the last one that mixes the images of a batch."""
         self.layers = nn.Sequential(*layers, nn.ConvTranspose2d(channels[-1], 1, 4, 2, 1), nn.Tanh())
 
-    def forward(self, code: Tensor) -> Tensor:
-        """Generates ``(N, 1, S, S)`` in (-1, 1) from ``(N, Z)``."""
-        image: Tensor = self.layers(code[:, :, None, None])
+    @staticmethod
+    def _convolution(inputs: int, outputs: int, level: int) -> nn.Module:
+        """Transposed convolution of a code, of 4 x 4 places, and of larger maps."""
+        if level <= 1:
+            return ProductConvTranspose2d(inputs, outputs, 4, *((2, 1) if level else (1, 0)))
+        return nn.ConvTranspose2d(inputs, outputs, 4, 2, 1).to(memory_format=torch.channels_last)
+
+    def forward(self, code: Tensor, wanted: int | None = None) -> Tensor:
+        """Generates ``(N, 1, S, S)`` in (-1, 1) from ``(N, Z)``.
+
+        With ``wanted`` only that many first images; the other codes count in the batch statistics and cost no more.
+        """
+        image = code[:, :, None, None]
+        for number, layer in enumerate(self.layers):
+            image = layer(image[:wanted] if number == self.joint else image)
         return image
