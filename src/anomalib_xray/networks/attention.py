@@ -46,7 +46,10 @@ class SelfAttention(nn.Module):
         query, key, value = self.query(features), self._pooled(self.key(features)), self._pooled(self.value(features))
         missing = value.shape[1] - query.shape[1]
         attended = scaled_dot_product_attention(
-            pad(_positions(query), (0, missing)), pad(_positions(key), (0, missing)), _positions(value), scale=1.0
+            pad(_positions(query), (0, missing)),
+            pad(_positions(key), (0, missing)),
+            _positions(value).contiguous(),  # the fused kernel takes nothing else
+            scale=1.0,
         )
         attended = attended.squeeze(1).transpose(1, 2).reshape(features.shape)
         return self.gamma * attended + features
