@@ -260,16 +260,12 @@ def write_references(root: Path) -> Path:
 def trainer_arguments(how: dict[str, bool], cuda: bool) -> dict[str, Any]:
     """Arguments of Lightning's trainer for a way to train."""
     import torch
-    from lightning.pytorch import Callback, LightningModule, Trainer
+    from lightning.pytorch import Callback
 
-    from anomalib_xray.training.callbacks import CompileNetworks
+    from anomalib_xray.training.callbacks import ChannelsLast, CompileNetworks
 
-    class Prepared(Callback):
-        """Waits for the device before a clock is read, and lays weights out."""
-
-        def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:  # noqa: ARG002
-            if how.get("channels_last"):
-                pl_module.to(memory_format=torch.channels_last)
+    class Idle(Callback):
+        """Waits for the device before a clock is read."""
 
         def on_train_batch_start(self, *_: object) -> None:
             if cuda:
@@ -283,7 +279,11 @@ def trainer_arguments(how: dict[str, bool], cuda: bool) -> dict[str, Any]:
         "accelerator": "cuda" if cuda else "cpu",
         "devices": 1,
         "precision": "bf16-mixed" if how.get("half") else "32-true",
-        "callbacks": [Prepared(), *([CompileNetworks()] if how.get("compiled") else [])],
+        "callbacks": [
+            Idle(),
+            *([CompileNetworks()] if how.get("compiled") else []),
+            *([ChannelsLast()] if how.get("channels_last") else []),
+        ],
     }
 
 

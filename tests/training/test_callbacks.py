@@ -17,6 +17,7 @@ from scipy.spatial.distance import pdist
 from torch.utils.data import DataLoader
 
 from anomalib_xray.training.callbacks import (
+    ChannelsLast,
     CollapseMonitor,
     CompileNetworks,
     GanMonitor,
@@ -26,6 +27,7 @@ from anomalib_xray.training.callbacks import (
 )
 from anomalib_xray_plugins.alpha_gan import AlphaGan
 from anomalib_xray_plugins.cae import Cae
+from anomalib_xray_plugins.feature_ae import FeatureAe
 
 REAL = torch.rand(6, 1, 8, 8, generator=torch.Generator().manual_seed(0))
 VARIED = torch.rand(5, 1, 8, 8, generator=torch.Generator().manual_seed(1))
@@ -262,6 +264,21 @@ def test_a_trainer_compiles_and_undoes_it() -> None:
     trainer.fit(model, DataLoader([ImageBatch(image=IMAGE)], batch_size=None))  # type: ignore[arg-type]  # any sequence
     assert seen == [{"encoder": True, "decoder": True, "scorer": False}]
     assert not any(compiled(model).values())
+
+
+def test_channels_last_computes_the_same() -> None:
+    model = FeatureAe(image_size=128, backbone="resnet18").train()
+    image = torch.rand(2, 1, 128, 128).repeat(1, 3, 1, 1)
+    expected = model.training_step(ImageBatch(image=image))
+    names = list(model.state_dict())
+    ChannelsLast().setup(SimpleNamespace(), model, "test")  # type: ignore[arg-type]  # it is not looked at
+    weights = [weight for weight in model.parameters() if weight.dim() == 4 and min(weight.shape[1:]) > 1]
+    assert weights
+    assert all(weight.is_contiguous() for weight in weights)
+    ChannelsLast().setup(SimpleNamespace(), model, "fit")  # type: ignore[arg-type]  # as above
+    assert not any(weight.is_contiguous() for weight in weights)
+    assert list(model.state_dict()) == names
+    torch.testing.assert_close(model.training_step(ImageBatch(image=image)), expected, rtol=1e-4, atol=1e-6)
 
 
 def test_nothing_is_compiled_to_test() -> None:
