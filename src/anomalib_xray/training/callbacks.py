@@ -253,7 +253,7 @@ class ChannelsLast(Callback):
         """Lays the weights out before a checkpoint is read, which fills them in place."""
         del trainer
         if stage == "fit":
-            pl_module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # Lightning's stub lacks it
+            pl_module.to(memory_format=torch.channels_last)
 
 
 class CompileNetworks(Callback):
