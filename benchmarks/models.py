@@ -118,6 +118,7 @@ def run_cell(row: str, seed: int, arguments: argparse.Namespace, cell: Path, cha
     from anomalib.engine import Engine
 
     import anomalib_xray.models
+    from anomalib_xray.plugins import setting_names
 
     name, special = SETTINGS[row]
     config = yaml.safe_load((CONFIGS / f"{name}.yaml").read_text())["model"]
@@ -125,10 +126,11 @@ def run_cell(row: str, seed: int, arguments: argparse.Namespace, cell: Path, cha
     settings = {**config["init_args"], **EVERY_MODEL, "equalize": EQUALIZE[arguments.data], **special, **changes}
     settings.update(_files(row, seed, arguments, settings), seed=seed)
     epochs = 1 if row in FITTED else arguments.epochs
-    if "extra_scores" in _arguments_of(model_class):
+    known = setting_names(model_class)
+    if "extra_scores" in known:
         # The AnoGAN's search hides the gradient.
         settings["extra_scores"] = ["ssim"] if name == "anogan" else ["ssim", "gradient"]
-    model = model_class(**{name: value for name, value in settings.items() if name in _arguments_of(model_class)})
+    model = model_class(**{name: value for name, value in settings.items() if name in known})
     pixels = _pixel_callback()
     engine = Engine(
         max_epochs=epochs,
@@ -179,12 +181,6 @@ def _files(row: str, seed: int, arguments: argparse.Namespace, settings: dict[st
     if row == "DeepOneClass":
         found["reference_root"] = str(arguments.reference)
     return found
-
-
-def _arguments_of(model_class: type) -> set[str]:
-    from inspect import signature
-
-    return set(signature(model_class).parameters)
 
 
 def _is_plain(value: object) -> bool:
