@@ -51,6 +51,23 @@ def test_mura_hands_give_the_published_counts() -> None:
     assert positive.to_dict() == {"val": 738, "test": 746}
 
 
+def test_a_share_of_the_normal_patients_trains() -> None:
+    patients = made_up_patients(abnormal=16, normal=40)
+    splits = paper_split(patients, 1, train_share=0.7)
+    train, val, test = (
+        [patients[patient] for patient, its_split in splits.items() if its_split == split]
+        for split in ("train", "val", "test")
+    )
+    assert (train.count(False), train.count(True)) == (28, 0)
+    assert (val.count(False), val.count(True)) == (test.count(False), test.count(True)) == (6, 8)
+
+
+@pytest.mark.parametrize("share", [0.0, 1.0, 0.99, -1.0])
+def test_a_share_leaves_patients_to_train_and_to_hold_out(share: float) -> None:
+    with pytest.raises(XrayError, match=r"^train_share is .*; of 40 normal patients"):
+        paper_split(made_up_patients(abnormal=16, normal=40), train_share=share)
+
+
 def test_the_order_of_the_patients_does_not_matter_and_the_seed_does() -> None:
     patients = made_up_patients(6, 20)
     backwards = dict(reversed(patients.items()))

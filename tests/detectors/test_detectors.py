@@ -18,6 +18,7 @@ from torch import Tensor
 
 from anomalib_xray.detectors import (
     DETECTORS,
+    USUAL_DETECTORS,
     Dbscan,
     Detector,
     DetectorBank,
@@ -26,6 +27,7 @@ from anomalib_xray.detectors import (
     NearestNeighbours,
     OneClassSvm,
     Projection,
+    Subspace,
     check_detectors,
 )
 from anomalib_xray.detectors.distances import nearest_distances, squared_distances
@@ -33,7 +35,7 @@ from anomalib_xray.errors import XrayError
 
 Make = Callable[[], Detector]
 
-ALL: list[Make] = [NearestNeighbours, Mahalanobis, OneClassSvm, Dbscan]
+ALL: list[Make] = [NearestNeighbours, Mahalanobis, OneClassSvm, Dbscan, Subspace]
 
 
 def normal(count: int = 80, seed: int = 0) -> NDArray[np.float64]:
@@ -56,6 +58,25 @@ def score(detector: Detector, features: NDArray[np.float64]) -> NDArray[np.float
 def test_neighbours_are_those_of_scikit_learn() -> None:
     distances, _ = NearestNeighbors(n_neighbors=3).fit(normal()).kneighbors(normal(20, 1))
     np.testing.assert_allclose(score(fitted(NearestNeighbours(3)), normal(20, 1)), distances.mean(1), rtol=1e-5)
+
+
+def test_distance_to_the_subspace_is_what_principal_components_leave() -> None:
+    centred = normal(20, 1) - normal().mean(0)
+    variance, directions = np.linalg.eigh(np.cov(normal().T))
+    explained = np.cumsum(variance[::-1]) / variance.sum()
+    kept = directions[:, ::-1][:, : int(np.searchsorted(explained, 0.9)) + 1]
+    expected = np.sqrt((centred**2).sum(1) - ((centred @ kept) ** 2).sum(1))
+    np.testing.assert_allclose(score(fitted(Subspace(0.9)), normal(20, 1)), expected, rtol=1e-4)
+
+
+def test_what_one_image_has_is_all_that_is_normal() -> None:
+    np.testing.assert_allclose(score(fitted(Subspace(), np.ones((1, 2))), np.array([[1.0, 3.0]])), [2.0])
+
+
+@pytest.mark.parametrize("share", [0.0, 1.0, -1.0])
+def test_a_subspace_holds_a_share(share: float) -> None:
+    with pytest.raises(XrayError, match=r"^subspace_share is .* between 0 and 1"):
+        Subspace(share)
 
 
 def test_a_training_image_is_its_own_neighbour() -> None:
@@ -166,7 +187,8 @@ def test_a_constant_feature_does_not_count() -> None:
         assert scores.isfinite().all(), name
 
 
-@pytest.mark.parametrize("make", ALL)
+# All but the subspace: the shift lies in the direction between the two groups.
+@pytest.mark.parametrize("make", ALL[:-1])
 def test_unusual_vectors_have_higher_scores(make: Make) -> None:
     detector = fitted(make())
     assert score(detector, normal(20, 1) + 8).min() > score(detector, normal(20, 1)).max()
@@ -227,7 +249,8 @@ def test_bank_gives_the_chosen_detectors_after_the_projection() -> None:
 
 
 def test_bank_knows_all_names() -> None:
-    assert tuple(DetectorBank().detectors) == DETECTORS
+    assert tuple(DetectorBank(DETECTORS).detectors) == DETECTORS
+    assert tuple(DetectorBank().detectors) == USUAL_DETECTORS
     with pytest.raises(XrayError, match="forest"):
         check_detectors(["knn", "forest"])
 

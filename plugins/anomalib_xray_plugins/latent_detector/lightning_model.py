@@ -16,7 +16,7 @@ from anomalib_xray_plugins.latent_detector.torch_model import LatentModel, Pooli
 
 
 class LatentDetector(MapModel, DetectorModel, AnomalibModule):
-    """Nearest neighbours, Mahalanobis distance, one-class support vector machine and DBSCAN on the codes of an encoder.
+    """Nearest neighbours, Mahalanobis, one-class SVM, DBSCAN and distance to a subspace, on the codes of an encoder.
 
     The encoder is that of a model that was trained before, or a network of timm; it does not change. The detectors are
     fitted by scikit-learn to the codes of the training images, in one epoch, and score in torch.
@@ -47,6 +47,7 @@ class LatentDetector(MapModel, DetectorModel, AnomalibModule):
     """
 
     model: LatentModel
+    image_sizes = (64, 128, 224, 256, 384, 512)
 
     def __init__(
         self,

@@ -38,6 +38,7 @@ class FracAtlas(RadiographDataModule):
             of them are.
         hardware: Take pictures with implants, which are fractured far more often than others.
         multiscan: Take pictures with several exposures on one plate, which are fractured more often than others.
+        train_share: Share of the groups without a fracture that train; the published recipe's number if left out.
         settings: Further settings of :class:`~anomalib_xray.data.datamodule.RadiographDataModule`.
 
     Raises:
@@ -57,6 +58,7 @@ class FracAtlas(RadiographDataModule):
         views: str | list[str] = "all",
         hardware: bool = False,
         multiscan: bool = False,
+        train_share: float | None = None,
         **settings: Any,
     ) -> None:
         super().__init__(root=root, **settings)
@@ -64,6 +66,7 @@ class FracAtlas(RadiographDataModule):
         self.views = _chosen(views, VIEWS, "view")
         self.hardware = hardware
         self.multiscan = multiscan
+        self.train_share = train_share
 
     def prepare_data(self) -> None:
         """Makes the table and the masks of the published files, where there is no table yet.
@@ -76,7 +79,7 @@ class FracAtlas(RadiographDataModule):
 
     def build_samples(self) -> pd.DataFrame:
         """Lists the chosen pictures and splits their groups."""
-        return split_by_recipe(samples_table(self.list_images()), self.split_seed)
+        return split_by_recipe(samples_table(self.list_images()), self.split_seed, self.train_share)
 
     def list_images(self) -> pd.DataFrame:
         """Lists the chosen pictures with what the data set says of them.

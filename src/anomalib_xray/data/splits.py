@@ -20,7 +20,7 @@ SPARE = "spare"
 """Split of images that nothing uses; the pool may draw from them."""
 
 
-def paper_split(patients: Mapping[str, bool], seed: int = 42) -> dict[str, str]:
+def paper_split(patients: Mapping[str, bool], seed: int = 42, train_share: float | None = None) -> dict[str, str]:
     """Splits patients as arXiv 2001.10883 (Davletshina et al. 2020) does, section 4.
 
     Half of the abnormal patients validate and half test, each half with equally many normal patients; all other normal
@@ -32,12 +32,15 @@ def paper_split(patients: Mapping[str, bool], seed: int = 42) -> dict[str, str]:
     Args:
         patients: For each patient's id whether they have at least one abnormal study.
         seed: Seed of the shuffle. It is independent of any model's seed.
+        train_share: Share of the normal patients that train, in place of the published number; the others are divided
+            between validation and test.
 
     Returns:
         ``train``, ``val`` or ``test`` for each patient's id.
 
     Raises:
-        XrayError: There are fewer than two abnormal or fewer than two normal patients.
+        XrayError: There are fewer than two abnormal or fewer than two normal patients, or the share leaves none to
+            train or to hold out.
 
     Example:
         >>> splits = paper_split({"a": True, "b": True, "c": False, "d": False, "e": False})
@@ -59,6 +62,13 @@ def paper_split(patients: Mapping[str, bool], seed: int = 42) -> dict[str, str]:
     normal = random.permutation(normal).tolist()
 
     held_out = len(abnormal) if len(abnormal) < len(normal) else len(normal) // 2
+    if train_share is not None:
+        held_out = len(normal) - round(train_share * len(normal))
+        if not 2 <= held_out < len(normal):
+            raise XrayError(
+                f"train_share is {train_share:g}; of {len(normal)} normal patients, or groups in their place, at least"
+                " one must train and two be held out."
+            )
     splits = dict.fromkeys(normal[held_out:], "train")
     for group, size in ((abnormal, len(abnormal)), (normal, held_out)):
         splits |= dict.fromkeys(group[: size // 2], "val")

@@ -76,7 +76,7 @@ def samples_table(images: pd.DataFrame) -> pd.DataFrame:
     return table[COLUMNS].sort_values("image_path", ignore_index=True)
 
 
-def split_by_recipe(samples: pd.DataFrame, seed: int) -> pd.DataFrame:
+def split_by_recipe(samples: pd.DataFrame, seed: int, train_share: float | None = None) -> pd.DataFrame:
     """Gives every image its patient's split after :func:`anomalib_xray.data.splits.paper_split`.
 
     Validation and test need labels, so a patient with an image of unknown label trains.
@@ -87,7 +87,9 @@ def split_by_recipe(samples: pd.DataFrame, seed: int) -> pd.DataFrame:
     labels = samples.groupby("patient")["label_index"]
     known = labels.min() >= 0
     abnormal = labels.max()[known] == 1
-    splits = paper_split({str(patient): bool(is_abnormal) for patient, is_abnormal in abnormal.items()}, seed)
+    splits = paper_split(
+        {str(patient): bool(is_abnormal) for patient, is_abnormal in abnormal.items()}, seed, train_share
+    )
     return samples.assign(split=samples["patient"].map(splits).fillna("train"))
 
 

@@ -8,13 +8,16 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from anomalib_xray.detectors.detector import Detector
-from anomalib_xray.detectors.distances import Dbscan, Mahalanobis, NearestNeighbours, Subset
+from anomalib_xray.detectors.distances import Dbscan, Mahalanobis, NearestNeighbours, Subset, Subspace
 from anomalib_xray.detectors.one_class_svm import Gamma, OneClassSvm
 from anomalib_xray.detectors.projection import Projection
 from anomalib_xray.errors import XrayError
 
-DETECTORS = ("knn", "mahalanobis", "one_class_svm", "dbscan")
+DETECTORS = ("knn", "mahalanobis", "one_class_svm", "dbscan", "subspace")
 """Names of all detectors, which are the names of their scores."""
+
+USUAL_DETECTORS = DETECTORS[:4]
+"""Detectors of a model that names none; ``subspace`` came later, and older checkpoints lack it."""
 
 
 @dataclass(frozen=True)
@@ -22,7 +25,7 @@ class DetectorSettings:
     """Settings of all detectors.
 
     See :class:`Projection` (components, whiten), :class:`NearestNeighbours` (neighbours, limit, subset),
-    :class:`OneClassSvm` (nu, gamma) and :class:`Dbscan` (eps, min_samples).
+    :class:`OneClassSvm` (nu, gamma), :class:`Dbscan` (eps, min_samples) and :class:`Subspace` (subspace_share).
     """
 
     components: float | None = None
@@ -34,6 +37,7 @@ class DetectorSettings:
     gamma: float | Gamma = "sweep"
     eps: float | None = None
     min_samples: int = 5
+    subspace_share: float = 0.97
 
 
 def check_detectors(names: Sequence[str]) -> None:
@@ -65,7 +69,7 @@ class DetectorBank(nn.Module):
         True
     """
 
-    def __init__(self, names: Sequence[str] = DETECTORS, settings: DetectorSettings | None = None) -> None:
+    def __init__(self, names: Sequence[str] = USUAL_DETECTORS, settings: DetectorSettings | None = None) -> None:
         super().__init__()
         check_detectors(names)
         chosen = settings or DetectorSettings()
@@ -75,6 +79,7 @@ class DetectorBank(nn.Module):
             "mahalanobis": Mahalanobis(),
             "one_class_svm": OneClassSvm(chosen.nu, chosen.gamma),
             "dbscan": Dbscan(chosen.eps, chosen.min_samples),
+            "subspace": Subspace(chosen.subspace_share),
         }
         self.detectors = nn.ModuleDict({name: detectors[name] for name in DETECTORS if name in names})
 

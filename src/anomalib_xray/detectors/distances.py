@@ -1,4 +1,4 @@
-"""Detectors by distance: to the mean of normal images, to the nearest of them, to their nearest dense region."""
+"""Detectors by distance: to the mean of normal images, to the nearest, to a dense region, to their subspace."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from anomalib.models.components import KCenterGreedy
 from numpy.typing import NDArray
 from sklearn.cluster import DBSCAN
 from sklearn.covariance import LedoitWolf
+from sklearn.decomposition import PCA
 from sklearn.neighbors import NearestNeighbors
 from torch import Tensor
 
@@ -166,3 +167,46 @@ class Dbscan(Detector):
 
     def _score(self, features: Tensor) -> Tensor:
         return nearest_distances(features, self.cores, 1)[:, 0] / self.radius
+
+
+class Subspace(Detector):
+    """Distance to the subspace in which normal images vary: what their principal components cannot express.
+
+    Sources: Shyu et al. 2003, "A novel anomaly detection scheme based on principal component classifier"; as feature
+    reconstruction error of deep features: Ahuja et al. 2019 (1909.11786).
+
+    Args:
+        share: Share of the variance of normal images that the subspace holds.
+
+    Raises:
+        XrayError: A share that is not between 0 and 1.
+
+    Example:
+        >>> detector = Subspace()
+        >>> detector.fit(torch.tensor([[-1.0, 0.0], [0.0, 0.0], [1.0, 0.0]]))
+        >>> detector(torch.tensor([[9.0, 0.0], [0.0, 2.0]]))
+        tensor([0., 2.])
+    """
+
+    mean: Tensor
+    directions: Tensor
+
+    def __init__(self, share: float = 0.97) -> None:
+        super().__init__("mean", "directions")
+        if not 0 < share < 1:
+            raise XrayError(
+                f"subspace_share is {share:g}, but it is a share of variance between 0 and 1, such as 0.97."
+            )
+        self.share = share
+
+    def _fit(self, features: NDArray[np.float64]) -> dict[str, Any]:
+        mean = features.mean(0)
+        varies = len(features) > 1 and bool((features != features[0]).any())
+        directions = (
+            PCA(self.share, svd_solver="full").fit(features).components_.T if varies else np.empty((len(mean), 0))
+        )
+        return {"mean": mean, "directions": directions}
+
+    def _score(self, features: Tensor) -> Tensor:
+        centred = features - self.mean
+        return (centred - centred @ self.directions @ self.directions.T).square().sum(1).sqrt()

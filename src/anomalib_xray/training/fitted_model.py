@@ -9,7 +9,7 @@ import torch
 from anomalib.data import ImageBatch
 from torch import Tensor
 
-from anomalib_xray.detectors import DETECTORS, DetectorSettings, Gamma, Reservoir, Subset, check_detectors
+from anomalib_xray.detectors import USUAL_DETECTORS, DetectorSettings, Gamma, Reservoir, Subset, check_detectors
 from anomalib_xray.errors import XrayError
 from anomalib_xray.training.radiograph_model import RadiographModel
 from anomalib_xray.training.score_table import of_all_processes
@@ -98,13 +98,15 @@ class DetectorModel(FittedModel):
     """Mixin of a plugin with classical detectors: ``class Nmf(DetectorModel, AnomalibModule)``.
 
     Args:
-        detectors: Detectors that are fitted, all if left out: ``knn``, ``mahalanobis``, ``one_class_svm``, ``dbscan``.
+        detectors: Detectors that are fitted: ``knn``, ``mahalanobis``, ``one_class_svm`` and ``dbscan`` if left out, or
+            some of these and ``subspace``.
         whiten: Whether the components that detectors see are scaled to unit variance.
         neighbours: Number of nearest vectors of ``knn``.
         nu: Share of the training images that may lie beyond the boundary of ``one_class_svm``.
         gamma: Width of its kernel: a number, ``scale`` or ``sweep``.
         eps: Radius of ``dbscan``; fits the training images if left out.
         min_samples: Images within this radius that ``dbscan`` calls dense.
+        subspace_share: Share of the variance that the subspace of ``subspace`` holds.
 
     Raises:
         XrayError: An unknown detector.
@@ -119,12 +121,13 @@ class DetectorModel(FittedModel):
         gamma: float | Gamma = "sweep",
         eps: float | None = None,
         min_samples: int = 5,
+        subspace_share: float = 0.97,
         **settings: Any,
     ) -> None:
-        self.detectors = DETECTORS if detectors is None else tuple(detectors)
+        self.detectors = USUAL_DETECTORS if detectors is None else tuple(detectors)
         check_detectors(self.detectors)
         super().__init__(**settings)
-        self._detector_settings = (nu, gamma, eps, min_samples)
+        self._detector_settings = (nu, gamma, eps, min_samples, subspace_share)
         self.whiten, self.neighbours = whiten, neighbours
 
     def detector_settings(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import platform
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from anomalib import LearningType
@@ -70,7 +70,8 @@ class RadiographModel(ExportWithParity):
     pre-processed images ``(N, 3, H, W)`` and returns a :class:`~anomalib_xray.scores.ScoredBatch` in evaluation.
 
     Args:
-        image_size: Side of the square that images are padded and resized to: 64, 128, 256 or 512 pixels.
+        image_size: Side of the square that images are padded and resized to: 64, 128, 256 or 512 pixels, or another of
+            the model's ``image_sizes``.
         equalize: Whether the foreground's histogram is equalised.
         augmentation: Augmentation in training: ``default``, ``advanced`` or none.
         score: Score that becomes the predicted score.
@@ -85,6 +86,9 @@ class RadiographModel(ExportWithParity):
     """
 
     model: nn.Module
+
+    image_sizes: ClassVar[tuple[int, ...]] = IMAGE_SIZES
+    """Sides of images that the model works on; those of pretrained networks are others."""
 
     _random_state: dict[str, Any] | None = None
     """State of the generators in a checkpoint that training goes on from."""
@@ -114,9 +118,11 @@ class RadiographModel(ExportWithParity):
         )
         self.augmentation, self.score, self.seed = augmentation, score, seed
         self._noted: dict[str, list[tuple[Tensor, int]]] = {}
-        if image_size not in IMAGE_SIZES:
+        if image_size not in self.image_sizes:
+            *sizes, largest = map(str, self.image_sizes)
             msg = (
-                f"image_size is {image_size}, but {self.name} works on 64, 128, 256 or 512 pixels; choose one of them."
+                f"image_size is {image_size}, but {self.name} works on {', '.join(sizes)} or {largest} pixels; choose"
+                " one of them."
             )
             raise XrayError(msg)
         if score not in self.scores:
