@@ -7,6 +7,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from anomalib.data import ImageBatch, InferenceBatch
@@ -32,7 +33,7 @@ def make_batch(scores: Any, labels: Any = None, maps: torch.Tensor | None = None
 
 
 def validate(post_processor: PostProcessor, *batches: ImageBatch, sanity_checking: bool = False) -> None:
-    trainer = SimpleNamespace(sanity_checking=sanity_checking)
+    trainer = SimpleNamespace(sanity_checking=sanity_checking, val_dataloaders=None)
     for index, batch in enumerate(batches):
         post_processor.on_validation_batch_end(trainer, None, batch, batch, index)
     post_processor.on_validation_epoch_end(trainer, None)
@@ -266,3 +267,42 @@ def test_openvino_gives_the_same_scores_and_labels(validated: bool, tmp_path: Pa
     for index, name in enumerate(InferenceBatch._fields):
         desired = getattr(expected, name).numpy().astype(float)
         np.testing.assert_allclose(actual[index].astype(float), desired, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_a_promise_is_kept_by_patients_where_the_data_set_names_them(named: bool) -> None:
+    scores = np.random.default_rng(1).normal(size=60).astype(np.float32)
+    labels = [int(number >= 50) for number in range(60)]
+    patients = [f"p{number // 2 % 25}" for number in range(60)]  # the first five have abnormal images, too
+    paths = [f"{number}.png" for number in range(60)]
+    samples = pd.DataFrame({"image_path": paths, "patient": patients, "study": ""})
+    dataset = SimpleNamespace(samples=samples if named else None)
+    trainer = SimpleNamespace(sanity_checking=False, val_dataloaders=SimpleNamespace(dataset=dataset))
+    post_processor = XrayPostProcessor(false_alarms=0.1)
+    for part in (slice(0, 33), slice(33, 60)):
+        batch = make_batch(scores[part], labels[part], image_path=paths[part])
+        post_processor.on_validation_batch_end(trainer, None, batch, batch, 0)  # type: ignore[arg-type]
+    post_processor.on_validation_epoch_end(trainer, None)  # type: ignore[arg-type]
+    # Normal are 20 patients with two images each, or, where nobody names them, all 50 normal images.
+    rising = np.sort(scores[10:50].reshape(20, 2).max(1) if named else scores[:50])
+    expected = rising[(19 if named else 46) - 1]  # ceil(21 * 0.9), ceil(51 * 0.9)
+    assert float(post_processor.image_threshold) == np.nextafter(expected, np.float32(np.inf))
+
+
+def test_too_few_patients_for_a_promise_are_refused() -> None:
+    with pytest.raises(XrayError, match=r"With 3 .* validate on 19 or more, or set false_alarms to 0.25 or more"):
+        validate(XrayPostProcessor(false_alarms=0.05), make_batch([1.0, 2.0, 3.0]))
+
+
+def test_a_promise_needs_no_labels_and_a_share() -> None:
+    with pytest.raises(XrayError, match="best F1 promises nothing"):
+        XrayPostProcessor("f1", false_alarms=0.05)
+    with pytest.raises(XrayError, match="false_alarms is 5"):
+        XrayPostProcessor(false_alarms=5)
+    restored = XrayPostProcessor()
+    restored.load_checkpoint_config(XrayPostProcessor(false_alarms=0.05).checkpoint_config())
+    assert restored.false_alarms == 0.05
+    old = {key: value for key, value in XrayPostProcessor().checkpoint_config().items() if key != "false_alarms"}
+    restored = XrayPostProcessor()
+    restored.load_checkpoint_config(old)
+    assert restored.false_alarms is None

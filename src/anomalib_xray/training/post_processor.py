@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 import numpy as np
+import pandas as pd
 import torch
 from anomalib.data import ImageBatch
 from anomalib.post_processing import PostProcessor
@@ -15,6 +16,8 @@ from torch.nn import functional
 from torchmetrics.aggregation import CatMetric
 
 from anomalib_xray.errors import XrayError
+from anomalib_xray.evaluation.conformal import check_promise, normal_patients, patients_of, promised_threshold
+from anomalib_xray.training.score_table import of_all_processes, samples_of, with_origins
 
 logger = logging.getLogger(__name__)
 
@@ -47,9 +50,15 @@ class XrayPostProcessor(PostProcessor):
             Every image gives at most 1,024 pixels, its own evenly spaced quantiles, and so no image outweighs others.
         image_sensitivity: the image threshold on the normalised score is 1 - sensitivity.
         pixel_sensitivity: the same for the map.
+        false_alarms: with ``"normal_quantile"``, the largest share of new normal patients that may alarm, as a promise
+            (:func:`~anomalib_xray.evaluation.conformal.promised_threshold`) in the place of ``image_quantile``: a
+            patient counts with the highest score of their images, and alarms if one of them does. It holds for
+            patients like the normal ones of the validation set, if these had no part in the training. Where the data
+            set names no patients each original image counts as one. ``None`` for no promise.
 
     Raises:
-        XrayError: ``threshold`` is unknown or a quantile is outside [0, 1].
+        XrayError: ``threshold`` is unknown, a quantile is outside [0, 1], or false alarms cannot be promised with these
+            settings; or, in validation, for so few patients.
 
     >>> XrayPostProcessor("f1", image_quantile=0.9).threshold
     'f1'
@@ -62,6 +71,7 @@ class XrayPostProcessor(PostProcessor):
         pixel_quantile: float = PIXEL_QUANTILE,
         image_sensitivity: float = 0.5,
         pixel_sensitivity: float = 0.5,
+        false_alarms: float | None = None,
     ) -> None:
         super().__init__(
             enable_threshold_matching=False,
@@ -75,15 +85,22 @@ class XrayPostProcessor(PostProcessor):
             if not 0 <= quantile <= 1:
                 msg = f"{name} is {quantile}; a quantile lies between 0 and 1."
                 raise XrayError(msg)
+        if false_alarms is not None:
+            check_promise(false_alarms)
+            if threshold != "normal_quantile":
+                msg = "A threshold of the best F1 promises nothing: leave out false_alarms, or take 'normal_quantile'."
+                raise XrayError(msg)
         self.threshold = threshold
         self.image_quantile = image_quantile
         self.pixel_quantile = pixel_quantile
+        self.false_alarms = false_alarms
+        self._validated: list[dict[str, Any]] = []
         self._normal_scores = CatMetric()
         self._normal_pixels = CatMetric()
 
     @property
     def _checkpoint_config_keys(self) -> tuple[str, ...]:
-        return (*super()._checkpoint_config_keys, "threshold", "image_quantile", "pixel_quantile")
+        return (*super()._checkpoint_config_keys, "threshold", "image_quantile", "pixel_quantile", "false_alarms")
 
     def on_validation_batch_end(self, trainer: Trainer, _module: LightningModule, outputs: Any, *_: Any) -> None:
         """Collects scores and foreground pixels of the normal images, and what anomalib collects.
@@ -104,22 +121,40 @@ class XrayPostProcessor(PostProcessor):
         """Sets the thresholds and the range of the normalisation."""
         by_pixel_f1 = self._pixel_threshold_metric.update_called
         super().on_validation_epoch_end(trainer, pl_module)
-        if self.threshold == "normal_quantile":
+        if self.false_alarms is not None:
+            self._keep_promise(self.false_alarms, trainer)
+        elif self.threshold == "normal_quantile":
             _set_quantile(self._image_threshold, self._normal_scores, self.image_quantile, "image")
         if not by_pixel_f1:
             _set_quantile(self._pixel_threshold, self._normal_pixels, self.pixel_quantile, "pixel")
         self._normal_scores.reset()
         self._normal_pixels.reset()
+        self._validated = []
 
     def _collect_normal(self, batch: ImageBatch) -> None:
         image = torch.as_tensor(batch.image)
         normal = torch.ones(len(image), dtype=torch.bool) if batch.gt_label is None else batch.gt_label == 0
+        if batch.pred_score is not None and self.false_alarms is not None:
+            first = len(self._validated)
+            paths = batch.image_path or range(first, first + len(normal))
+            rows = zip(paths, batch.pred_score.reshape(-1).tolist(), normal.reshape(-1).tolist(), strict=True)
+            self._validated += [{"image_path": str(path), "score": one, "normal": fine} for path, one, fine in rows]
         if batch.pred_score is not None:
             self._normal_scores.update(batch.pred_score[normal])
         if batch.anomaly_map is not None:
             foreground = foreground_of(image, batch.anomaly_map.shape[-2:])
             for anomaly_map, pixels in zip(batch.anomaly_map[normal], foreground[normal], strict=True):
                 self._normal_pixels.update(_evenly_spaced(anomaly_map[pixels]))
+
+    def _keep_promise(self, false_alarms: float, trainer: Trainer) -> None:
+        """Sets the image threshold by the normal patients of the validation set; they may be of several processes."""
+        rows = [row for part in of_all_processes(self._validated) for row in part]
+        if not rows:
+            return
+        table = with_origins(pd.DataFrame(rows), samples_of(trainer.val_dataloaders))
+        patients = patients_of(table["source_path"], table["patient"])
+        highest = normal_patients(table["score"], patients, ~table["normal"])
+        self._image_threshold.fill_(promised_threshold(highest, false_alarms))
 
     @staticmethod
     def _apply_threshold(preds: torch.Tensor | None, threshold: torch.Tensor) -> torch.Tensor | None:

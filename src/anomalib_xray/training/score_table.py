@@ -59,7 +59,7 @@ class ScoreTable(Callback):
         table = pd.DataFrame(self._rows)
         table["pred_label"] = _decisions(pl_module, table["pred_score"].tolist())
         table["label"] = table["label"].astype("Int64")
-        table = _with_origins(table, samples)
+        table = with_origins(table, samples)
         return table[[*ID_COLUMNS, "pred_label", *scores_of(table)]]
 
     def _finish(self, trainer: Trainer, pl_module: LightningModule, samples: pd.DataFrame | None, prefix: str) -> None:
@@ -98,11 +98,11 @@ class ScoreTable(Callback):
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Writes the table and logs its metrics with the prefix ``val_``."""
-        self._finish(trainer, pl_module, _samples(trainer.val_dataloaders), VALIDATION)
+        self._finish(trainer, pl_module, samples_of(trainer.val_dataloaders), VALIDATION)
 
     def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Writes the table and logs its metrics."""
-        self._finish(trainer, pl_module, _samples(trainer.test_dataloaders), "")
+        self._finish(trainer, pl_module, samples_of(trainer.test_dataloaders), "")
 
     def on_predict_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Writes the table, and ``failed.csv`` with the reason of each file that could not be read."""
@@ -111,7 +111,7 @@ class ScoreTable(Callback):
             _write_failures(getattr(getattr(loader, "dataset", None), "failures", {}), Path(trainer.default_root_dir))
         self._rows = _every_image_once(self._rows)
         if self._rows:
-            table = self._table(pl_module, _samples(trainer.predict_dataloaders))
+            table = self._table(pl_module, samples_of(trainer.predict_dataloaders))
             _write(table, Path(trainer.default_root_dir) / PREDICTIONS)
 
 
@@ -161,7 +161,7 @@ def normal_means(table: pd.DataFrame) -> dict[str, float]:
     }
 
 
-def _with_origins(table: pd.DataFrame, samples: pd.DataFrame | None) -> pd.DataFrame:
+def with_origins(table: pd.DataFrame, samples: pd.DataFrame | None) -> pd.DataFrame:
     """Joins originals, patients and studies to the rows by path; the image itself, or nothing, where unknown."""
     if samples is None or not {"patient", "study"} <= set(samples.columns):
         return table.assign(source_path=table["image_path"], patient="", study="")
@@ -171,8 +171,8 @@ def _with_origins(table: pd.DataFrame, samples: pd.DataFrame | None) -> pd.DataF
     return joined.assign(source_path=joined["source_path"].fillna(joined["image_path"]))
 
 
-def _samples(dataloaders: Any) -> pd.DataFrame | None:
-    """Finds the sample table behind the trainer's dataloader, if it has one."""
+def samples_of(dataloaders: Any) -> pd.DataFrame | None:
+    """The sample table behind a trainer's dataloaders, if it has one."""
     loader = dataloaders[0] if isinstance(dataloaders, list) else dataloaders
     samples = getattr(getattr(loader, "dataset", None), "samples", None)
     return samples if isinstance(samples, pd.DataFrame) else None
