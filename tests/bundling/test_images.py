@@ -40,6 +40,14 @@ def test_a_table_has_labels_and_perhaps_a_split(folder: Path) -> None:
     assert given_samples(table) == [Sample(folder / "images/b.png", 0), Sample(folder / "images/c.png", 1)]
 
 
+def test_a_table_may_name_patients(folder: Path) -> None:
+    table = folder / "table.csv"
+    table.write_text("image_path,label,patient\nimages/a.png,0, p 1\nimages/b.png,0,\n")
+    samples = merged(given_samples(folder / "images"), given_samples(table))
+    assert [sample.patient for sample in samples] == ["p 1", "", "", ""]
+    assert [sample.patient for sample in prepare_samples(samples, None, folder)] == ["p 1", "", "", ""]
+
+
 def test_rows_without_an_image_are_left_out_and_said(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
     (folder / "images" / "a.png").rename(folder / "images" / "Gro\u0308\u00dfe.png")
     (folder / "t.csv").write_text(

@@ -13,8 +13,8 @@ from anomalib.models import AnomalibModule
 
 from anomalib_xray.bundling import writer
 from anomalib_xray.bundling.graph import ScoreGraph
-from anomalib_xray.bundling.images import Sample, prepare_samples
-from anomalib_xray.bundling.normal_scores import NormalValues, statistics_of, threshold_origin
+from anomalib_xray.bundling.images import PreparedSample, Sample, prepare_samples
+from anomalib_xray.bundling.normal_scores import NormalValues, Promise, statistics_of, threshold_origin
 from anomalib_xray.bundling.preparation import choose_preparation, copy_pipeline
 from anomalib_xray.bundling.writer import Request
 from anomalib_xray.cli import main
@@ -189,6 +189,32 @@ def test_numbers_taken_anew_follow_the_models_own_quantiles(bundling_cae: Callab
     anew = "25 % of the normal images lie below"
     origin = threshold_origin(model, names, recompute=recompute)
     assert origin == {"mse_top_k": anew if recompute else "the checkpoint's validation", "mse": anew}
+
+
+@pytest.mark.parametrize("asked", [None, 0.25])
+def test_a_promise_is_the_models_own_or_the_one_that_is_asked_for(
+    bundling_cae: Callable[..., Cae], asked: float | None
+) -> None:
+    model = bundling_cae(threshold=0.25)
+    model.post_processor.false_alarms = 0.5
+    levels = np.array([1.0, 4.0, 2.0, 3.0, 9.0, 5.0])
+    scores = np.stack([levels, 10 * levels], axis=1)
+    patients = ["a", "a", "b", "c", "d", "d"]  # the last is abnormal, so that the normal patients have 4, 2 and 3
+    samples = [PreparedSample(Path(str(n)), int(n == 5), patient=one) for n, one in enumerate(patients)]
+    promise = Promise.of(model, asked, samples, scores)
+    values = NormalValues(scores=list(scores[:5]))
+    names = ["mse_top_k", "mse"]
+    found = statistics_of(model, names, values, recompute=False, promise=promise)["thresholds"]
+    origin = threshold_origin(model, names, recompute=False, promise=promise)
+    if asked:
+        assert found == pytest.approx({"mse_top_k": 4, "mse": 40})  # ceil(4 * 0.75) = 3rd of 3
+        assert set(origin.values()) == {"at most 25 % of new normal patients reach it, by 3 normal patients"}
+    else:
+        assert found == pytest.approx({"mse_top_k": 0.25, "mse": 30})  # the 2nd
+        assert origin["mse_top_k"] == "the checkpoint's validation: at most 50 % of new normal patients reach it"
+    assert found["mse"] > (40 if asked else 30)
+    model.post_processor.false_alarms = None
+    assert Promise.of(model, None, samples, scores) is None
 
 
 def test_radiographs_say_what_they_show(tmp_path: Path, pipelines: Path) -> None:

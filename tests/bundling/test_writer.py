@@ -42,8 +42,8 @@ def written(
 ) -> Path:
     """A bundle that the command made of a checkpoint and a table, with a preparation."""
     folder = tmp_path_factory.mktemp("written")
-    rows = "".join(f"{sample.path},{sample.label}\n" for sample in phantom_samples)
-    (folder / "table.csv").write_text(f"image_path,label\n{rows}")
+    rows = "".join(f"{sample.path},{sample.label},{sample.path.stem}\n" for sample in phantom_samples)
+    (folder / "table.csv").write_text(f"image_path,label,patient\n{rows}")
     (folder / "pipeline.yaml").write_text("steps:\n  - resize: {longest_side: 64}\n")
     checkpoint = save_checkpoint(small_cae, folder / "model.ckpt")
     arguments = ["--checkpoint", checkpoint, "--images", folder / "table.csv", "--out", folder / "bundle"]
@@ -82,8 +82,13 @@ def test_it_says_what_its_numbers_mean(written: Path, small_cae: Cae, phantom_sa
     assert manifest["map_limits"][0] == 0
     assert manifest["normalization"] is None
     assert {key: manifest["data"][key] for key in ("images", "normal", "abnormal", "note", "licence")} == {
-        "images": 8, "normal": 4, "abnormal": 4, "note": "phantom hands", "licence": "Apache-2.0",
-    }  # fmt: skip
+        "images": 8,
+        "normal": 4,
+        "abnormal": 4,
+        "note": "phantom hands",
+        "licence": "Apache-2.0",
+    }
+    assert manifest["data"]["normal_patients"] == 4  # fmt: skip
 
 
 def test_agreement_is_measured_for_every_form(written: Path) -> None:
@@ -106,6 +111,7 @@ def test_the_card_says_what_a_reader_must_know(written: Path) -> None:
         assert text in card
     for text in ("trained on pictures of unknown preparation", "**model.ckpt does not say", "Body parts: not known"):
         assert text in card
+    assert "Percentiles are of 4 normal patients: a share below 20 % means nothing." in card
     assert "Apache License" in (written / "LICENSE").read_text()
 
 
@@ -159,6 +165,17 @@ def test_a_full_disk_is_named_and_nothing_is_left(
     assert not list(tmp_path.iterdir())
 
 
+def test_a_promise_for_too_few_patients_is_refused(
+    small_cae: Cae, phantom_samples: list[Sample], tmp_path: Path
+) -> None:
+    request = Request(phantom_samples, None, False, "", "", false_alarms=0.05)
+    with pytest.raises(
+        XrayError, match=r"With 4 normal .* validate on 19 or more, or set false_alarms to 0\.2 or more"
+    ):
+        write_bundle(small_cae, request, tmp_path / "bundle")
+    assert not list(tmp_path.iterdir())
+
+
 def test_abnormal_images_alone_are_refused(small_cae: Cae, phantom_samples: list[Sample], tmp_path: Path) -> None:
     abnormal = [sample for sample in phantom_samples if sample.label == 1]
     with pytest.raises(XrayError, match="needs normal ones"):
@@ -171,6 +188,7 @@ def test_abnormal_images_alone_are_refused(small_cae: Cae, phantom_samples: list
     [
         (["--checkpoint", "nowhere.ckpt"], "nowhere.ckpt is no file"),
         (["--checkpoint", "model.ckpt", "--out", "full"], "full exists already"),
+        (["--checkpoint", "model.ckpt", "--false_alarms", "5"], "false_alarms is 5"),
         (["--checkpoint", "model.ckpt"], "model.ckpt is no checkpoint of a model"),
         (["--checkpoint", "model.ckpt", "--images", "nothing"], "There is no nothing"),
     ],

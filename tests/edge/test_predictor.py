@@ -13,6 +13,7 @@ from openvino import opset13 as ops
 
 from anomalib_xray.edge.predictor import on_original, open_predictor, outline_of
 from anomalib_xray.edge.result import RankScale
+from anomalib_xray.edge.table import sentence_of
 from anomalib_xray.errors import XrayError
 from anomalib_xray.openvino_runtime import openvino_core
 from anomalib_xray.preparation.pipeline import Pipeline, Prepared
@@ -279,6 +280,23 @@ def test_a_preparation_with_its_own_network(tmp_path: Path) -> None:
 def test_percentiles_are_interpolated_and_ties_take_their_middle(value: float, expected: float) -> None:
     # Quantiles at 0, 25, 50, 75, 100 %: the level 2 stands at 50 and 75.
     assert RankScale.of_quantiles([0.0, 1.0, 2.0, 2.0, 3.0]).percentile(value) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("data", "normal", "sentence"),
+    [
+        ({"normal": 30, "normal_patients": 19}, 19, "percentile 50 (of 19 normal: shares below 5 % mean nothing)"),
+        ({"normal": 30}, 30, "percentile 50 (of 30 normal: shares below 3.2 % mean nothing)"),
+        ({}, None, "percentile 50"),
+    ],
+)
+def test_a_percentile_says_below_which_share_it_means_nothing(
+    data: dict[str, int], normal: int | None, sentence: str, tmp_path: Path
+) -> None:
+    result = open_predictor(write_bundle(tmp_path, data=data), threads=1).predict(np.full((9, 9), 102, np.uint8))
+    assert (result.normal, result.rank) == (normal, sentence)
+    assert f", {sentence}, anomalous" in sentence_of(Path("a.png"), {"Tiny": result}, None)
+    assert result.finest == (None if normal is None else pytest.approx(100 / (normal + 1)))
 
 
 def test_percentiles_of_a_constant_distribution() -> None:

@@ -80,6 +80,11 @@ def _scores(about: Description) -> str:
             f"| {name} | {_number(threshold)} | {about.data.threshold_origin[name]} | "
             f"{_number(quantiles[50])} | {_number(quantiles[95])} | {_number(quantiles[100])} |"
         )
+    if about.normal_units:
+        whose = f"{about.normal_units} normal {'images' if about.data.normal_patients is None else 'patients'}"
+        rows.append(
+            f"\nPercentiles are of {whose}: a share below {100 / (about.normal_units + 1):.2g} % means nothing."
+        )
     rows.append(f"\nPixels of the map: threshold {_number(about.pixel_threshold)}.")
     return "\n".join(rows)
 

@@ -18,7 +18,7 @@ from anomalib_xray.io.paths import Finder, absolute
 from anomalib_xray.io.progress import track
 from anomalib_xray.io.radiograph import Radiograph
 from anomalib_xray.io.read import decode_radiograph, read_bytes, read_radiograph, to_unit_interval
-from anomalib_xray.io.tables import Row, read_table
+from anomalib_xray.io.tables import Row, identity, read_table
 from anomalib_xray.io.write import write_png
 from anomalib_xray.preparation.pipeline import Pipeline
 
@@ -38,18 +38,20 @@ class Sample:
         path: Its file.
         label: 0 normal, 1 abnormal, -1 unknown.
         source: The original that it was prepared from, if that is known.
+        patient: Its patient; empty if unknown.
     """
 
     path: Path
     label: int
     source: Path | None = field(default=None, compare=False)
+    patient: str = field(default="", compare=False)
 
 
 def given_samples(path: Path) -> list[Sample]:
     """The images of a folder or a file, whose labels are unknown, or those that a table lists, each once.
 
-    A CSV table has the column ``image_path``, absolute or from the table's folder, and ``label`` where known. Of a
-    table with the column ``split`` the rows of ``val`` are taken.
+    A CSV table has the column ``image_path``, absolute or from the table's folder, and ``label`` and ``patient``
+    where known. Of a table with the column ``split`` the rows of ``val`` are taken.
     """
     if path.suffix.lower() == ".csv":
         rows = read_table(path, max_bytes=_MAX_BYTES)
@@ -96,7 +98,8 @@ def merged(*parts: Iterable[Sample]) -> list[Sample]:
     found: dict[Path, Sample] = {}
     for sample in (sample for part in parts for sample in part):
         known = found.get(sample.path, sample)
-        found[sample.path] = replace(known, label=max(sample.label, known.label))
+        label, patient = max(sample.label, known.label), known.patient or sample.patient
+        found[sample.path] = replace(known, label=label, patient=patient)
     return list(found.values())
 
 
@@ -120,7 +123,8 @@ def _samples(rows: Sequence[Row], column: str, table: Path) -> list[Sample]:
         label = label_index(row.cells.get("label", ""), f"line {row.line} of {table}")
         if os.path.isfile(path):  # noqa: PTH113  # Path.is_file() raises where the name is too long
             source = row.cells.get("source_path")
-            samples.append(Sample(path, label, finder.find(source) if source else None))
+            patient = identity(row.cells.get("patient", ""))
+            samples.append(Sample(path, label, finder.find(source) if source else None, patient))
         else:
             missing.append(f"{row.cells[column] or 'nothing'} in line {row.line}")
     said = f"{table} lists {len(missing)} files that do not exist, the first is {missing[0]}" if missing else ""
@@ -171,7 +175,11 @@ def prepare_samples(samples: Sequence[Sample], pipeline: Pipeline | None, folder
             continue
         # Outside: that a view cannot be written is not the fault of its radiograph.
         views = [sample.path] if pipeline is None else write_pictures(pictures, folder / str(number))
-        found.append(PreparedSample(sample.path, sample.label, views=tuple(views), shape=shape, tags=tags))
+        found.append(
+            PreparedSample(
+                sample.path, sample.label, patient=sample.patient, views=tuple(views), shape=shape, tags=tags
+            )
+        )
     if samples and not found:
         raise XrayError(f"No radiograph can be used; the first: {reasons[0]}")
     if reasons:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from anomalib_xray.bundling.images import ABNORMAL, PreparedSample
 from anomalib_xray.edge.description import QUANTILES
 from anomalib_xray.errors import XrayError
+from anomalib_xray.evaluation.conformal import normal_patients, patients_of, promised_threshold
 from anomalib_xray.io.progress import track
 from anomalib_xray.training.export import Run, fitted_thresholds
 from anomalib_xray.training.post_processor import IMAGE_QUANTILE, PIXEL_QUANTILE, PIXELS_PER_IMAGE, XrayPostProcessor
@@ -87,8 +88,64 @@ def score_all(
     return np.stack(scores), normal
 
 
+@dataclass(frozen=True)
+class Promise:
+    """Thresholds that at most a share of new normal patients reaches.
+
+    Attributes:
+        false_alarms: The share.
+        scores: The highest of each score over the images of each normal patient, ``(n, K)``.
+        whose: Those patients in words.
+        replaces: Whether its thresholds stand in the place of the model's own.
+    """
+
+    false_alarms: float
+    scores: NDArray[np.float64]
+    whose: str
+    replaces: bool
+
+    @classmethod
+    def of(
+        cls,
+        model: AnomalibModule,
+        false_alarms: float | None,
+        samples: Sequence[PreparedSample],
+        scores: NDArray[np.float64],
+    ) -> Promise | None:
+        """The promise that is asked for, or else the model's own, if it has one.
+
+        Args:
+            model: The model.
+            false_alarms: The share that is asked for.
+            samples: The radiographs.
+            scores: Their scores, ``(N, K)``.
+        """
+        own = getattr(model.post_processor, "false_alarms", None)
+        share = own if false_alarms is None else false_alarms
+        if share is None:
+            return None
+        patients = patients_of((str(sample.path) for sample in samples), (sample.patient for sample in samples))
+        highest = normal_patients(scores, patients, (sample.label == ABNORMAL for sample in samples))
+        known = all(sample.patient for sample in samples)
+        whose = f"{len(highest)} normal {'patients' if known else 'images or patients'}"
+        return cls(share, highest, whose, replaces=false_alarms is not None)
+
+    def thresholds(self) -> list[float]:
+        """The threshold of each score, K of them."""
+        return [promised_threshold(column, self.false_alarms) for column in self.scores.T]
+
+    def __str__(self) -> str:
+        """The promise in words."""
+        return f"at most {100 * self.false_alarms:g} % of new normal patients reach it"
+
+
 def statistics_of(
-    model: AnomalibModule, names: Sequence[str], values: NormalValues, *, recompute: bool
+    model: AnomalibModule,
+    names: Sequence[str],
+    values: NormalValues,
+    *,
+    recompute: bool,
+    promise: Promise | None = None,
 ) -> dict[str, Any]:
     """The keys ``thresholds``, ``pixel_threshold``, ``distribution`` and ``map_limits`` of ``bundle.json``.
 
@@ -96,8 +153,9 @@ def statistics_of(
     """
     chosen, pixel = (None, None) if recompute else fitted_thresholds(model)
     image_quantile, pixel_quantile = _quantiles_of(model)
-    thresholds = dict(zip(names, values.threshold(image_quantile).tolist(), strict=True))
-    if chosen is not None:
+    anew = values.threshold(image_quantile).tolist() if promise is None else promise.thresholds()
+    thresholds = dict(zip(names, anew, strict=True))
+    if chosen is not None and not (promise and promise.replaces):
         thresholds[model.hparams["score"]] = chosen
     return {
         "thresholds": thresholds,
@@ -115,9 +173,13 @@ def _quantiles_of(model: AnomalibModule) -> tuple[float, float]:
     return processor.image_quantile, processor.pixel_quantile
 
 
-def threshold_origin(model: AnomalibModule, names: Sequence[str], *, recompute: bool) -> dict[str, str]:
+def threshold_origin(
+    model: AnomalibModule, names: Sequence[str], *, recompute: bool, promise: Promise | None = None
+) -> dict[str, str]:
     """Origin of the threshold of each score, in words."""
-    origin = dict.fromkeys(names, f"{100 * _quantiles_of(model)[0]:g} % of the normal images lie below")
-    if not recompute and fitted_thresholds(model)[0] is not None:
-        origin[model.hparams["score"]] = "the checkpoint's validation"
+    below = f"{100 * _quantiles_of(model)[0]:g} % of the normal images lie below"
+    origin = dict.fromkeys(names, f"{promise}, by {promise.whose}" if promise else below)
+    if not recompute and fitted_thresholds(model)[0] is not None and not (promise and promise.replaces):
+        own = f": {promise}" if promise else ""
+        origin[model.hparams["score"]] = f"the checkpoint's validation{own}"
     return origin

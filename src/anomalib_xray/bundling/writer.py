@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from anomalib_xray.bundling.card import model_card
 from anomalib_xray.bundling.images import ABNORMAL, PreparedSample, Sample, prepare_samples
-from anomalib_xray.bundling.normal_scores import score_all, statistics_of, threshold_origin
+from anomalib_xray.bundling.normal_scores import Promise, score_all, statistics_of, threshold_origin
 from anomalib_xray.bundling.precisions import MAX_AUROC_LOSS, Variants, measure_precisions, quantise
 from anomalib_xray.bundling.preparation import UNKNOWN_DATA, copy_pipeline
 from anomalib_xray.edge.bundle import seal
@@ -44,6 +44,8 @@ class Request:
         recompute: Whether thresholds are taken from the samples even where the model has its own.
         body_parts: Body parts that the model was made for; empty for those that the samples name.
         views: The same of views.
+        false_alarms: Largest share of new normal patients that may alarm, for thresholds that keep it; ``None`` for the
+            model's own thresholds.
         max_auroc_loss: AUROC that the 8-bit model may lose.
     """
 
@@ -57,6 +59,7 @@ class Request:
     recompute: bool = False
     body_parts: tuple[str, ...] = ()
     views: tuple[str, ...] = ()
+    false_alarms: float | None = None
     max_auroc_loss: float = MAX_AUROC_LOSS
 
 
@@ -78,17 +81,19 @@ def write_bundle(model: AnomalibModule, request: Request, out: Path) -> Descript
                 variants.add("int8", quantise(variants.graph, normal), folder)
         preparation = copy_pipeline(pipeline, folder / "preparation") if pipeline else None
         scores, values = score_all(variants.run("fp32"), samples, "fp32", variants.foreground)
+        promise = Promise.of(model, request.false_alarms, samples, scores)
+        origin = threshold_origin(model, variants.names, recompute=request.recompute, promise=promise)
         description = description_of(
             model,
             scores=tuple(variants.names),
-            **statistics_of(model, variants.names, values, recompute=request.recompute),
+            **statistics_of(model, variants.names, values, recompute=request.recompute, promise=promise),
             normalization=None,
             precisions=measure_precisions(
                 variants, model.hparams["score"], scores, samples, folder, request.max_auroc_loss
             ),
             preparation=preparation.relative_to(folder).as_posix() if preparation else None,
             scope=_scope(request, samples),
-            data=_data(request, samples, threshold_origin(model, variants.names, recompute=request.recompute)),
+            data=_data(request, samples, origin),
         )
         write_atomically(folder / "README.md", model_card(description))
         licence = distribution("anomalib-xray").read_text("licenses/LICENSE")
@@ -98,10 +103,12 @@ def write_bundle(model: AnomalibModule, request: Request, out: Path) -> Descript
 
 def _data(request: Request, samples: Sequence[PreparedSample], threshold_origin: dict[str, str]) -> Data:
     abnormal = sum(sample.label == ABNORMAL for sample in samples)
+    normal = {sample.patient for sample in samples if sample.label != ABNORMAL}
     return Data(
         images=len(samples),
         normal=len(samples) - abnormal,
         abnormal=abnormal,
+        normal_patients=None if "" in normal else len(normal),
         pictures=sum(len(sample.views) for sample in samples),
         note=request.note,
         licence=request.licence,

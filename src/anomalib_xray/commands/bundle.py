@@ -24,6 +24,7 @@ def bundle(
     recompute: bool = False,
     body_part: list[str] | None = None,
     view: list[str] | None = None,
+    false_alarms: float | None = None,
 ) -> None:
     """Makes a folder that holds all a device needs to judge radiographs with a trained model.
 
@@ -49,6 +50,9 @@ def bundle(
         body_part: Body part that the model was made for, in DICOM's words such as HAND, instead of what the tags and
             MURA's folders of IMAGES say; give --body_part once for each.
         view: The same of views, such as PA or LAT.
+        false_alarms: Largest share of new normal patients that may alarm, such as 0.05: thresholds that keep this
+            promise are taken from the normal patients among IMAGES (column patient of a table; else each image counts
+            as a patient) instead of the checkpoint's.
 
     Raises:
         XrayError: An argument cannot be used, or the model cannot be exported.
@@ -56,6 +60,7 @@ def bundle(
     from anomalib_xray.bundling.images import given_samples, merged, validation_samples, validation_table
     from anomalib_xray.bundling.preparation import choose_preparation
     from anomalib_xray.edge.scope import BODY_PART, VIEW
+    from anomalib_xray.evaluation.conformal import check_promise
     from anomalib_xray.io.paths import check_checkpoint
     from anomalib_xray.io.write import check_free
 
@@ -63,6 +68,8 @@ def bundle(
         raise XrayError("Making a bundle needs torch and anomalib: pip install 'anomalib-xray[train]'.")
     check_checkpoint(checkpoint)
     check_free(out)
+    if false_alarms is not None:
+        check_promise(false_alarms)
     words = _words(body_part, BODY_PART, "body part"), _words(view, VIEW, "view")
     given = [given_samples(path) for path in (images, validation) if path is not None]
 
@@ -92,6 +99,7 @@ def bundle(
         choice.warning,
         recompute,
         *words,
+        false_alarms,
     )
     made = write_bundle(loaded, request, out)
     print("\n".join([NOTICE, *figures(made)]))

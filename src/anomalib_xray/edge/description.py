@@ -89,6 +89,7 @@ class Data(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
         images: Their number.
         normal: Number of those that are normal or not labelled.
         abnormal: Number of those that are abnormal.
+        normal_patients: Number of patients of the normal ones.
         pictures: Number of pictures that the model was shown of them.
         note: Their description.
         licence: Their licence.
@@ -100,6 +101,7 @@ class Data(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     images: int | None = None
     normal: int | None = None
     abnormal: int | None = None
+    normal_patients: int | None = None
     pictures: int | None = None
     note: str = ""
     licence: str = ""
@@ -152,6 +154,11 @@ class Description(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
     versions: dict[str, Any]
     data: Data
     files: Annotated[dict[str, Annotated[str, Meta(pattern=r"\A[0-9a-f]{64}\Z")]], Meta(max_length=1000)] = {}
+
+    @property
+    def normal_units(self) -> int | None:
+        """Number of normal patients, or of normal images where no patients are known; ``None`` if unknown."""
+        return self.data.normal if self.data.normal_patients is None else self.data.normal_patients
 
     @property
     def accepted(self) -> dict[str, str]:

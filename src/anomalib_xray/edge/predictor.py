@@ -150,6 +150,7 @@ class Predictor:
             normalised=normalised,
             not_comparable=reasons,
             bundle_digest=self.bundle.digest,
+            normal=self.bundle.normal_units,
         )
 
     def _view(self, name: str, image: Radiograph, part: Prepared, *, stages: bool) -> tuple[View, float | None]:
@@ -188,7 +189,8 @@ class Predictor:
         quantiles = self.bundle.distribution.get(self.score)
         if quantiles is not None and value < quantiles[0] - _ROUNDING * (quantiles[-1] - quantiles[0]):
             count = self.bundle.data.normal
-            reasons.append(f"its score is below those of all {'' if count is None else f'{count} '}normal images")
+            known = "" if count is None else f"{count} "
+            reasons.append(f"its score is below those of all {known}normal images, as strange as one above them all")
         return tuple(reasons)
 
     def _percentile(self, name: str, value: float) -> float | None:

@@ -115,6 +115,8 @@ class Result:
         normalised: The score as a stock export returns it, 1/2 at its own threshold; ``None`` otherwise.
         not_comparable: Reasons against comparing the radiograph with those that the model was made for, in words.
         bundle_digest: SHA-256 of the bundle's description, in hexadecimal digits.
+        normal: Number of normal patients, or of normal images where no patients are known, behind the percentiles;
+            ``None`` if unknown.
 
     Example:
         >>> Result("Cae", {"mse": 0.1}, {"mse": None}, "mse", 0.1, 0.2, False, None, None, None, [], []).verdict
@@ -136,6 +138,7 @@ class Result:
     normalised: float | None = None
     not_comparable: tuple[str, ...] = ()
     bundle_digest: str = ""
+    normal: int | None = None
 
     @property
     def verdict(self) -> str:
@@ -148,3 +151,22 @@ class Result:
     def percentile(self) -> float | None:
         """That of the score that decides."""
         return self.percentiles.get(self.score)
+
+    @property
+    def finest(self) -> float | None:
+        """Smallest share of normal patients that a percentile can tell, in per cent; ``None`` if unknown.
+
+        A new normal patient lies above all n known ones with the probability ``1 / (n + 1)``, so that nothing shows who
+        is rarer than that.
+        """
+        return None if self.normal is None else 100 / (self.normal + 1)
+
+    @property
+    def rank(self) -> str:
+        """The percentile in words, with the share below which it means nothing; empty without a percentile."""
+        if self.percentile is None:
+            return ""
+        limit = (
+            "" if self.finest is None else f" (of {self.normal} normal: shares below {self.finest:.2g} % mean nothing)"
+        )
+        return f"percentile {self.percentile:.4g}{limit}"

@@ -112,8 +112,8 @@ def sentence_of(path: Path, results: Mapping[str, Result], fused: float | None) 
     for label, result in results.items():
         name = f"{label} " if len(results) > 1 else ""
         threshold = "none" if result.threshold is None else f"{result.threshold:.4g}"
-        percentile = "" if result.percentile is None else f"percentile {result.percentile:.4g}, "
-        parts.append(f"{name}score {result.value:.4g}, threshold {threshold}, {percentile}{result.verdict}")
+        rank = f"{result.rank}, " if result.rank else ""
+        parts.append(f"{name}score {result.value:.4g}, threshold {threshold}, {rank}{result.verdict}")
     return f"{printable(path)}: {'; '.join(parts)}"
 
 
@@ -125,6 +125,7 @@ def _values(result: Result) -> dict[str, Any]:
         "value": result.value,
         "threshold": result.threshold,
         "percentile": result.percentile,
+        "finest": result.finest,
         "label": _verdict(result),
         "not_comparable": list(result.not_comparable),
         "scores": result.scores,
