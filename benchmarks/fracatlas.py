@@ -1,4 +1,4 @@
-"""Adds to a benchmark on FracAtlas what is left of its figures beyond shortcuts, and the hits in boxes of fractures.
+"""Adds to a benchmark on FracAtlas its figures beyond shortcuts, hits in boxes of fractures, and false alarms.
 
     anomalib-xray benchmark --config configs/benchmark/fracatlas.yaml --out fracatlas_benchmark
     python benchmarks/fracatlas.py --out fracatlas_benchmark
@@ -9,6 +9,10 @@ Figures are means over the seeds. Intervals of 95 % are from draws of groups (do
 rows. "Beyond shortcuts": the rank of a score less what a linear regression on the ranks of the raw picture's numbers
 (size, aspect, grey, contrast, sharpness, markers), fitted on the normal pictures of the test, says of it. Pictures that
 one of the preparations lost are left out of all rows, and counted.
+
+A second table counts false alarms: of the groups of the test without a fracture, the share with a picture above the
+threshold that promises at most 5 or 10 % (docs/edge.md, "False alarms"), which the groups of the validation without one
+give. Beside it stand the exact interval of 95 % by groups, and the share that follows from their number.
 
 FracAtlas: Abedeen et al., Scientific Data 10:521 (2023), doi 10.1038/s41597-023-02432-4, CC BY 4.0.
 """
@@ -26,15 +30,19 @@ from numpy.typing import NDArray
 
 from anomalib_xray.errors import XrayError
 from anomalib_xray.evaluation.bootstrap import Estimate, interval, patient_weights
+from anomalib_xray.evaluation.conformal import exact_interval, measure_false_alarms, normal_patients_of
 from anomalib_xray.evaluation.ranking import Ranking
 from anomalib_xray.evaluation.shortcuts import SHORTCUTS
-from anomalib_xray.evaluation.units import CHOSEN, read_scores, units_of
+from anomalib_xray.evaluation.units import CHOSEN, VALIDATION_SCORES, read_scores, units_of
 from anomalib_xray.experiments import grid as grids
 from anomalib_xray.experiments.grid import read_grid
 from anomalib_xray.experiments.run_grid import folder_of
 from anomalib_xray.jobs import read_result
 
 Numbers = NDArray[np.float64]
+
+PROMISES = (0.05, 0.10)
+"""Shares of false alarms that thresholds are to promise."""
 
 
 def main() -> None:
@@ -57,8 +65,10 @@ def print_figures(config: Path, out: Path) -> None:
     if not shortcuts:
         raise XrayError(f"{out} has no shortcuts of raw pictures yet; run anomalib-xray benchmark first.")
     tables: dict[tuple[str, str], list[pd.DataFrame]] = {}  # those of all seeds, by preparation and model
+    folders: dict[tuple[str, str], list[Path]] = {}
     for cell in done:
         if cell.model != grids.SHORTCUTS:
+            folders.setdefault((cell.preparation, cell.model), []).append(folder_of(out, cell))
             tables.setdefault((cell.preparation, cell.model), []).append(pictures_of(folder_of(out, cell)))
     numbers = units_of(read_scores(folder_of(out, shortcuts[0]) / grids.SCORES), "image", list(SHORTCUTS))
     assert numbers is not None
@@ -77,6 +87,28 @@ def print_figures(config: Path, out: Path) -> None:
         beyond = auroc(labels, [residual(run[CHOSEN], raw, labels == 0) for run in runs], weights)
         hits, chance = hit_rate(runs, labels == 1, weights)
         print(f"| {preparation} | {model} | {_shown(plain)} | {_shown(beyond)} | {_shown(hits)} | {chance:.3f} |")
+    print_false_alarms(folders)
+
+
+def print_false_alarms(folders: dict[tuple[str, str], list[Path]]) -> None:
+    """Prints the second table, from the folders of the seeds of each preparation and model."""
+    print("\n| pictures | model | normal groups: validation, test | promised | false alarms | expected |")
+    print("|---|---|---|---|---|---|")
+    for (preparation, model), found in folders.items():
+        runs = [
+            [normal_patients_of(read_scores(folder / name), CHOSEN) for name in (VALIDATION_SCORES, grids.SCORES)]
+            for folder in found
+        ]
+        for promise in PROMISES:
+            try:
+                alarms = [measure_false_alarms(*run, promise) for run in runs]
+            except XrayError as error:
+                print(f"| {preparation} | {model} | | {promise:g} | {error} | |")
+                continue
+            share = exact_interval(float(np.mean([one.share.value for one in alarms])), alarms[0].patients)
+            groups = f"{alarms[0].calibrated}, {alarms[0].patients}"
+            row = (preparation, model, groups, f"{promise:g}", _shown(share), f"{alarms[0].expected:.3f}")
+            print(f"| {' | '.join(row)} |")
 
 
 def pictures_of(folder: Path) -> pd.DataFrame:

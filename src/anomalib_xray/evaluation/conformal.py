@@ -10,13 +10,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from math import ceil, floor
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from anomalib_xray.errors import XrayError
 from anomalib_xray.evaluation.bootstrap import Estimate
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _EXACT = 1e-9
 """Products such as 100 * 0.07, which is a little more than 7, count as the whole number that they are meant to be."""
@@ -124,6 +127,19 @@ def normal_patients(scores: ArrayLike, patients: Iterable[str], abnormal: Iterab
     highest = np.full((len(names), *values.shape[1:]), -np.inf)
     np.maximum.at(highest, whose, values[kept])
     return highest
+
+
+def normal_patients_of(table: pd.DataFrame, score: str) -> NDArray[np.float64]:
+    """The highest score of each normal patient of a score table, see :mod:`.units`; unknown labels count as normal.
+
+    >>> import pandas as pd
+    >>> table = pd.DataFrame({"image_path": ["a", "b"], "patient": ["1", "2"], "label": [0, 1], "mse": [0.5, 1.5]})
+    >>> normal_patients_of(table, "mse").tolist()
+    [0.5]
+    """
+    sources = table["source_path" if "source_path" in table else "image_path"]
+    patients = table["patient"] if "patient" in table else [""] * len(table)
+    return normal_patients(table[score], patients_of(sources, patients), table["label"].eq(1).fillna(False))
 
 
 class FalseAlarms(NamedTuple):

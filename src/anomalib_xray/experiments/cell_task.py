@@ -1,6 +1,7 @@
 """The task of one cell of a grid: a model is trained and tested, or numbers that need no model are measured.
 
-A cell leaves ``scores.csv`` in its folder, and in its result times, memory and other figures of the tables.
+A cell leaves ``scores.csv`` in its folder, after a validation also ``val_scores.csv``, and in its result times, memory
+and other figures of the tables.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from anomalib_xray.edge.description import installed_versions
 from anomalib_xray.errors import XrayError
+from anomalib_xray.evaluation.units import VALIDATION_SCORES
 from anomalib_xray.experiments.configuration import begin, build, build_data, class_of, engine_for
 from anomalib_xray.experiments.grid import SCORES, SHORTCUTS, Cell
 from anomalib_xray.io.write import write_atomically
@@ -56,6 +58,8 @@ def _train_and_test(cell: Cell, folder: Path) -> dict[str, Any]:
     times.append((time.perf_counter(), time.process_time()))
     (table,) = (folder / SCRATCH).rglob(f"v*/{SCORES}")
     write_atomically(folder / SCORES, table.read_bytes())
+    if (validation := table.with_name(VALIDATION_SCORES)).is_file():
+        write_atomically(folder / VALIDATION_SCORES, validation.read_bytes())
     return {
         "training_s": times[1][0] - times[0][0],
         "training_cpu_s": times[1][1] - times[0][1],
