@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from anomalib_xray.evaluation.ranking import Ranking
 
 TOLERANCE = 0.03
 """Largest distance from the mask that wins the pointing game, as a share of the picture's longer side: 15 of about 500
 pixels in Zhang et al. 2018."""
+
+MARKS = 20
+"""Most places that a map can point at: more than the largest of :data:`RATES`, and few to keep."""
+
+_STEPS = 500
+"""Thresholds of the per-region overlap; its area then differs by less than a thousandth."""
+
+RATES = (0.125, 0.25, 0.5, 1, 2, 4, 8)
+"""False marks per normal picture at which sensitivity is read: those of LUNA16 (Setio et al. 2017)."""
 
 
 class Localisation(NamedTuple):
@@ -69,6 +79,16 @@ def _points_at(heat: NDArray[np.float32], mask: NDArray[np.bool_], shown: NDArra
     return bool(distance <= TOLERANCE * max(heat.shape))
 
 
+def boxes_of(mask: NDArray[np.bool_]) -> list[tuple[slice, slice]]:
+    """Rows and columns of the box of each connected anomaly of a mask (H, W); readers draw boxes rather than outlines.
+
+    >>> boxes_of(np.eye(3, dtype=bool))
+    [(slice(0, 3, None), slice(0, 3, None))]
+    """
+    _, _, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)
+    return [(slice(top, top + height), slice(left, left + width)) for left, top, width, height, _ in stats[1:].tolist()]
+
+
 def hits_box(heat: NDArray[np.float32], mask: NDArray[np.bool_], shown: NDArray[np.bool_]) -> tuple[bool, float]:
     """Says whether the hottest pixel lies in the box of an anomaly, which readers draw rather than its outline.
 
@@ -85,9 +105,104 @@ def hits_box(heat: NDArray[np.float32], mask: NDArray[np.bool_], shown: NDArray[
         >>> hits_box(np.float32([[0, 0, 9], [0, 0, 0], [0, 0, 0]]), mask, np.ones((3, 3), bool))
         (True, 1.0)
     """
-    _, _, boxes, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)
     inside = np.zeros(mask.shape, bool)
-    for left, top, width, height, _ in boxes[1:]:
-        inside[top : top + height, left : left + width] = True
+    for box in boxes_of(mask):
+        inside[box] = True
     hottest = np.unravel_index(np.where(shown, heat, -np.inf).argmax(), heat.shape)
     return bool(inside[hottest]), float(inside[shown].mean())
+
+
+def marks_of(heat: NDArray[np.float32], shown: NDArray[np.bool_]) -> list[tuple[int, int]]:
+    """The places that a map points at: its local maxima, the hottest first, at most :data:`MARKS`.
+
+    A place is one if nothing hotter lies within :data:`TOLERANCE`, and no mark of the same heat.
+
+    Args:
+        heat: The map, higher = more anomalous, (H, W).
+        shown: The foreground, (H, W), in which all marks lie.
+
+    Returns:
+        Row and column of each.
+
+    Example:
+        >>> marks_of(np.float32([[1, 3, 2]]), np.ones((1, 3), bool))
+        [(0, 1), (0, 2), (0, 0)]
+    """
+    reach = TOLERANCE * max(heat.shape)
+    side = int(reach)
+    rows, columns = np.mgrid[-side : side + 1, -side : side + 1]
+    disc = (np.hypot(rows, columns) <= reach).astype(np.uint8)
+    values = np.where(shown, heat, -np.inf).astype(np.float32)
+    highest = np.asarray(cv2.dilate(values, disc, borderType=cv2.BORDER_CONSTANT, borderValue=-np.inf))
+    places = np.argwhere(shown & (values == highest))
+    places = places[np.argsort(-values[tuple(places.T)], kind="stable")]
+    marks: list[tuple[int, int]] = []
+    while len(places) and len(marks) < MARKS:
+        row, column = places[0].tolist()
+        marks.append((row, column))
+        places = places[np.hypot(*(places - places[0]).T) > reach]
+    return marks
+
+
+def froc(lesions: ArrayLike, false: ArrayLike, pictures: int) -> dict[float, float]:
+    """Sensitivity for lesions at each of :data:`RATES` false marks per normal picture.
+
+    The free-response receiver operating characteristic (Bunch et al. 1978, Proc. SPIE 127:124), whose mean at these
+    rates is the score of LUNA16 (Setio et al. 2017, 1612.08012, section 3.3). A lesion is found if a mark in its box
+    lies above a threshold. False marks are those of normal pictures: what else a picture with a lesion shows was not
+    always drawn.
+
+    Args:
+        lesions: Heat of the hottest mark in the box of each lesion, minus infinity without one, (L,).
+        false: Heat of all marks of normal pictures, (F,).
+        pictures: Number of normal pictures.
+
+    Returns:
+        The share of lesions above the lowest threshold with so many false marks; not a number without lesions or
+        without normal pictures.
+
+    Example:
+        >>> froc([5.0, 2.0], [1.0, 3.0, 4.0, 0.5], pictures=2)[0.5]
+        0.5
+    """
+    found, falling = np.asarray(lesions, np.float64), np.sort(np.asarray(false, np.float64))[::-1]
+    if not len(found) or not pictures:
+        return dict.fromkeys(RATES, float("nan"))
+    # The first false mark too many; lesions must lie above it.
+    limits = {rate: falling[int(rate * pictures) :] for rate in RATES}
+    return {rate: float(np.mean(found > (rest[0] if len(rest) else -np.inf))) for rate, rest in limits.items()}
+
+
+def aupro(regions: Sequence[NDArray[np.float32]], normal: NDArray[np.float32], limit: float = 0.3) -> float:
+    """Area under the per-region overlap up to a false-positive rate, as a share of that rate.
+
+    Bergmann et al. 2021 (IJCV 129:1038), section 5.1, over the pixels that are given: those of the foreground here,
+    since a black background that is always normal would flatter.
+
+    Args:
+        regions: Map values of the pixels of each connected anomaly.
+        normal: Map values of all normal pixels.
+        limit: The false-positive rate.
+
+    Returns:
+        The share, 1 at best; not a number without a region or without normal pixels.
+
+    Example:
+        >>> aupro([np.float32([3.0, 2.0])], np.float32([0.0, 1.0, 1.0, 0.0]))
+        1.0
+    """
+    if not len(regions) or not len(normal):
+        return float("nan")
+    rising = np.sort(normal)
+    places = np.unique(np.linspace(1, np.ceil(limit * len(rising)), _STEPS).round().astype(int))
+    thresholds = rising[-places]
+    # What reaches a threshold counts, with all that tie with it.
+    rates = 1 - np.searchsorted(rising, thresholds, side="left") / len(rising)
+    regions = [np.sort(one) for one in regions]
+    overlap = np.mean([1 - np.searchsorted(one, thresholds, side="left") / len(one) for one in regions], axis=0)
+    # Above the highest normal value the overlap rises at the rate 0.
+    above = float(np.mean([1 - np.searchsorted(one, rising[-1], side="right") / len(one) for one in regions]))
+    rates, overlap = np.r_[0.0, rates], np.r_[above, overlap]
+    inside = rates < limit
+    x, y = np.r_[rates[inside], limit], np.r_[overlap[inside], np.interp(limit, rates, overlap)]
+    return float(np.trapezoid(y, x)) / limit
