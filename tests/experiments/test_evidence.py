@@ -11,8 +11,9 @@ import pytest
 import torch
 from sklearn.metrics import roc_auc_score
 
-from anomalib_xray.evaluation.localisation import hits_box
-from anomalib_xray.experiments.evidence import CASES, KINDS, TOP_K, Evidence, foreground_of, means_by_k, pixel_metrics
+from anomalib_xray.evaluation.localisation import aupro, hits_box, lesions_of
+from anomalib_xray.experiments.evidence import KINDS, Evidence, foreground_of, means_by_k, pixel_metrics
+from anomalib_xray.experiments.grid import CASES, MARKS, TOP_K
 
 
 def batch(start: int, count: int, **changes: Any) -> SimpleNamespace:
@@ -78,7 +79,17 @@ def test_what_a_test_leaves_behind(tmp_path: Path) -> None:
         for part in (lambda one: one.anomaly_map[:, 0], lambda one: one.gt_mask, lambda one: one.image[:, 0] > 0)
     )
     assert pixel["AUROC"] == pytest.approx(roc_auc_score(masks[inside], maps[inside]))
-    assert 0.5 < pixel["AUPRO"] <= 1
+    regions = [heat[3:5, 3:5].ravel() for heat, mask in zip(maps, masks, strict=True) if mask.any()]
+    assert pixel["AUPRO"] == pytest.approx(aupro(regions, maps[inside & ~masks]))
+    marks = pd.read_csv(tmp_path / MARKS)
+    lesions, false = marks[marks["side"].notna()], marks[marks["side"].isna()]
+    assert lesions["image_path"].tolist() == [f"{number}.png" for number in range(1, 13, 2)]
+    assert lesions["side"].eq(2 / 8).all()
+    for (_, row), number in zip(lesions.iterrows(), range(1, 13, 2), strict=True):
+        (lesion,) = lesions_of(maps[number], masks[number], inside[number])
+        assert row["heat"] == pytest.approx(lesion.heat)
+    assert set(false["image_path"]) == {f"{number}.png" for number in range(0, 13, 2)}
+    assert false["heat"].max() == pytest.approx(maps[::2][inside[::2]].max())
 
     table = pd.read_csv(tmp_path / TOP_K)
     assert table["image_path"].tolist() == [f"{number}.png" for number in range(13)]
@@ -106,6 +117,7 @@ def test_what_a_test_leaves_behind(tmp_path: Path) -> None:
 def test_models_without_maps_leave_their_pictures(tmp_path: Path) -> None:
     assert collect(batch(0, 4, anomaly_map=None, gt_mask=None)).write(tmp_path) == {}
     assert not (tmp_path / TOP_K).exists()
+    assert not (tmp_path / MARKS).exists()
     cases = pd.read_csv(tmp_path / CASES / "cases.csv", keep_default_na=False)
     assert cases["map"].eq("").all()
     assert len(cases) == 8

@@ -42,6 +42,18 @@ class Localisation(NamedTuple):
     mask_share: float
 
 
+class Lesion(NamedTuple):
+    """What a map says of one anomaly.
+
+    Attributes:
+        heat: Value of the hottest mark in its box; minus infinity without one.
+        side: Longer side of its box, as a share of the picture's.
+    """
+
+    heat: float
+    side: float
+
+
 def localisation(heat: NDArray[np.float32], mask: NDArray[np.bool_], shown: NDArray[np.bool_]) -> Localisation:
     """Compares a heat map with the mask of an anomaly.
 
@@ -142,6 +154,29 @@ def marks_of(heat: NDArray[np.float32], shown: NDArray[np.bool_]) -> list[tuple[
         marks.append((row, column))
         places = places[np.hypot(*(places - places[0]).T) > reach]
     return marks
+
+
+def lesions_of(heat: NDArray[np.float32], mask: NDArray[np.bool_], shown: NDArray[np.bool_]) -> list[Lesion]:
+    """Compares the marks of a map with each anomaly.
+
+    Args:
+        heat: The map, higher = more anomalous, (H, W).
+        mask: The anomalies, (H, W); each connected one counts.
+        shown: The foreground, (H, W).
+
+    Example:
+        >>> lesions_of(np.float32([[1, 3, 2]]), np.array([[True, False, False]]), np.ones((1, 3), bool))
+        [Lesion(heat=1.0, side=0.3333333333333333)]
+    """
+    marks = marks_of(heat, shown)
+    found = []
+    for rows, columns in boxes_of(mask):
+        inside = [
+            place for place in marks if rows.start <= place[0] < rows.stop and columns.start <= place[1] < columns.stop
+        ]
+        side = max(rows.stop - rows.start, columns.stop - columns.start) / max(mask.shape)
+        found.append(Lesion(float(heat[inside[0]]) if inside else -np.inf, side))
+    return found
 
 
 def froc(lesions: ArrayLike, false: ArrayLike, pictures: int) -> dict[float, float]:

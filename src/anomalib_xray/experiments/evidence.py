@@ -1,18 +1,18 @@
-"""Evidence that a test leaves for the report besides scores: pixel metrics, scores by k, hits, best and worst cases."""
+"""Evidence that a test leaves for the report besides scores: pixel metrics, scores by k, marks, cases."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
+import cv2
 import numpy as np
 import pandas as pd
 from lightning.pytorch import Callback
 from numpy.typing import NDArray
 
-from anomalib_xray.evaluation.localisation import hits_box
-from anomalib_xray.experiments.grid import CASES, TOP_K
+from anomalib_xray.evaluation.localisation import aupro, hits_box, lesions_of, marks_of
+from anomalib_xray.experiments.grid import CASES, MARKS, TOP_K
 from anomalib_xray.io.write import write_atomically, write_png
 
 if TYPE_CHECKING:
@@ -43,21 +43,20 @@ class Evidence(Callback):
     """Collects raw scores and maps in a test, which it sees before the post-processor does.
 
     Pixel metrics need masks. They count foreground pixels only, since a black background that is always normal would
-    flatter; AUPRO is defined on whole pictures and counts all.
+    flatter.
     """
 
     def __init__(self) -> None:
         self._values: list[NDArray[np.float32]] = []
         self._truth: list[NDArray[np.bool_]] = []
+        self._regions: list[NDArray[np.float32]] = []
         self._by_k: list[dict[str, Any]] = []
+        self._marks: list[dict[str, Any]] = []
         self._cases: dict[str, list[Case]] = {kind: [] for kind in KINDS}
-        self._overlap: Any = None
         self._pixels = 0
 
     def on_test_batch_end(self, *arguments: Any) -> None:
         """Takes a batch of scored images, the fourth argument."""
-        from anomalib.metrics import AUPRO
-
         batch = arguments[3]
         image = batch.image.detach().cpu().float()
         maps = None if batch.anomaly_map is None else batch.anomaly_map.detach().cpu().float()
@@ -75,20 +74,20 @@ class Evidence(Callback):
                 values = maps[index][foreground[index]].numpy()
                 row = {"image_path": path, "label": label, **means_by_k(values)}
                 if masks is not None:
-                    of_image = (part[index].numpy() for part in (maps, masks, foreground))
+                    of_image = [part[index].numpy() for part in (maps, masks, foreground)]
                     row["hit"], row["box_share"] = hits_box(*of_image)
+                    self._marks += [{"image_path": path, "label": label, **one} for one in _marks(label, *of_image)]
                 self._by_k.append(row)
             self._keep(case)
         if maps is not None and masks is not None and self._pixels + maps.numel() <= _LARGEST_MAPS:
             self._pixels += maps.numel()
             self._values.append(maps[foreground].numpy())
             self._truth.append(masks[foreground].numpy())
-            if self._overlap is None:
-                self._overlap = AUPRO(fields=["anomaly_map", "gt_mask"])
-            self._overlap.update(SimpleNamespace(anomaly_map=maps, gt_mask=masks.int()))
+            for parts in zip(maps.numpy(), masks.numpy(), foreground.numpy(), strict=True):
+                self._regions += _regions(*parts)
 
     def write(self, folder: Path) -> dict[str, float]:
-        """Writes the pictures, and the scores by k with the hits of :func:`.localisation.hits_box`.
+        """Writes the pictures, the scores by k with the hits of :func:`.localisation.hits_box`, and the marks.
 
         Returns:
             ``AUROC``, ``AUPRO`` (up to a false-positive rate of 0.3) and best ``Dice`` of the pixels; empty without
@@ -96,12 +95,14 @@ class Evidence(Callback):
         """
         if self._by_k:
             write_atomically(folder / TOP_K, pd.DataFrame(self._by_k).to_csv(index=False))
+        if self._marks:
+            write_atomically(folder / MARKS, pd.DataFrame(self._marks).to_csv(index=False))
         rows = [row for kind, cases in self._cases.items() for row in _write_cases(folder / CASES, kind, cases)]
         write_atomically(folder / CASES / "cases.csv", pd.DataFrame(rows).to_csv(index=False))
         if not self._truth or not any(truth.any() for truth in self._truth):
             return {}
         values, truth = np.concatenate(self._values), np.concatenate(self._truth)
-        return {**pixel_metrics(values, truth), "AUPRO": float(self._overlap.compute())}
+        return {**pixel_metrics(values, truth), "AUPRO": aupro(self._regions, values[~truth])}
 
     def _keep(self, case: Case) -> None:
         """Keeps a case where it belongs to the first of its kind."""
@@ -109,6 +110,21 @@ class Evidence(Callback):
             if case["label"] == label:
                 cases = sorted([*self._cases[kind], case], key=lambda one, way=direction: way * one["score"])  # type: ignore[misc]  # mypy does not type lambdas with defaults
                 self._cases[kind] = cases[:CASES_PER_KIND]
+
+
+def _marks(
+    label: int | None, heat: NDArray[np.float32], mask: NDArray[np.bool_], shown: NDArray[np.bool_]
+) -> list[dict[str, Any]]:
+    """Rows of the table of marks: each lesion of a picture (``side``), or each mark of a normal one (no side)."""
+    if mask.any():
+        return [lesion._asdict() for lesion in lesions_of(heat, mask, shown)]
+    return [{"heat": float(heat[place]), "side": None} for place in marks_of(heat, shown)] if label == 0 else []
+
+
+def _regions(heat: NDArray[np.float32], mask: NDArray[np.bool_], shown: NDArray[np.bool_]) -> list[NDArray[np.float32]]:
+    """Map values of each connected anomaly, of its part in the foreground."""
+    count, regions = cv2.connectedComponents((mask & shown).astype(np.uint8), connectivity=8)
+    return [heat[regions == number] for number in range(1, count)]
 
 
 def foreground_of(image: Tensor) -> Tensor:

@@ -21,7 +21,7 @@ SHORTCUTS = "Shortcuts"
 RAW = "raw"
 """Name of the preparation that leaves pictures as they are."""
 
-SCORES, TOP_K, CASES = "scores.csv", "top_k.csv", "cases"
+SCORES, TOP_K, MARKS, CASES = "scores.csv", "top_k.csv", "marks.csv", "cases"
 """In a cell's folder: scores of each image, scores for several k, and a folder of the best and worst cases."""
 
 _KEYS = {
