@@ -1,4 +1,4 @@
-"""Adds to a benchmark on FracAtlas its figures beyond shortcuts, hits in boxes of fractures, and false alarms.
+"""Adds to a benchmark on FracAtlas its figures beyond shortcuts, hits in boxes of fractures, false alarms and lesions.
 
     anomalib-xray benchmark --config configs/benchmark/fracatlas.yaml --out fracatlas_benchmark
     python benchmarks/fracatlas.py --out fracatlas_benchmark
@@ -14,6 +14,10 @@ A second table counts false alarms: of the groups of the test without a fracture
 threshold that promises at most 5 or 10 % (docs/edge.md, "False alarms"), which the groups of the validation without one
 give. Beside it stand the exact interval of 95 % by groups, and the share that follows from their number.
 
+A third table divides the fractured pictures by view and by the longer side of their largest fracture. Beside the hits
+stands what is found of the single fractures: at one false mark per normal picture (of the same view), and as the mean
+at 1/8 to 8 of them (evaluation/localisation.py, froc).
+
 FracAtlas: Abedeen et al., Scientific Data 10:521 (2023), doi 10.1038/s41597-023-02432-4, CC BY 4.0.
 """
 
@@ -23,6 +27,7 @@ import argparse
 import sys
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -30,12 +35,14 @@ from numpy.typing import NDArray
 
 from anomalib_xray.errors import XrayError
 from anomalib_xray.evaluation.bootstrap import Estimate, interval, patient_weights
-from anomalib_xray.evaluation.conformal import exact_interval, measure_false_alarms, normal_patients_of
+from anomalib_xray.evaluation.conformal import FalseAlarms, exact_interval, measure_false_alarms, normal_patients_of
+from anomalib_xray.evaluation.localisation import RATES, froc
 from anomalib_xray.evaluation.ranking import Ranking
 from anomalib_xray.evaluation.shortcuts import SHORTCUTS
 from anomalib_xray.evaluation.units import CHOSEN, VALIDATION_SCORES, read_scores, units_of
 from anomalib_xray.experiments import grid as grids
-from anomalib_xray.experiments.grid import read_grid
+from anomalib_xray.experiments.configuration import build
+from anomalib_xray.experiments.grid import MARKS, read_grid
 from anomalib_xray.experiments.run_grid import folder_of
 from anomalib_xray.jobs import read_result
 
@@ -88,6 +95,63 @@ def print_figures(config: Path, out: Path) -> None:
         hits, chance = hit_rate(runs, labels == 1, weights)
         print(f"| {preparation} | {model} | {_shown(plain)} | {_shown(beyond)} | {_shown(hits)} | {chance:.3f} |")
     print_false_alarms(folders)
+    views = views_of(shortcuts[0].data_config).reindex(raw.index, fill_value="unknown")
+    print("\n| pictures | model | which | fractured | hit in a box | found at 1 | found, mean |")
+    print("|---|---|---|---|---|---|---|")
+    for (preparation, model), of_seeds in folders.items():
+        if all((folder / MARKS).is_file() for folder in of_seeds):  # a model without maps has none
+            marks = [marks_by_original(folder) for folder in of_seeds]
+            runs = [table.loc[raw.index] for table in tables[preparation, model]]
+            print_lesions(f"| {preparation} | {model}", marks, runs, raw.assign(view=views), weights)
+
+
+def alarms_of(folder: Path, promise: float) -> FalseAlarms:
+    """False alarms of a cell on the normal groups of its test."""
+    validation, test = (read_scores(folder / name) for name in (VALIDATION_SCORES, grids.SCORES))
+    return measure_false_alarms(normal_patients_of(validation, CHOSEN), normal_patients_of(test, CHOSEN), promise)
+
+
+def views_of(data: dict[str, Any]) -> pd.Series[str]:
+    """View of each original of the data set."""
+    from anomalib.data import AnomalibDataModule
+
+    listed: pd.DataFrame = build(AnomalibDataModule, data).list_images()
+    return listed.set_index("image_path")["view"].replace("", "unknown")
+
+
+def marks_by_original(folder: Path) -> pd.DataFrame:
+    """Lesions and false marks of a cell, with the original of each."""
+    sources = read_scores(folder / grids.SCORES)[["image_path", "source_path"]]
+    return pd.read_csv(folder / MARKS).merge(sources, on="image_path")
+
+
+def print_lesions(
+    head: str, marks: list[pd.DataFrame], runs: list[pd.DataFrame], raw: pd.DataFrame, weights: Numbers
+) -> None:
+    """Prints hits and found lesions of a model, of all pictures, by view and by size."""
+    abnormal = raw["label"].to_numpy() == 1
+    largest = marks[0].groupby("source_path")["side"].max().reindex(raw.index).to_numpy()
+    middle = float(np.nanmedian(largest[abnormal]))
+    everything = np.ones(len(raw), bool)
+    views = {view: raw["view"].to_numpy() == view for view in sorted(set(raw["view"][abnormal]))}
+    # The fractured pictures, those among which lesions and false marks are counted, and the sizes of the lesions.
+    parts: list[tuple[str, NDArray[np.bool_], NDArray[np.bool_], tuple[float, float]]] = [
+        ("all", everything, everything, (0, np.inf)),
+        *((view, shown, shown, (0, np.inf)) for view, shown in views.items()),
+        (f"below {middle:.2f} of a side", largest < middle, everything, (0, middle)),
+        (f"from {middle:.2f} of a side", largest >= middle, everything, (middle, np.inf)),
+    ]
+    for name, chosen, among, sizes in parts:
+        hits, _ = hit_rate(runs, abnormal & chosen, weights)
+        ill, healthy = raw.index[abnormal & among], raw.index[~abnormal & among]
+        found = []
+        for one in marks:
+            lesions = one["heat"][one["source_path"].isin(ill) & one["side"].between(*sizes, inclusive="left")]
+            false = one["heat"][one["source_path"].isin(healthy) & one["side"].isna()]
+            found.append(froc(lesions, false, len(healthy)))
+        at_one = float(np.mean([rates[1] for rates in found]))
+        mean = float(np.mean([rates[rate] for rates in found for rate in RATES]))
+        print(f"{head} | {name} | {(abnormal & chosen).sum()} | {_shown(hits)} | {at_one:.3f} | {mean:.3f} |")
 
 
 def print_false_alarms(folders: dict[tuple[str, str], list[Path]]) -> None:
@@ -95,13 +159,9 @@ def print_false_alarms(folders: dict[tuple[str, str], list[Path]]) -> None:
     print("\n| pictures | model | normal groups: validation, test | promised | false alarms | expected |")
     print("|---|---|---|---|---|---|")
     for (preparation, model), found in folders.items():
-        runs = [
-            [normal_patients_of(read_scores(folder / name), CHOSEN) for name in (VALIDATION_SCORES, grids.SCORES)]
-            for folder in found
-        ]
         for promise in PROMISES:
             try:
-                alarms = [measure_false_alarms(*run, promise) for run in runs]
+                alarms = [alarms_of(folder, promise) for folder in found]
             except XrayError as error:
                 print(f"| {preparation} | {model} | | {promise:g} | {error} | |")
                 continue
