@@ -11,7 +11,7 @@ import pytest
 import torch
 from sklearn.metrics import roc_auc_score
 
-from anomalib_xray.evaluation.localisation import aupro, hits_box, lesions_of
+from anomalib_xray.evaluation.localisation import aupro, froc, hits_box, lesions_of
 from anomalib_xray.experiments.evidence import KINDS, Evidence, foreground_of, means_by_k, pixel_metrics
 from anomalib_xray.experiments.grid import CASES, MARKS, TOP_K
 
@@ -90,6 +90,11 @@ def test_what_a_test_leaves_behind(tmp_path: Path) -> None:
         assert row["heat"] == pytest.approx(lesion.heat)
     assert set(false["image_path"]) == {f"{number}.png" for number in range(0, 13, 2)}
     assert false["heat"].max() == pytest.approx(maps[::2][inside[::2]].max())
+    hits = [hits_box(maps[number], masks[number], inside[number])[0] for number in range(1, 13, 2)]
+    found = froc(lesions["heat"], false["heat"], 7)
+    assert [pixel[name] for name in ("hit", "found_at_1", "FROC")] == pytest.approx(
+        [np.mean(hits), found[1], np.mean(list(found.values()))]
+    )
 
     table = pd.read_csv(tmp_path / TOP_K)
     assert table["image_path"].tolist() == [f"{number}.png" for number in range(13)]

@@ -11,7 +11,7 @@ import pandas as pd
 from lightning.pytorch import Callback
 from numpy.typing import NDArray
 
-from anomalib_xray.evaluation.localisation import aupro, hits_box, lesions_of, marks_of
+from anomalib_xray.evaluation.localisation import aupro, froc, hits_box, lesions_of, marks_of
 from anomalib_xray.experiments.grid import CASES, MARKS, TOP_K
 from anomalib_xray.io.write import write_atomically, write_png
 
@@ -90,8 +90,10 @@ class Evidence(Callback):
         """Writes the pictures, the scores by k with the hits of :func:`.localisation.hits_box`, and the marks.
 
         Returns:
-            ``AUROC``, ``AUPRO`` (up to a false-positive rate of 0.3) and best ``Dice`` of the pixels; empty without
-            maps and masks.
+            ``AUROC``, ``AUPRO`` (up to a false-positive rate of 0.3) and best ``Dice`` of the pixels; ``hit``, the
+            share of pictures with lesions whose hottest pixel lies in the box of one; ``found_at_1``, the share of
+            lesions found at one false mark per normal picture, and ``FROC``, its mean over :data:`.localisation.RATES`.
+            Empty without maps and masks.
         """
         if self._by_k:
             write_atomically(folder / TOP_K, pd.DataFrame(self._by_k).to_csv(index=False))
@@ -102,7 +104,18 @@ class Evidence(Callback):
         if not self._truth or not any(truth.any() for truth in self._truth):
             return {}
         values, truth = np.concatenate(self._values), np.concatenate(self._truth)
-        return {**pixel_metrics(values, truth), "AUPRO": aupro(self._regions, values[~truth])}
+        return {**pixel_metrics(values, truth), "AUPRO": aupro(self._regions, values[~truth]), **self._of_lesions()}
+
+    def _of_lesions(self) -> dict[str, float]:
+        """Figures by lesions; those that need normal pictures only where there are some."""
+        marks = pd.DataFrame(self._marks)
+        is_lesion = marks["side"].notna()
+        by_picture = pd.DataFrame(self._by_k)
+        hits = by_picture.loc[by_picture["image_path"].isin(marks["image_path"][is_lesion]), "hit"]
+        normal = int((by_picture["label"] == 0).sum())
+        found = froc(marks["heat"][is_lesion], marks["heat"][~is_lesion], normal)
+        figures = {"hit": float(hits.mean()), "found_at_1": found[1], "FROC": float(np.mean(list(found.values())))}
+        return {name: value for name, value in figures.items() if np.isfinite(value)}
 
     def _keep(self, case: Case) -> None:
         """Keeps a case where it belongs to the first of its kind."""

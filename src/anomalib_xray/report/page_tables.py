@@ -15,7 +15,7 @@ from anomalib_xray.report.charts import efficient
 from anomalib_xray.report.findings import range_of
 from anomalib_xray.report.parts import Part
 from anomalib_xray.report.published import Published, family_of, published_for
-from anomalib_xray.report.results import PIXEL
+from anomalib_xray.report.results import LESIONS, PIXEL
 from anomalib_xray.report.rows import Row
 from anomalib_xray.report.svg import interval_mark
 
@@ -188,12 +188,18 @@ def cost_table(part: Part) -> Table:
 
 
 def pixel_table(part: Part) -> Table | None:
-    """Agreement of maps with masks, as means over seeds, where a cell has such figures."""
+    """Agreement of maps with masks, by pixels and by lesions, as means over seeds, where a cell has such figures."""
     rows = [row for row in part.leaders if row.pixel]
-    names = [name for name in PIXEL if any(name in row.pixel for row in rows)]
+    names = [name for name in (*PIXEL, *LESIONS) if any(name in row.pixel for row in rows)]
     if not names:
         return None
-    header = ["model", *({"AUROC": "pixel AUROC", "Dice": "best Dice"}.get(name, name) for name in names)]
+    words = {
+        "AUROC": "pixel AUROC",
+        "Dice": "best Dice",
+        "hit": "hottest pixel hits",
+        "found_at_1": "lesions found at 1",
+    }
+    header = ["model", *(words.get(name, name) for name in names)]
     entries = [[Entry(row.model), *(_with_spread(*row.pixel.get(name, (nan, nan))) for name in names)] for row in rows]
     return Table(part.title, header, entries)
 

@@ -25,6 +25,9 @@ UNVALIDATED = "direction chosen on the test images"
 PIXEL = ("AUROC", "AUPRO", "Dice")
 """Metrics of anomaly maps against masks."""
 
+LESIONS = ("hit", "found_at_1", "FROC")
+"""The same by lesions, see :meth:`anomalib_xray.experiments.evidence.Evidence.write`."""
+
 
 class CellOutputs:
     """Results and scores of the cells of a benchmark, each read once."""
@@ -105,7 +108,7 @@ def _row(row: Row, cells: Sequence[Cell], outputs: CellOutputs) -> tuple[Row, Dr
         row.costs = {str(name): float(value) for name, value in pd.DataFrame(costs).mean().items()}
         row.pixel = {
             name: over_seeds({seed: metrics[name] for seed, metrics in pixel.items()})
-            for name in PIXEL
+            for name in (*PIXEL, *LESIONS)
             if all(name in metrics for metrics in pixel.values())
         }
     return row, draws
@@ -145,6 +148,7 @@ _read_table = lru_cache(maxsize=1)(read_scores)
 COLUMNS = (
     "data", "preparation", "equalize", "model", "score", "selection", "seeds", "AUROC", "AUROC_low", "AUROC_high",
     "AUROC_std", "AP", "prevalence", "sensitivity_at_90", "pixel_AUROC", "pixel_AUPRO", "pixel_Dice",
+    "hit", "found_at_1", "FROC",
     "against_baseline", "against_low", "against_high",
     "training_s", "ms_an_image", "peak_memory_gib", "parameters", "gflop", "notes",
 )  # fmt: skip
@@ -176,7 +180,7 @@ def _values(row: Row, grid: Grid) -> dict[str, Any]:
         values |= {name: row.estimates[name].value for name in ("AP", "sensitivity_at_90")}
     if against := row.against.get("AUROC"):
         values |= {"against_baseline": against.value, "against_low": against.low, "against_high": against.high}
-    values |= {f"pixel_{name}": value for name, (value, _) in row.pixel.items()}
+    values |= {f"pixel_{name}" if name in PIXEL else name: value for name, (value, _) in row.pixel.items()}
     if "testing_s" in row.costs:
         values["ms_an_image"] = 1000 * row.costs["testing_s"] / row.costs["images"]
     return values | {key: row.costs[key] for key in COLUMNS if key in row.costs}

@@ -42,8 +42,8 @@ class Row:
         prevalence: Share of abnormal units: chance level of the average precision.
         costs: Means over the seeds: ``training_s``, ``testing_s``, ``images``, ``parameters``, ``gflop``,
             ``peak_memory_gib``.
-        pixel: Mean and standard deviation over the seeds of ``AUROC``, ``AUPRO`` and ``Dice`` of the anomaly map; empty
-            without masks or map.
+        pixel: Mean and standard deviation over the seeds of ``AUROC``, ``AUPRO`` and ``Dice`` of the anomaly map, and
+            of ``hit``, ``found_at_1`` and ``FROC`` by lesions; empty without masks or map.
         failures: Reason of each seed that failed.
         notes: Warnings.
     """
