@@ -23,6 +23,7 @@ from anomalib_xray.detectors import (
     Detector,
     DetectorBank,
     DetectorSettings,
+    LocalScale,
     Mahalanobis,
     NearestNeighbours,
     OneClassSvm,
@@ -35,7 +36,12 @@ from anomalib_xray.errors import XrayError
 
 Make = Callable[[], Detector]
 
-ALL: list[Make] = [NearestNeighbours, Mahalanobis, OneClassSvm, Dbscan, Subspace]
+
+def local() -> Detector:
+    return LocalScale(NearestNeighbours(2), neighbours=5)
+
+
+ALL: list[Make] = [NearestNeighbours, Mahalanobis, OneClassSvm, Dbscan, Subspace, local]
 
 
 def normal(count: int = 80, seed: int = 0) -> NDArray[np.float64]:
@@ -71,6 +77,34 @@ def test_distance_to_the_subspace_is_what_principal_components_leave() -> None:
 
 def test_what_one_image_has_is_all_that_is_normal() -> None:
     np.testing.assert_allclose(score(fitted(Subspace(), np.ones((1, 2))), np.array([[1.0, 3.0]])), [2.0])
+
+
+def test_local_scale_is_what_the_nearest_training_images_have_out_of_sample() -> None:
+    vectors, order = normal(40), np.random.default_rng(0).permutation(40)
+    of_training = np.empty(40)
+    for part in np.array_split(order, 10):
+        others = NearestNeighbors(n_neighbors=2).fit(np.delete(vectors, part, axis=0))
+        of_training[part] = others.kneighbors(vectors[part])[0].mean(1)
+    distances = cdist(normal(20, 1), vectors)
+    nearest = np.argsort(distances, axis=1)[:, :6]
+    near = np.take_along_axis(distances, nearest, axis=1)
+    weights = near[:, 5:] - near
+    expected = (weights * of_training[nearest]).sum(1) / weights.sum(1)
+    scores = np.sort(distances, axis=1)[:, :2].mean(1) / expected
+    np.testing.assert_allclose(score(fitted(local(), vectors), normal(20, 1)), scores, rtol=1e-4)
+
+
+def test_images_of_a_rare_kind_are_as_usual_as_others() -> None:
+    vectors = np.concatenate([normal(100), 50 + 9 * normal(20, 1)])
+    often, rare = normal(50, 2), 50 + 9 * normal(50, 3)
+    plain, local_scale = (fitted(detector, vectors) for detector in (NearestNeighbours(2), local()))
+    assert score(plain, rare).mean() > 8 * score(plain, often).mean()
+    assert score(local_scale, rare).mean() == pytest.approx(score(local_scale, often).mean(), rel=0.3)
+
+
+def test_a_score_that_is_no_distance_has_no_local_scale() -> None:
+    with pytest.raises(XrayError, match=r"one_class_svm is none; name other detectors"):
+        DetectorBank(["knn", "one_class_svm"], DetectorSettings(local=5))
 
 
 @pytest.mark.parametrize("share", [0.0, 1.0, -1.0])
@@ -188,7 +222,7 @@ def test_a_constant_feature_does_not_count() -> None:
 
 
 # All but the subspace: the shift lies in the direction between the two groups.
-@pytest.mark.parametrize("make", ALL[:-1])
+@pytest.mark.parametrize("make", [make for make in ALL if make is not Subspace])
 def test_unusual_vectors_have_higher_scores(make: Make) -> None:
     detector = fitted(make())
     assert score(detector, normal(20, 1) + 8).min() > score(detector, normal(20, 1)).max()
@@ -259,6 +293,7 @@ def test_bank_knows_all_names() -> None:
     "make",
     [
         lambda: NearestNeighbours(0),
+        lambda: LocalScale(Mahalanobis(), 0),
         lambda: NearestNeighbours(1, 0),
         lambda: OneClassSvm(1.5),
         lambda: OneClassSvm(0.1, -1),

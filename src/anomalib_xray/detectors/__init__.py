@@ -1,6 +1,13 @@
 """Classical detectors: fitted to vectors of normal images by scikit-learn, scored in torch."""
 
-from anomalib_xray.detectors.bank import DETECTORS, USUAL_DETECTORS, DetectorBank, DetectorSettings, check_detectors
+from anomalib_xray.detectors.bank import (
+    DETECTORS,
+    USUAL_DETECTORS,
+    DetectorBank,
+    DetectorSettings,
+    LocalScale,
+    check_detectors,
+)
 from anomalib_xray.detectors.detector import Detector, Reservoir
 from anomalib_xray.detectors.distances import Dbscan, Mahalanobis, NearestNeighbours, Subset, Subspace
 from anomalib_xray.detectors.one_class_svm import Gamma, OneClassSvm
@@ -14,6 +21,7 @@ __all__ = [
     "DetectorBank",
     "DetectorSettings",
     "Gamma",
+    "LocalScale",
     "Mahalanobis",
     "NearestNeighbours",
     "OneClassSvm",

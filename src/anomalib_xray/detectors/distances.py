@@ -21,7 +21,7 @@ from anomalib_xray.errors import XrayError
 def squared_distances(vectors: Tensor, others: Tensor) -> Tensor:
     """Squared Euclidean distances ``(N, M)`` of ``(N, D)`` and ``(M, D)`` vectors by one matrix product.
 
-    Small distances among long vectors are lost to rounding; see :func:`nearest_distances`.
+    Small distances among long vectors are lost to rounding; see :func:`nearest`.
     """
     centre = others.mean(0)  # vectors around the origin are shorter, and rounded less
     vectors, others = vectors - centre, others - centre
@@ -29,10 +29,15 @@ def squared_distances(vectors: Tensor, others: Tensor) -> Tensor:
     return (lengths - 2 * vectors @ others.T).clamp(min=0)
 
 
-def nearest_distances(vectors: Tensor, others: Tensor, count: int) -> Tensor:
-    """Euclidean distances ``(N, count)`` to the nearest of ``(M, D)`` vectors, computed from their differences."""
+def nearest(vectors: Tensor, others: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """Euclidean distances ``(N, count)`` to the nearest of ``(M, D)`` vectors, from their differences; and which."""
     chosen = squared_distances(vectors, others).topk(count, dim=1, largest=False).indices
-    return (vectors.unsqueeze(1) - others[chosen]).square().sum(2).sqrt()
+    return (vectors.unsqueeze(1) - others[chosen]).square().sum(2).sqrt(), chosen
+
+
+def nearest_distances(vectors: Tensor, others: Tensor, count: int) -> Tensor:
+    """Euclidean distances ``(N, count)`` to the nearest of ``(M, D)`` vectors."""
+    return nearest(vectors, others, count)[0]
 
 
 class Mahalanobis(Detector):

@@ -107,6 +107,8 @@ class DetectorModel(FittedModel):
         eps: Radius of ``dbscan``; fits the training images if left out.
         min_samples: Images within this radius that ``dbscan`` calls dense.
         subspace_share: Share of the variance that the subspace of ``subspace`` holds.
+        local: Number of nearest training vectors whose own scores a score is divided by, so that normal images of rare
+            kinds are not called unusual; not divided if left out. Not with ``one_class_svm``.
 
     Raises:
         XrayError: An unknown detector.
@@ -122,12 +124,13 @@ class DetectorModel(FittedModel):
         eps: float | None = None,
         min_samples: int = 5,
         subspace_share: float = 0.97,
+        local: int | None = None,
         **settings: Any,
     ) -> None:
         self.detectors = USUAL_DETECTORS if detectors is None else tuple(detectors)
         check_detectors(self.detectors)
         super().__init__(**settings)
-        self._detector_settings = (nu, gamma, eps, min_samples, subspace_share)
+        self._detector_settings = (nu, gamma, eps, min_samples, subspace_share, local)
         self.whiten, self.neighbours = whiten, neighbours
 
     def detector_settings(
