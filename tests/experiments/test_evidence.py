@@ -12,7 +12,7 @@ import torch
 from sklearn.metrics import roc_auc_score
 
 from anomalib_xray.evaluation.localisation import aupro, froc, hits_box, lesions_of
-from anomalib_xray.experiments.evidence import KINDS, Evidence, foreground_of, means_by_k, pixel_metrics
+from anomalib_xray.experiments.evidence import KINDS, Evidence, means_by_k, pixel_metrics
 from anomalib_xray.experiments.grid import CASES, MARKS, TOP_K
 
 
@@ -48,16 +48,6 @@ def test_means_of_the_largest_values() -> None:
     descending = sorted(values.tolist(), reverse=True)
     for name, count in {"k=10": 10, "k=200": 200, "k=1000": 500, "k=0.01": 5, "k=0.001": 1, "k=1.0": 500}.items():
         assert means[name] == pytest.approx(np.mean(descending[:count]), abs=1e-6)
-
-
-def test_the_background_is_the_smallest_value_however_it_is_normalised() -> None:
-    image = torch.zeros(2, 3, 4, 4)
-    image[0, :, 1:3, 1:3] = 0.5
-    image[1] = 0.25
-    for normalised in (image, (image - 0.45) / 0.225):
-        found = foreground_of(normalised)
-        assert torch.equal(found[0], image[0, 0] > 0)
-        assert found[1].all()
 
 
 def test_pixel_metrics_against_their_definitions() -> None:

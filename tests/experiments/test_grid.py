@@ -110,6 +110,15 @@ def test_models_of_others_have_a_size_and_local_weights(tmp_path: Path) -> None:
     assert (cell.image_size, cell.weights) == (64, "weights.pth")
 
 
+def test_a_model_without_chance_has_fewer_seeds(tmp_path: Path) -> None:
+    models = {**GRID["models"], "Theirs": {**GRID["models"]["Theirs"], "seeds": [2]}}
+    cells = read_grid(write(tmp_path, models=models, preparations=...)).cells
+    assert [(cell.model, cell.seed) for cell in cells[1:]] == [("Ours", 1), ("Ours", 2), ("Theirs", 2)]
+    models["Ours"] = {**models["Ours"], "seeds": [3]}
+    with pytest.raises(XrayError, match=r"^Ours in .* has the seed 3; the grid has 1, 2\."):
+        read_grid(write(tmp_path, models=models))
+
+
 def test_pictures_are_raw_unless_a_preparation_is_named(tmp_path: Path) -> None:
     assert read_grid(write(tmp_path, preparations=...)).preparations == {RAW: None}
 

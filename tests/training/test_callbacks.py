@@ -20,10 +20,12 @@ from anomalib_xray.training.callbacks import (
     ChannelsLast,
     CollapseMonitor,
     CompileNetworks,
+    ForegroundScores,
     GanMonitor,
     TrainingEnd,
     diversity,
     feature_spread,
+    foreground_of,
 )
 from anomalib_xray_plugins.alpha_gan import AlphaGan
 from anomalib_xray_plugins.cae import Cae
@@ -296,3 +298,33 @@ def test_a_compiled_network_computes_the_same() -> None:
     torch.testing.assert_close(found, expected)
     found.backward()
     assert all(weight.grad is not None for weight in model.parameters())
+
+
+def test_the_background_is_the_smallest_value_however_it_is_normalised() -> None:
+    image = torch.zeros(2, 3, 4, 4)
+    image[0, :, 1:3, 1:3] = 0.5
+    image[1] = 0.25
+    for normalised in (image, (image - 0.45) / 0.225):
+        found = foreground_of(normalised)
+        assert torch.equal(found[0], image[0, 0] > 0)
+        assert found[1].all()
+
+
+@pytest.mark.parametrize("top_k", [2, 0.5, None])
+def test_maps_and_scores_of_others_are_confined_to_the_foreground(top_k: float | None) -> None:
+    image = torch.zeros(1, 3, 2, 4)
+    image[:, :, :, :2] = 0.5
+    heat = torch.tensor([[[1.0, 3.0, 9.0, 9.0], [2.0, 4.0, 9.0, 9.0]]])
+    batch = ImageBatch(image=(image - 0.45) / 0.225, anomaly_map=heat, pred_score=torch.tensor([9.0]))
+    ForegroundScores(top_k).on_test_batch_end(None, None, batch, None, 0)
+    assert batch.anomaly_map is not None
+    assert batch.pred_score is not None
+    assert batch.anomaly_map.tolist() == [[[1, 3, 0, 0], [2, 4, 0, 0]]]
+    assert batch.pred_score.tolist() == [9.0 if top_k is None else 3.5]
+
+
+def test_a_model_without_a_map_keeps_its_scores() -> None:
+    batch = ImageBatch(image=torch.rand(1, 3, 2, 2), pred_score=torch.tensor([9.0]))
+    ForegroundScores().on_test_batch_end(None, None, batch, None, 0)
+    assert batch.pred_score is not None
+    assert batch.pred_score.tolist() == [9.0]

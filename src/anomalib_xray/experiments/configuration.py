@@ -48,7 +48,7 @@ def build_data(settings: Mapping[str, Any]) -> AnomalibDataModule:
 def engine_for(model: AnomalibModule, trainer: Mapping[str, Any], folder: Path, *callbacks: Callback) -> Engine:
     """Builds an engine for a task in ``folder``, which keeps only a score table and files of the callbacks.
 
-    The ``callbacks`` come before those of ``trainer``, whose loggers and checkpoints are left out.
+    The ``callbacks`` see what those of ``trainer`` leave; loggers and checkpoints of ``trainer`` are left out.
     """
     from anomalib.engine import Engine
     from lightning.pytorch.callbacks import ModelCheckpoint
@@ -62,7 +62,7 @@ def engine_for(model: AnomalibModule, trainer: Mapping[str, Any], folder: Path, 
     table = [] if isinstance(model, RadiographModel) else [ScoreTable()]
     own = {"default_root_dir": folder / SCRATCH, "logger": False, "enable_progress_bar": False}
     return Engine(
-        callbacks=[*callbacks, *configured, *table],
+        callbacks=[*configured, *callbacks, *table],
         **{"num_sanity_val_steps": 0, "enable_model_summary": False, **arguments, **own},
     )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import cv2
 import numpy as np
@@ -14,9 +14,7 @@ from numpy.typing import NDArray
 from anomalib_xray.evaluation.localisation import aupro, froc, hits_box, lesions_of, marks_of
 from anomalib_xray.experiments.grid import CASES, MARKS, TOP_K
 from anomalib_xray.io.write import write_atomically, write_png
-
-if TYPE_CHECKING:
-    from torch import Tensor
+from anomalib_xray.training.callbacks import foreground_of
 
 COUNTS = (10, 50, 200, 1000)
 """Numbers k of pixels; 200 is the published one."""
@@ -138,16 +136,6 @@ def _regions(heat: NDArray[np.float32], mask: NDArray[np.bool_], shown: NDArray[
     """Map values of each connected anomaly, of its part in the foreground."""
     count, regions = cv2.connectedComponents((mask & shown).astype(np.uint8), connectivity=8)
     return [heat[regions == number] for number in range(1, count)]
-
-
-def foreground_of(image: Tensor) -> Tensor:
-    """Pixels ``(N, H, W)`` above the smallest value of their image ``(N, C, H, W)``; all where it has one value only.
-
-    Models normalise in different ways, which leave the background the smallest value.
-    """
-    brightest = image.amax(1)
-    above: Tensor = brightest > brightest.amin((1, 2), keepdim=True)
-    return above | ~above.any(2, keepdim=True).any(1, keepdim=True)
 
 
 def means_by_k(values: NDArray[np.float32]) -> dict[str, float]:

@@ -31,7 +31,7 @@ _KEYS = {
 _OBJECT_KEYS = {"config", "class_path", "init_args"}
 _ENTRY_KEYS = {
     "data": _OBJECT_KEYS | {"preparations"},
-    "model": _OBJECT_KEYS | {"trainer", "scores", "selection", "image_size", "weights", "data"},
+    "model": _OBJECT_KEYS | {"trainer", "scores", "selection", "image_size", "weights", "data", "seeds"},
 }
 
 _TRAINING_DATA = {
@@ -119,7 +119,8 @@ def read_grid(path: Path) -> Grid:
     Files that it names are relative to its own folder. Every entry of ``data`` and ``models`` has a ``config``, a file
     as the stock command takes it, or a ``class_path``; ``init_args`` change single settings. A data set that is not
     to have every preparation names its own under ``preparations``; a model that is not to have the data set's settings,
-    such as the size of a batch, its own under ``data``. The data section of a model's file does not count.
+    such as the size of a batch, its own under ``data``; one that does the same with every seed, one of the ``seeds``.
+    The data section of a model's file does not count.
 
     Raises:
         XrayError: The file, or one that it names, cannot be read or is malformed.
@@ -139,8 +140,11 @@ def read_grid(path: Path) -> Grid:
         if preparation not in _preparations_of(data_entry, preparations, f"{data_name} in {path}"):
             continue
         cells.append(Cell(SHORTCUTS, data_name, preparation, False, 0, {}, _settings(data_entry)))
-        treatments = product(content.get("equalize", [False]), content.get("seeds", [42]), models.items())
+        seeds = content.get("seeds", [42])
+        treatments = product(content.get("equalize", [False]), seeds, models.items())
         for equalize, seed, (name, entry) in treatments:
+            if seed not in _seeds_of(entry, seeds, f"{name} in {path}"):
+                continue
             _check_reserve(data_entry, entry, f"{name} on {data_name} in {path}")
             trainer = {**content.get("trainer", {}), **entry.get("trainer", {})}
             settings = _settings(entry), _settings(data_entry, entry.get("data")), trainer
@@ -173,6 +177,15 @@ def _preparations_of(entry: Mapping[str, Any], preparations: Mapping[str, Any], 
     if unknown:
         raise XrayError(f"{where} names the preparation {unknown[0]}; there are {', '.join(preparations)}.")
     return names
+
+
+def _seeds_of(entry: Mapping[str, Any], seeds: Sequence[int], where: str) -> Sequence[int]:
+    """Seeds of a model; all by default."""
+    own: Sequence[int] = entry.get("seeds", seeds)
+    unknown = sorted(set(own) - set(seeds))
+    if unknown:
+        raise XrayError(f"{where} has the seed {unknown[0]}; the grid has {', '.join(map(str, seeds))}.")
+    return own
 
 
 def _curve_cells(settings: Any, cells: Sequence[Cell], path: Path) -> list[Cell]:

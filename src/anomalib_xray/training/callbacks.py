@@ -1,4 +1,4 @@
-"""Callbacks of training: monitors that tell a failing one early, the time of its end, and ``torch.compile``."""
+"""Callbacks: monitors that tell a failing training early, the time of its end, ``torch.compile``, foreground scores."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from lightning.pytorch.callbacks import Timer
 from torch import Tensor, nn
 
 from anomalib_xray.io.progress import duration
+from anomalib_xray.scores import check_top_k, masked_top_k_mean
 
 logger = logging.getLogger(__name__)
 
@@ -283,6 +284,55 @@ class CompileNetworks(Callback):
         del trainer, stage  # Lightning gives the last one by its name
         for network in _networks(pl_module):
             network._compiled_call_impl = None  # what Module.compile sets; there is no method that unsets it
+
+
+class ForegroundScores(Callback):
+    """Confines maps of anomalib's own models to the foreground; added under ``trainer.callbacks``.
+
+    Their scores become the mean of the map's largest values within the foreground. It changes what a validation, a test
+    and a prediction give, not what is exported.
+
+    Args:
+        top_k: Number of pixels if 1 or more, otherwise the fraction of the foreground; none leaves the scores as they
+            are.
+
+    Raises:
+        XrayError: ``top_k`` is neither.
+
+    Example:
+        >>> ForegroundScores(top_k=200).top_k
+        200
+    """
+
+    def __init__(self, top_k: float | None = 0.03) -> None:
+        super().__init__()
+        if top_k is not None:
+            check_top_k(top_k)
+        self.top_k = top_k
+
+    def on_validation_batch_end(self, *arguments: Any) -> None:
+        """Changes the batch of scored images, the third argument."""
+        outputs: Any = arguments[2]
+        if outputs.anomaly_map is None:
+            return
+        mask = foreground_of(outputs.image).unsqueeze(1)
+        maps = outputs.anomaly_map.reshape(mask.shape) * mask
+        outputs.anomaly_map = maps.squeeze(1)
+        if self.top_k is not None:
+            outputs.pred_score = masked_top_k_mean(maps, mask.to(maps), self.top_k)
+
+    on_test_batch_end = on_validation_batch_end
+    on_predict_batch_end = on_validation_batch_end
+
+
+def foreground_of(image: Tensor) -> Tensor:
+    """Pixels ``(N, H, W)`` above the smallest value of their image ``(N, C, H, W)``; all where it has one value only.
+
+    Models normalise in different ways, which leave the background the smallest value.
+    """
+    brightest = image.amax(1)
+    above: Tensor = brightest > brightest.amin((1, 2), keepdim=True)
+    return above | ~above.any(2, keepdim=True).any(1, keepdim=True)
 
 
 def _networks(module: LightningModule) -> list[nn.Module]:

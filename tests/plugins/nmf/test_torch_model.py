@@ -7,7 +7,7 @@ from scipy.optimize import nnls
 from sklearn.decomposition import NMF
 from torch import Tensor
 
-from anomalib_xray.detectors import DETECTORS, DetectorBank
+from anomalib_xray.detectors import USUAL_DETECTORS, DetectorBank
 from anomalib_xray.scores import ReconstructionScorer
 from anomalib_xray_plugins.nmf.torch_model import Dictionary, NmfModel, enlarged, shrunk
 
@@ -85,7 +85,7 @@ def test_what_the_parts_cannot_make_up_is_unusual() -> None:
     row, column = divmod(int(output.anomaly_map[2].argmax()), 16)
     assert row >= 12
     assert column < 4
-    assert set(DETECTORS) < set(output.scores)
+    assert set(USUAL_DETECTORS) < set(output.scores)
 
 
 def test_an_unusual_mixture_is_unusual() -> None:
@@ -95,7 +95,7 @@ def test_an_unusual_mixture_is_unusual() -> None:
     odd = torch.zeros(1, 1, 16, 16)
     odd[:, :, :4, :9] = 6
     scores = found(torch.cat([normal, odd]).repeat(1, 3, 1, 1)).scores
-    for name in DETECTORS:
+    for name in USUAL_DETECTORS:
         assert scores[name][3] > scores[name][:3].max(), name
 
 
