@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import openvino
@@ -168,3 +171,217 @@ def test_exported_network_answers_as_torch_does(name: str, tmp_path: Path) -> No
     for index, value in enumerate(expected):
         scale = float(value.abs().max())
         np.testing.assert_allclose(answers[index] / scale, value.numpy() / scale, atol=1e-4)
+
+
+SIDE = 64
+"""Side of the images of the tests of vision transformers; four patches of test_vit along each side."""
+
+
+def whole_vit(name: str = "test_vit", side: int = SIDE) -> Any:
+    """A whole vision transformer of timm in evaluation, with weights that are not those of another one."""
+    torch.manual_seed(4)
+    network: Any = timm.create_model(name, pretrained=False, img_size=side, num_classes=0).eval()
+    with torch.no_grad():
+        for weight in network.parameters():
+            weight.add_(0.1 * torch.randn_like(weight))
+    return network
+
+
+def backbone_of(state: dict[str, Tensor], folder: Path, name: str = "test_vit", side: int = SIDE) -> Backbone:
+    torch.save(state, folder / "weights.pth")
+    backbone = Backbone(name, (1, 3), side).eval()
+    backbone.load_weights(folder / "weights.pth")
+    return backbone
+
+
+def assert_same_maps(backbone: Backbone, network: Any, side: int = SIDE) -> None:
+    image = torch.rand(2, 1, side, side, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        found = backbone(image)
+        inputs = (image - backbone.mean) / backbone.std
+        expected = network.forward_intermediates(inputs, [1, 3], norm=True, intermediates_only=True)
+    for one, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(one, other)
+
+
+def to_hugging_face(state: dict[str, Tensor], dino: bool) -> dict[str, Tensor]:
+    """Names of transformers' Dinov2Model, or those of its ViTModel and ViTMAEModel."""
+    names = {
+        "cls_token": "embeddings.cls_token",
+        "pos_embed": "embeddings.position_embeddings",
+        "reg_token": "embeddings.register_tokens",
+        "patch_embed.proj": "embeddings.patch_embeddings.projection",
+        "norm": "layernorm",
+        "attn.proj": "attention.output.dense",
+        "ls1.gamma": "layer_scale1.lambda1",
+        "ls2.gamma": "layer_scale2.lambda1",
+    }
+    if not dino:
+        names |= {"norm1": "layernorm_before", "norm2": "layernorm_after"}
+        names |= {"mlp.fc1": "intermediate.dense", "mlp.fc2": "output.dense"}
+    renamed: dict[str, Tensor] = {}
+    for name, value in state.items():
+        block, _, rest = name.removeprefix("blocks.").partition(".") if name.startswith("blocks.") else ("", "", name)
+        outer = f"encoder.layer.{block}." if block else ""
+        part, _, kind = rest.rpartition(".")
+        if part == "attn.qkv":
+            for third, projection in zip(value.chunk(3), ("query", "key", "value"), strict=True):
+                renamed[f"{outer}attention.attention.{projection}.{kind}"] = third
+        else:
+            known = names.get(rest) or f"{names.get(part, part)}.{kind}"
+            renamed[outer + known] = value
+    return renamed
+
+
+def test_transformer_gives_the_normalised_patches_of_its_blocks(tmp_path: Path) -> None:
+    network = whole_vit()
+    backbone = backbone_of(network.state_dict(), tmp_path)
+    assert (backbone.channels, backbone.strides, backbone.side) == ([64, 64], [16, 16], SIDE)
+    image = torch.rand(2, 1, SIDE, SIDE)
+    # Block by block; the first token is that of the class.
+    with torch.no_grad():
+        patches = network.patch_embed.proj((image - backbone.mean) / backbone.std).flatten(2).transpose(1, 2)
+        tokens = torch.cat([network.cls_token.expand(2, -1, -1), patches], 1) + network.pos_embed
+        expected = []
+        for number, block in enumerate(network.blocks[:4]):
+            tokens = block(tokens)
+            if number in (1, 3):
+                expected.append(network.norm(tokens)[:, 1:].transpose(1, 2).reshape(2, 64, 4, 4))
+        found = backbone(image)
+        pooled = backbone.pooled(image)
+    for one, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(one, other)
+    torch.testing.assert_close(pooled, expected[-1].mean((2, 3)))
+    assert_same_maps(backbone, network)
+
+
+def test_blocks_after_the_last_layer_are_not_built() -> None:
+    names = Backbone("test_vit", (1, 3), SIDE).network.state_dict()
+    assert {name.split(".")[1] for name in names if name.startswith("blocks.")} == set("0123")
+
+
+@pytest.mark.parametrize("prefix", ["", "model.", "module.", "teacher.backbone."])
+def test_transformers_are_found_under_names_of_wrappers(prefix: str, tmp_path: Path) -> None:
+    network = whole_vit()
+    state = {prefix + name: value for name, value in network.state_dict().items()}
+    if prefix.startswith("teacher"):  # a file of its training holds the student, too
+        state |= {name.replace("teacher", "student"): torch.zeros_like(value) for name, value in state.items()}
+    assert_same_maps(backbone_of(state | {"head.bias": torch.zeros(3)}, tmp_path), network)
+
+
+def test_checkpoint_of_dinov2_gives_its_teacher(tmp_path: Path) -> None:
+    network = whole_vit()
+    state: Any = {"teacher": {f"backbone.{name}": value for name, value in network.state_dict().items()}, "epoch": 1}
+    assert_same_maps(backbone_of(state, tmp_path), network)
+
+
+@pytest.mark.parametrize("prefix", ["", "vit.", "dinov2."])
+@pytest.mark.parametrize("dino", [False, True])
+def test_names_of_hugging_face_are_known(dino: bool, prefix: str, tmp_path: Path) -> None:
+    network = whole_vit()
+    state = to_hugging_face(network.state_dict(), dino)
+    assert "encoder.layer.5.attention.attention.value.bias" in state
+    state = {prefix + name: value for name, value in state.items()}
+    extra = {"decoder.mask_token": torch.zeros(1, 1, 8), f"{prefix}embeddings.mask_token": torch.zeros(1, 64)}
+    assert_same_maps(backbone_of(state | extra, tmp_path), network)
+
+
+def test_mae_is_taken_with_its_decoder(tmp_path: Path) -> None:
+    network = whole_vit()
+    decoder = {"mask_token": torch.zeros(1, 1, 8), "decoder_pos_embed": torch.zeros(1, 17, 8)}
+    decoder |= {"decoder_blocks.0.norm1.weight": torch.zeros(8), "decoder_embed.weight": torch.zeros(8, 64)}
+    state: Any = {"model": {**network.state_dict(), **decoder}}
+    assert_same_maps(backbone_of(state, tmp_path), network)
+
+
+@pytest.mark.parametrize("hugging_face", [False, True])
+def test_registers_of_dinov2_get_no_position(hugging_face: bool, tmp_path: Path) -> None:
+    """Its own files have a position of the class token, which timm adds to the token."""
+    name, side = "vit_small_patch14_reg4_dinov2", 28
+    network = whole_vit(name, side)
+    network.prune_intermediate_layers([3], prune_norm=False)
+    state = network.state_dict()
+    position = torch.randn(1, 1, 384)
+    state["pos_embed"] = torch.cat([position, state["pos_embed"]], 1)
+    state["cls_token"] = state["cls_token"] - position
+    if hugging_face:
+        state = to_hugging_face(state, dino=True) | {"embeddings.mask_token": torch.zeros(1, 384)}
+    else:
+        state["register_tokens"] = state.pop("reg_token")
+        state["mask_token"] = torch.zeros(1, 384)
+    assert_same_maps(backbone_of(state, tmp_path, name, side), network, side)
+
+
+@pytest.mark.parametrize("hugging_face", [False, True])
+def test_names_of_dinov3_are_known(hugging_face: bool, tmp_path: Path) -> None:
+    name, side = "vit_small_patch16_dinov3_qkvb", 32
+    network = whole_vit(name, side)
+    network.prune_intermediate_layers([3], prune_norm=False)
+    state: dict[str, Tensor] = {}
+    for own, value in network.state_dict().items():
+        block, _, rest = own.partition(".attn.")
+        number = block.removeprefix("blocks.")
+        if not hugging_face and rest in ("q_bias", "v_bias"):
+            bias = state.setdefault(f"{block}.attn.qkv.bias", torch.full((3 * 384,), 7.0))  # of keys: masked
+            bias[slice(384) if rest == "q_bias" else slice(2 * 384, None)] = value
+        elif rest == "qkv.weight" and hugging_face:
+            for third, kind in zip(value.chunk(3), "qkv", strict=True):
+                state[f"layer.{number}.attention.{kind}_proj.weight"] = third
+        elif rest in ("q_bias", "v_bias"):
+            state[f"layer.{number}.attention.{rest[0]}_proj.bias"] = value
+        else:
+            state[_dinov3_name(own, hugging_face)] = value
+    state["embeddings.mask_token" if hugging_face else "mask_token"] = torch.zeros(1, 384)
+    assert_same_maps(backbone_of(state, tmp_path, name, side), network, side)
+
+
+def _dinov3_name(name: str, hugging_face: bool) -> str:
+    if not hugging_face:
+        return re.sub(r"gamma_(\d)", r"ls\1.gamma", name).replace("reg_token", "storage_tokens")
+    names = {"reg_token": "embeddings.register_tokens", "cls_token": "embeddings.cls_token"}
+    name = names.get(name, name).replace("patch_embed.proj", "embeddings.patch_embeddings")
+    name = re.sub(r"gamma_(\d)", r"layer_scale\1.lambda1", name).replace("attn.proj", "attention.o_proj")
+    return name.replace("blocks", "layer").replace("mlp.fc1", "mlp.up_proj").replace("mlp.fc2", "mlp.down_proj")
+
+
+def test_positions_of_another_image_size_are_interpolated(tmp_path: Path) -> None:
+    network = whole_vit(side=96)
+    backbone = backbone_of(network.state_dict(), tmp_path)
+    network.set_input_size((SIDE, SIDE))
+    assert_same_maps(backbone, network)
+    # A position that is the same everywhere stays so.
+    state = whole_vit(side=96).state_dict()
+    state["pos_embed"] = torch.ones_like(state["pos_embed"])
+    found = backbone_of(state, tmp_path).network.state_dict()["pos_embed"]
+    torch.testing.assert_close(found, torch.ones(1, 17, 64))
+
+
+def without(state: dict[str, Tensor], ending: str) -> dict[str, Tensor]:
+    return {name: value for name, value in state.items() if not name.endswith(ending)}
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda state: without(state, "blocks.2.mlp.fc1.weight"),
+        lambda state: without(state, "patch_embed.proj.weight"),
+        lambda state: state | {"patch_embed.proj.weight": torch.zeros(64, 3, 14, 14)},
+        lambda state: state | {"blocks.6.norm1.weight": torch.zeros(64)},
+        lambda state: {name: value for name, value in state.items() if not name.startswith("blocks.3")},
+        lambda state: without(to_hugging_face(state, dino=True), "encoder.layer.1.attention.attention.key.weight"),
+    ],
+)
+def test_files_of_other_transformers_are_refused(
+    damage: Callable[[dict[str, Tensor]], dict[str, Tensor]], tmp_path: Path
+) -> None:
+    with pytest.raises(XrayError, match=r"weights\.pth does not hold the weights of test_vit; give a file"):
+        backbone_of(damage(whole_vit().state_dict()), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("layers", "side", "named"),
+    [((1,), 72, "patches of 16 x 16 pixels; choose a multiple, for example 256"), ((6,), 64, "choose from 0 to 5")],
+)
+def test_sides_and_layers_that_a_transformer_lacks_are_refused(layers: tuple[int, ...], side: int, named: str) -> None:
+    with pytest.raises(XrayError, match=named):
+        Backbone("test_vit", layers, side)

@@ -22,8 +22,9 @@ def pictures() -> tuple[torch.Tensor, torch.Tensor]:
     return image, reconstruction
 
 
-def test_loss_is_the_relative_difference_of_features(pictures: tuple[torch.Tensor, torch.Tensor]) -> None:
-    error = PerceptualError(NETWORK, (0, 2))
+@pytest.mark.parametrize("network", [NETWORK, "test_vit"])
+def test_loss_is_the_relative_difference_of_features(network: str, pictures: tuple[torch.Tensor, torch.Tensor]) -> None:
+    error = PerceptualError(network, (0, 2), image_size=64)
     image, reconstruction = pictures
     seen = reconstruction * (image > 0)
     with torch.no_grad():
@@ -37,10 +38,11 @@ def test_loss_is_the_relative_difference_of_features(pictures: tuple[torch.Tenso
     assert float(error.loss(image, image)) == 0
 
 
+@pytest.mark.parametrize("network", [NETWORK, "test_vit"])
 def test_gradient_reaches_the_reconstructed_foreground_and_no_weight(
-    pictures: tuple[torch.Tensor, torch.Tensor],
+    network: str, pictures: tuple[torch.Tensor, torch.Tensor]
 ) -> None:
-    error = PerceptualError(NETWORK, (1,)).train()
+    error = PerceptualError(network, (1,), image_size=64).train()
     image, reconstruction = pictures
     reconstruction.requires_grad_()
     before = {name: value.clone() for name, value in error.state_dict().items()}

@@ -21,6 +21,7 @@ from anomalib_xray.errors import XrayError
 from anomalib_xray.io.inputs import list_radiographs
 from anomalib_xray.io.paths import absolute
 from anomalib_xray.training.callbacks import CollapseMonitor, feature_spread
+from anomalib_xray.training.radiograph_model import PRETRAINED_SIZES
 from anomalib_xray.training.trained_model import TrainedModel
 from anomalib_xray.training.training_images import training_images
 from anomalib_xray.transforms import Augmentation, PadResize
@@ -115,7 +116,7 @@ class DeepOneClass(TrainedModel, AnomalibModule):
         augmentation: Augmentation in training, of reference pictures too: ``default``, ``advanced`` or none.
         reference_root: Folder of reference pictures with a sub-folder for each class, or without, as a single class;
             needed for training only.
-        backbone: A convolutional network of timm.
+        backbone: A convolutional network or vision transformer of timm.
         weights: File with weights of the backbone; none starts from scratch.
         backbone_layer: The last of the backbone's feature maps that is used, from 0; it is pooled.
         frozen_levels: How many of the backbone's feature maps, from the first, are not trained.
@@ -140,6 +141,7 @@ class DeepOneClass(TrainedModel, AnomalibModule):
     """
 
     scores = SCORES
+    image_sizes = PRETRAINED_SIZES
 
     def __init__(
         self,
@@ -170,7 +172,7 @@ class DeepOneClass(TrainedModel, AnomalibModule):
         self.reference_root, self.weights, self.templates = reference_root, weights, templates
         self.compactness_weight, self.compact = compactness_weight, compact
         self.optimizer, self.betas, self.weight_decay = optimizer, betas, weight_decay
-        network = Features(backbone, backbone_layer, frozen_levels, feature_size)
+        network = Features(backbone, backbone_layer, frozen_levels, feature_size, self.image_size)
         self.model: DeepOneClassModel = DeepOneClassModel(network, neighbours, score)
         self.reference: ReferencePictures | None = None
         self._template_images: list[Tensor] = []

@@ -18,18 +18,19 @@ class Features(nn.Module):
     """Features of images, ``(N, 1, S, S)`` in [0, 1] to ``(N, F)``.
 
     Args:
-        backbone: A convolutional network of timm.
+        backbone: A convolutional network or vision transformer of timm.
         layer: The last of its feature maps that is used, from 0.
         frozen_levels: How many of its feature maps, from the first, are not trained.
         size: Features F of a fully connected layer with ReLU on top; none takes the pooled map itself.
+        image_size: Side of the images.
 
     Raises:
         XrayError: The network or its layer is not there, or more levels are frozen than it has.
     """
 
-    def __init__(self, backbone: str, layer: int, frozen_levels: int, size: int | None) -> None:
+    def __init__(self, backbone: str, layer: int, frozen_levels: int, size: int | None, image_size: int = 224) -> None:
         super().__init__()
-        self.backbone = Backbone(backbone, range(layer + 1))
+        self.backbone = Backbone(backbone, range(layer + 1), image_size)
         if not 0 <= frozen_levels <= layer + 1:
             msg = (
                 f"frozen_levels is {frozen_levels}, but {backbone} has {layer + 1} levels up to backbone_layer {layer}."
@@ -66,7 +67,8 @@ def weights_up_to(backbone: Backbone, layer: int) -> list[nn.Parameter]:
     backbone.eval()
     with torch.enable_grad():
         # Values do not matter: a weight that the map does not depend on has no gradient, not one of 0.
-        feature_map = backbone(torch.zeros(1, 1, 64, 64, device=weights[0].device))[layer]
+        side = backbone.side or 64
+        feature_map = backbone(torch.zeros(1, 1, side, side, device=weights[0].device))[layer]
         gradients = torch.autograd.grad(feature_map.sum(), weights, allow_unused=True)
     backbone.train(was_training)
     return [weight for weight, gradient in zip(weights, gradients, strict=True) if gradient is not None]

@@ -33,7 +33,7 @@ class DeepSvdd(TrainedModel, AnomalibModule):
     Args:
         width: Channels of the first level; the widest level has 4 times as many.
         code_size: Length of the code.
-        backbone: A convolutional network of timm in place of the one that is trained from scratch. It is frozen, and
+        backbone: A network of timm in place of the one that is trained from scratch. It is frozen, and
             a head without biases is trained on its standardised features; none for the network from scratch.
         weights: File with weights of the backbone; none leaves them random.
         backbone_layer: Which of the backbone's feature maps is pooled, from 0.

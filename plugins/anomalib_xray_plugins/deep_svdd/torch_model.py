@@ -74,17 +74,18 @@ class BackboneEncoder(nn.Module):
     biases, and standardised features have no constant part that could stand in for one.
 
     Args:
-        name: A convolutional network of timm.
+        name: A convolutional network or vision transformer of timm.
         layer: Which of its feature maps is pooled.
         code_size: Length Z of the code.
+        image_size: Side of the images.
     """
 
     mean: Tensor
     deviation: Tensor
 
-    def __init__(self, name: str, layer: int, code_size: int) -> None:
+    def __init__(self, name: str, layer: int, code_size: int, image_size: int = 224) -> None:
         super().__init__()
-        self.backbone = FrozenBackbone(name, [layer])
+        self.backbone = FrozenBackbone(name, [layer], image_size)
         features = self.backbone.channels[-1]
         self.register_buffer("mean", torch.zeros(features))
         self.register_buffer("deviation", torch.ones(features))
@@ -140,7 +141,7 @@ class DeepSvddModel(nn.Module):
         self.encoder: Encoder | BackboneEncoder = (
             Encoder(image_size, width, code_size)
             if backbone is None
-            else BackboneEncoder(backbone, backbone_layer, code_size)
+            else BackboneEncoder(backbone, backbone_layer, code_size, image_size)
         )
         self.decoder = Decoder(image_size, width, code_size) if decodes else None
         self.score = score

@@ -10,6 +10,7 @@ from anomalib.models import AnomalibModule
 from torch import Tensor
 
 from anomalib_xray.errors import XrayError
+from anomalib_xray.training.radiograph_model import PRETRAINED_SIZES
 from anomalib_xray.training.reconstruction_model import MapModel
 from anomalib_xray.training.trained_model import TrainedModel
 from anomalib_xray_plugins.feature_ae.loss import FeatureLoss
@@ -24,7 +25,8 @@ class FeatureAe(MapModel, TrainedModel, AnomalibModule):
 
     Args:
         augmentation: Augmentation in training: ``default``, ``advanced`` or none.
-        backbone: Convolutional network of timm whose features are reconstructed; it is not trained.
+        backbone: Network of timm whose features are reconstructed, convolutional or a vision transformer; it is not
+            trained.
         weights: File with weights of the backbone, read when training starts; none leaves them random.
         layers: Which of its feature maps are put together, in rising order from 0.
         channels: Channels of the encoder's levels but the last; each level halves the feature map's side.
@@ -46,6 +48,7 @@ class FeatureAe(MapModel, TrainedModel, AnomalibModule):
     """
 
     scores = SCORES
+    image_sizes = PRETRAINED_SIZES
 
     def __init__(
         self,
@@ -67,7 +70,15 @@ class FeatureAe(MapModel, TrainedModel, AnomalibModule):
             raise XrayError(msg)
         self.weights, self.feature_loss, self.weight_decay = weights, loss, weight_decay
         self.model: FeatureAeModel = FeatureAeModel(
-            backbone, layers, channels, latent_channels, standardized, score, self.top_k, self.map_sigma
+            backbone,
+            layers,
+            channels,
+            latent_channels,
+            standardized,
+            score,
+            self.top_k,
+            self.map_sigma,
+            self.image_size,
         )
         check_levels(len(channels) + 1, self.image_size // self.model.features.reduction)
 
@@ -85,8 +96,13 @@ class FeatureAe(MapModel, TrainedModel, AnomalibModule):
 
 
 def check_levels(levels: int, side: int) -> None:
-    """Refuses levels that leave less than 2 x 2 places, over which a single image's features are normalised."""
-    most = max(side.bit_length() - 2, 0)  # side is a power of two
+    """Refuses levels that leave less than 2 x 2 places, over which a single image's features are normalised.
+
+    Nor do levels halve an odd side: they would not double back to it.
+    """
+    most = 0
+    while side % 2 ** (most + 1) == 0 and side >> (most + 1) >= 2:
+        most += 1
     if levels > most:
         msg = (
             f"channels and latent_channels make {levels} levels, but a feature map of {side} x {side} has room for "

@@ -24,10 +24,11 @@ class FeatureMap(nn.Module):
     """One map of a frozen backbone's features of several levels, side by side.
 
     Args:
-        backbone: A convolutional network of timm.
+        backbone: A convolutional network or vision transformer of timm.
         layers: Which of its feature maps, in rising order.
         standardized: Whether each channel is scaled by its mean and deviation over the training images, so that all
             count alike.
+        image_size: Side of the images.
 
     Attributes:
         channels: Number of channels of the joint map.
@@ -38,9 +39,9 @@ class FeatureMap(nn.Module):
     square: Tensor
     images: Tensor
 
-    def __init__(self, backbone: str, layers: Sequence[int], standardized: bool = True) -> None:
+    def __init__(self, backbone: str, layers: Sequence[int], standardized: bool = True, image_size: int = 224) -> None:
         super().__init__()
-        self.backbone = FrozenBackbone(backbone, layers)
+        self.backbone = FrozenBackbone(backbone, layers, image_size)
         self.standardized = standardized
         self.channels = sum(self.backbone.channels)
         self.reduction = max(REDUCTION, min(self.backbone.strides))
@@ -112,9 +113,10 @@ class FeatureAeModel(nn.Module):
         score: str = "feature_ssim_top_k",
         top_k: float = 0.03,
         map_sigma: float = 1.0,
+        image_size: int = 224,
     ) -> None:
         super().__init__()
-        self.features = FeatureMap(backbone, layers, standardized)
+        self.features = FeatureMap(backbone, layers, standardized, image_size)
         steps = [self.features.channels, *channels, latent_channels]
         self.encoder = encoder(steps)
         self.decoder = decoder(steps)

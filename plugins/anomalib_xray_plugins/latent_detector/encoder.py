@@ -20,16 +20,17 @@ class BackboneEncoder(nn.Module):
     """Feature maps of a network of timm.
 
     Args:
-        name: A convolutional network of timm.
+        name: A convolutional network or vision transformer of timm.
         layers: Which of its feature maps, in rising order.
+        image_size: Side of the images.
 
     Raises:
         XrayError: timm has no such network, or the network has no such layers.
     """
 
-    def __init__(self, name: str, layers: Sequence[int]) -> None:
+    def __init__(self, name: str, layers: Sequence[int], image_size: int) -> None:
         super().__init__()
-        self.backbone = FrozenBackbone(name, layers)
+        self.backbone = FrozenBackbone(name, layers, image_size)
 
     def forward(self, image: Tensor) -> list[Tensor]:
         """Images ``(N, 1, S, S)`` in [0, 1] to a map ``(N, C, h, w)`` per layer."""

@@ -10,6 +10,7 @@ from anomalib.models import AnomalibModule
 from anomalib_xray.detectors import DetectorBank, Subset
 from anomalib_xray.errors import XrayError
 from anomalib_xray.training.fitted_model import DetectorModel
+from anomalib_xray.training.radiograph_model import PRETRAINED_SIZES
 from anomalib_xray.training.reconstruction_model import MapModel
 from anomalib_xray_plugins.latent_detector.encoder import BackboneEncoder, PluginEncoder
 from anomalib_xray_plugins.latent_detector.torch_model import LatentModel, Pooling
@@ -25,7 +26,7 @@ class LatentDetector(MapModel, DetectorModel, AnomalibModule):
         checkpoint: Checkpoint of a trained model with an encoder, such as ``Cae``, ``Vae`` or ``Bigan``, read when
             training starts. This model's own checkpoint then holds the encoder.
         backbone: Network of timm whose features are used where there is no checkpoint.
-        layers: Which of the backbone's feature maps, in rising order.
+        layers: Which of the backbone's feature maps, in rising order from 0; a vision transformer has one per block.
         weights: File with weights of the backbone, read when training starts; none leaves them random.
         pooling: How a feature map becomes a vector: ``average`` or ``max`` over the foreground, or ``flatten``; or
             ``places``: detectors judge each place on its own, which also gives a map.
@@ -47,7 +48,7 @@ class LatentDetector(MapModel, DetectorModel, AnomalibModule):
     """
 
     model: LatentModel
-    image_sizes = (64, 128, 224, 256, 384, 512)
+    image_sizes = PRETRAINED_SIZES
 
     def __init__(
         self,
@@ -71,7 +72,7 @@ class LatentDetector(MapModel, DetectorModel, AnomalibModule):
             )
         self.checkpoint, self.weights = checkpoint, weights
         bank = DetectorBank(self.detectors, self.detector_settings(components, limit, subset))
-        encoder = BackboneEncoder(backbone, layers) if checkpoint is None else None
+        encoder = BackboneEncoder(backbone, layers, self.image_size) if checkpoint is None else None
         self.model = LatentModel(encoder, bank, pooling, score, top_k, map_sigma)
 
     @property

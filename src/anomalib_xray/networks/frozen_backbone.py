@@ -21,8 +21,9 @@ class FrozenBackbone(Backbone):
     was: a model's own weights do not depend on whether it has such a backbone.
 
     Args:
-        name: A convolutional network of timm.
+        name: A convolutional network or vision transformer of timm.
         layers: Which of its feature maps to give, in rising order.
+        image_size: Side of the images that a transformer takes.
 
     Raises:
         XrayError: timm has no such network, or the network has no such layers.
@@ -31,10 +32,10 @@ class FrozenBackbone(Backbone):
     has_weights: Tensor
     """Whether weights were read from a file; kept in checkpoints, which need the file no more."""
 
-    def __init__(self, name: str = "resnet18", layers: Sequence[int] = (1, 2, 3)) -> None:
+    def __init__(self, name: str = "resnet18", layers: Sequence[int] = (1, 2, 3), image_size: int = 224) -> None:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)  # the same for every model: a checkpoint may lack these weights
-            super().__init__(name, layers)
+            super().__init__(name, layers, image_size)
         self.register_buffer("has_weights", torch.tensor(False))
         self.requires_grad_(False)
         self.eval()
@@ -66,16 +67,17 @@ class PerceptualError(nn.Module):
     et al. 2021 (2006.13265), section 3.
 
     Args:
-        backbone: A convolutional network of timm.
+        backbone: A convolutional network or vision transformer of timm.
         layers: Which of its feature maps are compared, in rising order.
+        image_size: Side of the images that a transformer takes.
 
     Raises:
         XrayError: timm has no such network, or the network has no such layers.
     """
 
-    def __init__(self, backbone: str = "resnet18", layers: Sequence[int] = (1, 2, 3)) -> None:
+    def __init__(self, backbone: str = "resnet18", layers: Sequence[int] = (1, 2, 3), image_size: int = 224) -> None:
         super().__init__()
-        self.backbone = FrozenBackbone(backbone, layers)
+        self.backbone = FrozenBackbone(backbone, layers, image_size)
 
     def layer_errors(self, image: Tensor, reconstruction: Tensor) -> list[Tensor]:
         """Relative errors at the places of each layer, ``(N, 1, h, w)``, of images ``(N, 1, S, S)`` in [0, 1]."""

@@ -123,7 +123,9 @@ class AutoencoderModel(ReconstructionModel, TrainedModel):
 
     def further_networks(self) -> dict[str, Callable[[], nn.Module]]:
         """The network of the perceptual error."""
-        return {"perceptual": lambda: PerceptualError(self.perceptual_backbone, self.perceptual_layers)}
+        return {
+            "perceptual": lambda: PerceptualError(self.perceptual_backbone, self.perceptual_layers, self.image_size)
+        }
 
     def make_scorer(self) -> ReconstructionScorer:
         """Builds the scorer of the settings, and the network of a perceptual loss."""

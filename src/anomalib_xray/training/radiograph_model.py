@@ -41,6 +41,9 @@ from anomalib_xray.transforms.augmentation import augmentation_of
 IMAGE_SIZES = (64, 128, 256, 512)
 """Sides of images that models work on."""
 
+PRETRAINED_SIZES = (64, 128, 224, 256, 384, 392, 448, 512, 518)
+"""Those of models on trained networks of timm: vision transformers see multiples of their patches of 14 or 16."""
+
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
 """Parameters of glibc's ``mallopt``: free memory that is kept, number of allocations that are mapped on their own."""
 

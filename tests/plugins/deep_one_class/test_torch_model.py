@@ -26,6 +26,14 @@ def test_first_levels_are_frozen(levels: int, expected: set[str]) -> None:
     assert frozen == expected
 
 
+def test_first_blocks_of_a_transformer_are_frozen() -> None:
+    features = Features("test_vit", 2, 2, None, image_size=64)
+    learnt = {name for name, weight in features.named_parameters() if weight.requires_grad}
+    assert learnt
+    assert all(name.startswith("backbone.network.blocks.2.") for name in learnt)
+    assert features(torch.rand(2, 1, 64, 64)).shape == (2, 64)
+
+
 def test_statistics_of_frozen_levels_stay() -> None:
     features = Features("resnet18", 2, 2, None).train()
     network: Any = features.backbone.network

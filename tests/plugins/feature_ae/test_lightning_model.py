@@ -55,6 +55,8 @@ def test_only_the_autoencoder_is_trained() -> None:
         ({"loss": "l1"}, "loss is 'l1'.*ssim, mse, cosine"),
         ({"channels": [4, 4, 4]}, "make 4 levels, but a feature map of 16 x 16 has room for 3"),
         ({"layers": [3], "channels": [4, 4]}, "make 3 levels, but a feature map of 4 x 4 has room for 1"),
+        ({"backbone": "test_vit", "image_size": 224}, "make 2 levels, but a feature map of 14 x 14 has room for 1"),
+        ({"backbone": "test_vit", "image_size": 518}, "image_size is 518, but test_vit looks at patches of 16 x 16"),
         ({"layers": [9]}, "layers"),
         ({"backbone": "no_such_network"}, "no_such_network"),
     ],
@@ -67,3 +69,11 @@ def test_refuses_what_it_does_not_have(setting: dict[str, Any], message: str) ->
 @pytest.mark.parametrize("config", ["feature_ae.yaml", "paper/feature_ae.yaml"])
 def test_shipped_configurations_build_the_model(config: str) -> None:
     FeatureAe(**yaml.safe_load((CONFIGS / config).read_text())["model"]["init_args"])
+
+
+def test_features_of_a_transformer_are_reconstructed() -> None:
+    model: Any = FeatureAe(**{**SMALL, "backbone": "test_vit", "layers": [2, 4], "image_size": 128})
+    image = torch.rand(1, 1, 128, 128)
+    features = model.model.features(image)
+    assert features.shape == (1, 128, 8, 8)
+    assert model.model.reconstruct(features).shape == features.shape

@@ -8,7 +8,8 @@ from anomalib_xray.testing import ModelContract
 
 class TestLatentDetector(ModelContract):
     model = LatentDetector
-    settings: ClassVar = {"image_size": 64, "backbone": "test_byobnet", "layers": [1, 2], "components": 4}
+    # A vision transformer, which here is exported, too.
+    settings: ClassVar = {"image_size": 64, "backbone": "test_vit", "layers": [2, 4], "components": 4}
     falling_loss = None
 
 
