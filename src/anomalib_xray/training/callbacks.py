@@ -321,8 +321,8 @@ class ForegroundScores(Callback):
         if self.top_k is not None:
             outputs.pred_score = masked_top_k_mean(maps, mask.to(maps), self.top_k)
 
-    on_test_batch_end = on_validation_batch_end
-    on_predict_batch_end = on_validation_batch_end
+    on_test_batch_end = on_validation_batch_end  # type: ignore[assignment]  # its arguments by place
+    on_predict_batch_end = on_validation_batch_end  # type: ignore[assignment]  # as above
 
 
 def foreground_of(image: Tensor) -> Tensor:
