@@ -207,10 +207,159 @@ def dcgan(images: Tensor) -> Published:
     return Published(nn.ModuleList([generator, discriminator]), step)
 
 
+class SelfAttention(nn.Module):
+    """Self-attention with its whole matrix in memory."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.query, self.key = (nn.Conv2d(channels, channels // 8, 1) for _ in range(2))
+        self.value = nn.Conv2d(channels, channels, 1)
+        self.gamma = nn.Parameter(torch.zeros(1))
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Adds to each position the values that it attends to."""
+        query, key, value = (layer(features).flatten(2) for layer in (self.query, self.key, self.value))
+        attention = (query.transpose(1, 2) @ key).softmax(2)
+        attended = (value @ attention.transpose(1, 2)).view(features.shape)
+        return self.gamma * attended + features
+
+
+def attentive_generator() -> nn.Sequential:
+    """Generator of BiGAN and α-GAN: codes ``(N, 100, 1, 1)`` to images of 128 pixels."""
+    layers: list[nn.Module] = []
+    for number, (wide, narrow) in enumerate(pairwise([100, 1024, 512, 256, 128, 64])):
+        stride, padding = (2, 1) if number else (1, 0)
+        convolution = nn.ConvTranspose2d(wide, narrow, 4, stride, padding)
+        layers += [spectral_norm(convolution, dim=0), nn.BatchNorm2d(narrow), nn.ReLU()]
+        if narrow <= 128:
+            layers.append(SelfAttention(narrow))
+    return nn.Sequential(*layers, nn.ConvTranspose2d(64, 1, 4, 2, 1), nn.Tanh())
+
+
+def attentive_trunk() -> nn.Sequential:
+    """The way down of their encoders and discriminators, to ``(N, 1024, 4, 4)``."""
+    layers: list[nn.Module] = []
+    for narrow, wide in pairwise([1, 64, 128, 256, 512, 1024]):
+        layers += [spectral_norm(nn.Conv2d(narrow, wide, 4, 2, 1), dim=0), nn.LeakyReLU(0.1)]
+        if wide >= 512:
+            layers.append(SelfAttention(wide))
+    return nn.Sequential(*layers)
+
+
+def step_within_graph(optimizer: Adam) -> None:
+    """Steps while a graph is kept that holds the weights, as the torch of that time allowed.
+
+    The backward passes that follow go through the new weights and the old activations.
+    """
+    weights = tuple(optimizer.param_groups[0]["params"])
+    with torch.autograd._unsafe_preserve_version_counter(weights):  # type: ignore[attr-defined]  # exists, unlisted
+        optimizer.step()
+
+
+class PairDiscriminator(nn.Module):
+    """Discriminator of the BiGAN."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.of_image = nn.Sequential(attentive_trunk(), spectral_norm(nn.Conv2d(1024, 1024, 4)), nn.LeakyReLU(0.1))
+        self.of_code = nn.Sequential(
+            *(spectral_norm(nn.Conv2d(100, 512, 1)), nn.LeakyReLU(0.1)),
+            *(spectral_norm(nn.Conv2d(512, 512, 1)), nn.LeakyReLU(0.1)),
+        )
+        self.joint = nn.Sequential(
+            *(spectral_norm(nn.Conv2d(1536, 1024, 1)), nn.LeakyReLU(0.1)),
+            *(spectral_norm(nn.Conv2d(1024, 1024, 1)), nn.LeakyReLU(0.1)),
+            *(nn.Conv2d(1024, 1, 1), nn.Sigmoid(), nn.Flatten(0)),
+        )
+
+    def forward(self, images: Tensor, codes: Tensor) -> Tensor:
+        """Probability that the code was encoded, ``(N,)``."""
+        encoded: Tensor = self.joint(torch.cat([self.of_image(images), self.of_code(codes)], 1))
+        return encoded
+
+
+def bigan(images: Tensor) -> Published:
+    """BiGAN: the discriminator, then generator and encoder with the gradients that it has left there."""
+    generator, discriminator = attentive_generator(), PairDiscriminator()
+    encoder = nn.Sequential(attentive_trunk(), nn.Conv2d(1024, 100, 4))
+    both = nn.ModuleList([generator, encoder])
+    of_both = Adam(both.parameters(), lr=1e-3, betas=(0.5, 0.999))
+    of_discriminator = Adam(discriminator.parameters(), lr=5e-6, betas=(0.5, 0.999))
+    images = 2 * images - 1
+
+    def step() -> None:
+        drawn = torch.randn(len(images), 100, 1, 1)
+        made = generator(drawn)
+        real = discriminator(images + 0.04 * torch.randn_like(images), encoder(images))
+        fake = discriminator(made + 0.04 * torch.randn_like(made), drawn)
+        of_discriminator.zero_grad()
+        of_both.zero_grad()
+        (-(real + 1e-10).log() - (1 - fake + 1e-10).log()).mean().backward(retain_graph=True)
+        step_within_graph(of_discriminator)
+        (-(fake + 1e-10).log() - (1 - real + 1e-10).log()).mean().backward()
+        of_both.step()
+
+    return Published(nn.ModuleList([both, discriminator]), step)
+
+
+class ComparingDiscriminator(nn.Module):
+    """Discriminator of the α-GAN, whose minibatch discrimination has 268 million weights."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.trunk = attentive_trunk()
+        self.minibatch = GluedDiscrimination(16384, 64, 256)
+        self.last = spectral_norm(nn.Conv2d(1028, 1, 4))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Probability of a real image, ``(N,)``."""
+        features = self.minibatch(self.trunk(images).flatten(1))
+        real: Tensor = self.last(features.view(-1, 1028, 4, 4)).sigmoid().flatten()
+        return real
+
+
+def alpha_gan(images: Tensor) -> Published:
+    """α-GAN: one forward pass, and four backward passes and steps through its graph."""
+    generator, discriminator, trunk = attentive_generator(), ComparingDiscriminator(), attentive_trunk()
+    mean, deviation = (nn.Sequential(nn.Conv2d(1024, 100, 4), nn.Tanh()) for _ in range(2))
+    encoder = nn.ModuleList([trunk, mean, deviation])
+    units = [nn.Linear(100, 50), nn.LeakyReLU(0.1), nn.Linear(50, 25), nn.LeakyReLU(0.1), nn.Linear(25, 1)]
+    of_codes = nn.Sequential(nn.Flatten(), *units, nn.Sigmoid(), nn.Flatten(0))
+    players, rates = [encoder, generator, discriminator, of_codes], [1e-3, 1e-3, 5e-6, 5e-6]
+    optimizers = [Adam(p.parameters(), lr=rate, betas=(0.5, 0.999)) for p, rate in zip(players, rates, strict=True)]
+    images = 2 * images - 1
+
+    def says(probability: Tensor, label: float) -> Tensor:
+        return binary_cross_entropy(probability, torch.full_like(probability, label))
+
+    def step() -> None:
+        features = trunk(images)
+        code = mean(features) + deviation(features) * torch.randn(len(images), 100, 1, 1)
+        drawn = torch.randn_like(code)
+        rebuilt, made = generator(code), generator(drawn)
+        real, *fakes = (discriminator(shown) for shown in (images, rebuilt, made))
+        of_code, of_drawn = of_codes(code), of_codes(drawn)
+        error = 0.01 * (images - rebuilt).abs().mean()
+        losses = [
+            error + says(of_code, 1) - says(of_code, 0),
+            error + sum(says(fake, 1) - says(fake, 0) for fake in fakes),
+            says(real, 1) + sum(says(fake, 0) for fake in fakes),
+            says(of_drawn, 1) + says(of_code, 0),
+        ]
+        for number, (loss, optimizer) in enumerate(zip(losses, optimizers, strict=True)):
+            optimizer.zero_grad()
+            loss.backward(retain_graph=number < len(losses) - 1)
+            step_within_graph(optimizer)
+
+    return Published(nn.ModuleList(players), step)
+
+
 STEPS: dict[str, Callable[[Tensor], Published]] = {
     "paper/bae": bae,
     "paper/vae": vae,
     "paper/cae": cae,
     "paper/dcgan": dcgan,
+    "paper/bigan": bigan,
+    "paper/alphagan": alpha_gan,
 }
 """Published models by the configuration that stands for them here."""
