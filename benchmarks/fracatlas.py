@@ -3,8 +3,11 @@
     anomalib-xray benchmark --config configs/benchmark/fracatlas.yaml --out fracatlas_benchmark
     python benchmarks/fracatlas.py --out fracatlas_benchmark
 
-Prints a row per preparation and model: AUROC of the chosen score, the same beyond shortcuts, and the share of fractured
-pictures whose hottest pixel lies in the box of a fracture, beside the share of the foreground in boxes: chance.
+Prints a row per preparation, model and score: AUROC, the same beyond shortcuts, and the share of fractured pictures
+whose hottest pixel lies in the box of a fracture, beside the share of the foreground in boxes: chance. Then how much
+more each score of this project has beyond shortcuts than the best of anomalib's models, paired: both of the same draws.
+Which of theirs is the best is read from this table, so that the choice favours them. Last, each shortcut alone.
+
 Figures are means over the seeds. Intervals of 95 % are from draws of groups (docs/benchmark.md), the same draws in all
 rows. "Beyond shortcuts": the rank of a score less what a linear regression on the ranks of the raw picture's numbers
 (size, aspect, grey, contrast, sharpness, markers), fitted on the normal pictures of the test, says of it. Pictures that
@@ -47,6 +50,8 @@ from anomalib_xray.experiments.run_grid import folder_of
 from anomalib_xray.jobs import read_result
 
 Numbers = NDArray[np.float64]
+Row = tuple[str, str, str]  # preparation, model, score
+Drawn = tuple[float, Numbers]  # a figure, and that of each draw
 
 PROMISES = (0.05, 0.10)
 """Shares of false alarms that thresholds are to promise."""
@@ -64,36 +69,38 @@ def main() -> None:
 
 
 def print_figures(config: Path, out: Path) -> None:
-    """Prints the table of the cells that are done."""
-    done = [
-        cell for cell in read_grid(config).cells if (read_result(folder_of(out, cell)) or {}).get("status") == "done"
-    ]
+    """Prints the tables of the cells that are done."""
+    grid = read_grid(config)
+    done = [cell for cell in grid.cells if (read_result(folder_of(out, cell)) or {}).get("status") == "done"]
     shortcuts = [cell for cell in done if (cell.model, cell.preparation) == (grids.SHORTCUTS, grids.RAW)]
     if not shortcuts:
         raise XrayError(f"{out} has no shortcuts of raw pictures yet; run anomalib-xray benchmark first.")
-    tables: dict[tuple[str, str], list[pd.DataFrame]] = {}  # those of all seeds, by preparation and model
+    runs: dict[Row, list[pd.DataFrame]] = {}  # those of all seeds
     folders: dict[tuple[str, str], list[Path]] = {}
     for cell in done:
-        if cell.model != grids.SHORTCUTS:
-            folders.setdefault((cell.preparation, cell.model), []).append(folder_of(out, cell))
-            tables.setdefault((cell.preparation, cell.model), []).append(pictures_of(folder_of(out, cell)))
+        if cell.model == grids.SHORTCUTS:
+            continue
+        folders.setdefault((cell.preparation, cell.model), []).append(folder_of(out, cell))
+        for score in grid.scores.get(cell.model, [CHOSEN]):
+            table = pictures_of(folder_of(out, cell), score)
+            runs.setdefault((cell.preparation, cell.model, score), []).append(table)
     numbers = units_of(read_scores(folder_of(out, shortcuts[0]) / grids.SCORES), "image", list(SHORTCUTS))
     assert numbers is not None
     raw = numbers.set_index("source_path")
     common = raw.index
-    for table in chain(*tables.values()):
+    for table in chain(*runs.values()):
         common = common.intersection(table.index)
     raw = raw.loc[sorted(common)]
-    weights = patient_weights(raw["patient"])
     print(f"{len(raw)} of {len(numbers)} pictures, {raw['label'].sum()} fractured, {raw['patient'].nunique()} groups\n")
-    print("| pictures | model | AUROC | beyond shortcuts | hit in a box | chance |\n|---|---|---|---|---|---|")
-    for (preparation, model), found in tables.items():
-        runs = [table.loc[raw.index] for table in found]
-        labels = raw["label"].to_numpy()
-        plain = auroc(labels, [run[CHOSEN].to_numpy() for run in runs], weights)
-        beyond = auroc(labels, [residual(run[CHOSEN], raw, labels == 0) for run in runs], weights)
-        hits, chance = hit_rate(runs, labels == 1, weights)
-        print(f"| {preparation} | {model} | {_shown(plain)} | {_shown(beyond)} | {_shown(hits)} | {chance:.3f} |")
+    weights = patient_weights(raw["patient"])
+    beyond = print_models(
+        {row: [table.loc[raw.index] for table in tables] for row, tables in runs.items()}, raw, weights
+    )
+    print_differences(beyond, {cell.model for cell in done if _is_anomalibs(cell)})
+    print("\n| shortcut | AUROC |\n|---|---|")
+    for name in SHORTCUTS:
+        figure = interval(*auroc(raw["label"].to_numpy(), [raw[name].to_numpy()], weights))
+        print(f"| {name} | {_shown(figure)} |")
     print_false_alarms(folders)
     views = views_of(shortcuts[0].data_config).reindex(raw.index, fill_value="unknown")
     print("\n| pictures | model | which | fractured | hit in a box | found at 1 | found, mean |")
@@ -101,8 +108,9 @@ def print_figures(config: Path, out: Path) -> None:
     for (preparation, model), of_seeds in folders.items():
         if all((folder / MARKS).is_file() for folder in of_seeds):  # a model without maps has none
             marks = [marks_by_original(folder) for folder in of_seeds]
-            runs = [table.loc[raw.index] for table in tables[preparation, model]]
-            print_lesions(f"| {preparation} | {model}", marks, runs, raw.assign(view=views), weights)
+            tables = next(found for row, found in runs.items() if row[:2] == (preparation, model))
+            of_raw = [table.loc[raw.index] for table in tables]
+            print_lesions(f"| {preparation} | {model}", marks, of_raw, raw.assign(view=views), weights)
 
 
 def alarms_of(folder: Path, promise: float) -> FalseAlarms:
@@ -171,12 +179,47 @@ def print_false_alarms(folders: dict[tuple[str, str], list[Path]]) -> None:
             print(f"| {' | '.join(row)} |")
 
 
-def pictures_of(folder: Path) -> pd.DataFrame:
+def print_models(runs: dict[Row, list[pd.DataFrame]], raw: pd.DataFrame, weights: Numbers) -> dict[Row, Drawn]:
+    """Prints a row per score, and returns its AUROC beyond shortcuts."""
+    labels = raw["label"].to_numpy()
+    print("| pictures | model | score | AUROC | beyond shortcuts | hit in a box | chance |")
+    print("|---|---|---|---|---|---|---|")
+    beyond = {}
+    for row, tables in runs.items():
+        plain = auroc(labels, [table["score"].to_numpy() for table in tables], weights)
+        beyond[row] = auroc(labels, [residual(table["score"], raw, labels == 0) for table in tables], weights)
+        figures = [_shown(interval(*plain)), _shown(interval(*beyond[row])), "–", "–"]
+        if tables[0]["hit"].notna().any():
+            rate, chance = hit_rate(tables, labels == 1, weights)
+            figures[2:] = [_shown(rate), f"{chance:.3f}"]
+        print(f"| {' | '.join([*row, *figures])} |")
+    return beyond
+
+
+def print_differences(beyond: dict[Row, Drawn], theirs: set[str]) -> None:
+    """Prints what each score of this project has beyond shortcuts less what the best of anomalib's models has."""
+    best = max((row for row in beyond if row[1] in theirs), key=lambda row: beyond[row][0], default=None)
+    if best is None:
+        return
+    value, drawn = beyond[best]
+    print(f"\n| pictures | model | score | beyond shortcuts less {best[1]}'s ({best[0]}) |\n|---|---|---|---|")
+    for row, (own, of_draws) in beyond.items():
+        if row[1] not in theirs:
+            print(f"| {' | '.join(row)} | {_shown(interval(own - value, of_draws - drawn))} |")
+
+
+def _is_anomalibs(cell: grids.Cell) -> bool:
+    return str(cell.model_config.get("class_path", "")).startswith("anomalib.")
+
+
+def pictures_of(folder: Path, score: str) -> pd.DataFrame:
     """Score, hit and share of boxes per original: of its hottest part, where it was prepared into several."""
-    scores = read_scores(folder / grids.SCORES)
-    found = scores.merge(pd.read_csv(folder / grids.TOP_K).drop(columns="label"), on="image_path", how="left")
+    found = read_scores(folder / grids.SCORES)
+    if (folder / grids.TOP_K).exists():  # the model has a map
+        found = found.merge(pd.read_csv(folder / grids.TOP_K).drop(columns="label"), on="image_path", how="left")
+    found = found.reindex(columns=list(dict.fromkeys([*found.columns, "k=10", "hit", "box_share"])))
     hottest = found.sort_values("k=10", ascending=False).drop_duplicates("source_path").set_index("source_path")
-    return hottest[["hit", "box_share"]].join(found.groupby("source_path")[CHOSEN].max())
+    return hottest[["hit", "box_share"]].join(found.groupby("source_path")[score].max().rename("score"))
 
 
 def residual(score: pd.Series[float], raw: pd.DataFrame, normal: NDArray[np.bool_]) -> Numbers:
@@ -186,11 +229,11 @@ def residual(score: pd.Series[float], raw: pd.DataFrame, normal: NDArray[np.bool
     return np.asarray(ranks - design @ np.linalg.lstsq(design[normal], ranks[normal], rcond=None)[0])
 
 
-def auroc(labels: Numbers, runs: list[Numbers], weights: Numbers) -> Estimate:
-    """Mean AUROC over runs, with its interval."""
+def auroc(labels: Numbers, runs: list[Numbers], weights: Numbers) -> Drawn:
+    """Mean AUROC over runs, and that of each draw."""
     rankings = [Ranking(labels, run) for run in runs]
     value = float(np.mean([ranking.auroc()[0] for ranking in rankings]))
-    return interval(value, np.mean([ranking.auroc(weights) for ranking in rankings], axis=0))
+    return value, np.mean([ranking.auroc(weights) for ranking in rankings], axis=0)
 
 
 def hit_rate(runs: list[pd.DataFrame], abnormal: NDArray[np.bool_], weights: Numbers) -> tuple[Estimate, float]:
