@@ -38,7 +38,7 @@ from numpy.typing import NDArray
 
 from anomalib_xray.errors import XrayError
 from anomalib_xray.evaluation.bootstrap import Estimate, interval, patient_weights
-from anomalib_xray.evaluation.conformal import FalseAlarms, exact_interval, measure_false_alarms, normal_patients_of
+from anomalib_xray.evaluation.conformal import PROMISES, false_alarms_of_runs
 from anomalib_xray.evaluation.localisation import RATES, froc
 from anomalib_xray.evaluation.ranking import Ranking
 from anomalib_xray.evaluation.shortcuts import SHORTCUTS
@@ -52,9 +52,6 @@ from anomalib_xray.jobs import read_result
 Numbers = NDArray[np.float64]
 Row = tuple[str, str, str]  # preparation, model, score
 Drawn = tuple[float, Numbers]  # a figure, and that of each draw
-
-PROMISES = (0.05, 0.10)
-"""Shares of false alarms that thresholds are to promise."""
 
 
 def main() -> None:
@@ -113,12 +110,6 @@ def print_figures(config: Path, out: Path) -> None:
             print_lesions(f"| {preparation} | {model}", marks, of_raw, raw.assign(view=views), weights)
 
 
-def alarms_of(folder: Path, promise: float) -> FalseAlarms:
-    """False alarms of a cell on the normal groups of its test."""
-    validation, test = (read_scores(folder / name) for name in (VALIDATION_SCORES, grids.SCORES))
-    return measure_false_alarms(normal_patients_of(validation, CHOSEN), normal_patients_of(test, CHOSEN), promise)
-
-
 def views_of(data: dict[str, Any]) -> pd.Series[str]:
     """View of each original of the data set."""
     from anomalib.data import AnomalibDataModule
@@ -167,15 +158,15 @@ def print_false_alarms(folders: dict[tuple[str, str], list[Path]]) -> None:
     print("\n| pictures | model | normal groups: validation, test | promised | false alarms | expected |")
     print("|---|---|---|---|---|---|")
     for (preparation, model), found in folders.items():
+        runs = [(read_scores(folder / VALIDATION_SCORES), read_scores(folder / grids.SCORES)) for folder in found]
         for promise in PROMISES:
             try:
-                alarms = [alarms_of(folder, promise) for folder in found]
+                alarms = false_alarms_of_runs(runs, CHOSEN, promise)
             except XrayError as error:
                 print(f"| {preparation} | {model} | | {promise:g} | {error} | |")
                 continue
-            share = exact_interval(float(np.mean([one.share.value for one in alarms])), alarms[0].patients)
-            groups = f"{alarms[0].calibrated}, {alarms[0].patients}"
-            row = (preparation, model, groups, f"{promise:g}", _shown(share), f"{alarms[0].expected:.3f}")
+            groups = f"{alarms.calibrated}, {alarms.patients}"
+            row = (preparation, model, groups, f"{promise:g}", _shown(alarms.share), f"{alarms.expected:.3f}")
             print(f"| {' | '.join(row)} |")
 
 

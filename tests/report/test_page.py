@@ -11,12 +11,16 @@ from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
 import yaml
 
 from anomalib_xray.experiments.grid import SHORTCUTS, Cell, Grid
 from anomalib_xray.report import page
 from anomalib_xray.report.page import config_of, facts_of, failures_of, write_report
+from anomalib_xray.report.page_tables import alarm_table, pixel_table
+from anomalib_xray.report.parts import parts_of
 from anomalib_xray.report.results import CellOutputs, read_rows
 from anomalib_xray.report.rows import Row
 
@@ -74,7 +78,7 @@ def test_tags_are_balanced_and_ids_unique(parsed: Parsed) -> None:
     assert set(ids.values()) == {1}
     targets = {str(attributes["href"])[1:] for attributes in parsed.all("a")}
     assert targets <= set(ids)
-    assert len(targets) == 13
+    assert len(targets) == 14
 
 
 def test_nothing_is_loaded(html: str, parsed: Parsed) -> None:
@@ -150,12 +154,12 @@ def test_every_part_has_its_figures(parsed: Parsed) -> None:
     for heading in (
         "What was found", "Rules of this comparison", "Beside published figures", "ROC and precision-recall curves",
         "How many pixels make a score", "How many images to train on", "Where the anomaly is", "Best and worst cases",
-        "What it costs", "What failed", "The run",
+        "False alarms", "What it costs", "What failed", "The run",
     ):  # fmt: skip
         assert heading in text, heading
     assert "Not in this report" not in text
     assert "The picture is missing." in text
-    assert "pixel AUROC AUPRO best Dice Cae 0.815 ± 0.007 0.500 ± 0.000 0.250 ± 0.000" in text
+    assert "pixel AUROC AUPRO best Dice hottest pixel hits Cae 0.815 ± 0.007 0.500" in text
     assert "as published : settings as published" in text
 
 
@@ -252,3 +256,24 @@ def test_data_of_a_model_s_own_are_among_its_settings(grid: Grid) -> None:
     assert content["models"]["Cae"]["data"] == {"train_batch_size": 80}
     assert "data" not in content["models"]["Padim"]
     assert "train_batch_size" not in content["data"]["hands"]["init_args"]
+
+
+def test_false_alarms_are_those_of_normal_patients_at_a_rank_of_others(grid: Grid, out: Path, rows: list[Row]) -> None:
+    outputs, part = CellOutputs(grid, out), parts_of(rows, grid)[0]
+    table = alarm_table(part, outputs)
+    assert table is not None
+    (entries,) = table.rows  # only this model left the scores of its validation
+    row = next(row for row in part.leaders if row.model == "Cae")
+    for entry, rank in zip(entries[2:], (20, 19), strict=True):  # ceil(21 * .95), ceil(21 * .9) of 20 normal patients
+        shares = []
+        for cell in part.cells["Cae"]:
+            validation, test = (
+                scores[scores["label"] == 0].groupby("patient")[row.score.replace("pred_score", "mse")].max()
+                for scores in (pd.read_csv(outputs.folder(cell) / name) for name in ("val_scores.csv", "scores.csv"))
+            )
+            shares.append((test > validation.sort_values().iloc[rank - 1]).mean())
+        assert entry.order == pytest.approx(np.mean(shares))
+    assert table.notes == ["20 normal patients validate, 20 test."]
+    pixel = pixel_table(part)
+    assert pixel is not None
+    assert pixel.header[-1] == "hottest pixel hits"

@@ -8,7 +8,7 @@ and Shafer 2005, Algorithmic Learning in a Random World, chapter 2; Angelopoulos
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from math import ceil, floor
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -20,6 +20,9 @@ from anomalib_xray.evaluation.bootstrap import Estimate
 
 if TYPE_CHECKING:
     import pandas as pd
+
+PROMISES = (0.05, 0.10)
+"""Shares of false alarms that figures are given for."""
 
 _EXACT = 1e-9
 """Products such as 100 * 0.07, which is a little more than 7, count as the whole number that they are meant to be."""
@@ -182,6 +185,24 @@ def measure_false_alarms(calibration: ArrayLike, held_out: ArrayLike, false_alar
     return FalseAlarms(
         exact_interval(share, len(scores)), len(scores), patients, expected_false_alarms(patients, false_alarms)
     )
+
+
+def false_alarms_of_runs(
+    tables: Sequence[tuple[pd.DataFrame, pd.DataFrame]], score: str, false_alarms: float
+) -> FalseAlarms:
+    """The mean share over the runs of several seeds, which have the same patients, with its interval over these.
+
+    Args:
+        tables: Score tables of the validation and of the test of each run.
+        score: Name of the score.
+        false_alarms: As of :func:`promised_rank`.
+    """
+    runs = [
+        measure_false_alarms(normal_patients_of(validation, score), normal_patients_of(test, score), false_alarms)
+        for validation, test in tables
+    ]
+    share = float(np.mean([run.share.value for run in runs]))
+    return runs[0]._replace(share=exact_interval(share, runs[0].patients))
 
 
 def exact_interval(share: float, count: int, level: float = 0.95) -> Estimate:

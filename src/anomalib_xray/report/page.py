@@ -21,7 +21,15 @@ from anomalib_xray.jobs import RESULT
 from anomalib_xray.report.cases import KINDS, Case, read_cases
 from anomalib_xray.report.charts import draw_costs, draw_curves, draw_histograms, draw_top_k, draw_training_size
 from anomalib_xray.report.findings import Sentence, caution, findings_of
-from anomalib_xray.report.page_tables import Table, cost_table, main_table, overview, pixel_table, published_tables
+from anomalib_xray.report.page_tables import (
+    Table,
+    alarm_table,
+    cost_table,
+    main_table,
+    overview,
+    pixel_table,
+    published_tables,
+)
 from anomalib_xray.report.parts import Part, parts_of
 from anomalib_xray.report.results import CellOutputs
 from anomalib_xray.report.rows import Row, part_title
@@ -49,6 +57,7 @@ class PartView:
     top_k: list[Figure] = field(default_factory=list)
     training_size: Figure | None = None
     pixel: Table | None = None
+    alarms: Table | None = None
     cases: list[tuple[str, list[Case]]] = field(default_factory=list)
     cost_figure: Figure | None = None
     costs: Table | None = None
@@ -102,6 +111,7 @@ _ABSENT = {
     "top_k": "AUROC against k: no cell left a table of the largest values of its maps.",
     "training_size": "AUROC against training size: the grid trains no model on a part of the images.",
     "pixel": "Pixel figures: no cell measured maps against masks.",
+    "alarms": "False alarms: no cell kept the scores of its validation.",
     "cases": "Best and worst cases: no cell left pictures.",
     "cost_figure": "AUROC against GFLOP: no cell counted them.",
 }
@@ -122,6 +132,7 @@ def _view(part: Part, outputs: CellOutputs) -> PartView:
         top_k=draw_top_k(part, outputs),
         training_size=draw_training_size(part, outputs),
         pixel=pixel_table(part),
+        alarms=alarm_table(part, outputs),
         cases=_cases(part, outputs),
         cost_figure=draw_costs(part),
         costs=cost_table(part) if part.models else None,

@@ -9,13 +9,16 @@ from typing import NamedTuple
 
 from markupsafe import Markup
 
+from anomalib_xray.errors import XrayError
 from anomalib_xray.evaluation.bootstrap import over_seeds
-from anomalib_xray.experiments.grid import SHORTCUTS
+from anomalib_xray.evaluation.conformal import PROMISES, false_alarms_of_runs
+from anomalib_xray.evaluation.units import VALIDATION_SCORES, read_scores
+from anomalib_xray.experiments.grid import SCORES, SHORTCUTS
 from anomalib_xray.report.charts import efficient
 from anomalib_xray.report.findings import range_of
 from anomalib_xray.report.parts import Part
 from anomalib_xray.report.published import Published, family_of, published_for
-from anomalib_xray.report.results import LESIONS, PIXEL
+from anomalib_xray.report.results import LESIONS, PIXEL, CellOutputs
 from anomalib_xray.report.rows import Row
 from anomalib_xray.report.svg import interval_mark
 
@@ -202,6 +205,30 @@ def pixel_table(part: Part) -> Table | None:
     header = ["model", *(words.get(name, name) for name in names)]
     entries = [[Entry(row.model), *(_with_spread(*row.pixel.get(name, (nan, nan))) for name in names)] for row in rows]
     return Table(part.title, header, entries)
+
+
+def alarm_table(part: Part, outputs: CellOutputs) -> Table | None:
+    """False alarms on normal patients of the test, at promised thresholds; none where no validation left its scores."""
+    rows, notes = [], []
+    for row in part.leaders:
+        folders = [outputs.folder(cell) for cell in outputs.done(part.cells[row.model])]
+        if not all((folder / VALIDATION_SCORES).is_file() for folder in folders):
+            continue
+        runs = [(read_scores(folder / VALIDATION_SCORES), read_scores(folder / SCORES)) for folder in folders]
+        entries = [Entry(row.model), Entry(part.score(row))]
+        for promise in PROMISES:
+            try:
+                found = false_alarms_of_runs(runs, row.score, promise)
+            except XrayError as error:
+                entries.append(Entry("–"))
+                notes.append(str(error))
+                continue
+            text = f"{found.share.value:.3f} ({range_of(found.share)}), {found.expected:.3f} expected"
+            entries.append(Entry(text, found.share.value))
+            notes.append(f"{found.calibrated} normal patients validate, {found.patients} test.")
+        rows.append(entries)
+    header = ["model", "score", *(f"at most {promise:g} promised" for promise in PROMISES)]
+    return Table(part.title, header, rows, list(dict.fromkeys(notes))) if rows else None
 
 
 def _number(value: float, form: str, style: str = "") -> Entry:
