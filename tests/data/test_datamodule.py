@@ -246,3 +246,25 @@ def test_being_told_the_epoch_twice_changes_nothing() -> None:
     state = torch.get_rng_state()
     sampler.set_epoch(2)
     assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_labelled_abnormal_images_are_a_set_of_their_own(tmp_path: Path, write_picture: WritePicture) -> None:
+    rows = ["image_path,label,patient,split"]
+    for number, split in enumerate(["train"] * 4 + ["val"] * 4 + ["test"] * 4):
+        write_picture(tmp_path / f"{number}.png")
+        rows.append(f"{number}.png,{0 if split == 'train' else number % 2},{number},{split}")
+    (tmp_path / "table.csv").write_text("\n".join(rows))
+    plain = set_up(Radiographs(tmp_path / "table.csv"), our_model())
+    few = set_up(Radiographs(tmp_path / "table.csv", labelled_abnormal=0.25), our_model(train_augmentation=None))
+    assert plain.labelled_data is None
+    assert few.labelled_data is not None
+    assert [int(item.gt_label) for item in few.labelled_data] == [1]  # type: ignore[attr-defined,arg-type]  # items have labels
+    assert few.labelled_data[0].image.shape == (3, 24, 24)
+    assert [len(data) for data in (few.train_data, few.val_data, few.test_data)] == [4, 3, 4]
+    assert few.test_data.samples.equals(plain.test_data.samples)
+
+
+@pytest.mark.parametrize("share", [-0.1, 1.0])
+def test_labelled_share_out_of_range_is_refused(table: Path, share: float) -> None:
+    with pytest.raises(XrayError, match="labelled_abnormal is"):
+        Radiographs(table, labelled_abnormal=share)

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from anomalib_xray.data.splits import check_patients, paper_split
+from anomalib_xray.data.splits import LABELLED, check_patients, draw_labelled, paper_split
 from anomalib_xray.errors import XrayError
 
 MURA_STUDIES = Path(__file__).parents[2].parent / "shared" / "reference" / "mura_studies.csv"
@@ -113,3 +113,53 @@ def test_a_patient_in_two_splits_is_named() -> None:
     with pytest.raises(XrayError, match="patient b is in train and test"):
         check_patients(table)
     check_patients(table[table["split"] != "train"])
+
+
+def split_table(**patients: tuple[str, str]) -> pd.DataFrame:
+    """A table from each patient's split and the labels of their images."""
+    rows = [(patient, split, int(label)) for patient, (split, labels) in patients.items() for label in labels]
+    return pd.DataFrame(rows, columns=["patient", "split", "label_index"])
+
+
+SPLIT = split_table(
+    **{f"n{number}": ("train", "00") for number in range(9)},
+    **{f"v{number}": ("val", "001" if number < 6 else "00") for number in range(12)},
+    **{f"t{number}": ("test", "01" if number < 6 else "0") for number in range(12)},
+)
+
+
+@pytest.mark.parametrize(("share", "count"), [(0.01, 1), (0.1, 1), (0.25, 3), (0.4, 5)])
+def test_a_share_of_the_abnormal_patients_trains_with_labels(share: float, count: int) -> None:
+    drawn = draw_labelled(SPLIT, share, seed=42)
+    labelled = drawn[drawn["split"] == LABELLED]
+    assert labelled["patient"].nunique() == count
+    assert (labelled["label_index"] == 1).all()
+    check_patients(drawn)
+    # Nothing else changes: the test, above all; nor do other images of these patients stay.
+    pd.testing.assert_frame_equal(
+        drawn[drawn["split"] != LABELLED].reset_index(drop=True),
+        SPLIT[~SPLIT["patient"].isin(labelled["patient"])].reset_index(drop=True),
+    )
+    assert (drawn.query("split == 'val'")["label_index"] == 1).any()
+
+
+def test_labelled_patients_follow_from_the_seed_and_a_larger_share_holds_a_smaller() -> None:
+    def patients(share: float, seed: int) -> set[str]:
+        drawn = draw_labelled(SPLIT, share, seed)
+        return set(drawn.loc[drawn["split"] == LABELLED, "patient"])
+
+    assert patients(0.25, 1) == patients(0.25, 1)
+    assert len({frozenset(patients(0.25, seed)) for seed in range(8)}) > 1
+    assert patients(0.1, 3) < patients(0.25, 3) < patients(0.4, 3)
+
+
+def test_abnormal_patients_who_do_not_validate_are_labelled_first() -> None:
+    table = pd.concat([SPLIT, split_table(ill=("train", "01"), other=("spare", "1"))], ignore_index=True)
+    drawn = draw_labelled(table, 2 / 14, seed=0)
+    assert set(drawn.loc[drawn["split"] == LABELLED, "patient"]) == {"ill", "other"}
+    assert drawn.query("patient == 'ill'")["label_index"].tolist() == [1]
+
+
+def test_validation_keeps_an_abnormal_patient() -> None:
+    with pytest.raises(XrayError, match=r"labelled_abnormal is 0\.5, which is 6 of 12 abnormal .* can spare only 5"):
+        draw_labelled(SPLIT, 0.5, seed=0)

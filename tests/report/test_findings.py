@@ -116,3 +116,12 @@ def test_more_figures_ask_for_more_caution() -> None:
     assert caution([part]).startswith("The highest of 2 figures")
     assert caution([make_part(make_row("One", 0.7))]) == ""
     assert listed(["A", "B", "C"]) == "A, B and C"
+
+
+def test_a_model_that_trained_with_labels_is_never_called_the_highest() -> None:
+    labelled = make_row("Labelled", 0.9, 0.2)
+    labelled.costs["labelled_images"] = 12
+    part = make_part(labelled, make_row("Base", 0.7), make_row("Good", 0.8, 0.1))
+    assert [row.model for row in part.models] == ["Good", "Base", "Labelled"]
+    assert "Good is highest" in texts(part)
+    assert [row[0].text for row in main_table(part, {}).rows] == ["Good", "Base (baseline)", "Labelled"]

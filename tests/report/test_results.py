@@ -93,6 +93,14 @@ def test_what_is_wrong_is_noted(out: Path) -> None:
     assert frame.loc["Wrong", "notes"] == "below chance; clearly worse than Chance"
 
 
+def test_training_with_labels_is_noted(tmp_path: Path) -> None:
+    for cell in CELLS:
+        finish(tmp_path, cell, **({"labelled_images": 12} if cell.model == "Good" else {}))
+    frame = as_frame(read_rows(GRID, tmp_path), GRID).set_index("model")
+    assert "a category of its own: trained with 12 labelled abnormal images" in frame.loc["Good", "notes"]
+    assert "labelled" not in frame.loc["Chance", "notes"]
+
+
 def test_shortcuts_are_rows_of_their_own(out: Path) -> None:
     rows = [row for row in read_rows(GRID, out) if row.model == SHORTCUTS]
     assert [row.score for row in rows] == list(NUMBERS)

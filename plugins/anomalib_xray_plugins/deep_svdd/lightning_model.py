@@ -7,46 +7,24 @@ from typing import Any
 import torch
 from anomalib.data import ImageBatch
 from anomalib.models import AnomalibModule
-from lightning.pytorch import Callback
-from torch import Tensor, nn
+from torch import Tensor
 
 from anomalib_xray.errors import XrayError
-from anomalib_xray.networks.losses import masked_mse_loss
-from anomalib_xray.scores import foreground
-from anomalib_xray.training.callbacks import CollapseMonitor, feature_spread
-from anomalib_xray.training.trained_model import Phases, TrainedModel, check_share, make_adam
-from anomalib_xray.training.training_images import training_images
+from anomalib_xray.training.callbacks import feature_spread
 from anomalib_xray_plugins.deep_svdd.loss import Boundary, enclosing_radius, squared_distance, svdd_loss
-from anomalib_xray_plugins.deep_svdd.torch_model import SCORES, BackboneEncoder, DeepSvddModel
+from anomalib_xray_plugins.deep_svdd.sphere_model import SphereModel
 
 
-class DeepSvdd(TrainedModel, AnomalibModule):
+class DeepSvdd(SphereModel, AnomalibModule):
     """Deep support vector data description: codes of normal radiographs are drawn into a small sphere.
 
     The score is the squared distance from the sphere's centre; there is no map. Source: Ruff et al. 2018, "Deep
     One-Class Classification", ICML. The centre is the mean code of the training images when this training starts.
 
-    With ``pretrain_share`` the first epochs train the network as an autoencoder. Which is which follows from the epoch
-    and ``trainer.max_epochs``; before the other epochs the scores mean nothing. Schedules run over each part's own
-    epochs.
-
     Args:
-        width: Channels of the first level; the widest level has 4 times as many.
-        code_size: Length of the code.
-        backbone: A network of timm in place of the one that is trained from scratch. It is frozen, and
-            a head without biases is trained on its standardised features; none for the network from scratch.
-        weights: File with weights of the backbone; none leaves them random.
-        backbone_layer: Which of the backbone's feature maps is pooled, from 0.
         boundary: ``hard``, the mean squared distance, or ``soft``: a share ``nu`` may lie outside the sphere.
         nu: Share of the training images that may lie outside a soft boundary.
         radius_warmup: Epochs of a soft boundary in which the radius stays 0.
-        pretrain_share: Share of the epochs, at the beginning, that train an autoencoder; 0 for none.
-        score: Score that becomes the predicted score: ``svdd``.
-        learning_rate: Learning rate of Adam.
-        pretrain_learning_rate: Learning rate of Adam in pre-training.
-        betas: Coefficients of Adam.
-        weight_decay: Weight decay of Adam, in both parts.
-        schedule: Learning rates over each part's own epochs: ``constant``, ``linear``, ``cosine`` or ``exponential``.
 
     Raises:
         XrayError: A backbone that there is not, a share out of range, or pre-training of a backbone.
@@ -56,105 +34,18 @@ class DeepSvdd(TrainedModel, AnomalibModule):
         ('svdd',)
     """
 
-    scores = SCORES
-
-    def __init__(
-        self,
-        width: int = 32,
-        code_size: int = 128,
-        backbone: str | None = None,
-        weights: str | None = None,
-        backbone_layer: int = 3,
-        boundary: Boundary = "hard",
-        nu: float = 0.1,
-        radius_warmup: int = 10,
-        pretrain_share: float = 0.0,
-        score: str = "svdd",
-        learning_rate: float = 1e-4,
-        pretrain_learning_rate: float = 1e-3,
-        betas: tuple[float, float] = (0.9, 0.999),
-        weight_decay: float = 1e-6,
-        **settings: Any,
-    ) -> None:
-        super().__init__(score=score, learning_rate=learning_rate, **settings)
-        check_share("pretrain_share", pretrain_share, "no pre-training", 0.3)
+    def __init__(self, boundary: Boundary = "hard", nu: float = 0.1, radius_warmup: int = 10, **settings: Any) -> None:
+        super().__init__(**settings)
         if not 0 < nu <= 1:
             msg = f"nu is {nu}, but it is a share of the images above 0 and up to 1; take for example 0.1."
             raise XrayError(msg)
-        if backbone is not None and pretrain_share > 0:
-            msg = (
-                f"pretrain_share is {pretrain_share}, but a backbone is frozen; set pretrain_share: 0, or no backbone."
-            )
-            raise XrayError(msg)
-        if backbone is None and weights is not None:
-            msg = f"weights names {weights}, but there is no backbone to take them; set backbone too, or no weights."
-            raise XrayError(msg)
-        self.weights, self.boundary, self.nu, self.radius_warmup = weights, boundary, nu, radius_warmup
-        self.pretrain_share, self.pretrain_learning_rate = pretrain_share, pretrain_learning_rate
-        self.betas, self.weight_decay = betas, weight_decay
-        # The two parts have an optimiser each, and a step uses one of them.
-        self.automatic_optimization = False
-        self.model: DeepSvddModel = DeepSvddModel(
-            self.image_size, width, code_size, pretrain_share > 0, backbone, backbone_layer, score
-        )
+        self.boundary, self.nu, self.radius_warmup = boundary, nu, radius_warmup
         self._distances: list[Tensor] = []
 
-    def configure_callbacks(self) -> list[Callback]:
-        """Those of every model, and one that reports a collapse."""
-        advice = "lower learning_rate, or train for fewer epochs"
-        return [*super().configure_callbacks(), CollapseMonitor(advice)]
-
-    def phases(self) -> Phases:
-        """An autoencoder is trained, then codes are drawn together; only the latter where this is not divided."""
-        if self.pretrain_share:
-            self.check_end("pretrain_share", self.pretrain_share, "pretrain_share: 0")
-        return Phases.by_share(self.pretrain_share, self.trainer.max_epochs)
-
-    def configure_optimizers(self) -> Any:
-        """Adam for the sphere and, where there is pre-training, for the autoencoder; schedules run over own epochs."""
+    def sphere_loss(self, batch: ImageBatch) -> Tensor:
+        """The mean squared distance from the centre, or that of a soft boundary."""
         model = self.model
-        parts: list[tuple[nn.Module, float, int]] = [(model.encoder, self.learning_rate, 1)]
-        if model.decoder is not None:
-            parts.append((nn.ModuleList([model.encoder, model.decoder]), self.pretrain_learning_rate, 0))
-        optimizers = []
-        for network, rate, part in parts:
-            weights = [weight for weight in network.parameters() if weight.requires_grad]
-            optimizer = make_adam(weights, rate, betas=self.betas, weight_decay=self.weight_decay)
-            optimizers.append(self.with_schedule(optimizer, part))
-        return optimizers
-
-    def on_fit_start(self) -> None:
-        """Reads the backbone's weights, unless a checkpoint had them."""
-        super().on_fit_start()
-        if isinstance(self.model.encoder, BackboneEncoder):
-            self.model.encoder.backbone.prepare(self.weights)
-
-    def pretrains(self) -> bool:
-        """Whether the current epoch trains the autoencoder."""
-        return self.phases().of(self.current_epoch) == 0
-
-    def on_train_epoch_start(self) -> None:
-        """Sets the centre before the first epoch that draws codes together."""
-        if not self.pretrains() and not bool(self.model.has_center):
-            self.model.set_center(lambda: (images.mean(1, keepdim=True) for images in training_images(self)))
-
-    def training_step(self, batch: ImageBatch, *_: Any) -> None:
-        """Lowers the distances from the centre, or in pre-training the error of the reconstructions."""
-        image = self.grey(batch)
-        if self.pretrains():
-            loss = masked_mse_loss(self.model.reconstruct(image), image, foreground(image))
-            self.log_losses({"pretraining_loss": loss}, len(image))
-        else:
-            loss = self._loss(self.model(batch.image))
-        optimizer = self._optimizers()[int(self.pretrains())]
-        optimizer.zero_grad()
-        self.manual_backward(loss)
-        optimizer.step()
-        if self.trainer.is_last_batch:  # before the epoch's checkpoints are written
-            self._end_epoch()
-
-    def _loss(self, codes: Tensor) -> Tensor:
-        model = self.model
+        codes: Tensor = model(batch.image)
         distance = squared_distance(codes, model.center)
         self._distances.append(distance.detach())
         loss = svdd_loss(distance, self.boundary, model.radius, self.nu)
@@ -166,18 +57,10 @@ class DeepSvdd(TrainedModel, AnomalibModule):
         self.log_losses(losses, len(codes))
         return loss
 
-    def _end_epoch(self) -> None:
+    def end_epoch(self) -> None:
         """Lowers the learning rate, and finds the radius that leaves a share ``nu`` of the epoch's images outside."""
-        schedulers = self._schedulers()
-        if schedulers:
-            schedulers[int(self.pretrains())].step()  # type: ignore[call-arg]  # none of ours takes a metric
+        super().end_epoch()
         epoch = self.current_epoch - (self.phases().first or 0) + 1
         if self.boundary == "soft" and self._distances and epoch >= self.radius_warmup:
             self.model.radius.copy_(enclosing_radius(torch.cat(self._distances), self.nu))
         self._distances = []
-
-    def pictures(self, image: Tensor) -> dict[str, Tensor]:
-        """In pre-training, images above their reconstructions."""
-        if self._trainer is None or not self.pretrains():
-            return {}
-        return self.reconstruction_rows(image, self.model.reconstruct(image))

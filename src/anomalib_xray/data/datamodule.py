@@ -23,7 +23,7 @@ from anomalib_xray.data.dataset import Draw, RadiographDataset
 from anomalib_xray.data.kept_pictures import GIB, keep_pictures
 from anomalib_xray.data.pool import UnlabelledPool, draw_pool, without_labels
 from anomalib_xray.data.prepared import count_body_parts, leave_out_flagged, prepared_samples
-from anomalib_xray.data.splits import POOL, SPARE, SPLITS
+from anomalib_xray.data.splits import LABELLED, POOL, SPARE, SPLITS, draw_labelled
 from anomalib_xray.data.table import check_samples, has_masks, train_on_normal
 from anomalib_xray.errors import XrayError
 from anomalib_xray.io.paths import absolute
@@ -60,16 +60,22 @@ class RadiographDataModule(AnomalibDataModule):
         pool: Draws a pool of unlabelled images, for models that train on one besides.
         split_seed: Seed of the split, where the data set does not bring its own; 42 gives the published one. It is
             independent of the model's seed.
+        labelled_abnormal: Share of all abnormal patients whose abnormal images train with their label, in models that
+            learn from such images besides, as ``DeepSad`` does. These patients are taken from training and validation;
+            the test stays as it is. 0 for none.
         cache_gib: Memory in GiB for the pictures of training and validation, which are decoded and brought near the
             model's size once; where they need more they are kept in a file below the results folder, which goes with
             the run. 0 reads and reduces every picture in every epoch.
 
     Raises:
-        XrayError: A batch without images, less than no process, or less than no memory.
+        XrayError: A batch without images, less than no process, less than no memory, or a share out of range.
     """
 
     unlabelled_data: RadiographDataset | None = None
     """The pool of unlabelled images, or nothing; set by ``setup``."""
+
+    labelled_data: RadiographDataset | None = None
+    """The labelled abnormal images of training, or nothing; set by ``setup``."""
 
     unit: ClassVar[str] = "patients"
     """Name of those that are split as a whole, in messages; another one where a data set does not tell patients."""
@@ -87,6 +93,7 @@ class RadiographDataModule(AnomalibDataModule):
         drop_flagged: list[str] | None = None,
         pool: UnlabelledPool | None = None,
         split_seed: int = 42,
+        labelled_abnormal: float = 0.0,
         cache_gib: float = 1.0,
     ) -> None:
         for name, value, least in (
@@ -97,6 +104,8 @@ class RadiographDataModule(AnomalibDataModule):
         ):
             if value < least:
                 raise XrayError(f"{name} is {value}; it must be at least {least}.")
+        if not 0 <= labelled_abnormal < 1:
+            raise XrayError(f"labelled_abnormal is {labelled_abnormal}, but it is a share: 0 for none, or below 1.")
         super().__init__(
             train_batch_size=train_batch_size,
             eval_batch_size=eval_batch_size,
@@ -112,6 +121,7 @@ class RadiographDataModule(AnomalibDataModule):
         self.drop_flagged = drop_flagged
         self.pool = pool
         self.split_seed = split_seed
+        self.labelled_abnormal = labelled_abnormal
         self.cache_gib = cache_gib
 
     @abstractmethod
@@ -155,6 +165,8 @@ class RadiographDataModule(AnomalibDataModule):
             samples = self.build_samples()
             if self.pool is not None and not (samples["split"] == POOL).any():
                 samples = draw_pool(samples, self.pool)
+            if self.labelled_abnormal:
+                samples = draw_labelled(samples, self.labelled_abnormal, self.split_seed)
             samples = samples[samples["split"] != SPARE]
             if self.normal_only:
                 samples = train_on_normal(samples)
@@ -212,6 +224,11 @@ class RadiographDataModule(AnomalibDataModule):
         unlabelled = self.samples[self.samples["split"] == POOL]
         if len(unlabelled) > 0:
             self.unlabelled_data = RadiographDataset(without_labels(unlabelled), "classification")
+        labelled = self.samples[self.samples["split"] == LABELLED]
+        if len(labelled) > 0:
+            self.labelled_data = RadiographDataset(labelled, "classification")
+            patients = labelled["patient"].nunique()
+            logger.info("labelled abnormal, for training: %d images of %d %s", len(labelled), patients, self.unit)
 
     def _create_test_split(self) -> None:
         """Nothing to do: the table has the split. anomalib would draw normal test images from other patients."""
@@ -229,7 +246,7 @@ class RadiographDataModule(AnomalibDataModule):
             (self.train_data, augmentation),
             (self.val_data, None),
             (self.test_data, None),
-            *([] if self.unlabelled_data is None else [(self.unlabelled_data, augmentation)]),
+            *((data, augmentation) for data in (self.unlabelled_data, self.labelled_data) if data is not None),
         ):
             dataset.augmentations = self._per_image(its_augmentation, model)
             transform = getattr(getattr(model, "pre_processor", None), "transform", None)
@@ -245,6 +262,7 @@ class RadiographDataModule(AnomalibDataModule):
         kept: list[tuple[Any, Transform | None]] = [  # data sets that read as ours do
             (self.train_data, augmentation),
             (self.unlabelled_data, augmentation),
+            (self.labelled_data, augmentation),
             (self.val_data, None),
         ]
         for dataset, its_augmentation in kept:

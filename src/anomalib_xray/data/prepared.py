@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from anomalib_xray.data.splits import POOL, SPLITS
+from anomalib_xray.data.splits import LABELLED, POOL, SPLITS
 from anomalib_xray.data.table import has_masks
 from anomalib_xray.errors import XrayError
 from anomalib_xray.io.paths import absolute, is_below
@@ -68,7 +68,7 @@ def leave_out_flagged(samples: pd.DataFrame, flags: Sequence[str]) -> pd.DataFra
             f"drop_flagged needs pictures with a {MANIFEST}: prepare them with anomalib-xray prepare and set"
             " prepared_root, or leave drop_flagged out."
         )
-    train = samples["split"].isin(["train", POOL])
+    train = samples["split"].isin(["train", POOL, LABELLED])
     found = samples["flags"].str.split()
     has = {flag: train & found.map(lambda words, flag=flag: flag in words) for flag in flags}
     left_out = pd.DataFrame(has, index=samples.index).any(axis=1)
@@ -154,7 +154,7 @@ def _warn_of_failures(rows: pd.DataFrame) -> None:
     logger.warning(
         "%d radiographs could not be prepared and are left out: %s; the first is %s: %s",
         len(rows),
-        ", ".join(f"{counts[split]} of {split}" for split in (*SPLITS, POOL) if split in counts),
+        ", ".join(f"{counts[split]} of {split}" for split in (*SPLITS, POOL, LABELLED) if split in counts),
         rows.iloc[0].source_path,
         rows.iloc[0].error,
     )

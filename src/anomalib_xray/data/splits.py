@@ -16,6 +16,9 @@ SPLITS = ("train", "val", "test")
 POOL = "pool"
 """Split of unlabelled images."""
 
+LABELLED = "labelled"
+"""Split of abnormal images that train with their label."""
+
 SPARE = "spare"
 """Split of images that nothing uses; the pool may draw from them."""
 
@@ -86,7 +89,9 @@ def check_patients(table: pd.DataFrame) -> None:
     splits_per_patient = table.groupby("patient")["split"].nunique()
     crossing = splits_per_patient.index[splits_per_patient > 1]
     if len(crossing) > 0:
-        splits = sorted(table.loc[table["patient"] == crossing[0], "split"].unique(), key=(*SPLITS, POOL).index)
+        splits = sorted(
+            table.loc[table["patient"] == crossing[0], "split"].unique(), key=(*SPLITS, POOL, LABELLED).index
+        )
         raise XrayError(
             f"patient {crossing[0]} is in {' and '.join(splits)} ({len(crossing)} patients are in more than one split);"
             " give all images of a patient the same split."
@@ -103,6 +108,43 @@ def take_images(images: pd.DataFrame, count: int, random: np.random.Generator) -
     place = {patient: number for number, patient in enumerate(patients)}
     order = images.assign(place=images["patient"].map(place)).sort_values(["place", "image_path"])
     return order.index[:count].tolist()
+
+
+def draw_labelled(samples: pd.DataFrame, share: float, seed: int) -> pd.DataFrame:
+    """Draws abnormal patients whose abnormal images train with their label, by the split's seed.
+
+    They come from training and spare patients and, where these are too few, from those who validate; whoever tests
+    stays, so that models with and without such images are tested alike. In the new samples table their abnormal images
+    have the split ``labelled``, and their other images are left out: one called normal at another visit of an ill
+    patient may not be.
+
+    Args:
+        samples: A samples table with splits.
+        share: Share of the abnormal patients of all splits that are drawn, in (0, 1); one patient at least.
+        seed: Seed of the split.
+
+    Raises:
+        XrayError: There are too few of them, or validation would be left without an abnormal patient.
+
+    Example:
+        >>> table = pd.DataFrame({"patient": ["a", "b", "b", "c"], "label_index": [1, 1, 0, 1]})
+        >>> drawn = draw_labelled(table.assign(split=["train", "val", "val", "test"]), share=0.3, seed=42)
+        >>> drawn["split"].tolist()
+        ['labelled', 'val', 'val', 'test']
+    """
+    split_of = samples[samples["label_index"] == 1].groupby("patient")["split"].first()
+    random = np.random.default_rng(seed)
+    behind, validating = (sorted(split_of.index[split_of.isin(splits)]) for splits in (["train", SPARE], ["val"]))
+    count, most = max(1, round(share * len(split_of))), len(behind) + max(0, len(validating) - 1)
+    if count > most:
+        raise XrayError(
+            f"labelled_abnormal is {share:g}, which is {count} of {len(split_of)} abnormal patients, but training and"
+            f" validation can spare only {most}; lower it."
+        )
+    drawn = [*random.permutation(behind), *random.permutation(validating)][:count]
+    of_drawn = samples["patient"].isin(drawn)
+    kept = ~of_drawn | (samples["label_index"] == 1)
+    return samples.assign(split=samples["split"].mask(of_drawn, LABELLED))[kept].reset_index(drop=True)
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,8 @@
 
 Columns: ``image_path`` (absolute path), ``source`` (absolute path of the original that a prepared image was made of;
 ``image_path`` where nothing was prepared), ``patient``, ``study``, ``label`` (normal, abnormal, unknown),
-``label_index`` (0, 1, -1), ``split`` (train, val, test, or pool for images whose labels are withheld), ``mask_path``
+``label_index`` (0, 1, -1), ``split`` (train, val, test, pool for images whose labels are withheld, or labelled for
+abnormal ones that train), ``mask_path``
 (absolute path, or empty where the image has no mask). Preparation may have made several images of one original; they
 share its label.
 """
@@ -15,7 +16,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from anomalib_xray.data.splits import POOL, SPLITS, check_patients, paper_split
+from anomalib_xray.data.splits import LABELLED, POOL, SPLITS, check_patients, paper_split
 from anomalib_xray.errors import XrayError
 from anomalib_xray.io.paths import Finder, dead_link
 from anomalib_xray.io.tables import NOTHING, identity
@@ -125,7 +126,7 @@ def check_samples(samples: pd.DataFrame, name: str) -> None:
 
 
 def _check_split_names(samples: pd.DataFrame, name: str) -> None:
-    unknown = samples.loc[~samples["split"].isin((*SPLITS, POOL))]
+    unknown = samples.loc[~samples["split"].isin((*SPLITS, POOL, LABELLED))]
     if len(unknown) > 0:
         row = unknown.iloc[0]
         raise XrayError(f"{name} puts {row.image_path} into the split {row.split!r}; write train, val, test or pool.")

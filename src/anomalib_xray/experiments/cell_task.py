@@ -66,6 +66,7 @@ def _train_and_test(cell: Cell, folder: Path) -> dict[str, Any]:
         "testing_s": times[2][0] - times[1][0],
         "images": len(data.test_data),
         "training_images": len(data.train_data),
+        **_labelled(model, data),
         "pixel": evidence.write(folder),
         "machine": f"{platform.machine()}, {os.cpu_count()} cores, {platform.system()}",
         "parameters": sum(weight.numel() for weight in model.model.parameters()),
@@ -73,6 +74,12 @@ def _train_and_test(cell: Cell, folder: Path) -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "versions": installed_versions("anomalib", "torch", "anomalib-xray"),
     }
+
+
+def _labelled(model: AnomalibModule, data: Any) -> dict[str, int]:
+    """Number of labelled abnormal images that a model trained with, if it does."""
+    labelled = getattr(data, "labelled_data", None) if getattr(model, "uses_labels", False) else None
+    return {} if labelled is None else {"labelled_images": len(labelled)}
 
 
 def build_model(cell: Cell) -> AnomalibModule:

@@ -36,7 +36,7 @@ _ENTRY_KEYS = {
 
 _TRAINING_DATA = {
     *("train_batch_size", "eval_batch_size", "num_workers", "train_augmentations"),
-    *("image_size", "drop_flagged", "pool", "cache_gib"),
+    *("image_size", "drop_flagged", "pool", "labelled_abnormal", "cache_gib"),
 }
 """Settings of the data that a model may have of its own: none of them changes the pictures of its test."""
 

@@ -47,7 +47,10 @@ class Table:
 
 
 def main_table(part: Part, selection: dict[str, str]) -> Table:
-    """The figures of a part: models from the highest AUROC down, then those without, then shortcuts."""
+    """The figures of a part: models from the highest AUROC down, those without figures, and shortcuts.
+
+    Models that trained with labels come after those that did not.
+    """
     against = [] if part.baseline is None else [f"AUROC - {part.baseline}"]
     header = ["model", "score", "AUROC", "0 to 1", "95 % interval", *against, "AP", "sens. at 90 % spec.", "chosen by"]
     waiting = [row for row in part.rows if row.model != SHORTCUTS and not row.estimates]

@@ -41,9 +41,9 @@ class Part:
 
     @cached_property
     def models(self) -> list[Row]:
-        """Rows of models that have figures, the highest AUROC first."""
+        """Rows of models that have figures, the highest AUROC first, and last those that trained with labels."""
         found = [row for row in self.rows if row.model != SHORTCUTS and row.estimates]
-        return sorted(found, key=lambda row: -row.estimates["AUROC"].value)
+        return sorted(found, key=lambda row: (row.uses_labels, -row.estimates["AUROC"].value))
 
     @cached_property
     def best_shortcut(self) -> Row | None:

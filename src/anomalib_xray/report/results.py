@@ -106,6 +106,9 @@ def _row(row: Row, cells: Sequence[Cell], outputs: CellOutputs) -> tuple[Row, Dr
     draws = measure(row, runs)
     if draws is not None:
         row.costs = {str(name): float(value) for name, value in pd.DataFrame(costs).mean().items()}
+        if row.uses_labels:
+            labelled = row.costs["labelled_images"]
+            row.notes.append(f"a category of its own: trained with {labelled:.0f} labelled abnormal images")
         row.pixel = {
             name: over_seeds({seed: metrics[name] for seed, metrics in pixel.items()})
             for name in (*PIXEL, *LESIONS)

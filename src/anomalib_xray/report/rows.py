@@ -41,7 +41,7 @@ class Row:
         direction: -1 for a shortcut of which small numbers are abnormal; its figures are those of that direction.
         prevalence: Share of abnormal units: chance level of the average precision.
         costs: Means over the seeds: ``training_s``, ``testing_s``, ``images``, ``parameters``, ``gflop``,
-            ``peak_memory_gib``.
+            ``peak_memory_gib``, ``labelled_images`` of a model that trained with some.
         pixel: Mean and standard deviation over the seeds of ``AUROC``, ``AUPRO`` and ``Dice`` of the anomaly map, and
             of ``hit``, ``found_at_1`` and ``FROC`` by lesions; empty without masks or map.
         failures: Reason of each seed that failed.
@@ -68,6 +68,11 @@ class Row:
         """Side of a value on which a joint interval lies: 1 above, -1 below, 0 if it holds it or is missing."""
         found = self.joint.get(name)
         return 0 if found is None else int(found.low > of) - int(found.high < of)
+
+    @property
+    def uses_labels(self) -> bool:
+        """Whether the model trained with labelled abnormal images, which sets it apart from those that did not."""
+        return self.costs.get("labelled_images", 0) > 0
 
     @property
     def leaks(self) -> bool:

@@ -93,6 +93,9 @@ class RadiographModel(ExportWithParity):
     image_sizes: ClassVar[tuple[int, ...]] = IMAGE_SIZES
     """Sides of images that the model works on; those of pretrained networks are others."""
 
+    uses_labels: ClassVar[bool] = False
+    """Whether the model trains with the datamodule's labelled abnormal images."""
+
     _random_state: dict[str, Any] | None = None
     """State of the generators in a checkpoint that training goes on from."""
 
