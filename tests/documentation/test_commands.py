@@ -207,6 +207,7 @@ def parse(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
         monkeypatch.setattr(argparse.ArgumentParser, "parse_args", parse_args)
         monkeypatch.setattr(sys, "argv", words[1:])
+        monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))  # as Python does for a script
         with pytest.raises(_ParsedError):
             runpy.run_path(str(ROOT / words[1]), run_name="__main__")
     elif words[0] == "make":

@@ -16,10 +16,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from anomalib_xray.errors import XrayError
-from anomalib_xray.evaluation.bootstrap import Estimate
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from anomalib_xray.evaluation.bootstrap import Estimate
 
 PROMISES = (0.05, 0.10)
 """Shares of false alarms that figures are given for."""
@@ -212,6 +213,8 @@ def exact_interval(share: float, count: int, level: float = 0.95) -> Estimate:
     0.168
     """
     from scipy.stats import beta  # type: ignore[import-untyped]  # scipy has no stubs
+
+    from anomalib_xray.evaluation.bootstrap import Estimate
 
     tail, hits = (1 - level) / 2, share * count
     low = float(beta.ppf(tail, hits, count - hits + 1)) if hits > 0 else 0.0

@@ -40,10 +40,15 @@ ADVICE = {
 
 
 class LossMeans(Callback):
-    """Logs the losses that a model of this project has noted when an epoch ends before its last batch."""
+    """Logs the losses that a model of this project has noted, after an epoch's last batch."""
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: Any, *_: Any) -> None:
+        """Logs them before the validation that may follow."""
+        if trainer.is_last_batch:
+            pl_module.log_noted_losses()
 
     def on_train_epoch_end(self, _trainer: Trainer, pl_module: Any) -> None:
-        """Logs what the last batch would have."""
+        """Logs what is left of an epoch that ended early."""
         pl_module.log_noted_losses()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import platform
 from collections.abc import Mapping, Sequence
+from copy import copy
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -244,8 +245,12 @@ class RadiographModel(ExportWithParity):
             keep_freed_memory(False)
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
-        """Brings a batch to the device; on a CPU, where readers leave it, Lightning would only look through it."""
-        return batch if device.type == "cpu" else super().transfer_batch_to_device(batch, device, dataloader_idx)
+        """Brings a batch to the device; on a CPU, where readers leave it, Lightning would only look through it.
+
+        It is copied, since what is put into it must not be in a loader's own, which may give it again.
+        """
+        on_cpu = device.type == "cpu"
+        return copy(batch) if on_cpu else super().transfer_batch_to_device(batch, device, dataloader_idx)
 
     def on_train_batch_start(self, batch: ImageBatch, batch_idx: int) -> None:
         """Varies the brightness of a pre-processed batch where the augmentation of its images says so."""
@@ -303,8 +308,6 @@ class RadiographModel(ExportWithParity):
         """Notes the scalar losses of a training step, whose means are logged with :meth:`log_noted_losses`."""
         for name, value in losses.items():
             self._noted.setdefault(name, []).append((value.detach(), batch_size))
-        if self._trainer is None or self._trainer.is_last_batch:
-            self.log_noted_losses()
 
     def log_noted_losses(self) -> None:
         """Logs the mean of each noted loss over the images as ``train_<name>``; the progress bar shows the first.

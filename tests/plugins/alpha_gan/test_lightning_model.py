@@ -100,9 +100,9 @@ def test_gradients_reach_only_the_player_whose_turn_it_is(
     [
         ({}, "SelfAttention", True),
         ({"attention": False}, "SelfAttention", False),
-        ({}, "_SpectralNorm", True),
-        ({"spectral_norm": False}, "_SpectralNorm", True),
-        ({"spectral_norm": False, "code_spectral_norm": False}, "_SpectralNorm", False),
+        ({}, "SpectralNorm", True),
+        ({"spectral_norm": False}, "SpectralNorm", True),
+        ({"spectral_norm": False, "code_spectral_norm": False}, "SpectralNorm", False),
         ({}, "MinibatchDiscrimination", True),
         ({"minibatch_discrimination": False}, "MinibatchDiscrimination", False),
         ({}, "AveragedModel", False),
