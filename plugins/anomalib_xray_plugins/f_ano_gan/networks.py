@@ -11,6 +11,7 @@ from math import log2
 from typing import Literal
 
 from torch import Tensor, nn
+from torch.nn.functional import avg_pool2d, conv2d, conv_transpose2d
 
 from anomalib_xray_plugins.dcgan.networks import Generator as PlainGenerator
 
@@ -35,6 +36,37 @@ def level_channels(image_size: int, width: int) -> list[int]:
     return [width * min(2**level, WIDEST) for level in range(levels)]
 
 
+class PooledConv2d(nn.Conv2d):
+    """3 x 3 convolution and 2 x 2 mean pooling, ``(N, C, H, W)`` to ``(N, C', H / 2, W / 2)``.
+
+    Computed as one convolution of stride 2, whose 4 x 4 kernel is the mean of the four shifted ones: 16 products of a
+    pixel of the result instead of 36, and no map of full size in memory.
+    """
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__(inputs, outputs, 3, padding=1)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Convolves and pools."""
+        return conv2d(features, avg_pool2d(self.weight, 2, 1, 1), self.bias, 2, 1)
+
+
+class UpsampledConv2d(nn.Conv2d):
+    """Nearest upsampling by 2 and 3 x 3 convolution, ``(N, C, H, W)`` to ``(N, C', 2 H, 2 W)``.
+
+    Computed as one transposed convolution, whose 4 x 4 kernel is the sum of the four shifted ones: 4 products for a
+    pixel of the result instead of 9.
+    """
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__(inputs, outputs, 3, padding=1)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Upsamples and convolves."""
+        kernel = 4 * avg_pool2d(self.weight, 2, 1, 1).flip(2, 3)
+        return conv_transpose2d(features, kernel.transpose(0, 1), self.bias, 2, 1)
+
+
 class DownBlock(nn.Module):
     """Residual block that halves the side, ``(N, C, H, W)`` to ``(N, C', H / 2, W / 2)``.
 
@@ -50,8 +82,7 @@ class DownBlock(nn.Module):
             nn.Conv2d(inputs, inputs, 3, padding=1),
             nn.GroupNorm(1, inputs),
             nn.ReLU(),
-            nn.Conv2d(inputs, outputs, 3, padding=1),
-            nn.AvgPool2d(2),
+            PooledConv2d(inputs, outputs),
         )
 
     def forward(self, features: Tensor) -> Tensor:
@@ -69,8 +100,8 @@ class UpBlock(nn.Module):
         self.residual = nn.Sequential(
             nn.BatchNorm2d(inputs),
             nn.ReLU(),
-            nn.Upsample(scale_factor=2),
-            nn.Conv2d(inputs, outputs, 3, padding=1),
+            nn.Identity(),  # the place of an upsampling in checkpoints
+            UpsampledConv2d(inputs, outputs),
             nn.BatchNorm2d(outputs),
             nn.ReLU(),
             nn.Conv2d(outputs, outputs, 3, padding=1),

@@ -4,13 +4,16 @@ from itertools import pairwise
 
 import pytest
 import torch
+from torch import nn
 
 from anomalib_xray_plugins.f_ano_gan.networks import (
     Code,
     Critic,
     Encoder,
     Generator,
+    PooledConv2d,
     Trunk,
+    UpsampledConv2d,
     level_channels,
     make_generator,
 )
@@ -118,3 +121,19 @@ def test_gradients_reach_every_weight() -> None:
     for network in (generator, critic, encoder):
         for name, parameter in network.named_parameters():
             assert parameter.grad is not None, name
+
+
+def test_convolutions_that_change_the_size_are_those_beside_pooling_and_upsampling() -> None:
+    features = torch.randn(2, 3, 8, 8)
+    for layer, beside in (
+        (PooledConv2d(3, 5), lambda plain: nn.Sequential(plain, nn.AvgPool2d(2))),
+        (UpsampledConv2d(3, 5), lambda plain: nn.Sequential(nn.Upsample(scale_factor=2), plain)),
+    ):
+        plain = nn.Conv2d(3, 5, 3, padding=1)
+        plain.load_state_dict(layer.state_dict())
+        made, expected = layer(features), beside(plain)(features)
+        torch.testing.assert_close(made, expected)
+        for network, result in ((layer, made), (plain, expected)):
+            result.square().sum().backward()
+            assert network.weight.grad is not None
+        torch.testing.assert_close(layer.weight.grad, plain.weight.grad, rtol=1e-4, atol=1e-4)
