@@ -44,6 +44,10 @@ SHORT = (
 CUTS = [  # beginning of a command by regular expression, what is appended to it
     (r"anomalib (train|test|predict)\b.*configs/data/(chest|rsna_pneumonia|vinbigdata)", f"{SHORT} {CHESTS}"),
     (r"anomalib (train|test|predict)\b.*configs/data/(mura_hand|fracatlas|hands_example)", SHORT),
+    (  # with abnormal patients enough that one of them trains
+        r"anomalib train\b.*configs/deep_sad.*phantom",
+        f"{SHORT} --data.root more_phantoms --data.patients 40 --data.positive_share 0.4",
+    ),
     (
         r"anomalib train\b.*configs/anogan.*phantom",
         f"{SHORT} {PHANTOMS} --model.search_steps 2 --model.validation_search_steps 2",

@@ -5,7 +5,6 @@ from __future__ import annotations
 import ctypes
 import platform
 from collections.abc import Mapping, Sequence
-from copy import copy
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -243,14 +242,6 @@ class RadiographModel(ExportWithParity):
         super().on_fit_end()
         if self.device.type == "cpu":
             keep_freed_memory(False)
-
-    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
-        """Brings a batch to the device; on a CPU, where readers leave it, Lightning would only look through it.
-
-        It is copied, since what is put into it must not be in a loader's own, which may give it again.
-        """
-        on_cpu = device.type == "cpu"
-        return copy(batch) if on_cpu else super().transfer_batch_to_device(batch, device, dataloader_idx)
 
     def on_train_batch_start(self, batch: ImageBatch, batch_idx: int) -> None:
         """Varies the brightness of a pre-processed batch where the augmentation of its images says so."""
