@@ -22,7 +22,6 @@ replacement; the difference is drawn in pairs.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import statistics
 import subprocess
@@ -36,6 +35,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 
 from anomalib_xray.io.progress import reported, status, track
 from anomalib_xray.io.text import read_json, read_yaml, write_json, write_yaml
+from training_step import value_of
 
 ROOT = Path(__file__).parents[1]
 CASES: dict[str, tuple[str, dict[str, Any]]] = {
@@ -486,17 +486,10 @@ def main() -> None:
     function, pictures, epochs = COMMANDS[arguments.command]
     arguments.pictures, arguments.epochs = arguments.pictures or pictures, arguments.epochs or epochs
     pairs = (item.split("=", 1) for item in arguments.set)
-    arguments.set = {name: _value(value) for name, value in pairs}
+    arguments.set = {name: value_of(value) for name, value in pairs}
     arguments.folder = arguments.folder.absolute()
     with reported():
         function(arguments)
-
-
-def _value(text: str) -> Any:
-    try:
-        return json.loads(text)
-    except json.JSONDecodeError:
-        return text
 
 
 if __name__ == "__main__":

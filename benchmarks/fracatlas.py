@@ -158,7 +158,11 @@ def print_false_alarms(folders: dict[tuple[str, str], list[Path]]) -> None:
     print("\n| pictures | model | normal groups: validation, test | promised | false alarms | expected |")
     print("|---|---|---|---|---|---|")
     for (preparation, model), found in folders.items():
-        runs = [(read_scores(folder / VALIDATION_SCORES), read_scores(folder / grids.SCORES)) for folder in found]
+        try:
+            runs = [(read_scores(folder / VALIDATION_SCORES), read_scores(folder / grids.SCORES)) for folder in found]
+        except XrayError as error:  # the grid validates nothing
+            print(f"| {preparation} | {model} | | | {error} | |")
+            continue
         for promise in PROMISES:
             try:
                 alarms = false_alarms_of_runs(runs, CHOSEN, promise)

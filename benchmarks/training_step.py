@@ -82,7 +82,7 @@ def main() -> None:
         print_costs(arguments.configs or sorted([*CONFIGS.glob("*.yaml"), *CONFIGS.glob("paper/*.yaml")]), arguments)
         return
     if arguments.model:
-        settings = {name: _value(value) for name, value in (item.split("=", 1) for item in arguments.set)}
+        settings = {name: value_of(value) for name, value in (item.split("=", 1) for item in arguments.set)}
         cases = [(arguments.model, "", arguments.model, arguments.batch, settings)]
     else:
         chosen = [case for case in CASES if not arguments.cases or case[1] in arguments.cases]
@@ -103,7 +103,7 @@ def main() -> None:
         theirs = arguments.published and config in STEPS
         ours, published = [], []
         for _ in range(arguments.rounds):
-            ours.append(in_a_process(title, {"model": model, "settings": settings, **common}))
+            ours.append(in_a_process(title, {"model": model, "settings": settings, "alone": True, **common}))
             if theirs:
                 size = settings["image_size"]
                 published.append(in_a_process(title, {"published": config, "image_size": size, **common}))
@@ -186,9 +186,13 @@ def measure(
     steps: int,
     threads: int,
     epochs: int = 1,
+    alone: bool = False,
     **trainer_arguments: Any,
 ) -> dict[str, Any]:
-    """Trains a model for a few steps on random images, on the CPU unless told otherwise; the cost of each step."""
+    """Trains a model for a few steps on random images, on the CPU unless told otherwise; the cost of each step.
+
+    With ``alone`` also that of its products, which takes as long as some steps, on the CPU.
+    """
     from anomalib.data import ImageBatch
     from lightning.pytorch import Callback, Trainer
     from torch.utils.data import DataLoader
@@ -201,7 +205,7 @@ def measure(
     size = network.hparams["image_size"]
     image = torch.rand(batch, 1, size, size).expand(-1, 3, -1, -1).contiguous()
     cost: dict[str, list[float]] = {"cpu": [], "wall": []}
-    products = Products()
+    products = Products() if alone else None
     counter = FlopCounterMode(display=False)
     counter.mod_tracker = _NoModules()  # its hooks cannot be within torch.autograd.grad, which a gradient penalty calls
 
@@ -209,19 +213,22 @@ def measure(
         def on_train_batch_start(self, *arguments: object) -> None:
             if arguments[-1] == 0:  # the step that warms up
                 counter.__enter__()
-                products.__enter__()
+                if products is not None:
+                    products.__enter__()
             self.wall, self.cpu = time.perf_counter(), time.process_time()
 
         def on_train_batch_end(self, *arguments: object) -> None:
             cost["cpu"].append(time.process_time() - self.cpu)
             cost["wall"].append(time.perf_counter() - self.wall)
             if arguments[-1] == 0:
-                products.__exit__(None, None, None)
+                if products is not None:
+                    products.__exit__(None, None, None)
                 counter.__exit__(None, None, None)
 
         def on_train_epoch_end(self, trainer: Trainer, *_: object) -> None:
             trainer.should_stop = True
-            cost["products"] = [products.seconds()]
+            if products is not None:  # while memory is kept as in the steps
+                cost["products"] = [products.seconds()]
 
     loader = DataLoader([0] * (steps + 1), batch_size=None, collate_fn=lambda _: ImageBatch(image=image.clone()))
     callbacks = trainer_arguments.pop("callbacks", [])
@@ -239,7 +246,7 @@ def measure(
     return {
         "cpu": cost["cpu"][1:],
         "wall": cost["wall"][1:],
-        "products": cost["products"][0],
+        **({"products": cost["products"][0]} if alone else {}),
         "memory": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
         "operations": counter.get_total_flops(),
         "batch": batch,
@@ -336,7 +343,8 @@ def _of_class(entry: dict[str, Any]) -> str:
     return str(entry["class_path"]).rpartition(".")[2]
 
 
-def _value(text: str) -> Any:
+def value_of(text: str) -> Any:
+    """The value that a command line gives: as JSON has it, or else the text."""
     try:
         return json.loads(text)
     except json.JSONDecodeError:
