@@ -31,11 +31,12 @@ PAGES = 16384
 KEPT = f"""
 import resource
 import torch
-from anomalib_xray.training.radiograph_model import keep_freed_memory
+from anomalib_xray.freed_memory import keep_freed_memory
 
 def new_pages():
-    # Pages that the system has to bring for a tensor like the one that was just freed.
-    torch.zeros({PAGES}, 1024)
+    # Pages that the system has to bring for a tensor where a larger one was just freed: one of the same size may not
+    # fit between what was allocated meanwhile.
+    torch.zeros({2 * PAGES}, 1024)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
     torch.zeros({PAGES}, 1024)
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
@@ -177,6 +178,20 @@ def test_losses_are_logged_by_epoch_and_the_first_is_shown(monkeypatch: pytest.M
     assert all(entry.on_epoch and not entry.on_step and not entry.value.requires_grad for entry in logged.values())
 
 
+def trainer_in(folder: Path, **settings: Any) -> Trainer:
+    """A trainer of one epoch that writes nothing."""
+    return Trainer(
+        max_epochs=1,
+        default_root_dir=folder,
+        accelerator="cpu",
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        **settings,
+    )
+
+
 class LosingModel(BrightnessModel):
     """Its loss is the number of images of a batch."""
 
@@ -195,16 +210,7 @@ def test_a_logged_loss_is_the_mean_over_the_images_of_an_epoch_or_its_part(
 ) -> None:
     model = LosingModel()
     model.factor = nn.Parameter(torch.ones(1))
-    trainer = Trainer(
-        max_epochs=1,
-        max_steps=steps,
-        default_root_dir=tmp_path,
-        accelerator="cpu",
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-    )
+    trainer = trainer_in(tmp_path, max_steps=steps)
     trainer.fit(model, DataLoader(Hands(), 10, collate_fn=collate))
     assert float(trainer.callback_metrics["train_loss"]) == pytest.approx(mean)
 
@@ -243,15 +249,7 @@ class WatchingModel(BrightnessModel):
 def test_the_brightness_of_training_images_survives_equalisation_and_scaling(equalize: bool, tmp_path: Path) -> None:
     model = WatchingModel(equalize=equalize, augmentation="advanced")
     model.brightest, model.factor = torch.empty(0), nn.Parameter(torch.ones(1))
-    trainer = Trainer(
-        max_epochs=1,
-        default_root_dir=tmp_path,
-        accelerator="cpu",
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-    )
+    trainer = trainer_in(tmp_path)
     trainer.fit(model, DataLoader(Hands(), 8, collate_fn=collate))
     assert len(model.brightest) == 24
     assert model.brightest.min() < 0.95

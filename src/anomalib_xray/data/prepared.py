@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from anomalib_xray.data.splits import LABELLED, POOL, SPLITS
+from anomalib_xray.data.splits import LABELLED, POOL, USED
 from anomalib_xray.data.table import has_masks
 from anomalib_xray.errors import XrayError
 from anomalib_xray.io.paths import absolute, is_below
@@ -154,7 +154,7 @@ def _warn_of_failures(rows: pd.DataFrame) -> None:
     logger.warning(
         "%d radiographs could not be prepared and are left out: %s; the first is %s: %s",
         len(rows),
-        ", ".join(f"{counts[split]} of {split}" for split in (*SPLITS, POOL, LABELLED) if split in counts),
+        ", ".join(f"{counts[split]} of {split}" for split in USED if split in counts),
         rows.iloc[0].source_path,
         rows.iloc[0].error,
     )

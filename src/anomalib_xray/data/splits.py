@@ -19,6 +19,9 @@ POOL = "pool"
 LABELLED = "labelled"
 """Split of abnormal images that train with their label."""
 
+USED = (*SPLITS, POOL, LABELLED)
+"""Splits of images that are read."""
+
 SPARE = "spare"
 """Split of images that nothing uses; the pool may draw from them."""
 
@@ -89,9 +92,7 @@ def check_patients(table: pd.DataFrame) -> None:
     splits_per_patient = table.groupby("patient")["split"].nunique()
     crossing = splits_per_patient.index[splits_per_patient > 1]
     if len(crossing) > 0:
-        splits = sorted(
-            table.loc[table["patient"] == crossing[0], "split"].unique(), key=(*SPLITS, POOL, LABELLED).index
-        )
+        splits = sorted(table.loc[table["patient"] == crossing[0], "split"].unique(), key=USED.index)
         raise XrayError(
             f"patient {crossing[0]} is in {' and '.join(splits)} ({len(crossing)} patients are in more than one split);"
             " give all images of a patient the same split."

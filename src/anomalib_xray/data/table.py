@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from anomalib_xray.data.splits import LABELLED, POOL, SPLITS, check_patients, paper_split
+from anomalib_xray.data.splits import SPLITS, USED, check_patients, paper_split
 from anomalib_xray.errors import XrayError
 from anomalib_xray.io.paths import Finder, dead_link
 from anomalib_xray.io.tables import NOTHING, identity
@@ -126,7 +126,7 @@ def check_samples(samples: pd.DataFrame, name: str) -> None:
 
 
 def _check_split_names(samples: pd.DataFrame, name: str) -> None:
-    unknown = samples.loc[~samples["split"].isin((*SPLITS, POOL, LABELLED))]
+    unknown = samples.loc[~samples["split"].isin(USED)]
     if len(unknown) > 0:
         row = unknown.iloc[0]
         raise XrayError(f"{name} puts {row.image_path} into the split {row.split!r}; write train, val, test or pool.")

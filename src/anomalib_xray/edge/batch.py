@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import ctypes
 import hashlib
 import json
 import logging
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +20,7 @@ from anomalib_xray.edge.result import Result
 from anomalib_xray.edge.scope import tags_of
 from anomalib_xray.edge.table import columns_of, entry_of, printable, row_of, sentence_of, summary_of
 from anomalib_xray.errors import XrayError
+from anomalib_xray.freed_memory import hand_back_large_arrays
 from anomalib_xray.io.dicom_tags import read_sop_instance_uid
 from anomalib_xray.io.formats import is_dicom
 from anomalib_xray.io.inputs import Input, images_of, with_list
@@ -46,11 +45,6 @@ _CAPTURE = ".dcm"
 _RECORDS = ".predictions"
 """Folder below that of the tables with the row and the entry of each image, where shards predict."""
 
-_MMAP_THRESHOLD = -3
-"""The parameter's number in glibc's malloc.h."""
-_LARGE = 1 << 20
-"""Bytes from which an array's memory goes back to the system at once; smaller ones are not worth the call."""
-
 
 def predict_all(
     ensemble: Ensemble,
@@ -67,7 +61,7 @@ def predict_all(
     A shard leaves records in the place of tables, and a run without one takes up those that it finds. Other arguments
     and the exit status are those of :func:`anomalib_xray.commands.predict.predict`.
     """
-    _give_back_freed_memory()
+    hand_back_large_arrays()
     _check_overwriting(inputs, out, list(ensemble.predictors))
     about, said = summary_of(ensemble, ()), list[_Said]()
     kept, interrupted, records = 0, False, None
@@ -185,7 +179,7 @@ def predict_stream(ensemble: Ensemble, given: Iterable[Path], threshold: float |
     ``given`` are files, folders, and ``-`` for the files that standard input names, however slowly and however many;
     the rest is as of :func:`predict_all`.
     """
-    _give_back_freed_memory()
+    hand_back_large_arrays()
     failed = False
     try:
         for path in track(_streamed(given), "Predicting"):
@@ -199,15 +193,6 @@ def predict_stream(ensemble: Ensemble, given: Iterable[Path], threshold: float |
     except KeyboardInterrupt:
         return 130
     return 1 if failed else 0
-
-
-def _give_back_freed_memory() -> None:
-    """Keep glibc from hoarding: by default it raises the size from which it gives freed memory back, up to 32 MB.
-
-    Arrays of a detector's picture then stay resident after they are gone. Other systems' allocators give them back.
-    """
-    with suppress(OSError, AttributeError, TypeError):
-        ctypes.CDLL(None).mallopt(_MMAP_THRESHOLD, _LARGE)
 
 
 def _streamed(given: Iterable[Path]) -> Iterator[Path]:

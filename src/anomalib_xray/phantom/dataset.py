@@ -233,10 +233,9 @@ def _mask_file(out: Path, name: str, image: PhantomImage) -> Path:
 
 def _drawn(out: Path, images: Sequence[PhantomImage], arguments: Arguments) -> Iterable[tuple[str, Entry]]:
     """Draw and write images, in any order; yields the path of each and its ground truth."""
-    draw = partial(_draw, out, arguments)
     from joblib import cpu_count  # which takes a moment
 
-    cores = cpu_count()
+    draw, cores = partial(_draw, out, arguments), cpu_count()
     return map(draw, images) if len(images) < MANY or cores == 1 else results(draw, images, workers=cores)
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
-import platform
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
@@ -20,6 +18,7 @@ from torchvision.transforms.v2 import Transform
 from anomalib_xray.data.dataset import read_as_radiographs
 from anomalib_xray.data.splits import SPLITS
 from anomalib_xray.errors import XrayError
+from anomalib_xray.freed_memory import keep_freed_memory
 from anomalib_xray.scores import ScoredBatch
 from anomalib_xray.training.callbacks import LossMeans, TrainingEnd
 from anomalib_xray.training.checkpoint import StraightCheckpointIO, random_state, restore_random_state
@@ -43,12 +42,6 @@ IMAGE_SIZES = (64, 128, 256, 512)
 
 PRETRAINED_SIZES = (64, 128, 224, 256, 384, 392, 448, 512, 518)
 """Those of models on trained networks of timm: vision transformers see multiples of their patches of 14 or 16."""
-
-M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
-"""Parameters of glibc's ``mallopt``: free memory that is kept, number of allocations that are mapped on their own."""
-
-TRIM_THRESHOLD, MMAP_MAX = 128 * 1024, 65536
-"""Their values where nobody sets them."""
 
 
 class RadiographModel(ExportWithParity):
@@ -311,28 +304,6 @@ class RadiographModel(ExportWithParity):
             mean = sum(value * (size / images) for value, size in entries)
             how: dict[str, Any] = {"on_step": False, "on_epoch": True, "batch_size": images, "sync_dist": True}
             self.log(f"train_{name}", mean, prog_bar=index == 0, **how)
-
-
-def keep_freed_memory(keep: bool) -> None:
-    """Lets the process keep the memory of freed tensors for the next ones, or hands it back as usual.
-
-    The allocator of glibc asks the system for each large tensor and hands it back at once, and the system fills each
-    page with zeros when it is first written to: a fifth to a third of a training step at 512 pixels. On systems with
-    another allocator nothing happens.
-
-    Args:
-        keep: Whether freed memory is kept from now on; otherwise it is also handed back.
-
-    >>> keep_freed_memory(True)
-    >>> keep_freed_memory(False)
-    """
-    if platform.libc_ver()[0] != "glibc":
-        return
-    libc = ctypes.CDLL(None)
-    libc.mallopt(M_MMAP_MAX, 0 if keep else MMAP_MAX)
-    libc.mallopt(M_TRIM_THRESHOLD, -1 if keep else TRIM_THRESHOLD)
-    if not keep:
-        libc.malloc_trim(0)
 
 
 adapt_engine(RadiographModel)

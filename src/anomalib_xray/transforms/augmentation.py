@@ -126,7 +126,8 @@ class Augmentation(Transform):  # type: ignore[misc]  # torchvision has no types
                 plain = plain.rot90(quarters, (-2, -1)) if axis == _TURN else plain.flip(axis)
             return plain
 
-        result = call_on_plain(lambda plain: keep_foreground(flipped(plain), flipped(plain) > 0), image)
+        moved = call_on_plain(flipped, image)
+        result = call_on_plain(lambda plain: keep_foreground(plain, plain > 0), moved)
         if not masks:
             return result
         return result, None if masks[0] is None else call_on_plain(flipped, masks[0])
