@@ -128,7 +128,7 @@ class BareSteps:
         nothing: Any = lambda *_, **__: None  # noqa: E731
         self.copy.log = self.copy.log_dict = self.copy.lr_schedulers = nothing
         self.copy.optimizers = lambda: self.optimizers
-        self.copy.manual_backward = lambda loss: loss.backward()
+        self.copy.manual_backward = lambda loss, **options: loss.backward(**options)
 
     def step(self, image: Any) -> None:
         """Trains on pre-processed images."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -17,25 +18,46 @@ from anomalib_xray.training.checkpoint import load_model, random_state, restore_
 
 
 class BackboneEncoder(nn.Module):
-    """Feature maps of a network of timm.
+    """Feature maps of one or several networks of timm.
 
     Args:
-        name: A convolutional network or vision transformer of timm.
-        layers: Which of its feature maps, in rising order.
+        names: Convolutional networks or vision transformers of timm.
+        layers: Which of their feature maps, in rising order; the same of each.
         image_size: Side of the images.
 
     Raises:
-        XrayError: timm has no such network, or the network has no such layers.
+        XrayError: There is no network, timm has none of a name, or one has no such layers.
+
+    Example:
+        >>> encoder = BackboneEncoder(["test_resnet", "test_vit"], layers=[1], image_size=64)
+        >>> [tuple(features.shape) for features in encoder(torch.zeros(1, 1, 64, 64))]
+        [(1, 32, 16, 16), (1, 64, 4, 4)]
     """
 
-    def __init__(self, name: str, layers: Sequence[int], image_size: int) -> None:
+    def __init__(self, names: Sequence[str], layers: Sequence[int], image_size: int) -> None:
         super().__init__()
-        self.backbone = FrozenBackbone(name, layers, image_size)
+        if not names:
+            raise XrayError("backbone names no network; name one of timm, or several, such as [resnet18, resnet34].")
+        self.backbone, *others = (FrozenBackbone(name, layers, image_size) for name in names)
+        self.others = nn.ModuleList(others)  # apart, since checkpoints know the first one by its name
+
+    def prepare(self, weights: Sequence[str]) -> None:
+        """Reads the weights of each network before training; without any they stay random.
+
+        Raises:
+            XrayError: There are as many files as neither none nor networks, or one does not hold its network.
+        """
+        backbones: list[Any] = [self.backbone, *self.others]
+        if weights and len(weights) != len(backbones):
+            raise XrayError(
+                f"weights names {len(weights)} files for {len(backbones)} backbones; name one for each, in their order."
+            )
+        for backbone, file in zip_longest(backbones, weights):
+            backbone.prepare(file)
 
     def forward(self, image: Tensor) -> list[Tensor]:
-        """Images ``(N, 1, S, S)`` in [0, 1] to a map ``(N, C, h, w)`` per layer."""
-        maps: list[Tensor] = self.backbone(image)
-        return maps
+        """Images ``(N, 1, S, S)`` in [0, 1] to a map ``(N, C, h, w)`` per network and layer."""
+        return [features for backbone in (self.backbone, *self.others) for features in backbone(image)]
 
 
 class PluginEncoder(nn.Module):

@@ -25,9 +25,11 @@ class LatentDetector(MapModel, DetectorModel, AnomalibModule):
     Args:
         checkpoint: Checkpoint of a trained model with an encoder, such as ``Cae``, ``Vae`` or ``Bigan``, read when
             training starts. This model's own checkpoint then holds the encoder.
-        backbone: Network of timm whose features are used where there is no checkpoint.
-        layers: Which of the backbone's feature maps, in rising order from 0; a vision transformer has one per block.
-        weights: File with weights of the backbone, read when training starts; none leaves them random.
+        backbone: Network of timm whose features are used where there is no checkpoint, or several, whose vectors are
+            put behind each other: distances then add up what each of them finds unusual.
+        layers: Which of each backbone's feature maps, in rising order from 0; a vision transformer has one per block.
+        weights: File with weights of the backbone, read when training starts, or one for each of several; none leaves
+            them random.
         pooling: How a feature map becomes a vector: ``average`` or ``max`` over the foreground, or ``flatten``; or
             ``places``: detectors judge each place on its own, which also gives a map.
         components: Principal components of the vectors that detectors see, their share of the variance if below 1, or
@@ -53,9 +55,9 @@ class LatentDetector(MapModel, DetectorModel, AnomalibModule):
     def __init__(
         self,
         checkpoint: str | None = None,
-        backbone: str = "resnet18",
+        backbone: str | Sequence[str] = "resnet18",
         layers: Sequence[int] = (1, 2, 3),
-        weights: str | None = None,
+        weights: str | Sequence[str] | None = None,
         pooling: Pooling = "average",
         components: float | None = 32,
         limit: int | None = None,
@@ -70,9 +72,10 @@ class LatentDetector(MapModel, DetectorModel, AnomalibModule):
             raise XrayError(
                 f"pooling is {pooling!r}, but there are {', '.join(get_args(Pooling))}; choose one of them."
             )
-        self.checkpoint, self.weights = checkpoint, weights
+        self.checkpoint = checkpoint
+        self.weights = _names(weights or ())
         bank = DetectorBank(self.detectors, self.detector_settings(components, limit, subset))
-        encoder = BackboneEncoder(backbone, layers, self.image_size) if checkpoint is None else None
+        encoder = BackboneEncoder(_names(backbone), layers, self.image_size) if checkpoint is None else None
         self.model = LatentModel(encoder, bank, pooling, score, top_k, map_sigma)
 
     @property
@@ -84,7 +87,7 @@ class LatentDetector(MapModel, DetectorModel, AnomalibModule):
         """Reads the encoder or its weights, unless a checkpoint of this model brought them."""
         encoder = self.model.encoder
         if isinstance(encoder, BackboneEncoder):
-            encoder.backbone.prepare(self.weights)
+            encoder.prepare(self.weights)
         elif self.checkpoint is not None and encoder is None:
             encoder = PluginEncoder.of_checkpoint(self.checkpoint, self.image_size, self.equalize)
             self.model.encoder = encoder.to(self.device)
@@ -101,3 +104,8 @@ class LatentDetector(MapModel, DetectorModel, AnomalibModule):
         super().on_load_checkpoint(checkpoint)
         if "encoder" in checkpoint:
             self.model.encoder = PluginEncoder.of_description(checkpoint["encoder"]).to(self.device)
+
+
+def _names(value: str | Sequence[str]) -> list[str]:
+    """One name or several as a list."""
+    return [value] if isinstance(value, str) else list(value)
