@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo test lint clean
+.PHONY: demo test lint docs clean
 
 demo: $(INSTALLED)
 	@PATH="$(abspath $(BIN)):$$PATH" bash scripts/demo.sh
@@ -16,6 +16,18 @@ lint: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# build/site/index.html; needs no network once installed.
+docs: $(VENV)/.docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+
+$(VENV)/.docs: $(INSTALLED)
+	@if command -v uv >/dev/null; then \
+	  uv pip install --python $(BIN)/python -c constraints.txt -e '.[dev,docs]'; \
+	else \
+	  $(BIN)/python -m pip install -c constraints.txt -e '.[dev,docs]'; \
+	fi
+	@touch $@
 
 # uv installs the same set faster where it is at hand.
 $(INSTALLED): pyproject.toml constraints.txt

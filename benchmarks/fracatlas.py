@@ -8,14 +8,14 @@ whose hottest pixel lies in the box of a fracture, beside the share of the foreg
 more each score of this project has beyond shortcuts than the best of anomalib's models, paired: both of the same draws.
 Which of theirs is the best is read from this table, so that the choice favours them. Last, each shortcut alone.
 
-Figures are means over the seeds. Intervals of 95 % are from draws of groups (docs/benchmark.md), the same draws in all
+Figures are means over the seeds. Intervals of 95 % are from draws of groups (docs/how-to/benchmark.md), the same in all
 rows. "Beyond shortcuts": the rank of a score less what a linear regression on the ranks of the raw picture's numbers
 (size, aspect, grey, contrast, sharpness, markers), fitted on the normal pictures of the test, says of it. Pictures that
 one of the preparations lost are left out of all rows, and counted.
 
 A second table counts false alarms: of the groups of the test without a fracture, the share with a picture above the
-threshold that promises at most 5 or 10 % (docs/edge.md, "False alarms"), which the groups of the validation without one
-give. Beside it stand the exact interval of 95 % by groups, and the share that follows from their number.
+threshold that promises at most 5 or 10 % (docs/reference/edge.md, "False alarms"), which the groups of the validation
+without one give. Beside it stand the exact interval of 95 % by groups, and the share that follows from their number.
 
 A third table divides the fractured pictures by view and by the longer side of their largest fracture. Beside the hits
 stands what is found of the single fractures: at one false mark per normal picture (of the same view), and as the mean

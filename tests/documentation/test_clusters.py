@@ -15,7 +15,7 @@ import yaml
 from anomalib_xray import cli
 from anomalib_xray.shards import Shard
 
-PAGE = (Path(__file__).parents[2] / "docs" / "clusters.md").read_text(encoding="utf-8")
+PAGE = (Path(__file__).parents[2] / "docs" / "how-to" / "clusters.md").read_text(encoding="utf-8")
 
 
 def block(language: str, opening: str) -> str:

@@ -72,7 +72,7 @@ CUTS = [  # beginning of a command by regular expression, what is appended to it
 ]
 
 RUNS = {  # page: the run that it calls RUN, of an earlier command; other pages have one of a CAE, which exports fast
-    "docs/explain.md": "results/AlphaGan/XR_HAND/latest",
+    "docs/how-to/explain.md": "results/AlphaGan/XR_HAND/latest",
     "plugins/anomalib_xray_plugins/alpha_gan/README.md": "results/AlphaGan/XR_HAND/latest",
 }
 
@@ -266,7 +266,7 @@ def run(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_documentation_is_read() -> None:
     assert len(DOCUMENTED) > 80
-    assert {"README.md", "docs/edge.md", "configs/ae_ssim.yaml"} <= set(DOCUMENTED.values())
+    assert {"README.md", "docs/reference/edge.md", "configs/ae_ssim.yaml"} <= set(DOCUMENTED.values())
 
 
 @pytest.mark.slow

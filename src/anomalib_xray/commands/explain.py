@@ -20,8 +20,8 @@ def explain(
 ) -> int:
     """Shows what makes a GAN's discriminator call a radiograph abnormal.
 
-    Writes one picture for each image, OUT/<name>_explained.png, and OUT/explain.csv. docs/explain.md says what the
-    methods compute, and how far to trust them.
+    Writes one picture for each image, OUT/<name>_explained.png, and OUT/explain.csv. docs/how-to/explain.md says what
+    the methods compute, and how far to trust them.
 
     Args:
         checkpoint: Checkpoint (.ckpt) that training wrote, of a model with a discriminator of images.

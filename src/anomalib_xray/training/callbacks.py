@@ -251,7 +251,7 @@ def _seconds(seconds: float) -> str:
 class ChannelsLast(Callback):
     """Lays a model's weights out with channels last while it trains; added under ``trainer.callbacks``.
 
-    Convolutions are then faster in networks with many channels (docs/training.md has figures). Results differ by
+    Convolutions are then faster in networks with many channels (docs/how-to/training.md has figures). Results differ by
     rounding; checkpoints and exports do not depend on it.
     """
 

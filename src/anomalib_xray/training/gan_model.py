@@ -242,7 +242,7 @@ class GanModel(TrainedModel):
             return super().why_not_exportable()
         return (
             f"{self.name} with anomaly_map: grad_cam is not exported, because an exported model computes no gradient; "
-            "load its checkpoint with the model's usual anomaly_map and export that (docs/explain.md)."
+            "load its checkpoint with the model's usual anomaly_map and export that (docs/how-to/explain.md)."
         )
 
     def pictures(self, image: Tensor) -> dict[str, Tensor]:
