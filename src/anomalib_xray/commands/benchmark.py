@@ -24,6 +24,7 @@ def benchmark(
     scheduler: str | None = None,
     dry_run: bool = False,
     retry: bool = False,
+    tracker: Literal["mlflow", "tensorboard"] | None = None,
 ) -> int:
     """Trains and tests a grid of models, and compares them with intervals.
 
@@ -45,6 +46,8 @@ def benchmark(
         scheduler: Address of the scheduler of a Dask cluster that is to do the work, such as tcp://host:8786.
         dry_run: Print the cells and how long they may take, and run nothing.
         retry: Run cells that failed again.
+        tracker: mlflow or tensorboard: each cell that runs is also a run there, with its settings, metrics, curves and
+            pictures, in OUT/mlflow.db or OUT/tensorboard. MLFLOW_TRACKING_URI names another place for MLflow.
 
     Returns:
         Exit status: 0, 1 if a cell failed, 130 if it was stopped.
@@ -60,6 +63,7 @@ def benchmark(
 
     from anomalib_xray.experiments.grid import read_grid
     from anomalib_xray.experiments.run_grid import estimate_seconds, is_open, run_cells
+    from anomalib_xray.experiments.tracking import Tracker
 
     grid = read_grid(config)
     cells = [cell for cell in grid.all_cells if part is None or part.holds(cell.key)]
@@ -71,6 +75,7 @@ def benchmark(
         known = "no cell is done yet" if seconds is None else f"about {seconds / at_once / 60:.0f} minutes"
         print(f"{len(todo)} of {len(cells)} cells to run; {known}.")
         return 0
+    place = None if tracker is None else Tracker.prepare(tracker, out, grid.title)
     stopped = False
     try:
         run_cells(
@@ -83,6 +88,7 @@ def benchmark(
             backend=backend,
             scheduler=scheduler,
             retry=retry,
+            tracker=place,
         )
     except KeyboardInterrupt:
         stopped = True

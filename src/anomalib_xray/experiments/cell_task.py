@@ -19,6 +19,7 @@ from anomalib_xray.errors import XrayError
 from anomalib_xray.evaluation.units import VALIDATION_SCORES
 from anomalib_xray.experiments.configuration import begin, build, build_data, class_of, engine_for
 from anomalib_xray.experiments.grid import SCORES, SHORTCUTS, Cell
+from anomalib_xray.experiments.tracking import Tracker, log_results
 from anomalib_xray.io.write import write_atomically
 from anomalib_xray.jobs import SCRATCH, Task
 from anomalib_xray.plugins import setting_names
@@ -26,12 +27,24 @@ from anomalib_xray.plugins import setting_names
 if TYPE_CHECKING:
     import pandas as pd
     from anomalib.models import AnomalibModule
+    from lightning.pytorch.loggers import Logger
 
 
 def run_cell(task: Task) -> dict[str, Any]:
-    """Runs a cell, whose settings are the arguments of the task; returns figures besides the scores."""
-    cell = Cell(**task.arguments)
-    return (_measure if cell.model == SHORTCUTS else _train_and_test)(cell, task.folder)
+    """Runs a cell, whose settings are the arguments of the task; returns figures besides the scores.
+
+    With the further argument ``tracker``, the fields of a :class:`.tracking.Tracker`, it is a run there as well.
+    """
+    arguments = dict(task.arguments)
+    place = arguments.pop("tracker", None)
+    cell = Cell(**arguments)
+    logger = None if place is None else Tracker(**place).logger(cell)
+    try:
+        return (_measure if cell.model == SHORTCUTS else _train_and_test)(cell, task.folder, logger)
+    except BaseException:
+        if logger is not None:
+            logger.finalize("failed")
+        raise
 
 
 def make_data(task: Task) -> None:
@@ -39,7 +52,7 @@ def make_data(task: Task) -> None:
     build_data(Cell(**task.arguments).data_config)
 
 
-def _train_and_test(cell: Cell, folder: Path) -> dict[str, Any]:
+def _train_and_test(cell: Cell, folder: Path, logger: Logger | None) -> dict[str, Any]:
     begin(cell.seed)
     import torch
 
@@ -50,7 +63,7 @@ def _train_and_test(cell: Cell, folder: Path) -> dict[str, Any]:
     if cell.training_size is not None:
         data.train_data.samples = fewer(data.train_data.samples, cell.training_size)
     evidence = Evidence()
-    engine = engine_for(model, cell.trainer, folder, evidence)
+    engine = engine_for(model, cell.trainer, folder, evidence, logger=logger)
     times = [(time.perf_counter(), time.process_time())]
     engine.fit(model, datamodule=data)
     times.append((time.perf_counter(), time.process_time()))
@@ -60,7 +73,7 @@ def _train_and_test(cell: Cell, folder: Path) -> dict[str, Any]:
     write_atomically(folder / SCORES, table.read_bytes())
     if (validation := table.with_name(VALIDATION_SCORES)).is_file():
         write_atomically(folder / VALIDATION_SCORES, validation.read_bytes())
-    return {
+    result = {
         "training_s": times[1][0] - times[0][0],
         "training_cpu_s": times[1][1] - times[0][1],
         "testing_s": times[2][0] - times[1][0],
@@ -74,6 +87,9 @@ def _train_and_test(cell: Cell, folder: Path) -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "versions": installed_versions("anomalib", "torch", "anomalib-xray"),
     }
+    if logger is not None:
+        log_results(logger, folder, result, evidence.cases)
+    return result
 
 
 def _labelled(model: AnomalibModule, data: Any) -> dict[str, int]:
@@ -147,7 +163,7 @@ def fewer(samples: pd.DataFrame, size: int) -> pd.DataFrame:
     return samples[samples.index.isin(drawn)].reset_index(drop=True)
 
 
-def _measure(cell: Cell, folder: Path) -> dict[str, Any]:
+def _measure(cell: Cell, folder: Path, logger: Logger | None) -> dict[str, Any]:
     """Writes a score table of numbers that need no model, and finds their directions on validation images."""
     import pandas as pd
 
@@ -171,7 +187,10 @@ def _measure(cell: Cell, folder: Path) -> dict[str, Any]:
             str(name): direction_of(validation["label_index"], numbers)
             for name, numbers in numbers_of(validation).items()
         }
-    return {"images": len(test), "directions": directions}
+    result = {"images": len(test), "directions": directions}
+    if logger is not None:
+        log_results(logger, folder, result, {})
+    return result
 
 
 def _gflop(model: Any, image: Any) -> float | None:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from anomalib.engine import Engine
     from anomalib.models import AnomalibModule
     from lightning.pytorch import Callback
+    from lightning.pytorch.loggers import Logger
 
 
 def build(base: type, settings: Mapping[str, Any]) -> Any:
@@ -45,10 +46,17 @@ def build_data(settings: Mapping[str, Any]) -> AnomalibDataModule:
     return data
 
 
-def engine_for(model: AnomalibModule, trainer: Mapping[str, Any], folder: Path, *callbacks: Callback) -> Engine:
+def engine_for(
+    model: AnomalibModule,
+    trainer: Mapping[str, Any],
+    folder: Path,
+    *callbacks: Callback,
+    logger: Logger | None = None,
+) -> Engine:
     """Builds an engine for a task in ``folder``, which keeps only a score table and files of the callbacks.
 
-    The ``callbacks`` see what those of ``trainer`` leave; loggers and checkpoints of ``trainer`` are left out.
+    The ``callbacks`` see what those of ``trainer`` leave; loggers and checkpoints of ``trainer`` are left out in favour
+    of ``logger``, if any.
     """
     from anomalib.engine import Engine
     from lightning.pytorch.callbacks import ModelCheckpoint
@@ -60,7 +68,7 @@ def engine_for(model: AnomalibModule, trainer: Mapping[str, Any], folder: Path, 
     configured = [item for item in arguments.pop("callbacks") if not isinstance(item, ModelCheckpoint)]
     # Models of this project bring the score table along.
     table = [] if isinstance(model, RadiographModel) else [ScoreTable()]
-    own = {"default_root_dir": folder / SCRATCH, "logger": False, "enable_progress_bar": False}
+    own = {"default_root_dir": folder / SCRATCH, "logger": logger or False, "enable_progress_bar": False}
     return Engine(
         callbacks=[*configured, *callbacks, *table],
         **{"num_sanity_val_steps": 0, "enable_model_summary": False, **arguments, **own},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +84,11 @@ class Evidence(Callback):
             self._truth.append(masks[foreground].numpy())
             for parts in zip(maps.numpy(), masks.numpy(), foreground.numpy(), strict=True):
                 self._regions += _regions(*parts)
+
+    @property
+    def cases(self) -> Mapping[str, list[Case]]:
+        """The best and worst cases so far, by kind."""
+        return self._cases
 
     def write(self, folder: Path) -> dict[str, float]:
         """Writes the pictures, the scores by k with the hits of :func:`.localisation.hits_box`, and the marks.

@@ -15,6 +15,7 @@ from anomalib_xray.devices import AUTO, find_devices
 from anomalib_xray.errors import XrayError
 from anomalib_xray.experiments.cell_task import make_data, run_cell
 from anomalib_xray.experiments.grid import Cell, Grid
+from anomalib_xray.experiments.tracking import Tracker
 from anomalib_xray.io.progress import track
 from anomalib_xray.io.write import held
 from anomalib_xray.jobs import Backend, Task, read_result, results, run_task, write_task
@@ -35,6 +36,7 @@ def run_cells(
     backend: Backend = "loky",
     scheduler: str | None = None,
     retry: bool = False,
+    tracker: Tracker | None = None,
 ) -> None:
     """Runs those of some cells that are not done; those that another process runs are left to it.
 
@@ -49,9 +51,11 @@ def run_cells(
         backend: ``loky`` for processes, ``ray`` for Ray.
         scheduler: Address of the scheduler of a Dask cluster, which is then used instead.
         retry: Whether cells that failed run again.
+        tracker: Experiment tracker in which each cell that runs is a run.
     """
+    further = {} if tracker is None else {"tracker": asdict(tracker)}
     todo = [cell for cell in cells if is_open(out, cell, retry=retry)]
-    tasks = [(folder_of(out, cell), settings_of(cell, grid, out)) for cell in todo]
+    tasks = [(folder_of(out, cell), settings_of(cell, grid, out) | further) for cell in todo]
     run = partial(
         _run,
         run_cell,

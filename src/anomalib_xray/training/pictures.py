@@ -15,6 +15,7 @@ from anomalib.data import ImageBatch
 from anomalib.visualization import ImageVisualizer
 from anomalib.visualization.image.item_visualizer import visualize_image_item
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.loggers import Logger
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
@@ -46,12 +47,16 @@ def log_pictures(module: LightningModule, pictures: Mapping[str, Tensor]) -> Non
 def log_picture(module: LightningModule, name: str, picture: NDArray[np.float32]) -> None:
     """Sends one picture ``(H, W, 3)`` in [0, 1] to every logger that takes images."""
     for logger in module.loggers:
-        add_image = getattr(logger, "add_image", None)
-        if add_image is not None:
-            # MLflow keeps files, which need an ending and a name of their own.
-            mlflow = "MLFlow" in type(logger).__name__
-            named = f"{name}/{module.global_step:08d}.png" if mlflow else name
-            add_image(picture, name=named, global_step=module.global_step)
+        send_picture(logger, name, picture, module.global_step)
+
+
+def send_picture(logger: Logger, name: str, picture: NDArray[np.float32], step: int = 0) -> None:
+    """Sends one picture ``(H, W, 3)`` in [0, 1] to a logger, if it takes images."""
+    add_image = getattr(logger, "add_image", None)
+    if add_image is not None:
+        # MLflow keeps files, which need an ending and a name of their own.
+        mlflow = "MLFlow" in type(logger).__name__
+        add_image(picture, name=f"{name}/{step:08d}.png" if mlflow else name, global_step=step)
 
 
 def takes_pictures(module: LightningModule) -> bool:
@@ -108,7 +113,6 @@ def draw_histogram(name: str, values: NDArray[np.float64], labels: NDArray[np.in
     """
     finite = np.isfinite(values)
     figure = Figure(figsize=(5, 3), dpi=100, layout="constrained")
-    canvas = FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     if finite.any():
         edges = np.histogram_bin_edges(values[finite], BINS)
@@ -120,6 +124,12 @@ def draw_histogram(name: str, values: NDArray[np.float64], labels: NDArray[np.in
     axes.set_title(f"{name}, {missing} not finite" if missing else name)
     axes.set_xlabel("score")
     axes.set_ylabel("validation images")
+    return rendered(figure)
+
+
+def rendered(figure: Figure) -> NDArray[np.float32]:
+    """Draws a figure of matplotlib as a picture ``(H, W, 3)`` in [0, 1]."""
+    canvas = FigureCanvasAgg(figure)
     canvas.draw()  # type: ignore[no-untyped-call]  # matplotlib's canvas has no types
     drawn = np.asarray(canvas.buffer_rgba(), dtype=np.float32)  # type: ignore[no-untyped-call]  # as above
     return drawn[..., :3] / np.float32(255)
