@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
+import msgspec
 import numpy as np
 import pytest
 import torch
@@ -209,3 +210,65 @@ def test_mistakes_are_one_sentence(
     printed = capsys.readouterr().err
     assert sentence in printed
     assert printed.count("\n") == 1
+
+
+def test_a_shared_bundle_has_a_card_for_hubs_and_weights_for_torch(
+    small_cae: Cae, phantom_samples: list[Sample], tmp_path: Path
+) -> None:
+    from huggingface_hub import ModelCard
+    from safetensors import safe_open
+
+    from anomalib_xray import models
+
+    folder = tmp_path / "bundle"
+    about = write_bundle(
+        small_cae, Request(phantom_samples[:2], None, False, "owner/hands", "CC-BY-4.0", shared=True), folder
+    )
+    card = ModelCard.load(folder / "README.md")
+    assert (card.data.library_name, card.data.license, card.data.datasets) == ("anomalib", "cc-by-4.0", ["owner/hands"])
+    assert {"anomaly-detection", "radiograph", "cae"} <= set(card.data.tags or ())
+    (result,) = [one for one in card.data.eval_results or () if "fp32" in str(one.metric_name)]
+    assert (result.metric_type, result.dataset_name) == ("roc_auc", "owner/hands")
+    assert result.metric_value == pytest.approx(about.precisions["fp32"].auroc, abs=1e-4)
+    assert NOTICE in card.text
+
+    # As the card says.
+    with safe_open(folder / "model.safetensors", "pt") as file:
+        said = file.metadata()
+        weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # it is no mapping
+    model = getattr(models, said["model"])(**json.loads(said["settings"])).eval()
+    model.load_state_dict(weights)
+    image = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        for name, value in small_cae.model(image).scores.items():
+            torch.testing.assert_close(model.model(image).scores[name], value)
+
+    # What a hub and its users do to a folder does not matter; all else does.
+    digest = Bundle.open(folder).digest
+    (folder / "README.md").write_text("Changed on a hub.\n")
+    (folder / ".gitattributes").write_text("*.bin filter=lfs diff=lfs merge=lfs -text\n")
+    (folder / ".cache" / "huggingface").mkdir(parents=True)
+    (folder / ".cache" / "huggingface" / "lock").write_text("")
+    assert Bundle.open(folder).digest == digest
+    (folder / "model.safetensors").write_bytes(b"other")
+    with pytest.raises(XrayError, match=r"model\.safetensors is not what it was"):
+        Bundle.open(folder)
+
+
+@pytest.mark.parametrize(
+    ("given", "head"),
+    [("MIT", "license: mit"), ("Stanford research use", "license_name: stanford-research-use"), ("", "not-stated")],
+)
+def test_other_licences_have_a_name(given: str, head: str, written: Path) -> None:
+    from huggingface_hub import ModelCard
+
+    from anomalib_xray.bundling.card import model_card
+    from anomalib_xray.edge.description import read_description
+
+    about = read_description(written / "bundle.json")
+    changed = msgspec.structs.replace(about, data=msgspec.structs.replace(about.data, licence=given, note="two words"))
+    text = model_card(changed, shared=True)
+    assert head in text
+    data = ModelCard(text).data
+    assert data.datasets is None
+    assert (data.license == "other") == (data.license_name is not None)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 import shutil
 from collections.abc import Callable
@@ -14,11 +15,12 @@ import pytest
 from anomalib_xray.cli import main
 from anomalib_xray.edge.bundle import Bundle, sha256
 from anomalib_xray.edge.description import Normalization
+from anomalib_xray.edge.predictor import open_predictor
 from anomalib_xray.edge.scope import Scope
 from anomalib_xray.errors import XrayError
 from anomalib_xray.io.write import write_png
 
-from .tiny_bundle import CROP, write_bundle
+from .tiny_bundle import CROP, SIDE, write_bundle
 from .tiny_bundle import seal as write_digest
 
 MakeBundle = Callable[..., Path]
@@ -215,6 +217,34 @@ def test_a_link_that_leads_out_is_refused(tmp_path: Path) -> None:
     (folder / "fp32" / "model.bin").symlink_to(outside)
     with pytest.raises(XrayError, match=r"fp32/model\.bin lies outside"):
         Bundle.open(folder)
+
+
+def in_a_cache(folder: Path, cache: Path) -> Path:
+    """Hugging Face's cache with a folder in it: links to files that are named by their content."""
+    snapshot = cache / "snapshots" / "0a1b"
+    for number, path in enumerate(sorted(path for path in folder.rglob("*") if path.is_file())):
+        link, blob = snapshot / path.relative_to(folder), cache / "blobs" / str(number)
+        for place in (link, blob):
+            place.parent.mkdir(parents=True, exist_ok=True)
+        path.rename(blob)
+        link.symlink_to(os.path.relpath(blob, link.parent))
+    return snapshot
+
+
+def test_a_snapshot_in_the_cache_of_a_hub_is_taken_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = write_bundle(tmp_path / "b", preparation=CROP)
+    digest = Bundle.open(folder).digest
+    snapshot = in_a_cache(folder, tmp_path / "models--owner--b")
+    assert Bundle.open(snapshot).digest == digest
+    monkeypatch.chdir(snapshot)
+    assert Bundle.open(".").digest == digest
+    picture = np.full((SIDE, SIDE), 99, np.uint8)
+    assert open_predictor(snapshot).predict(picture).value == pytest.approx(99 / 255, rel=1e-3)
+    (snapshot / "fp32" / "model.bin").unlink()
+    (tmp_path / "outside.bin").write_bytes(b"")
+    (snapshot / "fp32" / "model.bin").symlink_to(tmp_path / "outside.bin")
+    with pytest.raises(XrayError, match=r"fp32/model\.bin lies outside"):
+        Bundle.open(snapshot)
 
 
 def test_a_bundle_without_description_is_no_bundle(tmp_path: Path) -> None:

@@ -2,17 +2,30 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
+from typing import Any
 
 from anomalib_xray import NOTICE
 from anomalib_xray.edge.description import Data, Description, Precision
 from anomalib_xray.edge.scope import Scope
 
+WEIGHTS_NAME = "model.safetensors"
+"""File of a shared bundle with the weights for torch."""
 
-def model_card(about: Description) -> str:
-    """The card of a bundle, in Markdown."""
+_LICENCES = (
+    *("apache-2.0", "mit", "bsd-3-clause", "cc0-1.0", "cc-by-3.0", "cc-by-4.0", "cc-by-sa-4.0", "cc-by-nc-4.0"),
+    *("cc-by-nc-sa-4.0", "cc-by-nc-nd-4.0"),
+)
+"""Names by which hubs know licences; all others are ``other`` with a name."""
+
+
+def model_card(about: Description, *, shared: bool = False) -> str:
+    """The card of a bundle, in Markdown; of a ``shared`` one with the front matter of hubs, and how to use it."""
     sections = [
+        *([_front_matter(about)] if shared else []),
         f"# {about.model}\n\n**{NOTICE}**\n\n{_what(about)}",
+        *([f"## Use\n\n{_USE}"] if shared else []),
         f"## Data\n\n{_data(about.data, about.scope)}",
         f"## Scores\n\n{_scores(about)}",
         f"## Agreement with torch\n\n{_parity(about.precisions)}",
@@ -34,6 +47,31 @@ def figures(about: Description) -> list[str]:
     return [*lines, f"8 bits: {_int8(about.precisions)}"]
 
 
+_USE = f"""\
+Without torch, with this folder as it is (`pip install anomalib-xray`):
+
+```sh
+anomalib-xray predict --bundle THIS_FOLDER study/ --out predictions
+```
+
+In torch, from `{WEIGHTS_NAME}` (`pip install 'anomalib-xray[train]'`):
+
+```python
+import json
+
+import anomalib_xray.models as models
+from safetensors import safe_open
+
+with safe_open("{WEIGHTS_NAME}", "pt") as file:
+    about = file.metadata()
+    weights = {{name: file.get_tensor(name) for name in file.keys()}}
+model = getattr(models, about["model"])(**json.loads(about["settings"]))
+model.load_state_dict(weights)
+```
+
+Files that a hub adds, and changes of this card, do no harm; every other file must be what it was when the bundle was
+made, which each command checks (`bundle.sha256`)."""
+
 _LIMITS = """\
 - The scores tell how unusual a radiograph is beside the normal images above. They name no finding, and a low score does
   not mean that there is none.
@@ -43,6 +81,38 @@ _LIMITS = """\
   it shows contradicts nothing.
 - Radiographs with implants, casts or heavy processing may score high without being abnormal.
 - Nothing here was tested in a clinic."""
+
+
+def _front_matter(about: Description) -> str:
+    """The head of a card that hubs read, in YAML, in the form of Hugging Face."""
+    import yaml
+
+    data = about.data
+    licence = data.licence.lower().replace(" ", "-")
+    content: dict[str, Any] = {"library_name": "anomalib", "license": licence}
+    if licence not in _LICENCES:
+        content |= {"license": "other", "license_name": re.sub(r"[^a-z0-9.]+", "-", licence).strip("-") or "not-stated"}
+        content["license_link"] = "README.md"
+    content["tags"] = [
+        *("anomalib", "anomalib-xray", "anomaly-detection", "radiograph", "x-ray", "medical-imaging", "openvino"),
+        *("safetensors", about.model.lower(), *(f"body-part-{part.lower()}" for part in about.scope.body_parts)),
+    ]
+    if re.fullmatch(r"[\w.-]+(/[\w.-]+)?", data.note):
+        content["datasets"] = [data.note]
+    aurocs = {name: entry.auroc for name, entry in about.precisions.items() if entry.auroc is not None}
+    if aurocs:
+        metrics = [
+            {"type": "roc_auc", "value": round(value, 4), "name": f"AUROC of {about.score} per image, {name}"}
+            for name, value in aurocs.items()
+        ]
+        result = {
+            "task": {"type": "image-classification", "name": "anomaly detection"},
+            "dataset": {"type": "radiographs", "name": data.note or "not stated"},
+            "metrics": metrics,
+        }
+        content |= {"metrics": ["roc_auc"], "model-index": [{"name": about.model, "results": [result]}]}
+    text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=1000)
+    return f"---\n{text}---"
 
 
 def _what(about: Description) -> str:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import distribution
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from anomalib_xray.bundling.card import model_card
+from anomalib_xray.bundling.card import WEIGHTS_NAME, model_card
 from anomalib_xray.bundling.images import ABNORMAL, PreparedSample, Sample, prepare_samples
 from anomalib_xray.bundling.normal_scores import Promise, score_all, statistics_of, threshold_origin
 from anomalib_xray.bundling.precisions import MAX_AUROC_LOSS, Variants, measure_precisions, quantise
@@ -47,6 +48,7 @@ class Request:
         false_alarms: Largest share of new normal patients that may alarm, for thresholds that keep it; ``None`` for the
             model's own thresholds.
         max_auroc_loss: AUROC that the 8-bit model may lose.
+        shared: Whether the folder is to be shared: with weights for torch and the front matter of hubs.
     """
 
     samples: Sequence[Sample]
@@ -61,6 +63,7 @@ class Request:
     views: tuple[str, ...] = ()
     false_alarms: float | None = None
     max_auroc_loss: float = MAX_AUROC_LOSS
+    shared: bool = False
 
 
 def write_bundle(model: AnomalibModule, request: Request, out: Path) -> Description:
@@ -95,10 +98,25 @@ def write_bundle(model: AnomalibModule, request: Request, out: Path) -> Descript
             scope=_scope(request, samples),
             data=_data(request, samples, origin),
         )
-        write_atomically(folder / "README.md", model_card(description))
+        write_atomically(folder / "README.md", model_card(description, shared=request.shared))
         licence = distribution("anomalib-xray").read_text("licenses/LICENSE")
         write_atomically(folder / "LICENSE", licence or _NO_LICENCE)
-        return seal(description, folder, sorted(path for path in folder.rglob("*") if path.is_file()))
+        files = {path for path in folder.rglob("*") if path.is_file()}
+        if request.shared:
+            files.remove(folder / "README.md")  # hubs let their users edit it, and no command reads it
+            files.add(_write_weights(model, description, folder / WEIGHTS_NAME))
+        return seal(description, folder, sorted(files))
+
+
+def _write_weights(model: AnomalibModule, about: Description, path: Path) -> Path:
+    """Writes parameters and buffers of a model, with its name and settings, so that they load without pickled code."""
+    from safetensors.torch import save_file
+
+    # Copies, because the format refuses tensors that share their memory.
+    weights = {name: value.detach().clone().contiguous() for name, value in model.state_dict().items()}
+    settings = {name: value for name, value in about.settings.items() if name in model.hparams}
+    save_file(weights, path, {"format": "pt", "model": about.model, "settings": json.dumps(settings)})
+    return path
 
 
 def _data(request: Request, samples: Sequence[PreparedSample], threshold_origin: dict[str, str]) -> Data:

@@ -25,6 +25,7 @@ def bundle(
     body_part: list[str] | None = None,
     view: list[str] | None = None,
     false_alarms: float | None = None,
+    card: bool = False,
 ) -> None:
     """Makes a folder that holds all a device needs to judge radiographs with a trained model.
 
@@ -53,6 +54,9 @@ def bundle(
         false_alarms: Largest share of new normal patients that may alarm, such as 0.05: thresholds that keep this
             promise are taken from the normal patients among IMAGES (column patient of a table; else each image counts
             as a patient) instead of the checkpoint's.
+        card: Whether to make the folder ready for a hub: the model card begins with the front matter of Hugging Face,
+            and the weights are there for torch too (model.safetensors). A NOTE without spaces, such as owner/name, is
+            taken as the data's name there. Nothing is uploaded.
 
     Raises:
         XrayError: An argument cannot be used, or the model cannot be exported.
@@ -100,6 +104,7 @@ def bundle(
         recompute,
         *words,
         false_alarms,
+        shared=card,
     )
     made = write_bundle(loaded, request, out)
     print("\n".join([NOTICE, *figures(made)]))

@@ -28,7 +28,7 @@ from anomalib_xray.edge.description import (
 )
 from anomalib_xray.edge.scope import Scope
 from anomalib_xray.errors import XrayError
-from anomalib_xray.io.paths import leads_out
+from anomalib_xray.io.paths import absolute, leads_out
 from anomalib_xray.io.write import write_atomically
 
 DESCRIPTION_NAME = "bundle.json"
@@ -151,11 +151,14 @@ def _check_digest(path: Path) -> str:
 def _check_files(folder: Path, about: Description) -> None:
     """Refuses a bundle of which a file is missing, outside of the folder, or changed."""
     total = 0
+    # Hugging Face's cache has a folder of links, snapshots/REVISION, into the store of the same repository.
+    home = absolute(folder).parent
+    blobs = home.with_name("blobs") if home.name == "snapshots" else None
     for name, expected in sorted(about.files.items()):
         path = folder / name
         if not path.is_file():
             raise XrayError(f"The bundle {folder} is incomplete: it lacks {name}; copy the whole folder.")
-        if leads_out(path, folder):
+        if leads_out(path, folder) and (blobs is None or leads_out(path, blobs)):
             raise XrayError(f"The bundle {folder} is not whole: {name} lies outside of it; copy the files themselves.")
         total += path.stat().st_size
         if total > _MAX_BYTES:
