@@ -1,10 +1,14 @@
-# Two commands on a machine with Python 3.11-3.13 and make: `make demo` and `make test`.
+# Two commands on a machine with Python 3.11-3.13 and make: `make demo` and `make test`. Before a release, with uv:
+# `make release`, `make test-lowest` and `make test-newest`.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo test lint docs clean
+# Of the two environments beside the pinned one; a folder or test by name keeps it short.
+TESTS ?= tests src plugins -m 'not slow'
+
+.PHONY: demo test lint docs clean release test-lowest test-newest
 
 demo: $(INSTALLED)
 	@PATH="$(abspath $(BIN)):$$PATH" bash scripts/demo.sh
@@ -29,6 +33,21 @@ $(VENV)/.docs: $(INSTALLED)
 	fi
 	@touch $@
 
+# Distributions, and their installation in clean environments: every Python and extra, or CHECK='--python 3.12 --extra base'.
+release:
+	$(PYTHON) scripts/check_release.py $(CHECK)
+
+# Every dependency at its lower bound, and every one at its newest: pins of constraints.txt do not count.
+test-lowest:
+	uv venv --clear --python $(PYTHON) .venv-lowest
+	uv pip install --python .venv-lowest/bin/python --resolution lowest-direct -e '.[dev]'
+	OMP_NUM_THREADS=1 .venv-lowest/bin/python -m pytest -n 0 $(TESTS)
+
+test-newest:
+	uv venv --clear --python $(PYTHON) .venv-newest
+	uv pip install --python .venv-newest/bin/python --upgrade -e '.[dev]'
+	OMP_NUM_THREADS=1 .venv-newest/bin/python -m pytest -n 0 $(TESTS)
+
 # uv installs the same set faster where it is at hand.
 $(INSTALLED): pyproject.toml constraints.txt
 	@if command -v uv >/dev/null; then \
@@ -41,4 +60,4 @@ $(INSTALLED): pyproject.toml constraints.txt
 	@touch $@
 
 clean:
-	rm -rf $(VENV) demo
+	rm -rf $(VENV) .venv-lowest .venv-newest demo dist

@@ -197,7 +197,10 @@ def test_arguments_can_stand_in_a_file(tmp_path: Path, capsys: pytest.CaptureFix
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        ([], "Name a verb: app, attention, bench, benchmark, bundle, explain, fuse, phantom, plugins, predict"),
+        (
+            [],
+            "Name a verb: app, attention, bench, benchmark, bundle, examples, explain, fuse, phantom, plugins",
+        ),
         (["trian"], "There is no verb 'trian'"),
         (["sample"], "The argument images is missing"),
         (["sample", "a.png", "--size", "big"], "'big' is no value for the argument size"),

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from jsonargparse import ArgumentParser
 
 VERBS = (
-    "app", "attention", "bench", "benchmark", "bundle", "explain", "fuse", "phantom", "plugins", "predict", "prepare",
-    "progress-gif", "serving", "train-foreground", "train-localizer", "train-recogniser", "tune",
+    "app", "attention", "bench", "benchmark", "bundle", "examples", "explain", "fuse", "phantom", "plugins", "predict",
+    "prepare", "progress-gif", "serving", "train-foreground", "train-localizer", "train-recogniser", "tune",
 )  # fmt: skip
 """Each verb is the function of its name in its module of :mod:`anomalib_xray.commands`. Its signature gives the
 arguments (a required ``list[Path]`` is positional, an optional list is given item by item, the option before each, a

@@ -81,7 +81,7 @@ PARSED = [  # beginning of a command by regular expression, why it is not run
     (r"pip download\b", "needs a network"),
     (r"python3? -m venv\b|uv venv\b|\. \.venv/", "installs"),
     (r"cd ", "changes the folder of a shell"),
-    (r"make (demo|test|lint)\b", "installs"),
+    (r"make (demo|test|lint|release)\b", "installs"),
     (r"bash scripts/demo\.sh", "takes minutes; its steps are run one by one by other tests"),
     (r"(pytest|mypy|ruff)\b", "checks the repository itself"),
     (r"python benchmarks/", "measures for minutes or hours"),
