@@ -104,15 +104,16 @@ def _measure(sender: Connection, begun: float, function: Any, *arguments: Any) -
 
 def _report(grid: Grid, out: Path) -> Any:
     from anomalib_xray.report.page import write_report
-    from anomalib_xray.report.results import read_rows
+    from anomalib_xray.report.results import CellOutputs, read_rows
     from anomalib_xray.report.tables import write_tables
 
     yield "start"
-    rows = read_rows(grid, out)
+    outputs = CellOutputs(grid, out)
+    rows = read_rows(outputs)
     yield "figures"
     write_tables(rows, grid, out)
     yield "tables"
-    write_report(rows, grid, out)
+    write_report(rows, outputs, out)
     yield "page"
 
 

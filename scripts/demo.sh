@@ -27,6 +27,9 @@ predictions=$(find demo/results -name predictions.csv | head -1)
 picture=$(tail -n +2 "$predictions" | sort -t, -k6,6gr | head -1 | cut -d, -f1)  # the most anomalous one
 anomalib-xray predict --bundle "$run/weights/openvino" "$picture" --out demo/predictions
 
+step 'Showing what was found, on one page'
+anomalib-xray report "$run" --out demo/report --title 'The demo: a CAE on phantom hands'
+
 cat <<TEXT
 
 Done in $((SECONDS - started)) s.
@@ -35,4 +38,5 @@ Done in $((SECONDS - started)) s.
   bundle                   $run/weights/openvino
   scored picture           demo/predictions
 Research use only. Not a medical device.
+Open in a browser: $PWD/demo/report/report.html
 TEXT

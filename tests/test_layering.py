@@ -67,6 +67,7 @@ def test_help_is_light(argument: str) -> None:
         "plugins",
         "predict",
         "prepare",
+        "report",
         "serving",
         "train-foreground",
         "train-localizer",

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 VERBS = (
     "app", "attention", "bench", "benchmark", "bundle", "examples", "explain", "fuse", "phantom", "plugins", "predict",
-    "prepare", "progress-gif", "serving", "train-foreground", "train-localizer", "train-recogniser", "tune",
+    "prepare", "progress-gif", "report", "serving", "train-foreground", "train-localizer", "train-recogniser", "tune",
 )  # fmt: skip
 """Each verb is the function of its name in its module of :mod:`anomalib_xray.commands`. Its signature gives the
 arguments (a required ``list[Path]`` is positional, an optional list is given item by item, the option before each, a

@@ -20,7 +20,7 @@ from anomalib_xray.experiments.run_grid import folder_of, settings_of
 from anomalib_xray.jobs import perform, read_result, write_task
 from anomalib_xray.phantom.dataset import write_phantoms
 from anomalib_xray.report.page import write_report
-from anomalib_xray.report.results import as_frame, read_rows
+from anomalib_xray.report.results import CellOutputs, as_frame, read_rows
 from anomalib_xray.report.rows import Row
 from anomalib_xray.report.tables import by_preparation, write_tables
 
@@ -87,9 +87,9 @@ def run(grid: Grid, cells: Sequence[Cell], out: Path) -> list[Row]:
         result = read_result(folder_of(out, cell))
         assert result is not None
         assert result["status"] == "done", (cell.key, result["reason"])
-    rows = read_rows(grid, out)
+    rows = read_rows(CellOutputs(grid, out))
     write_tables(rows, grid, out)
-    write_report(rows, grid, out)
+    write_report(rows, CellOutputs(grid, out), out)
     return rows
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,6 +15,7 @@ from sklearn.metrics import roc_auc_score
 from anomalib_xray.evaluation.localisation import aupro, froc, hits_box, lesions_of
 from anomalib_xray.experiments.evidence import KINDS, Evidence, means_by_k, pixel_metrics
 from anomalib_xray.experiments.grid import CASES, MARKS, TOP_K
+from anomalib_xray.jobs import RESULT
 
 
 def batch(start: int, count: int, **changes: Any) -> SimpleNamespace:
@@ -116,3 +118,23 @@ def test_models_without_maps_leave_their_pictures(tmp_path: Path) -> None:
     cases = pd.read_csv(tmp_path / CASES / "cases.csv", keep_default_na=False)
     assert cases["map"].eq("").all()
     assert len(cases) == 8
+
+
+@pytest.mark.parametrize("of_a_cell", [True, False])
+def test_a_run_of_the_stock_command_is_left_as_a_cell(tmp_path: Path, of_a_cell: bool) -> None:
+    cell, run = tmp_path / "cell", tmp_path / "run"
+    evidence = Evidence(cell if of_a_cell else None)
+    trainer = SimpleNamespace(default_root_dir=str(run), is_global_zero=True)
+    for start in (50, 0):  # of two tests the last one counts
+        evidence.on_test_start()
+        evidence.on_test_batch_end(None, None, None, batch(start, 6), 0)
+        evidence.on_test_end(trainer, torch.nn.Linear(3, 2))  # type: ignore[arg-type]  # no more is looked at
+    folder, other = (cell, run) if of_a_cell else (run, cell)
+    assert not other.exists()
+    assert len(pd.read_csv(folder / TOP_K)) == 6
+    assert set(evidence.facts["pixel"]) >= {"AUROC", "hit"}
+    assert (folder / RESULT).is_file() != of_a_cell
+    if not of_a_cell:
+        result = json.loads((folder / RESULT).read_text())
+        assert (result["status"], result["images"], result["parameters"]) == ("done", 6, 8)
+        assert result["pixel"] == evidence.facts["pixel"]

@@ -18,7 +18,7 @@ from anomalib_xray.evaluation.units import VALIDATION_SCORES
 from anomalib_xray.experiments.grid import SCORES, SHORTCUTS, Cell, Grid
 from anomalib_xray.experiments.run_grid import folder_of
 from anomalib_xray.jobs import RESULT
-from anomalib_xray.report.results import read_rows
+from anomalib_xray.report.results import CellOutputs, read_rows
 from anomalib_xray.report.rows import Row
 
 EVIL = "<script>alert(1)</script>"
@@ -136,7 +136,7 @@ def out(tmp_path_factory: pytest.TempPathFactory, grid: Grid) -> Path:
 
 @pytest.fixture(scope="session")
 def rows(grid: Grid, out: Path) -> list[Row]:
-    return read_rows(grid, out)
+    return read_rows(CellOutputs(grid, out))
 
 
 @pytest.fixture

@@ -42,7 +42,7 @@ def test_a_shortcut_has_one_figure(validated: bool, grid: Grid, tmp_path: Path) 
         result = json.loads((folder / RESULT).read_text())
         directions = {**dict.fromkeys(NUMBERS, 1), "pixels": -1}
         (folder / RESULT).write_text(json.dumps({**result, "directions": directions}))
-    rows = read_rows(grid, tmp_path)
+    rows = read_rows(CellOutputs(grid, tmp_path))
     (part,) = parts_of(rows, grid)
     auroc = roc_auc_score(table["label"], -table["pixels"])
     precision = average_precision_score(table["label"], -table["pixels"])

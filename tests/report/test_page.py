@@ -62,9 +62,14 @@ class Parsed(HTMLParser):
         return " ".join(" ".join(self.texts).split())
 
 
+def page_of(grid: Grid, out: Path) -> Parsed:
+    outputs = CellOutputs(grid, out)
+    return Parsed(write_report(read_rows(outputs), outputs, out).read_text(encoding="utf-8"))
+
+
 @pytest.fixture(scope="module")
 def html(rows: list[Row], grid: Grid, out: Path) -> str:
-    return write_report(rows, grid, out).read_text(encoding="utf-8")
+    return write_report(rows, CellOutputs(grid, out), out).read_text(encoding="utf-8")
 
 
 @pytest.fixture(scope="module")
@@ -164,7 +169,7 @@ def test_every_part_has_its_figures(parsed: Parsed) -> None:
 
 
 def test_the_same_results_make_the_same_file(rows: list[Row], grid: Grid, out: Path, html: str) -> None:
-    assert write_report(rows, grid, out).read_text(encoding="utf-8") == html
+    assert write_report(rows, CellOutputs(grid, out), out).read_text(encoding="utf-8") == html
 
 
 def test_what_no_cell_left_is_named(tmp_path: Path, grid: Grid, finish_cell: Callable[..., None]) -> None:
@@ -172,7 +177,7 @@ def test_what_no_cell_left_is_named(tmp_path: Path, grid: Grid, finish_cell: Cal
     small = replace(grid, cells=cells, curve_cells=[], baseline=None, scores={})
     for cell in cells:
         finish_cell(tmp_path, cell, evidence=False)
-    parsed = Parsed(write_report(read_rows(small, tmp_path), small, tmp_path).read_text(encoding="utf-8"))
+    parsed = page_of(small, tmp_path)
     _, absent = parsed.text.split("Not in this report")
     for beginning in ("AUROC against k:", "AUROC against training size:", "Pixel figures:", "Best and worst cases:"):
         assert beginning in absent
@@ -186,13 +191,13 @@ def test_a_test_of_one_class_is_named(tmp_path: Path, grid: Grid, finish_cell: C
     small = replace(grid, cells=cells, curve_cells=[], baseline=None)
     for cell in cells:
         finish_cell(tmp_path, cell, one_class=True)
-    parsed = Parsed(write_report(read_rows(small, tmp_path), small, tmp_path).read_text(encoding="utf-8"))
+    parsed = page_of(small, tmp_path)
     assert "Cae has no figures: its test has one class only." in parsed.text
     assert "ROC and precision-recall curves: no model has both classes" in parsed.text
 
 
 def test_a_grid_that_has_not_run_has_a_report(tmp_path: Path, grid: Grid) -> None:
-    parsed = Parsed(write_report(read_rows(grid, tmp_path), grid, tmp_path).read_text(encoding="utf-8"))
+    parsed = page_of(grid, tmp_path)
     assert "0 of 44 done, 0 failed, 44 not run" in parsed.text
     assert "No model has figures yet." in parsed.text
 
@@ -202,7 +207,7 @@ def test_pictures_beyond_the_space_are_counted(
 ) -> None:
     monkeypatch.setattr(page, "PICTURE_BYTES", 60_000)
     monkeypatch.setattr(page, "REPORT", str(tmp_path / "small.html"))
-    text = write_report(rows, grid, out).read_text(encoding="utf-8")
+    text = write_report(rows, CellOutputs(grid, out), out).read_text(encoding="utf-8")
     shown = len(Parsed(text).all("img"))
     assert 0 < shown < 6
     assert f"{9 - shown - text.count('The picture is missing')} pictures are left out" in text

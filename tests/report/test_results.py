@@ -16,7 +16,7 @@ from anomalib_xray.evaluation.shortcuts import SHORTCUTS as NUMBERS
 from anomalib_xray.experiments.grid import SCORES, SHORTCUTS, Cell, Grid
 from anomalib_xray.experiments.run_grid import estimate_seconds, folder_of, is_open
 from anomalib_xray.jobs import RESULT
-from anomalib_xray.report.results import as_frame, read_rows, read_units
+from anomalib_xray.report.results import CellOutputs, as_frame, read_rows, read_units
 from anomalib_xray.report.tables import by_preparation, write_tables
 
 MODELS = {"Good": 2.0, "Chance": 0.0, "Wrong": -2.0}
@@ -61,7 +61,7 @@ def by_patient(model: str, seed: int) -> pd.DataFrame:
 
 
 def test_figures_are_means_over_seeds_of_the_metrics_of_patients(out: Path) -> None:
-    rows = {row.model: row for row in read_rows(GRID, out)}
+    rows = {row.model: row for row in read_rows(CellOutputs(GRID, out))}
     for model in MODELS:
         units = [by_patient(model, seed) for seed in (1, 2)]
         for name, metric in (("AUROC", roc_auc_score), ("AP", average_precision_score)):
@@ -74,7 +74,7 @@ def test_figures_are_means_over_seeds_of_the_metrics_of_patients(out: Path) -> N
 
 
 def test_models_are_compared_with_the_baseline_in_pairs(out: Path) -> None:
-    rows = {row.model: row for row in read_rows(GRID, out)}
+    rows = {row.model: row for row in read_rows(CellOutputs(GRID, out))}
     assert rows["Chance"].against == {}
     difference = rows["Good"].against["AUROC"]
     assert difference.value == pytest.approx(
@@ -85,7 +85,7 @@ def test_models_are_compared_with_the_baseline_in_pairs(out: Path) -> None:
 
 
 def test_what_is_wrong_is_noted(out: Path) -> None:
-    rows = {row.model: row for row in read_rows(GRID, out) if row.model in MODELS}
+    rows = {row.model: row for row in read_rows(CellOutputs(GRID, out)) if row.model in MODELS}
     assert rows["Good"].notes == []
     assert rows["Wrong"].notes == ["below chance"]
     frame = as_frame(list(rows.values()), GRID).set_index("model")
@@ -96,13 +96,13 @@ def test_what_is_wrong_is_noted(out: Path) -> None:
 def test_training_with_labels_is_noted(tmp_path: Path) -> None:
     for cell in CELLS:
         finish(tmp_path, cell, **({"labelled_images": 12} if cell.model == "Good" else {}))
-    frame = as_frame(read_rows(GRID, tmp_path), GRID).set_index("model")
+    frame = as_frame(read_rows(CellOutputs(GRID, tmp_path)), GRID).set_index("model")
     assert "a category of its own: trained with 12 labelled abnormal images" in frame.loc["Good", "notes"]
     assert "labelled" not in frame.loc["Chance", "notes"]
 
 
 def test_shortcuts_are_rows_of_their_own(out: Path) -> None:
-    rows = [row for row in read_rows(GRID, out) if row.model == SHORTCUTS]
+    rows = [row for row in read_rows(CellOutputs(GRID, out)) if row.model == SHORTCUTS]
     assert [row.score for row in rows] == list(NUMBERS)
     assert all(row.against == {} for row in rows)
 
@@ -113,7 +113,7 @@ def test_failed_and_open_cells_are_rows_with_their_reason(tmp_path: Path) -> Non
     folder = folder_of(tmp_path, CELLS[3])
     folder.mkdir()
     (folder / RESULT).write_text(json.dumps({"status": "failed", "reason": "out of memory"}))
-    frame = as_frame(read_rows(GRID, tmp_path), GRID).set_index("model")
+    frame = as_frame(read_rows(CellOutputs(GRID, tmp_path)), GRID).set_index("model")
     assert frame.loc["Wrong", "notes"] == "seed 1 failed: out of memory"
     assert frame.loc["Good", "seeds"] == 1
     assert np.isnan(frame.loc["Good", "AUROC_std"])
@@ -127,7 +127,7 @@ def test_failed_and_open_cells_are_rows_with_their_reason(tmp_path: Path) -> Non
 
 def test_a_score_that_is_not_there_is_named(out: Path) -> None:
     with pytest.raises(XrayError, match=r"has no score l1; it has pred_score\.$"):
-        read_rows(replace(GRID, scores={"Good": ["l1"]}), out)
+        read_rows(CellOutputs(replace(GRID, scores={"Good": ["l1"]}), out))
     # Whatever comes before the scores: shortcuts' tables have neither decision nor chosen score.
     for columns in (["image_path", "label"], ["study", "image_path", "patient", "label", "source_path"]):
         path = out / f"{len(columns)}.csv"
@@ -137,7 +137,7 @@ def test_a_score_that_is_not_there_is_named(out: Path) -> None:
 
 
 def test_tables_are_written_in_three_forms(out: Path) -> None:
-    rows = read_rows(GRID, out)
+    rows = read_rows(CellOutputs(GRID, out))
     files = write_tables(rows, GRID, out)
     assert [file.name for file in files] == ["results.csv", "results.md", "results.tex"]
     markdown = (out / "results.md").read_text()
@@ -158,7 +158,7 @@ def test_pixel_metrics_are_means_over_seeds_where_all_have_them(tmp_path: Path) 
     for cell in CELLS:
         pixel = {} if cell.model == "Chance" else {"AUROC": 0.6 + 0.1 * cell.seed, "AUPRO": 0.5, "Dice": 0.2}
         finish(tmp_path, cell, pixel={} if (cell.model, cell.seed) == ("Wrong", 2) else pixel)
-    rows = {row.model: row for row in read_rows(GRID, tmp_path)}
+    rows = {row.model: row for row in read_rows(CellOutputs(GRID, tmp_path))}
     assert rows["Good"].pixel["AUROC"] == pytest.approx((0.75, np.std([0.7, 0.8], ddof=1)))
     assert rows["Chance"].pixel == rows["Wrong"].pixel == {}
     write_tables(list(rows.values()), GRID, tmp_path)
@@ -174,7 +174,7 @@ def test_several_scores_of_a_model_are_rows_from_the_same_cells(out: Path) -> No
             pd.read_csv(path).assign(twice=lambda table: 2 * table["pred_score"]).to_csv(path, index=False)
     rows = [
         row
-        for row in read_rows(replace(GRID, scores={"Good": ["pred_score", "twice"]}), out)
+        for row in read_rows(CellOutputs(replace(GRID, scores={"Good": ["pred_score", "twice"]}), out))
         if row.model in ("Good", "Chance")
     ]
     assert [(row.model, row.score) for row in rows] == [

@@ -104,9 +104,10 @@ def benchmark(
 
 def _write_tables(grid: Grid, out: Path) -> None:
     from anomalib_xray.report.page import write_report
-    from anomalib_xray.report.results import read_rows
+    from anomalib_xray.report.results import CellOutputs, read_rows
     from anomalib_xray.report.tables import write_tables
 
-    rows = read_rows(grid, out)
-    for path in [*write_tables(rows, grid, out), write_report(rows, grid, out)]:
+    outputs = CellOutputs(grid, out)
+    rows = read_rows(outputs)
+    for path in [*write_tables(rows, grid, out), write_report(rows, outputs, out)]:
         print(path)

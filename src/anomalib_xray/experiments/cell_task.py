@@ -62,7 +62,7 @@ def _train_and_test(cell: Cell, folder: Path, logger: Logger | None) -> dict[str
     data = build_data(cell.data_config)
     if cell.training_size is not None:
         data.train_data.samples = fewer(data.train_data.samples, cell.training_size)
-    evidence = Evidence()
+    evidence = Evidence(folder)
     engine = engine_for(model, cell.trainer, folder, evidence, logger=logger)
     times = [(time.perf_counter(), time.process_time())]
     engine.fit(model, datamodule=data)
@@ -80,7 +80,7 @@ def _train_and_test(cell: Cell, folder: Path, logger: Logger | None) -> dict[str
         "images": len(data.test_data),
         "training_images": len(data.train_data),
         **_labelled(model, data),
-        "pixel": evidence.write(folder),
+        **evidence.facts,
         "machine": f"{platform.machine()}, {os.cpu_count()} cores, {platform.system()}",
         "parameters": sum(weight.numel() for weight in model.model.parameters()),
         "gflop": _gflop(model.eval().cpu(), data.test_data[0].image),

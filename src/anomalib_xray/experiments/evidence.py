@@ -1,4 +1,4 @@
-"""Evidence that a test leaves for the report besides scores: pixel metrics, scores by k, marks, cases."""
+"""Evidence that a test leaves for the report besides scores: pixel metrics, scores by k, marks, cases, patients."""
 
 from __future__ import annotations
 
@@ -9,12 +9,15 @@ from typing import Any
 import cv2
 import numpy as np
 import pandas as pd
-from lightning.pytorch import Callback
+from lightning.pytorch import Callback, LightningModule, Trainer
 from numpy.typing import NDArray
 
+from anomalib_xray.edge.description import installed_versions
 from anomalib_xray.evaluation.localisation import aupro, froc, hits_box, lesions_of, marks_of
 from anomalib_xray.experiments.grid import CASES, MARKS, TOP_K
+from anomalib_xray.io.text import write_json
 from anomalib_xray.io.write import write_atomically, write_png
+from anomalib_xray.jobs import RESULT
 from anomalib_xray.training.callbacks import foreground_of
 
 COUNTS = (10, 50, 200, 1000)
@@ -43,9 +46,24 @@ class Evidence(Callback):
 
     Pixel metrics need masks. They count foreground pixels only, since a black background that is always normal would
     flatter.
+
+    Under ``trainer.callbacks`` of the stock command it leaves in the folder of a run what a cell of a benchmark leaves
+    in its own, so that ``anomalib-xray report`` shows the run as a benchmark's report shows its models.
+
+    Args:
+        folder: Folder to write to at the end of a test. That of the run by default, and there a ``result.json`` too,
+            which in a cell its task writes.
+
+    Attributes:
+        facts: After a test: ``pixel``, the figures of :meth:`write`.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, folder: Path | None = None) -> None:
+        self.folder = folder
+        self.facts: dict[str, Any] = {}
+        self._begin()
+
+    def _begin(self) -> None:
         self._values: list[NDArray[np.float32]] = []
         self._truth: list[NDArray[np.bool_]] = []
         self._regions: list[NDArray[np.float32]] = []
@@ -53,6 +71,21 @@ class Evidence(Callback):
         self._marks: list[dict[str, Any]] = []
         self._cases: dict[str, list[Case]] = {kind: [] for kind in KINDS}
         self._pixels = 0
+        self._images = 0
+
+    def on_test_start(self, *_: Any) -> None:
+        """Forgets an earlier test."""
+        self._begin()
+
+    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Writes everything."""
+        folder = self.folder or Path(trainer.default_root_dir)
+        self.facts = {"pixel": self.write(folder)}
+        if self.folder is None and trainer.is_global_zero:
+            result = {"status": "done", "images": self._images}
+            result["parameters"] = sum(weight.numel() for weight in pl_module.parameters())
+            result["versions"] = installed_versions("anomalib", "torch", "anomalib-xray")
+            write_json(folder / RESULT, {**result, **self.facts})
 
     def on_test_batch_end(self, *arguments: Any) -> None:
         """Takes a batch of scored images, the fourth argument."""
@@ -63,6 +96,7 @@ class Evidence(Callback):
             maps = maps.reshape(len(maps), *maps.shape[-2:])
         foreground = foreground_of(image)
         masks = None if batch.gt_mask is None else batch.gt_mask.cpu().reshape(foreground.shape).bool()
+        self._images += len(batch.image_path)
         for index, path in enumerate(batch.image_path):
             label = None if batch.gt_label is None else int(batch.gt_label[index])
             score = float(batch.pred_score.reshape(-1)[index])

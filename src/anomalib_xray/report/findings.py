@@ -50,7 +50,8 @@ def _best(part: Part, best: Row) -> Sentence:
     score = part.score(best)
     name = best.model if score == "own" else f"{best.model} by {score}"
     text = (
-        f"{name} is highest: AUROC {estimate.value:.3f}{spread}, 95 % interval of this figure alone "
+        f"{name}{' is highest' if len(part.models) > 1 else ''}: AUROC {estimate.value:.3f}{spread}, "
+        "95 % interval of this figure alone "
         f"{range_of(estimate)}."
     )
     if best.side("AUROC", 0.5) <= 0:

@@ -14,7 +14,7 @@ import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from anomalib_xray import NOTICE
-from anomalib_xray.experiments.grid import SHORTCUTS, Cell, Grid
+from anomalib_xray.experiments.grid import SCORES, SHORTCUTS, Cell, Grid
 from anomalib_xray.io.progress import status
 from anomalib_xray.io.write import write_atomically
 from anomalib_xray.jobs import RESULT
@@ -63,7 +63,7 @@ class PartView:
     costs: Table | None = None
 
 
-def write_report(rows: Sequence[Row], grid: Grid, out: Path) -> Path:
+def write_report(rows: Sequence[Row], outputs: CellOutputs, out: Path) -> Path:
     """Writes OUT/report.html: one file with all figures, curves and pictures, which loads nothing.
 
     The same results make the same file.
@@ -71,7 +71,7 @@ def write_report(rows: Sequence[Row], grid: Grid, out: Path) -> Path:
     Raises:
         XrayError: What a cell left cannot be read, or the file cannot be written.
     """
-    outputs, parts = CellOutputs(grid, out), parts_of(rows, grid)
+    grid, parts = outputs.grid, parts_of(rows, outputs.grid)
     with status("Writing the report"):
         views = [_view(part, outputs) for part in parts]
     left_out = _limit_pictures(views)
@@ -135,7 +135,7 @@ def _view(part: Part, outputs: CellOutputs) -> PartView:
         alarms=alarm_table(part, outputs),
         cases=_cases(part, outputs),
         cost_figure=draw_costs(part),
-        costs=cost_table(part) if part.models else None,
+        costs=cost_table(part),
     )
 
 
@@ -149,7 +149,7 @@ def _summary(part: Part, outputs: CellOutputs) -> str:
             names = {"image": "images", "study": "studies", "patient": "patients"}
             return (
                 f"{len(units)} test {names[outputs.grid.level]}{whose}, {units['label'].mean():.1%} abnormal; "
-                f"{len(part.leaders)} models"
+                f"{len(part.leaders)} model{'' if len(part.leaders) == 1 else 's'}"
             )
     return "no finished model"
 
@@ -217,13 +217,14 @@ def facts_of(outputs: CellOutputs) -> dict[str, str]:
     hours = sum(float(result.get("training_s", 0)) for result in results) / 3600
     machines = _joined(result["machine"] for result in results if result.get("machine"))
     threads = _joined(result["threads"] for result in results if "threads" in result)
+    trained = f"{hours:.1f} hours" if hours >= 1 else f"{60 * hours:.1f} minutes"
     facts = {
         "Cells": f"{done} of {len(cells)} done, {len(results) - done} failed, {len(cells) - len(results)} not run",
         "Seeds of the models": _joined(cell.seed for cell in grid.cells if cell.model != SHORTCUTS),
         "Unit of evaluation": grid.level,
         "Baseline": grid.baseline or "none",
         "Results from": _dates(outputs, cells),
-        "Training, all cells": f"{hours:.1f} hours" if hours >= 1 else f"{60 * hours:.1f} minutes",
+        "Training, all cells": trained if hours else "not recorded",
         "Machine": machines or "not recorded",
         "Threads a cell": threads or "not recorded",
     }
@@ -235,7 +236,7 @@ def facts_of(outputs: CellOutputs) -> dict[str, str]:
 
 
 def _dates(outputs: CellOutputs, cells: Iterable[Cell]) -> str:
-    paths = [outputs.folder(cell) / RESULT for cell in cells]
+    paths = [outputs.folder(cell) / name for cell in cells for name in (RESULT, SCORES)]
     times = [path.stat().st_mtime for path in paths if path.is_file()]
     if not times:
         return "none yet"

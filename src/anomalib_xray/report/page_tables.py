@@ -168,8 +168,8 @@ def _other_row(figure: Published) -> list[Entry]:
     return [*map(Entry, names), *_published_entries(figure)]
 
 
-def cost_table(part: Part) -> Table:
-    """Time, memory and size of each model, and what its accuracy costs."""
+def cost_table(part: Part) -> Table | None:
+    """Time, memory and size of each model, and what its accuracy costs, where anything of it is known."""
     header = [
         "model", "AUROC", "training s", "ms an image", "peak memory GiB", "parameters", "GFLOP an image",
         "points above chance a GFLOP",
@@ -190,7 +190,8 @@ def cost_table(part: Part) -> Table:
             _number(gflop or nan, ".3g", "better" if row in front else ""),
             _number(100 * (auroc - 0.5) / gflop if gflop > 0 else nan, ",.1f"),
         ])  # fmt: skip
-    return Table("Time, memory and size", header, rows)
+    known = any(isfinite(entry.order) for row in rows for entry in row[2:])
+    return Table("Time, memory and size", header, rows) if known else None
 
 
 def pixel_table(part: Part) -> Table | None:

@@ -30,11 +30,18 @@ LESIONS = ("hit", "found_at_1", "FROC")
 
 
 class CellOutputs:
-    """Results and scores of the cells of a benchmark, each read once."""
+    """Results and scores of the cells of a benchmark, each read once.
 
-    def __init__(self, grid: Grid, out: Path) -> None:
-        self.grid, self.out = grid, out
-        self.results = {cell.key: read_result(folder_of(out, cell)) for cell in grid.all_cells}
+    Args:
+        grid: The cells.
+        out: Folder of the benchmark.
+        runs: Folder of each cell by its key, where the cells are runs of the stock command.
+    """
+
+    def __init__(self, grid: Grid, out: Path, runs: Mapping[str, Path] | None = None) -> None:
+        self.grid = grid
+        self.folders = {cell.key: folder_of(out, cell) for cell in grid.all_cells} if runs is None else runs
+        self.results = {key: read_result(folder) for key, folder in self.folders.items()}
         self._read = lru_cache(maxsize=256)(self._units)
 
     def done(self, cells: Sequence[Cell]) -> list[Cell]:
@@ -47,7 +54,7 @@ class CellOutputs:
 
     def folder(self, cell: Cell) -> Path:
         """The folder of a cell."""
-        return folder_of(self.out, cell)
+        return self.folders[cell.key]
 
     def units(self, cell: Cell, score: str) -> pd.DataFrame:
         """Units of evaluation of a finished cell, see :func:`read_units`."""
@@ -57,20 +64,20 @@ class CellOutputs:
         return read_units(path, score, self.grid.level)
 
 
-def read_rows(grid: Grid, out: Path) -> list[Row]:
+def read_rows(outputs: CellOutputs) -> list[Row]:
     """Evaluates the finished cells.
 
     Returns:
         Rows in the order of the grid; those without a finished cell have no figures.
     """
-    outputs = CellOutputs(grid, out)
+    grid = outputs.grid
     parts = dict.fromkeys(
         (cell.data, cell.preparation, cell.equalize) for cell in grid.cells if cell.model != SHORTCUTS
     )
     rows: list[Row] = []
     for part in parts:
         cells = by_model(grid.cells, part)
-        names = [(SHORTCUTS, number) for number in NUMBERS]
+        names = [(SHORTCUTS, number) for number in NUMBERS if SHORTCUTS in cells]
         names += [(model, score) for model in cells if model != SHORTCUTS for score in grid.scores.get(model, [CHOSEN])]
         found = [_row(Row(*part, model, score), cells[model], outputs) for model, score in names]
         # Findings of several parts are findings of one report.
