@@ -15,6 +15,7 @@ from anomalib_xray.testing.base import fit, normal_batch
 from anomalib_xray.training.checkpoint import load_model
 from anomalib_xray_plugins.alpha_gan import AlphaGan
 from anomalib_xray_plugins.ano_gan import AnoGan
+from anomalib_xray_plugins.bigan import Bigan
 from anomalib_xray_plugins.dcgan import Dcgan
 
 IMAGES = torch.rand(20, 1, 64, 64, generator=torch.Generator().manual_seed(0)).repeat(1, 3, 1, 1)
@@ -130,4 +131,42 @@ def test_a_checkpoint_of_other_layers_is_refused_in_a_sentence(change: str, tmp_
     with pytest.raises(
         XrayError, match=f"old.ckpt: The checkpoint's weights do not fit: .*{expected}.*train the model"
     ):
+        load_model(path)
+
+
+@pytest.mark.parametrize("kind", [Bigan, Dcgan])
+def test_features_of_the_training_images_are_stored_and_kept_in_the_checkpoint(kind: Any, tmp_path: Path) -> None:
+    model = kind(image_size=64, width=8, latent_size=16, references=20 * 256, **FAST)
+    training = fit(model, BATCHES, tmp_path)
+    loaded: Any = load_model(training.checkpoint)
+    memory, image = loaded.model.memory, 2 * loaded.pre_processor(IMAGES)[:, :1] - 1
+    assert memory.filled == 1
+    with torch.no_grad():
+        network = loaded.model.discriminator
+        features = (network if kind is Dcgan else network.trunk).features(image)[1]
+        # All places of all 20 images, by the weights as they are.
+        assert in_some_order(memory.references / memory.scale, features.permute(0, 2, 3, 1).flatten(0, 2))
+        scores = loaded.model(loaded.pre_processor(IMAGES)).scores
+    assert scores["feature_distance_top_k"].max() < 1e-3
+
+
+def test_a_checkpoint_without_stored_features_is_loaded_without_their_scores(tmp_path: Path) -> None:
+    model = Bigan(image_size=64, width=8, latent_size=16)
+    checkpoint = {
+        "state_dict": {name: value for name, value in model.state_dict().items() if ".memory." not in name},
+        "hyper_parameters": {name: value for name, value in model.hparams.items() if name != "references"},
+        "model_name": model.name,
+        "pytorch-lightning_version": "2.6.0",
+    }
+    path = tmp_path / "old.ckpt"
+    torch.save(checkpoint, path)
+    loaded = load_model(path)
+    scores = loaded.model(IMAGES[:2]).scores
+    assert {"mse", "encoder_feature_matching"} < scores.keys()
+    assert "feature_distance" not in scores
+    assert fit(loaded, BATCHES, tmp_path).checkpoint.is_file()
+
+    checkpoint["hyper_parameters"]["score"] = "feature_distance_top_k"
+    torch.save(checkpoint, path)
+    with pytest.raises(XrayError, match=r"old.ckpt: .*no stored features, which the score feature_distance_top_k"):
         load_model(path)

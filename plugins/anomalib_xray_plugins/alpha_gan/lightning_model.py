@@ -49,15 +49,19 @@ class AlphaGan(ReconstructionModel, GanModel, AnomalibModule):
         score: Score that becomes the predicted score: ``mse``, ``l1``, ``smooth_l1``, ``ssim``, ``gradient``, each also
             with ``_top_k``, ``discriminator``, ``code_discriminator``, ``discriminators_mean``,
             ``discriminators_mean_probability`` (not with ``wgan-gp``), ``discriminator_difference``,
-            ``feature_matching``, ``feature_matching_signed`` or ``latent_distance``.
+            ``feature_matching``, ``feature_matching_signed``, ``encoder_feature_matching``, ``latent_distance``,
+            ``feature_distance`` or ``feature_distance_top_k``.
         top_k: Pixels of the top-k scores: a number, or a fraction of the foreground if below 1.
-        anomaly_map: What the anomaly map shows: the error of the ``reconstruction``, or ``grad_cam``, where the
-            discriminator sees that the image is not real; the latter cannot be exported.
+        anomaly_map: What the anomaly map shows: the error of the ``reconstruction``, or the distance of features where
+            that is the chosen score, or ``grad_cam``, where the discriminator sees that the image is not real; the last
+            one cannot be exported.
         learning_rate: Learning rate of encoder and generator.
         code_discriminator_learning_rate: Learning rate of the code discriminator.
+        references: Number of stored features of training images that the discriminator's are compared with.
 
     Raises:
-        XrayError: Soft labels with a loss that has no labels, or a negative weight of the divergence.
+        XrayError: Soft labels with a loss that has no labels, a negative weight of the divergence, or no stored
+            feature.
 
     Example:
         >>> "discriminators_mean_probability" in AlphaGan(image_size=64, width=8, adversarial_loss="wgan-gp").scores
@@ -85,6 +89,7 @@ class AlphaGan(ReconstructionModel, GanModel, AnomalibModule):
         anomaly_map: Literal["reconstruction", "grad_cam"] = "reconstruction",
         learning_rate: float = 1e-3,
         code_discriminator_learning_rate: float = 2e-4,
+        references: int = 16384,
         **settings: Any,
     ) -> None:
         super().__init__(latent_size=latent_size, score=score, top_k=top_k, learning_rate=learning_rate, **settings)
@@ -109,6 +114,7 @@ class AlphaGan(ReconstructionModel, GanModel, AnomalibModule):
             self.make_scorer(),
             anomaly_map,
             self.adversarial_loss,
+            references,
         )
 
     @property

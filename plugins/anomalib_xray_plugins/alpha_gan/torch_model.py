@@ -6,29 +6,24 @@ import torch
 from torch import Tensor, nn
 
 from anomalib_xray.networks.adversarial import AdversarialLoss, moving_average
-from anomalib_xray.networks.gan_network import EncodingGan
+from anomalib_xray.networks.gan_network import TrunkGan
 from anomalib_xray.networks.latent import GaussianHead, Latent
 from anomalib_xray.networks.layers import ProductConv2d
 from anomalib_xray.networks.minibatch_discrimination import MinibatchDiscrimination
-from anomalib_xray.networks.sagan import SMALLEST, Generator, Trunk, maybe_spectral, to_tanh_range
+from anomalib_xray.networks.sagan import SMALLEST, Generator, Trunk, maybe_spectral
 from anomalib_xray.scores import (
     EXTRA_SCORES,
+    FEATURE_SCORES,
     RECONSTRUCTION_SCORES,
     ReconstructionScorer,
     discriminator_difference,
     discriminator_score,
-    feature_matching,
-    feature_matching_signed,
-    latent_distance,
     mean_probability_score,
 )
 
 NARROW = -4.0
 """Log-variance of untrained codes: with a wide one all codes look alike to the generator, and it learns nothing from
 them."""
-
-MATCHED_LEVELS = 2
-"""Number of levels of the discriminator, from the last one up, whose features are matched."""
 
 
 class Encoder(nn.Module):
@@ -47,6 +42,11 @@ class Encoder(nn.Module):
         """Encodes images."""
         mean, deviation = self.head(self.trunk(image))
         return mean, deviation
+
+    def code_of(self, features: Tensor) -> Tensor:
+        """Mean codes ``(N, Z)`` of the features of the trunk's last level."""
+        mean: Tensor = self.head(features)[0]
+        return mean
 
 
 class Discriminator(nn.Module):
@@ -86,10 +86,6 @@ class Discriminator(nn.Module):
         logits: Tensor = self.head(features).flatten()
         return logits
 
-    def matched_features(self, image: Tensor) -> list[Tensor]:
-        """The features that are matched: those of the trunk's last two levels."""
-        return self.trunk.features(image)[-MATCHED_LEVELS:]
-
 
 class CodeDiscriminator(nn.Sequential):
     """Tells codes drawn from the normal distribution, ``(N, Z)``, from an encoder's: logits ``(N,)``.
@@ -124,13 +120,15 @@ SCORES = (
     "discriminator_difference",
     "feature_matching",
     "feature_matching_signed",
+    "encoder_feature_matching",
     "latent_distance",
+    *FEATURE_SCORES,
     *EXTRA_SCORES,
 )
 """Scores that the model can compute."""
 
 
-class AlphaGanModel(EncodingGan):
+class AlphaGanModel(TrunkGan):
     """Encoder, generator, discriminator and code discriminator, from the settings of ``AlphaGan``.
 
     As published, the width is 64, the code has 100 numbers, and attention is not pooled.
@@ -153,8 +151,9 @@ class AlphaGanModel(EncodingGan):
         scorer: ReconstructionScorer | None = None,
         anomaly_map: str = "reconstruction",
         adversarial_loss: AdversarialLoss = "hinge",
+        references: int = 16384,
     ) -> None:
-        super().__init__(adversarial_loss, scorer, anomaly_map)
+        super().__init__(image_size, width, references, adversarial_loss, scorer, anomaly_map)
 
         def trunk() -> Trunk:
             return Trunk(image_size, width, attention, attention_pooling, spectral_norm)
@@ -166,25 +165,17 @@ class AlphaGanModel(EncodingGan):
         self.average = moving_average(self.generator, ema_decay)
         self.latent_size = latent_size
 
-    def encode(self, image: Tensor) -> Tensor:
-        """Mean codes ``(N, Z)`` of images in [-1, 1]."""
-        mean: Tensor = self.encoder(image)[0]
-        return mean
-
-    def other_scores(self, image: Tensor, generated: Tensor, code: Tensor) -> dict[str, Tensor]:
-        """Scores of the two discriminators, of the features of one, and of the code."""
-        features = self.discriminator.matched_features(to_tanh_range(image))
-        generated_features = self.discriminator.matched_features(generated)
-        of_image, of_code = self.discriminator.judge(features[-1]), self.code_discriminator(code)
-        of_generated = self.discriminator.judge(generated_features[-1])
-        known = self.has_probabilities
+    def judgements(
+        self, image: Tensor, generated: Tensor, code: Tensor, features: list[Tensor], of_generated: list[Tensor]
+    ) -> dict[str, Tensor]:
+        """Scores of the two discriminators."""
+        del image, generated
+        judge, known = self.discriminator.judge, self.has_probabilities
+        logit, of_code = judge(features[-1]), self.code_discriminator(code)
         return {
-            "discriminator": discriminator_score(of_image, has_probabilities=known),
+            "discriminator": discriminator_score(logit, has_probabilities=known),
             "code_discriminator": discriminator_score(of_code, has_probabilities=known),
-            "discriminators_mean": discriminator_score(of_image, of_code, has_probabilities=known),
-            **({MEAN_PROBABILITY: mean_probability_score(of_image, of_code)} if known else {}),
-            "discriminator_difference": discriminator_difference(of_image, of_generated, known),
-            "feature_matching": feature_matching(features, generated_features),
-            "feature_matching_signed": feature_matching_signed(features, generated_features),
-            "latent_distance": latent_distance(code, self.encode(generated)),
+            "discriminators_mean": discriminator_score(logit, of_code, has_probabilities=known),
+            **({MEAN_PROBABILITY: mean_probability_score(logit, of_code)} if known else {}),
+            "discriminator_difference": discriminator_difference(logit, judge(of_generated[-1]), known),
         }

@@ -52,16 +52,19 @@ class Bigan(ReconstructionModel, GanModel, AnomalibModule):
         reconstruction_weight: Its weight; 0 as published.
         score: Score that becomes the predicted score: ``mse``, ``l1``, ``smooth_l1``, ``ssim``, ``gradient``, each also
             with ``_top_k``, ``discriminator``, ``discriminator_difference``, ``feature_matching``,
-            ``feature_matching_signed``, ``latent_distance`` or ``bigan``.
+            ``feature_matching_signed``, ``encoder_feature_matching``, ``latent_distance``, ``bigan``,
+            ``feature_distance`` or ``feature_distance_top_k``.
         feature_weight: Share of the features in the score ``bigan``, the rest is the absolute error (0.1 as published).
         top_k: Pixels of the top-k scores: a number, or a fraction of the foreground if below 1.
-        anomaly_map: What the anomaly map shows: the error of the ``reconstruction``, or ``grad_cam``, where the
-            discriminator sees that the image is not real; the latter cannot be exported.
+        anomaly_map: What the anomaly map shows: the error of the ``reconstruction``, or the distance of features where
+            that is the chosen score, or ``grad_cam``, where the discriminator sees that the image is not real; the last
+            one cannot be exported.
         learning_rate: Learning rate of encoder and generator.
+        references: Number of stored features of training images that the discriminator's are compared with.
 
     Raises:
-        XrayError: Soft labels with a loss that has no labels, a
-            negative scale of the noise, or noise in a training without an end.
+        XrayError: Soft labels with a loss that has no labels, a negative scale of the noise, noise in a training
+            without an end, or no stored feature.
 
     Example:
         >>> "bigan" in Bigan(image_size=64, width=8, latent_size=8).scores
@@ -88,6 +91,7 @@ class Bigan(ReconstructionModel, GanModel, AnomalibModule):
         top_k: float = 0.005,
         anomaly_map: Literal["reconstruction", "grad_cam"] = "reconstruction",
         learning_rate: float = 1e-3,
+        references: int = 16384,
         **settings: Any,
     ) -> None:
         super().__init__(latent_size=latent_size, score=score, top_k=top_k, learning_rate=learning_rate, **settings)
@@ -109,6 +113,7 @@ class Bigan(ReconstructionModel, GanModel, AnomalibModule):
             self.make_scorer(),
             anomaly_map,
             self.adversarial_loss,
+            references,
         )
 
     def players(self) -> dict[str, tuple[Sequence[nn.Module], float]]:
@@ -124,7 +129,9 @@ class Bigan(ReconstructionModel, GanModel, AnomalibModule):
         Images and codes that were made in the first turn are handed on to the second one as data.
         """
         model, kind, noise = self.model, self.adversarial_loss, self._noise()
-        image = to_tanh_range(self.grey(batch))
+        image = self.grey(batch)
+        self.keep(image)
+        image = to_tanh_range(image)
         drawn = torch.randn(len(image), model.latent_size, device=self.device)
 
         self.turn_of("generator")

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from anomalib_xray.networks.adversarial import AdversarialLoss, moving_average
-from anomalib_xray.networks.gan_network import EncodingGan
+from anomalib_xray.networks.gan_network import TrunkGan
 from anomalib_xray.networks.layers import ProductConv2d
 from anomalib_xray.networks.sagan import (
     SLOPE,
@@ -16,25 +17,20 @@ from anomalib_xray.networks.sagan import (
     Generator,
     Trunk,
     maybe_spectral,
-    to_tanh_range,
     to_unit_range,
 )
 from anomalib_xray.scores import (
     EXTRA_SCORES,
+    FEATURE_SCORES,
     RECONSTRUCTION_SCORES,
     ReconstructionScorer,
     anogan_score,
     discriminator_difference,
     discriminator_score,
     feature_matching,
-    feature_matching_signed,
     foreground,
-    latent_distance,
     masked_mean,
 )
-
-MATCHED_LEVELS = 2
-"""Number of levels of the discriminator's image branch, from the last one up, whose features are matched."""
 
 IMAGE_SHARE, CODE_SHARE, JOINT_SHARE = 16, 8, 16
 """Units of the discriminator's layers in multiples of the width: 1024, 512 and 1024 as published."""
@@ -50,7 +46,11 @@ class Encoder(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         """Encodes images."""
-        code: Tensor = self.head(self.trunk(image)).flatten(1)
+        return self.code_of(self.trunk(image))
+
+    def code_of(self, features: Tensor) -> Tensor:
+        """Codes ``(N, Z)`` of the features of the trunk's last level."""
+        code: Tensor = self.head(features).flatten(1)
         return code
 
 
@@ -85,10 +85,6 @@ class PairDiscriminator(nn.Module):
         logits: Tensor = self.joint(torch.cat([self.image_head(features), self.code_branch(code)], dim=1))
         return logits
 
-    def matched_features(self, image: Tensor) -> list[Tensor]:
-        """The features that are matched: those of the image branch's last two levels."""
-        return self.trunk.features(image)[-MATCHED_LEVELS:]
-
 
 def _dense(units: list[int], spectral: bool) -> list[nn.Module]:
     """Fully connected layers with leaky ReLU, of these numbers of units."""
@@ -104,14 +100,16 @@ SCORES = (
     "discriminator_difference",
     "feature_matching",
     "feature_matching_signed",
+    "encoder_feature_matching",
     "latent_distance",
     "bigan",
+    *FEATURE_SCORES,
     *EXTRA_SCORES,
 )
 """Scores that the model can compute."""
 
 
-class BiganModel(EncodingGan):
+class BiganModel(TrunkGan):
     """Encoder, generator and the discriminator of pairs, from the settings of ``Bigan``.
 
     As published, the width is 64, attention is not pooled, and the code has 100 numbers in the code and 200 in the
@@ -133,8 +131,9 @@ class BiganModel(EncodingGan):
         scorer: ReconstructionScorer | None = None,
         anomaly_map: str = "reconstruction",
         adversarial_loss: AdversarialLoss = "hinge",
+        references: int = 16384,
     ) -> None:
-        super().__init__(adversarial_loss, scorer, anomaly_map)
+        super().__init__(image_size, width, references, adversarial_loss, scorer, anomaly_map)
 
         def trunk() -> Trunk:
             return Trunk(image_size, width, attention, attention_pooling, spectral_norm)
@@ -147,30 +146,25 @@ class BiganModel(EncodingGan):
         self.latent_size = latent_size
         self.feature_weight = feature_weight
 
-    def encode(self, image: Tensor) -> Tensor:
-        """Codes ``(N, Z)`` of images in [-1, 1], by the encoder's moving average if it has one."""
-        encoder: nn.Module = self.encoder if self.encoder_average is None else self.encoder_average.module
-        code: Tensor = encoder(image)
-        return code
+    def encoder_in_use(self) -> Any:
+        """The encoder's moving average, if it has one."""
+        encoder: Any = self.encoder if self.encoder_average is None else self.encoder_average.module
+        return encoder
 
     def discriminator_logit(self, image: Tensor) -> Tensor:
         """Logits of images in (-1, 1) with their codes, which count as given; higher = an image with its code."""
         logits: Tensor = self.discriminator(image, self.encode(image).detach())
         return logits
 
-    def other_scores(self, image: Tensor, generated: Tensor, code: Tensor) -> dict[str, Tensor]:
-        """Scores of the discriminator, of the features of its image branch, and of the code."""
-        features = self.discriminator.matched_features(to_tanh_range(image))
-        generated_features = self.discriminator.matched_features(generated)
-        pair = self.discriminator.judge(features[-1], code)
-        generated_pair = self.discriminator.judge(generated_features[-1], code)
+    def judgements(
+        self, image: Tensor, generated: Tensor, code: Tensor, features: list[Tensor], of_generated: list[Tensor]
+    ) -> dict[str, Tensor]:
+        """Scores of the discriminator, and the one of the features of its image branch and the absolute error."""
+        pair, generated_pair = (self.discriminator.judge(some[-1], code) for some in (features, of_generated))
         residual = masked_mean((image - to_unit_range(generated)).abs(), foreground(image))
-        matching = feature_matching(features, generated_features)
+        matching = feature_matching(features, of_generated)
         return {
             "discriminator": discriminator_score(pair, has_probabilities=self.has_probabilities),
             "discriminator_difference": discriminator_difference(pair, generated_pair, self.has_probabilities),
-            "feature_matching": matching,
-            "feature_matching_signed": feature_matching_signed(features, generated_features),
-            "latent_distance": latent_distance(code, self.encode(generated)),
             "bigan": anogan_score(residual, matching, self.feature_weight),
         }

@@ -4,15 +4,10 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-import torch
 from anomalib.models import AnomalibModule
 
-from anomalib_xray.errors import XrayError
 from anomalib_xray_plugins.dcgan.torch_model import SCORES, DcganModel
 from anomalib_xray_plugins.dcgan.training import PairTraining
-
-REFERENCE_PIXELS = 2**25
-"""Pixels of the training images that features are stored of: 2048 images of 128 x 128, 128 of 512 x 512."""
 
 
 class Dcgan(PairTraining, AnomalibModule):
@@ -51,21 +46,6 @@ class Dcgan(PairTraining, AnomalibModule):
         **settings: Any,
     ) -> None:
         super().__init__(score=score, **settings)
-        if references < 1:
-            msg = f"references is {references}, but features are compared with at least 1 stored one."
-            raise XrayError(msg)
         self.model = DcganModel(
             *self.networks, references, score, self.top_k, self.map_sigma, anomaly_map, self.adversarial_loss
         )
-
-    @property
-    def kept_images(self) -> int:
-        """As many as features are chosen out of, which is more than minibatch discrimination stores."""
-        return int(REFERENCE_PIXELS // self.image_size**2)
-
-    def remember(self) -> None:
-        """Stores features for the distance as well."""
-        super().remember()
-        if self.seen:
-            generator = torch.Generator().manual_seed(self.seed or 0)
-            self.model.remember(torch.cat(self.seen), generator)

@@ -97,10 +97,10 @@ class Trunk(nn.Module):
         """The features of the last level, ``(N, C, 4, 4)``."""
         return self.features(image)[-1]
 
-    def features(self, image: Tensor) -> list[Tensor]:
-        """The features of every level, from ``(N, width, S / 2, S / 2)`` to ``(N, C, 4, 4)``."""
+    def features(self, image: Tensor, levels: int | None = None) -> list[Tensor]:
+        """The features of the first levels, of all if left out: ``(N, width, S / 2, S / 2)`` to ``(N, C, 4, 4)``."""
         found = []
-        for level in self.levels:
+        for level in self.levels[:levels]:
             image = level(image)
             found.append(image)
         return found

@@ -1,6 +1,8 @@
 """Named anomaly scores, as functions of tensors."""
 
 from anomalib_xray.scores.generative import (
+    FEATURE_DISTANCE,
+    FEATURE_SCORES,
     anogan_score,
     discriminator_difference,
     discriminator_score,
@@ -35,6 +37,8 @@ from anomalib_xray.scores.scorer import (
 
 __all__ = [
     "EXTRA_SCORES",
+    "FEATURE_DISTANCE",
+    "FEATURE_SCORES",
     "PERCEPTUAL_SCORES",
     "RECONSTRUCTION_SCORES",
     "ReconstructionScorer",

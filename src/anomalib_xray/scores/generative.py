@@ -9,6 +9,14 @@ import torch
 from torch import Tensor
 from torch.nn.functional import relu, softplus
 
+from anomalib_xray.scores.reconstruction import TOP_K
+
+FEATURE_DISTANCE = "feature_distance"
+"""Error of a pixel: the distance of its features from the closest stored ones of training images."""
+
+FEATURE_SCORES = (FEATURE_DISTANCE, FEATURE_DISTANCE + TOP_K)
+"""Scores of that distance."""
+
 
 def kl_divergence(mean: Tensor, deviation: Tensor) -> Tensor:
     """Kullback-Leibler divergence of a code's distribution from the standard normal one, by dimension.

@@ -139,6 +139,7 @@ class ReconstructionScorer(nn.Module):
         reconstruction: Tensor,
         reconstruct: Callable[[Tensor], Tensor],
         others: Mapping[str, Tensor] | None = None,
+        further_errors: Mapping[str, Tensor] | None = None,
     ) -> ScoredBatch:
         """Scores images.
 
@@ -147,6 +148,7 @@ class ReconstructionScorer(nn.Module):
             reconstruction: Their reconstructions, same range and shape.
             reconstruct: Function that made them of the images; called again for a gradient only.
             others: Further scores by name, ``(N,)`` each.
+            further_errors: Further per-pixel errors by name, at least 0, ``(N, 1, S, S)`` each.
 
         Raises:
             XrayError: A score from a gradient is to be exported.
@@ -164,6 +166,7 @@ class ReconstructionScorer(nn.Module):
                 )
         for name, network in self.networks.items():
             errors[name] = network(image, reconstruction)
+        errors.update(further_errors or {})
         scores = error_scores(errors, mask, self.top_k)
         scores.update(others or {})
         shown = errors.get(self.score.removesuffix(TOP_K), errors["mse"])

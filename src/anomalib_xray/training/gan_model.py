@@ -14,8 +14,11 @@ from torch import Tensor, nn, optim
 from anomalib_xray.errors import XrayError
 from anomalib_xray.networks.adversarial import AdversarialLoss, gradient_penalty
 from anomalib_xray.networks.attention_maps import attention_maps, has_attention
+from anomalib_xray.networks.feature_memory import FeatureMemory
+from anomalib_xray.networks.gan_network import AT_A_TIME
 from anomalib_xray.networks.minibatch_discrimination import MinibatchDiscrimination
 from anomalib_xray.networks.sagan import to_tanh_range, to_unit_range
+from anomalib_xray.scores import FEATURE_DISTANCE
 from anomalib_xray.training.callbacks import GanMonitor
 from anomalib_xray.training.trained_model import TrainedModel, make_adam
 
@@ -24,8 +27,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-AT_A_TIME = 32
-"""Images whose features are computed at a time to be stored."""
+REFERENCE_PIXELS = 2**25
+"""Pixels of the training images that features are stored of: 2048 images of 128 x 128, 128 of 512 x 512."""
 
 
 class GanModel(TrainedModel):
@@ -155,7 +158,12 @@ class GanModel(TrainedModel):
 
     @property
     def kept_images(self) -> int:
-        """Number of real images of an epoch that :meth:`remember` needs: as many as minibatch discrimination stores."""
+        """Number of real images of an epoch that :meth:`remember` needs.
+
+        As many as minibatch discrimination stores; more where single features are chosen out of those of all.
+        """
+        if self._memory() is not None:
+            return int(REFERENCE_PIXELS // self.image_size**2)
         minibatch = self._minibatch()
         return 0 if minibatch is None else len(minibatch.references)
 
@@ -170,16 +178,18 @@ class GanModel(TrainedModel):
 
         Those that minibatch discrimination stored while the weights still changed fit no weights that evaluation uses.
         """
-        minibatch = self._minibatch()
-        if minibatch is None or not self.seen:
+        if not self.seen:
             return
-        discriminator: nn.Module = self.model.discriminator  # type: ignore[assignment]  # a module's attributes are untyped
-        image = to_tanh_range(torch.cat(self.seen)[: len(minibatch.references)])
-        minibatch.forget()
-        with torch.no_grad(), evaluating(discriminator):
-            for part in torch.split(image, AT_A_TIME):
-                # Not by its call, which torch.compile would compile once more for evaluation.
-                discriminator.forward(part, remember=True)
+        images, minibatch = torch.cat(self.seen), self._minibatch()
+        network: Any = self.model
+        with torch.no_grad(), evaluating(network.discriminator):
+            if minibatch is not None:
+                minibatch.forget()
+                for part in torch.split(to_tanh_range(images[: len(minibatch.references)]), AT_A_TIME):
+                    # Not by its call, which torch.compile would compile once more for evaluation.
+                    network.discriminator.forward(part, remember=True)
+            if self._memory() is not None:
+                network.remember(images, torch.Generator().manual_seed(self.seed or 0))
 
     def on_train_epoch_start(self) -> None:
         """Forgets the images of the epoch before."""
@@ -206,15 +216,36 @@ class GanModel(TrainedModel):
         super().on_save_checkpoint(checkpoint)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Refuses networks that are not those of this version and these settings."""
+        """Refuses networks that are not those of this version and these settings.
+
+        A checkpoint of an earlier version without stored features is loaded without the scores that compare with them.
+        """
         super().on_load_checkpoint(checkpoint)
-        if checkpoint.get("model_name") == self.name:  # another model's is said by whoever loads it
-            self._check_layers(checkpoint["state_dict"])
+        name, state = checkpoint.get("model_name"), checkpoint["state_dict"]
+        if name in (self.name, None) and self._memory() is not None and "model.memory.filled" not in state:
+            self._do_without_memory()
+        if name == self.name:  # another model's is said by whoever loads it
+            self._check_layers(state)
 
     def _minibatch(self) -> MinibatchDiscrimination | None:
         """The discriminator's minibatch discrimination, if it has one."""
         found: MinibatchDiscrimination | None = getattr(self.model.discriminator, "minibatch", None)
         return found
+
+    def _memory(self) -> FeatureMemory | None:
+        """The stored features of single places, if the model has them."""
+        found: FeatureMemory | None = getattr(self.model, "memory", None)
+        return found
+
+    def _do_without_memory(self) -> None:
+        """Leaves out the scores of stored features."""
+        if self.score.startswith(FEATURE_DISTANCE):
+            msg = (
+                f"The checkpoint has no stored features, which the score {self.score} compares with: an earlier "
+                "version wrote it. Choose another score, or train the model anew."
+            )
+            raise XrayError(msg)
+        self.model.memory = None  # type: ignore[assignment]  # a module's attributes are untyped
 
     def _check_layers(self, state: Mapping[str, Tensor]) -> None:
         """Refuses weights of other layers than the model's, before Torch fails over their sizes."""

@@ -11,8 +11,9 @@ from anomalib_xray_plugins.alpha_gan.torch_model import SCORES, AlphaGanModel, C
 
 def test_scores_come_from_the_mean_code() -> None:
     torch.manual_seed(0)
-    model = AlphaGanModel(image_size=64, width=8, latent_size=16).eval()
+    model = AlphaGanModel(image_size=64, width=8, latent_size=16, references=50).eval()
     image = torch.rand(2, 1, 64, 64)
+    model.remember(torch.rand(2, 1, 64, 64), torch.Generator().manual_seed(0))
     output = model(image.repeat(1, 3, 1, 1))
     # those from other errors are computed on request
     assert {*output.scores, "ssim", "ssim_top_k", "gradient", "gradient_top_k"} == set(SCORES)
@@ -22,14 +23,18 @@ def test_scores_come_from_the_mean_code() -> None:
     judged = model.discriminator(2 * image - 1), model.code_discriminator(mean)
     image_score, code_score = (-np.log(1 / (1 + np.exp(-logit.detach().numpy()))) for logit in judged)
     of_generated = model.discriminator(2 * reconstruction - 1).detach().numpy()
-    features = [
-        (one - other).flatten(1).detach().numpy()
-        for one, other in zip(
-            model.discriminator.trunk.features(2 * image - 1)[-2:],
-            model.discriminator.trunk.features(2 * reconstruction - 1)[-2:],
-            strict=True,
-        )
-    ]
+    features, encoded = (
+        [
+            (one - other).flatten(1).detach().numpy()
+            for one, other in zip(
+                trunk.features(2 * image - 1)[-2:], trunk.features(2 * reconstruction - 1)[-2:], strict=True
+            )
+        ]
+        for trunk in (model.discriminator.trunk, model.encoder.trunk)
+    )
+    places = model.discriminator.trunk.features(2 * image - 1)[1]
+    assert places.shape == (2, 16, 16, 16)
+    assert model.memory is not None
     again, _ = model.encoder(2 * reconstruction - 1)
     expected = {
         "mse": (image - reconstruction).square().mean((1, 2, 3)).detach().numpy(),
@@ -41,6 +46,8 @@ def test_scores_come_from_the_mean_code() -> None:
         "discriminator_difference": 1 / (1 + np.exp(-of_generated)) - np.exp(-image_score),
         "feature_matching": sum(np.abs(layer).mean(1) for layer in features) / 2,
         "feature_matching_signed": sum(layer.mean(1) for layer in features) / 2,
+        "encoder_feature_matching": sum(np.abs(layer).mean(1) for layer in encoded) / 2,
+        "feature_distance": model.memory(places, torch.ones(2, 1, 64, 64)).mean((1, 2, 3)).detach().numpy(),
         "latent_distance": (mean - again).square().mean(1).detach().numpy(),
     }
     for name, values in expected.items():
@@ -139,12 +146,3 @@ def test_discriminator_without_minibatch_discrimination_judges_each_image_alone(
     torch.testing.assert_close(network(images), alone)
     with_others = discriminator(spectral=False)
     assert not torch.allclose(with_others(images), torch.cat([with_others(image[None]) for image in images]))
-
-
-def test_matched_features_are_those_of_the_last_two_levels() -> None:
-    network = discriminator(minibatch_discrimination=False, spectral=False)
-    image = torch.rand(2, 1, 64, 64)
-    wide, last = network.matched_features(image)
-    assert wide.shape == (2, 32, 8, 8)
-    torch.testing.assert_close(last, network.trunk(image))
-    torch.testing.assert_close(network.judge(last), network(image))

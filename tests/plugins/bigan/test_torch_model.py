@@ -15,9 +15,10 @@ def array(tensor: Tensor) -> np.ndarray:
 
 def test_scores_are_their_formulas() -> None:
     torch.manual_seed(0)
-    model = BiganModel(image_size=64, width=8, latent_size=16, feature_weight=0.25).eval()
+    model = BiganModel(image_size=64, width=8, latent_size=16, feature_weight=0.25, references=50).eval()
     image = torch.rand(2, 1, 64, 64)
     image[:, :, :20] = 0
+    model.remember(torch.rand(2, 1, 64, 64), torch.Generator().manual_seed(0))
     output = model(image.repeat(1, 3, 1, 1))
     assert set(output.scores) | {"ssim", "ssim_top_k", "gradient", "gradient_top_k"} == set(SCORES)
 
@@ -26,14 +27,16 @@ def test_scores_are_their_formulas() -> None:
     difference = array(image - (generated + 1) / 2)[:, :, 20:]
     logit = array(model.discriminator(2 * image - 1, code))
     generated_logit = array(model.discriminator(generated, code))
-    features = [
-        array(one - other).reshape(2, -1)
-        for one, other in zip(
-            model.discriminator.trunk.features(2 * image - 1)[-2:],
-            model.discriminator.trunk.features(generated)[-2:],
-            strict=True,
-        )
-    ]
+    features, encoded = (
+        [
+            array(one - other).reshape(2, -1)
+            for one, other in zip(trunk.features(2 * image - 1)[-2:], trunk.features(generated)[-2:], strict=True)
+        ]
+        for trunk in (model.discriminator.trunk, model.encoder.trunk)
+    )
+    places = model.discriminator.trunk.features(2 * image - 1)[1]
+    assert places.shape == (2, 16, 16, 16)
+    assert model.memory is not None
     l1 = np.abs(difference).mean((1, 2, 3))
     matching = sum(np.abs(layer).mean(1) for layer in features) / 2
     expected = {
@@ -43,6 +46,8 @@ def test_scores_are_their_formulas() -> None:
         "discriminator_difference": 1 / (1 + np.exp(-generated_logit)) - 1 / (1 + np.exp(-logit)),
         "feature_matching": matching,
         "feature_matching_signed": sum(layer.mean(1) for layer in features) / 2,
+        "encoder_feature_matching": sum(np.abs(layer).mean(1) for layer in encoded) / 2,
+        "feature_distance": array(model.memory(places, (image > 0).float())[:, :, 20:]).mean((1, 2, 3)),
         "latent_distance": np.square(array(code - model.encoder(generated))).mean(1),
         "bigan": 0.75 * l1 + 0.25 * matching,
     }
@@ -54,16 +59,17 @@ def test_evaluation_uses_the_averages() -> None:
     torch.manual_seed(0)
     model = BiganModel(image_size=64, width=8, latent_size=16, ema_decay=0.9).eval()
     image = torch.rand(2, 3, 64, 64)
-    before = model(image).scores["mse"]
+    names = ("mse", "encoder_feature_matching", "latent_distance")
+    before = [model(image).scores[name] for name in names]
     with torch.no_grad():
         for weight in (*model.encoder.parameters(), *model.generator.parameters()):
             weight.add_(1)
-    assert torch.equal(model(image).scores["mse"], before)
+    assert all(torch.equal(model(image).scores[name], old) for name, old in zip(names, before, strict=True))
     assert model.encoder_average is not None
     with torch.no_grad():
         for weight in model.encoder_average.module.parameters():
             weight.add_(1)
-    assert not torch.equal(model(image).scores["mse"], before)
+    assert not any(torch.equal(model(image).scores[name], old) for name, old in zip(names, before, strict=True))
 
 
 def test_scores_of_a_critic_rank_as_its_output_far_from_0() -> None:
@@ -132,11 +138,3 @@ def test_all_layers_but_the_last_are_spectrally_normalised(spectral: bool) -> No
     layers = [*network.image_head, *network.code_branch, *network.joint]
     learning = [layer for layer in layers if isinstance(layer, nn.Conv2d | nn.Linear)]
     assert [hasattr(layer, "parametrizations") for layer in learning] == [spectral] * 5 + [False]
-
-
-def test_matched_features_are_those_of_the_last_two_levels() -> None:
-    network = discriminator().eval()
-    image, code = torch.rand(2, 1, 64, 64), torch.randn(2, 16)
-    wide, last = network.matched_features(image)
-    assert wide.shape == (2, 32, 8, 8)
-    torch.testing.assert_close(network.judge(last, code), network(image, code))

@@ -126,7 +126,7 @@ def test_features_are_stored_at_the_end_of_an_epoch(monkeypatch: pytest.MonkeyPa
 
 
 def test_few_images_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("anomalib_xray_plugins.dcgan.lightning_model.REFERENCE_PIXELS", 3 * 64**2)
+    monkeypatch.setattr("anomalib_xray.training.gan_model.REFERENCE_PIXELS", 3 * 64**2)
     model = small().train()
     step_of(model, monkeypatch)
     model.training_step(batch())
