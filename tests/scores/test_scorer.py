@@ -161,3 +161,17 @@ def test_without_smoothing_it_is_the_masked_error(error: torch.Tensor, mask: tor
 def test_background_error_does_not_leak_in(error: torch.Tensor, mask: torch.Tensor) -> None:
     spoilt = torch.where(mask > 0, error, 1e3)
     assert torch.equal(SmoothedErrorMap(3)(spoilt, mask), SmoothedErrorMap(3)(error, mask))
+
+
+def test_a_further_error_has_its_scores_and_the_map() -> None:
+    torch.manual_seed(0)
+    image, error = torch.rand(2, 1, 8, 8) + 0.1, torch.rand(2, 1, 8, 8)
+    image[..., :2] = 0
+    output = ReconstructionScorer("distance", top_k=3, map_sigma=0)(
+        image, image, lambda images: images, further_errors={"distance": error}
+    )
+    shown = error[..., 2:].flatten(1)
+    torch.testing.assert_close(output.pred_score, shown.mean(1))
+    torch.testing.assert_close(output.scores["distance_top_k"], shown.topk(3).values.mean(1))
+    assert output.anomaly_map is not None
+    torch.testing.assert_close(output.anomaly_map, (error * (image > 0)).squeeze(1))
