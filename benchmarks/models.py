@@ -49,6 +49,7 @@ SETTINGS: dict[str, tuple[str, dict[str, Any]]] = {
     "Bae, denoising": ("ae_denoising", {}),
     "FeatureAe": ("feature_ae", {}),
     "DeepSvdd": ("deep_svdd", {}),
+    "PseudoLesion": ("pseudo_lesion", {}),
     "DeepOneClass": ("deep_one_class", {}),
     "Nmf": ("nmf", {}),
     "LatentDetector": ("latent_detector", {}),

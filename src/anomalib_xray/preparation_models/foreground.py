@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from itertools import pairwise
 from pathlib import Path
-from typing import cast
 
 import numpy as np
 import torch
@@ -14,6 +12,7 @@ from torch.nn import functional as F  # noqa: N812  # the name that torch's own 
 
 from anomalib_xray.errors import XrayError
 from anomalib_xray.io.progress import track
+from anomalib_xray.networks import unet as networks
 from anomalib_xray.preparation.networks import Network, fit, unfit
 from anomalib_xray.preparation.segmentation import limbs, snapped
 from anomalib_xray.preparation.step import Mask
@@ -70,52 +69,28 @@ class Agreement:
     openvino: float
 
 
-class UNet(nn.Module):
-    """U-Net (arXiv 1505.04597) with a quarter of a million parameters.
+class UNet(networks.UNet):
+    """U-Net with a quarter of a million parameters.
 
     The picture is standardised first, so that dim and bright films look alike, and a second time within its
     surroundings, so that faint skin is seen beside the white borders of a plate.
     """
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__(inputs=2, outputs=1, channels=_CHANNELS)
         self.standardise = nn.InstanceNorm2d(1)
-        self.encoder = nn.ModuleList(_block(*channels) for channels in pairwise((2, *_CHANNELS)))
-        self.decoder = nn.ModuleList(
-            _block(below + beside, beside) for beside, below in reversed(list(pairwise(_CHANNELS)))
-        )
-        self.head = nn.Conv2d(_CHANNELS[0], 1, kernel_size=1)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Logits of being foreground, (N, 1, H, W), of the pixels of images in [0, 1] with sides of 16 n pixels."""
         whole = self.standardise(images)
         apart = whole - _blurred(whole)
-        features = torch.cat([whole, apart / (_blurred(apart**2) + _FAINT**2).sqrt()], dim=1)
-        beside: list[torch.Tensor] = []
-        for level, block in enumerate(self.encoder):
-            features = block(features if level == 0 else F.max_pool2d(features, 2))
-            beside.append(features)
-        for block, skipped in zip(self.decoder, reversed(beside[:-1]), strict=True):
-            features = F.interpolate(features, scale_factor=2.0, mode="nearest")
-            features = block(torch.cat([features, skipped], dim=1))
-        return cast("torch.Tensor", self.head(features))
+        return super().forward(torch.cat([whole, apart / (_blurred(apart**2) + _FAINT**2).sqrt()], dim=1))
 
 
 def _blurred(plane: torch.Tensor) -> torch.Tensor:
     """Means of 16 x 16 pixels, and what lies between them for the pixels in between."""
     means = F.avg_pool2d(plane, _SURROUNDINGS)
     return F.interpolate(means, scale_factor=float(_SURROUNDINGS), mode="bilinear", align_corners=False)
-
-
-def _block(channels: int, width: int) -> nn.Sequential:
-    return nn.Sequential(
-        nn.Conv2d(channels, width, kernel_size=3, padding=1, bias=False),
-        nn.BatchNorm2d(width),
-        nn.ReLU(inplace=True),
-        nn.Conv2d(width, width, kernel_size=3, padding=1, bias=False),
-        nn.BatchNorm2d(width),
-        nn.ReLU(inplace=True),
-    )
 
 
 def train(out: Path, settings: Settings) -> Agreement:

@@ -36,17 +36,17 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-READ_OUT_SETTINGS = frozenset({"score", "extra_scores", "top_k", "map_sigma", "anomaly_map"})
+READ_OUT_SETTINGS = frozenset({"score", "extra_scores", "top_k", "map_sigma", "anomaly_map", "calibration"})
 """Settings of the read-out of a trained model's answer. ``validate``, ``test`` and ``predict`` may change them; the
 checkpoint's thresholds, which belong to its own read-out, are then dropped."""
 
 # fmt: off
 TRAINING_SETTINGS = frozenset((
-    "augmentation", "betas", "compactness_weight", "critic_steps", "drop_last", "encoder_optimizer",
-    "encoder_share", "entropy_weight", "frozen_levels", "gradient_penalty", "instance_noise", "kl_warmup", "kl_weight",
-    "memory_limit", "noise_schedule", "optimizer", "perceptual_weights", "pretrain_share", "radius_warmup",
-    "reconstruction_weight", "reference_root", "refinement_batch_size", "refinement_epochs",
-    "refinement_weight_decay", "schedule", "seed", "soft_labels", "weight_decay", "weights",
+    "aligned", "augmentation", "betas", "compactness_weight", "critic_steps", "dice", "drop_last", "encoder_optimizer",
+    "encoder_share", "entropy_weight", "focal", "frozen_levels", "gradient_penalty", "instance_noise", "kl_warmup",
+    "kl_weight", "lesions", "memory_limit", "noise_schedule", "optimizer", "perceptual_weights", "pretrain_share",
+    "radius_warmup", "reconstruction_weight", "reference_root", "refinement_batch_size", "refinement_epochs",
+    "refinement_weight_decay", "schedule", "seed", "sizes", "soft_labels", "tasks", "weight_decay", "weights",
     "code_discriminator_learning_rate", "discriminator_learning_rate", "encoder_learning_rate",
     "learning_rate", "pretrain_learning_rate", "refinement_learning_rate",
 ))
