@@ -57,7 +57,10 @@ def outputs_of_runs(runs: Sequence[Path], level: str, title: str | None = None) 
 def _cell(name: str, model: dict[str, Any], data: dict[str, Any], trainer: Mapping[str, Any]) -> Cell:
     """The cell that would have been this run; settings that the command fills in with nothing are left out."""
     settings = model.get("init_args") or {}
-    data_settings = {"class_path": str(data.get("class_path", "")), "init_args": _given(data.get("init_args") or {})}
+    data_settings: dict[str, Any] = {
+        "class_path": str(data.get("class_path", "")),
+        "init_args": _given(data.get("init_args") or {}),
+    }
     return Cell(
         model=name,
         data=_last(data) or "data",

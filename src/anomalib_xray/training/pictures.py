@@ -15,7 +15,6 @@ from anomalib.data import ImageBatch
 from anomalib.visualization import ImageVisualizer
 from anomalib.visualization.image.item_visualizer import visualize_image_item
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.loggers import Logger
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
@@ -50,7 +49,7 @@ def log_picture(module: LightningModule, name: str, picture: NDArray[np.float32]
         send_picture(logger, name, picture, module.global_step)
 
 
-def send_picture(logger: Logger, name: str, picture: NDArray[np.float32], step: int = 0) -> None:
+def send_picture(logger: object, name: str, picture: NDArray[np.float32], step: int = 0) -> None:
     """Sends one picture ``(H, W, 3)`` in [0, 1] to a logger, if it takes images."""
     add_image = getattr(logger, "add_image", None)
     if add_image is not None:
