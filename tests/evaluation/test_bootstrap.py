@@ -3,7 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
-from scipy.stats import norm
+from numpy.typing import NDArray
+from scipy.stats import norm, t
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from anomalib_xray.errors import XrayError
@@ -14,6 +15,7 @@ from anomalib_xray.evaluation.bootstrap import (
     over_seeds,
     patient_weights,
     simultaneous,
+    standard_error,
 )  # fmt: skip
 from anomalib_xray.evaluation.ranking import Ranking, Values
 
@@ -122,3 +124,61 @@ def test_few_patients_widen_joint_intervals() -> None:
     assert few.low < 0.5
     (many,) = simultaneous([(1.0, np.ones(500))], patients=30)
     assert many.low > 0.9
+
+
+def brute_force_variance(labels: NDArray[np.bool_], *scores: NDArray[np.float64]) -> float:
+    """DeLong et al. 1988, equations 4 to 6, pair by pair: variance of the first AUROC less the second."""
+    signs = (1.0, -1.0)[: len(scores)]
+    kernel = sum(
+        sign * ((one[labels][:, None] > one[~labels]) + (one[labels][:, None] == one[~labels]) / 2)
+        for sign, one in zip(signs, scores, strict=True)
+    )
+    return float(np.var(kernel.mean(1), ddof=1) / labels.sum() + np.var(kernel.mean(0), ddof=1) / (~labels).sum())
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_standard_error_is_that_of_delong(seed: int) -> None:
+    random = np.random.default_rng(seed)
+    labels = random.random(80) < 0.3
+    first = (random.normal(labels, 1.0) * 4).round()  # with ties
+    second = first + random.normal(size=80)
+    placements = [Ranking(labels, one).placements() for one in (first, second)]
+    assert standard_error(placements[0], labels) ** 2 == pytest.approx(brute_force_variance(labels, first))
+    difference = standard_error(placements[0] - placements[1], labels)
+    assert difference**2 == pytest.approx(brute_force_variance(labels, first, second))
+    # Patients of one image each change nothing.
+    assert standard_error(placements[0], labels, [*map(str, range(80))]) == standard_error(placements[0], labels)
+
+
+def test_with_patients_the_standard_error_is_that_of_many_data_sets() -> None:
+    random = np.random.default_rng(0)
+    patients, images = 60, 4
+
+    def draw() -> tuple[float, float, float]:
+        level = np.repeat(random.normal(size=patients), images)
+        labels = np.repeat(np.arange(patients) < 25, images)
+        labels[:images] = [True, False, True, False]  # one patient has both
+        ranking = Ranking(labels, level + labels + 0.5 * random.normal(size=len(labels)))
+        owners = np.repeat(np.arange(patients), images).astype(str).tolist()
+        placements = ranking.placements()
+        errors = standard_error(placements, labels, owners), standard_error(placements, labels)
+        return float(ranking.auroc()[0]), *errors
+
+    values, by_patient, by_image = np.array([draw() for _ in range(400)]).T
+    assert by_patient.mean() == pytest.approx(values.std(), rel=0.12)
+    assert by_image.mean() < 0.6 * values.std()
+
+
+def test_a_class_of_one_patient_has_no_standard_error() -> None:
+    placements = Ranking([0, 0, 1, 1], [1, 2, 3, 4]).placements()
+    assert np.isnan(standard_error(placements, [0, 0, 1, 1], ["a", "b", "c", "c"]))
+
+
+@pytest.mark.parametrize(("patients", "level"), [(4, 0.95), (30, 0.9)])
+def test_simultaneous_intervals_are_those_of_student(patients: int, level: float) -> None:
+    drawn = np.random.default_rng(0).normal(0.7, 0.05, 999)
+    (estimate,) = simultaneous([(0.7, drawn)], patients, level)
+    error = max(drawn.std(), 0.5 / patients)
+    largest = np.quantile(np.abs(drawn - 0.7) / error, level, method="higher")
+    factor = t.isf(norm.sf(max(largest, norm.isf((1 - level) / 2))), patients - 1)
+    assert estimate.high == pytest.approx(0.7 + factor * error)

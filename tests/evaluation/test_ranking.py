@@ -72,3 +72,29 @@ def test_few_weightings_give_what_many_give() -> None:
 def test_what_cannot_be_ranked_is_refused(labels: list[int], scores: list[float], message: str) -> None:
     with pytest.raises(XrayError, match=message):
         Ranking(labels, scores)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_placements_are_shares_of_pairs(seed: int) -> None:
+    random = np.random.default_rng(seed)
+    labels, scores = random.random(60) < 0.4, random.integers(0, 12, 60)  # with many ties
+    pairs = (scores[labels][:, None] > scores[~labels]) + (scores[labels][:, None] == scores[~labels]) / 2
+    ranking = Ranking(labels, scores)
+    placements = ranking.placements()
+    np.testing.assert_allclose(placements[labels], pairs.mean(1))
+    np.testing.assert_allclose(placements[~labels], pairs.mean(0))
+    assert placements[labels].mean() == pytest.approx(ranking.auroc()[0])
+
+
+def test_decisions_are_counted_with_weights() -> None:
+    random = np.random.default_rng(0)
+    labels, called = random.random(40) < 0.3, random.random(40) < 0.4
+    weights = random.integers(0, 3, (5, 40))
+    found = Ranking(labels, random.normal(size=40)).decided(called, weights)
+    for draw, weight in enumerate(weights):
+        of = np.repeat(np.arange(40), weight)
+        assert found["sensitivity"][draw] == pytest.approx(called[of][labels[of]].mean())
+        assert found["specificity"][draw] == pytest.approx(1 - called[of][~labels[of]].mean())
+        assert found["PPV"][draw] == pytest.approx(labels[of][called[of]].mean())
+        assert found["NPV"][draw] == pytest.approx(1 - labels[of][~called[of]].mean())
+    assert np.isnan(Ranking([0, 1], [0, 1]).decided([False, False])["PPV"]).all()

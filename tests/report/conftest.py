@@ -15,7 +15,7 @@ import pytest
 
 from anomalib_xray.evaluation.shortcuts import SHORTCUTS as NUMBERS
 from anomalib_xray.evaluation.units import VALIDATION_SCORES
-from anomalib_xray.experiments.grid import SCORES, SHORTCUTS, Cell, Grid
+from anomalib_xray.experiments.grid import CHARACTERISTICS, SCORES, SHORTCUTS, Cell, Grid
 from anomalib_xray.experiments.run_grid import folder_of
 from anomalib_xray.jobs import RESULT
 from anomalib_xray.report.results import CellOutputs, read_rows
@@ -30,6 +30,14 @@ STRENGTH = {"Cae": 2.0, "Padim": 1.0, "Wrong": -2.0, "Broken": 0.0, "Late": 0.0}
 CLASSES = {"Cae": "anomalib_xray.models.Cae", "Padim": "anomalib.models.Padim"}
 PARTS = (("hands", "raw", False), ("hands", "raw", True), ("chest", "full", False))
 PATIENTS = 30
+
+SPLITS = {
+    split: {
+        "pictures": 20 + place, "originals": 10, "patients": 5, "normal": 20, "abnormal": place,
+        "characteristics": {"age": "median 40, 20 to 60"},
+    }
+    for place, split in enumerate(("test", "pool", "train", "val"))
+}  # fmt: skip
 
 
 def _cells() -> list[Cell]:
@@ -70,7 +78,9 @@ def score_table(cell: Cell, *, one_class: bool = False) -> pd.DataFrame:
     if cell.model == SHORTCUTS:
         return table.assign(**{number: random.normal(size=len(table)) for number in NUMBERS})
     scores = STRENGTH[cell.model] * label * (cell.training_size or 40) / 40 + random.normal(size=len(table))
-    return table.assign(pred_label="", pred_score=scores, mse=scores, l1=scores + random.normal(size=len(table)))
+    return table.assign(
+        pred_label=(scores > 1).astype(int), pred_score=scores, mse=scores, l1=scores + random.normal(size=len(table))
+    )
 
 
 def write_evidence(folder: Path, table: pd.DataFrame) -> None:
@@ -116,6 +126,10 @@ def finish(out: Path, cell: Cell, *, evidence: bool = True, one_class: bool = Fa
         result["pixel"] = {"AUROC": 0.8 + cell.seed / 100, "AUPRO": 0.5, "Dice": 0.25, "hit": 0.125}
         score_table(replace(cell, seed=cell.seed + 50)).to_csv(folder / VALIDATION_SCORES, index=False)
         write_evidence(folder, table)
+        result |= {"splits": SPLITS, "unit": "patients"}
+        table[["image_path"]].assign(view=["frontal", "lateral"] * PATIENTS).to_csv(
+            folder / CHARACTERISTICS, index=False
+        )
     (folder / RESULT).write_text(json.dumps(result))
 
 

@@ -86,8 +86,8 @@ class FracAtlas(RadiographDataModule):
 
         Returns:
             Columns ``image_path`` (absolute), ``patient`` (the group), ``study``, ``label_index``, ``mask_path``
-            (absolute, or empty), ``boxes`` (JSON: fractures as x0, y0, x1, y1 in pixels of the original), ``view``
-            (several joined by ``+``).
+            (absolute, or empty), ``boxes`` (JSON: fractures as x0, y0, x1, y1 in pixels of the original), ``view`` and
+            ``body_part`` (several joined by ``+``), ``hardware`` (``with`` or ``without``); empty where unknown.
 
         Raises:
             XrayError: The data set is missing or unusable, or no picture is chosen.
@@ -125,6 +125,8 @@ class FracAtlas(RadiographDataModule):
             "mask_path": str(self.root / cells["mask_path"]) if cells.get("mask_path") else "",
             "boxes": cells.get("boxes", "[]"),
             "view": cells.get("view", ""),
+            "body_part": cells.get("body_part", ""),
+            "hardware": {"0": "without", "1": "with"}.get(cells.get("hardware", ""), ""),
         }
 
 

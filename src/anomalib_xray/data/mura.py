@@ -86,7 +86,8 @@ class Mura(RadiographDataModule):
     def _official(self, official: str) -> pd.DataFrame:
         """The samples table, without splits, of one of MURA's own parts."""
         list_images = scan_folders if self.index == "folders" else read_index
-        images = pd.concat([list_images(self.root, official, part) for part in self.body_parts], ignore_index=True)
+        listed = [list_images(self.root, official, part).assign(body_part=part) for part in self.body_parts]
+        images = pd.concat(listed, ignore_index=True)
         paths = [str(self.root / relative) for relative in images["relative"]]
         masks = map(self.mask_path, images["relative"], images["label_index"])
         return samples_table(images.assign(image_path=paths, mask_path=list(masks)))

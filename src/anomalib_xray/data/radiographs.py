@@ -10,7 +10,7 @@ import pandas as pd
 
 from anomalib_xray.data.datamodule import RadiographDataModule
 from anomalib_xray.data.stock_command import advice_without_data
-from anomalib_xray.data.table import label_index, samples_table, split_by_recipe
+from anomalib_xray.data.table import CHARACTERISTICS, COLUMNS, label_index, samples_table, split_by_recipe
 from anomalib_xray.errors import XrayError
 from anomalib_xray.io.paths import Finder, absolute, is_below
 from anomalib_xray.io.tables import NOTHING, check_columns, identity, patient_ids, read_table
@@ -34,6 +34,9 @@ class Radiographs(RadiographDataModule):
         study_column: Column of study ids, unique within a patient; without it each image is a study of its own.
         split_column: Column of train, val (or valid, validation), test.
         mask_path_column: Column of anomaly masks, empty for normal images; without it there are none.
+        characteristics: Further columns that say more of an image, by which reports show groups; those called
+            ``body_part``, ``view``, ``side``, ``age``, ``sex``, ``device``, ``hospital`` or ``hardware`` are taken
+            without being named.
         split_from_table: Take the splits from the table where it has them; otherwise the recipe of arXiv 2001.10883
             makes them.
         settings: Further settings of :class:`~anomalib_xray.data.datamodule.RadiographDataModule`.
@@ -57,6 +60,7 @@ class Radiographs(RadiographDataModule):
         split_column: str = "split",
         mask_path_column: str = "mask_path",
         split_from_table: bool = True,
+        characteristics: list[str] | None = None,
         **settings: Any,
     ) -> None:
         super().__init__(root=Path(table).parent if root is None else root, **settings)
@@ -69,6 +73,7 @@ class Radiographs(RadiographDataModule):
         self.split_column = identity(split_column)
         self.mask_path_column = identity(mask_path_column)
         self.split_from_table = split_from_table
+        self.characteristics = [identity(name) for name in characteristics or []]
 
     def build_samples(self) -> pd.DataFrame:
         """Reads the table; a message about it names the row."""
@@ -88,9 +93,11 @@ class Radiographs(RadiographDataModule):
             images["mask_path"] = self._paths(rows, self.mask_path_column)
         if has_splits:
             images["split"] = rows[self.split_column].str.lower().replace(_SPLIT_NAMES)
+        further = [name for name in dict.fromkeys((*CHARACTERISTICS, *self.characteristics)) if name in rows]
+        images = images.assign(**{name: rows[name].map(identity) for name in further if name not in COLUMNS})
         images = self._without_repeated(images)
         studies = images["study"] if self.study_column in rows else rows.loc[images.index, self.image_path_column]
-        samples = samples_table(images.assign(study=images["patient"] + "/" + studies))
+        samples = samples_table(images.assign(study=images["patient"] + "/" + studies), self.characteristics)
         return samples if has_splits else split_by_recipe(samples, self.split_seed)
 
     def _read_table(self) -> pd.DataFrame:
@@ -100,7 +107,7 @@ class Radiographs(RadiographDataModule):
                 f" configs/data/hands_example.yaml, {advice_without_data('hands_example')}"
             )
         listed = read_table(self.table)
-        columns = [self.image_path_column, self.label_column, self.patient_column]
+        columns = [self.image_path_column, self.label_column, self.patient_column, *self.characteristics]
         check_columns(listed, self.table, columns, "rename one or set the data module's *_column arguments")
         rows = pd.DataFrame([row.cells for row in listed], index=[row.line for row in listed])
         rows[self.image_path_column] = self._filled(rows, self.image_path_column)

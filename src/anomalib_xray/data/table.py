@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Collection
 from pathlib import Path
 
 import pandas as pd
@@ -24,6 +25,8 @@ from anomalib_xray.io.tables import NOTHING, identity
 logger = logging.getLogger(__name__)
 
 COLUMNS = ["image_path", "source", "patient", "study", "label", "label_index", "split", "mask_path"]
+CHARACTERISTICS = ("body_part", "view", "side", "age", "sex", "device", "hospital", "hardware")
+"""Further columns that are kept wherever a data set has them; a user may name others."""
 LABELS = {0: "normal", 1: "abnormal", -1: "unknown"}
 _LABEL_INDEX = {
     **dict.fromkeys(("0", "0.0", "false", "normal", "negative"), 0),
@@ -59,12 +62,13 @@ def label_index(value: str, where: str) -> int:
     return index
 
 
-def samples_table(images: pd.DataFrame) -> pd.DataFrame:
+def samples_table(images: pd.DataFrame, characteristics: Collection[str] = ()) -> pd.DataFrame:
     """Makes a samples table, sorted by image path, of a data set's rows.
 
     Args:
         images: The columns ``image_path``, ``patient``, ``study``, ``label_index``; and ``source``, ``split`` and
             ``mask_path`` where the data set has them; by default the image itself, and nothing.
+        characteristics: Further columns to keep besides :data:`CHARACTERISTICS`.
     """
     table = images.assign(
         label=images["label_index"].map(LABELS),
@@ -74,7 +78,8 @@ def samples_table(images: pd.DataFrame) -> pd.DataFrame:
     for name, default in (("source", images["image_path"]), ("split", ""), ("mask_path", "")):
         if name not in table:
             table[name] = default
-    return table[COLUMNS].sort_values("image_path", ignore_index=True)
+    further = [name for name in images if name in CHARACTERISTICS or name in characteristics]
+    return table[[*COLUMNS, *further]].sort_values("image_path", ignore_index=True)
 
 
 def split_by_recipe(samples: pd.DataFrame, seed: int, train_share: float | None = None) -> pd.DataFrame:

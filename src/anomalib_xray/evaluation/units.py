@@ -21,6 +21,9 @@ ID_COLUMNS = ("image_path", "source_path", "patient", "study", "label")
 CHOSEN = "pred_score"
 """Column of the model's chosen score."""
 
+DECISION = "pred_label"
+"""Column of the decision at the model's threshold."""
+
 LEVELS: dict[str, list[str]] = {"image": ["source_path"], "study": ["patient", "study"], "patient": ["patient"]}
 """Units of evaluation and the columns that identify one."""
 
@@ -48,7 +51,7 @@ def scores_of(table: pd.DataFrame) -> list[str]:
     >>> scores_of(pd.DataFrame(columns=[*ID_COLUMNS, "pred_label", CHOSEN, "mse"]))
     ['pred_score', 'mse']
     """
-    return [str(column) for column in table.columns if column not in (*ID_COLUMNS, "pred_label")]
+    return [str(column) for column in table.columns if column not in (*ID_COLUMNS, DECISION)]
 
 
 def check_score(table: pd.DataFrame, score: str, path: Path) -> None:

@@ -12,9 +12,11 @@ import pandas as pd
 from lightning.pytorch import Callback, LightningModule, Trainer
 from numpy.typing import NDArray
 
+from anomalib_xray.data.table import COLUMNS
 from anomalib_xray.edge.description import installed_versions
 from anomalib_xray.evaluation.localisation import aupro, froc, hits_box, lesions_of, marks_of
-from anomalib_xray.experiments.grid import CASES, MARKS, TOP_K
+from anomalib_xray.evaluation.subgroups import summary_of
+from anomalib_xray.experiments.grid import CASES, CHARACTERISTICS, MARKS, TOP_K
 from anomalib_xray.io.text import write_json
 from anomalib_xray.io.write import write_atomically, write_png
 from anomalib_xray.jobs import RESULT
@@ -55,7 +57,8 @@ class Evidence(Callback):
             which in a cell its task writes.
 
     Attributes:
-        facts: After a test: ``pixel``, the figures of :meth:`write`.
+        facts: After a test: ``pixel``, the figures of :meth:`write`; where the data set has a samples table ``splits``,
+            of :func:`.subgroups.summary_of`, and ``unit``, what the data set calls those who are never split.
     """
 
     def __init__(self, folder: Path | None = None) -> None:
@@ -81,6 +84,14 @@ class Evidence(Callback):
         """Writes everything."""
         folder = self.folder or Path(trainer.default_root_dir)
         self.facts = {"pixel": self.write(folder)}
+        data = getattr(trainer, "datamodule", None)
+        samples = getattr(data, "samples", None)
+        if isinstance(samples, pd.DataFrame) and set(COLUMNS) <= set(samples):
+            further = [name for name in samples if name not in (*COLUMNS, "flags")]
+            self.facts |= {"splits": summary_of(samples, further), "unit": getattr(data, "unit", "patients")}
+            if further:
+                of_test = samples.loc[samples["split"] == "test", ["image_path", *further]]
+                write_atomically(folder / CHARACTERISTICS, of_test.to_csv(index=False))
         if self.folder is None and trainer.is_global_zero:
             result = {"status": "done", "images": self._images}
             result["parameters"] = sum(weight.numel() for weight in pl_module.parameters())

@@ -24,6 +24,9 @@ RAW = "raw"
 SCORES, TOP_K, MARKS, CASES = "scores.csv", "top_k.csv", "marks.csv", "cases"
 """In a cell's folder: scores of each image, scores for several k, and a folder of the best and worst cases."""
 
+CHARACTERISTICS = "characteristics.csv"
+"""In the same folder: what the data set says of each test image, such as its view or the patient's age."""
+
 _KEYS = {
     *("title", "data", "models", "preparations", "equalize", "seeds", "training_sizes", "trainer"),
     *("baseline", "level", "selection"),

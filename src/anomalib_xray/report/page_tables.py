@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import isfinite, nan
 from typing import NamedTuple
@@ -24,11 +24,12 @@ from anomalib_xray.report.svg import interval_mark
 
 
 class Entry(NamedTuple):
-    """A cell of a table: its text, the number by which rows are sorted (none for text), and its style class."""
+    """A cell of a table: text, number by which rows are sorted (none for text), style class, place that it leads to."""
 
     text: str | Markup = ""
     order: float = nan
     style: str = ""
+    link: str = ""
 
     @property
     def key(self) -> str:
@@ -46,15 +47,17 @@ class Table:
     notes: list[str] = field(default_factory=list)
 
 
-def main_table(part: Part, selection: dict[str, str]) -> Table:
+def main_table(part: Part, selection: dict[str, str], links: Mapping[str, str] | None = None) -> Table:
     """The figures of a part: models from the highest AUROC down, those without figures, and shortcuts.
 
-    Models that trained with labels come after those that did not.
+    Models that trained with labels come after those that did not. ``links`` are places of the models' cases.
     """
     against = [] if part.baseline is None else [f"AUROC - {part.baseline}"]
     header = ["model", "score", "AUROC", "0 to 1", "95 % interval", *against, "AP", "sens. at 90 % spec.", "chosen by"]
     waiting = [row for row in part.rows if row.model != SHORTCUTS and not row.estimates]
     rows = [_main_row(row, part, selection) for row in [*part.models, *waiting, *part.shortcuts]]
+    for row, entries in zip(part.models, rows, strict=False):
+        entries[0] = entries[0]._replace(link=(links or {}).get(row.model, ""))
     return Table(part.title, [*header, "notes"], rows)
 
 

@@ -13,7 +13,7 @@ from anomalib_xray.errors import XrayError
 from anomalib_xray.evaluation.bootstrap import over_seeds
 from anomalib_xray.evaluation.shortcuts import SHORTCUTS as NUMBERS
 from anomalib_xray.evaluation.shortcuts import direction_of
-from anomalib_xray.evaluation.units import CHOSEN, LEVELS, check_score, read_scores, units_of
+from anomalib_xray.evaluation.units import CHOSEN, DECISION, LEVELS, check_score, read_scores, units_of
 from anomalib_xray.experiments.grid import SCORES, SHORTCUTS, Cell, Grid
 from anomalib_xray.experiments.run_grid import folder_of
 from anomalib_xray.jobs import read_result
@@ -140,14 +140,20 @@ def read_units(path: Path, score: str, level: str) -> pd.DataFrame:
     """Reads a score of the units of evaluation (images, studies or patients).
 
     Returns:
-        Columns ``id``, ``patient``, ``label`` (0 or 1) and ``score``, in the order of the ids.
+        Columns ``id``, ``patient``, ``label`` (0 or 1), ``score``, and where the model decides ``decision``: whether
+        one of a unit's images is anomalous at its threshold. They are in the order of the ids.
     """
     table = _read_table(path)
     check_score(table, score, path)
-    units = units_of(table, level, [score])
+    decides = DECISION in table and bool(table[DECISION].notna().all())
+    units = units_of(table, level, [score, DECISION] if decides else [score])
     if units is None:
         raise XrayError(f"{path} does not say which {level} an image belongs to; evaluate by image.")
     names = reduce(lambda first, second: first + "/" + second, (units[column] for column in LEVELS[level]))
+    if "patient" in units:  # images of unknown patients count as one patient each
+        units["patient"] = units["patient"].where(units["patient"].notna() & (units["patient"] != ""), names)
+    if decides:  # the mean over the images of a study or patient
+        units = units.assign(decision=units.pop(DECISION) > 0)
     return units.assign(id=names).rename(columns={score: "score"}).sort_values("id", ignore_index=True)
 
 

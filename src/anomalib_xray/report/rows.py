@@ -10,12 +10,24 @@ from math import nan
 import numpy as np
 import pandas as pd
 
-from anomalib_xray.evaluation.bootstrap import METRICS, Estimate, interval, over_seeds, patient_weights, simultaneous
+from anomalib_xray.evaluation.bootstrap import (
+    METRICS,
+    Estimate,
+    interval,
+    over_seeds,
+    patient_weights,
+    simultaneous,
+    standard_error,
+)
+from anomalib_xray.evaluation.conformal import exact_interval
 from anomalib_xray.evaluation.ranking import Ranking, Values
 from anomalib_xray.experiments.grid import SHORTCUTS
 
 FALSE_FINDINGS = 0.05
 """Largest chance of any false claim in a whole report."""
+
+NORMAL_95 = 1.959964
+"""Half of a 95 % interval of a normal distribution, in standard deviations."""
 
 
 def part_title(data: str, preparation: str, equalize: bool) -> str:
@@ -38,6 +50,11 @@ class Row:
         against: Difference of each metric from the baseline's, with its interval; empty without a pair.
         joint: AUROC (``AUROC``), its difference from the baseline's (``against``) and from each shortcut's (by the
             shortcut's name), with intervals that hold together over all rows of the report, for claims.
+        analytic: AUROC (``AUROC``) and its difference from the baseline's (``against``), with intervals without draws,
+            as a cross-check.
+        decisions: Sensitivity, specificity, PPV and NPV of the model's own decisions, with intervals over patients;
+            empty where it does not decide.
+        counts: Means over the seeds of the decisions: ``TP``, ``FP``, ``FN``, ``TN``.
         direction: -1 for a shortcut of which small numbers are abnormal; its figures are those of that direction.
         prevalence: Share of abnormal units: chance level of the average precision.
         costs: Means over the seeds: ``training_s``, ``testing_s``, ``images``, ``parameters``, ``gflop``,
@@ -57,6 +74,9 @@ class Row:
     estimates: dict[str, Estimate] = field(default_factory=dict)
     against: dict[str, Estimate] = field(default_factory=dict)
     joint: dict[str, Estimate] = field(default_factory=dict)
+    analytic: dict[str, Estimate] = field(default_factory=dict)
+    decisions: dict[str, Estimate] = field(default_factory=dict)
+    counts: dict[str, float] = field(default_factory=dict)
     direction: int = 1
     prevalence: float = nan
     costs: dict[str, float] = field(default_factory=dict)
@@ -82,11 +102,13 @@ class Row:
 
 @dataclass
 class Draws:
-    """A score's metrics in every draw of patients, as means over the seeds."""
+    """A score's metrics in every draw of patients, and its placements, as means over the seeds."""
 
     ids: list[str]
+    units: pd.DataFrame  # of one seed
     patients: int  # of the smaller class
     values: dict[str, tuple[float, Values]]
+    placements: Values
 
 
 def measure(row: Row, runs: Mapping[int, pd.DataFrame]) -> Draws | None:
@@ -97,20 +119,58 @@ def measure(row: Row, runs: Mapping[int, pd.DataFrame]) -> Draws | None:
     """
     if not runs:
         return None
-    draws = []
+    draws, decided, placements = [], [], []
+    decides = all("decision" in units for units in runs.values())
     for seed, units in runs.items():
         ranking, weights = Ranking(units["label"], units["score"]), _weights(tuple(units["patient"]))
         row.prevalence = float(units["label"].mean())
         for name, metric in METRICS.items():
             row.seeds.setdefault(name, {})[seed] = float(metric(ranking, None)[0])
         draws.append({name: metric(ranking, weights) for name, metric in METRICS.items()})
+        placements.append(ranking.placements())
+        if decides:
+            decided.append((ranking.decided(units["decision"]), ranking.decided(units["decision"], weights)))
     if row.prevalence in (0, 1):
         row.notes.append("its test has one class only")
         return None
     values = {name: (over_seeds(row.seeds[name])[0], np.mean([one[name] for one in draws], axis=0)) for name in METRICS}
     row.estimates = {name: interval(*value) for name, value in values.items()}
-    patients = int(units.groupby("label")["patient"].nunique().min())
-    return Draws(units["id"].tolist(), patients, values)
+    patients = units.groupby("label")["patient"].nunique()
+    if decides:
+        _decide(row, decided, list(runs.values()))
+    mean = np.mean(placements, axis=0)
+    row.analytic["AUROC"] = _analytic(values["AUROC"][0], mean, units)
+    return Draws(units["id"].tolist(), units, int(patients.min()), values, mean)
+
+
+def _analytic(value: float, placements: Values, units: pd.DataFrame) -> Estimate:
+    """The interval by the standard error over patients."""
+    width = NORMAL_95 * standard_error(placements, units["label"], units["patient"].tolist())
+    return Estimate(value, value - width, value + width)
+
+
+def _decide(row: Row, decided: Sequence[tuple[dict[str, Values], dict[str, Values]]], runs: list[pd.DataFrame]) -> None:
+    """Fills in the shares of right decisions, as means over the seeds.
+
+    Where all or none are right, every draw says the same; the exact interval of independent patients stands there.
+    """
+    units = runs[0]
+    label, called = units["label"] == 1, np.mean([run["decision"] for run in runs], axis=0)
+    row.counts = {
+        "TP": float(called[label].sum()),
+        "FP": float(called[~label].sum()),
+        "FN": float((1 - called)[label].sum()),
+        "TN": float((1 - called)[~label].sum()),
+    }
+    of = {"sensitivity": label, "specificity": ~label, "PPV": called > 0, "NPV": called < 1}
+    for name, places in of.items():
+        value = float(np.mean([one[name][0] for one, _ in decided]))
+        if not np.isfinite(value):
+            continue
+        if value in (0, 1):
+            row.decisions[name] = exact_interval(value, units["patient"][places].nunique())
+        else:
+            row.decisions[name] = interval(value, np.mean([drawn[name] for _, drawn in decided], axis=0))
 
 
 @lru_cache(maxsize=1)
@@ -140,6 +200,9 @@ def compare(rows: Sequence[Row], draws: Sequence[Draws | None], baseline: str | 
             differences = {name: _minus(value, reference.values[name]) for name, value in one.values.items()}
             row.against = {name: interval(*value) for name, value in differences.items()}
             claims.append((row, "against", differences["AUROC"]))
+            row.analytic["against"] = _analytic(
+                differences["AUROC"][0], one.placements - reference.placements, one.units
+            )
         claims += [
             (row, number, _minus(one.values["AUROC"], other.values["AUROC"]))
             for number, other in shortcuts

@@ -57,18 +57,15 @@ def outputs_of_runs(runs: Sequence[Path], level: str, title: str | None = None) 
 def _cell(name: str, model: dict[str, Any], data: dict[str, Any], trainer: Mapping[str, Any]) -> Cell:
     """The cell that would have been this run; settings that the command fills in with nothing are left out."""
     settings = model.get("init_args") or {}
-    data_settings: dict[str, Any] = {
-        "class_path": str(data.get("class_path", "")),
-        "init_args": _given(data.get("init_args") or {}),
-    }
+    of_data = _given(data.get("init_args") or {})
     return Cell(
         model=name,
         data=_last(data) or "data",
-        preparation="prepared" if data_settings["init_args"].get("prepared_root") else RAW,
+        preparation="prepared" if of_data.get("prepared_root") else RAW,
         equalize=bool(settings.get("equalize", False)),
         seed=int(settings.get("seed") or 0),
         model_config={"class_path": str(model.get("class_path", "")), "init_args": _given(settings)},
-        data_config=data_settings,
+        data_config={"class_path": str(data.get("class_path", "")), "init_args": of_data},
         trainer=_given(trainer),
     )
 
