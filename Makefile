@@ -23,6 +23,7 @@ lint: $(INSTALLED)
 
 # build/site/index.html; needs no network once installed.
 docs: $(VENV)/.docs
+	$(BIN)/python scripts/tutorials.py
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
 
 $(VENV)/.docs: $(INSTALLED)

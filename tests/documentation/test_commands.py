@@ -58,21 +58,22 @@ CUTS = [  # beginning of a command by regular expression, what is appended to it
     (r"anomalib (train|test)\b", f"{SHORT} {HANDS}"),
     (r"anomalib predict\b", "--trainer.limit_predict_batches 2"),
     (r"anomalib-xray (benchmark|tune)\b", "--dry_run"),  # tests of their own run small ones
+    (r"anomalib-xray phantom\b.*--out films", "--patients 2 --positive_share 0.4"),  # raw films take long to prepare
     (r"anomalib-xray phantom\b", "--patients 8 --positive_share 0.4"),
     (r"anomalib-xray prepare\b", "--workers 1"),
+    (r"anomalib-xray bundle\b.*--false_alarms", "--int8 false --false_alarms 0.5"),  # of so few patients no less
     (r"anomalib-xray bundle\b", "--int8 false"),
     (r"anomalib-xray bench\b", "--runs 1 --threads 1"),
     (r"anomalib-xray app\b", "--port 0"),  # the server itself is left out
     (r"anomalib-xray train-foreground\b", "--steps 2 --images 2 --batch_size 1"),
     (r"anomalib-xray train-localizer\b", "--steps 1 --batch_size 1"),
     (r"anomalib-xray\b", ""),
-    (r"find archive .*\| anomalib-xray predict\b", ""),
+    (r"find (archive|pacs) .*\| anomalib-xray predict\b", ""),
     (r"/usr/bin/time -v anomalib-xray\b", ""),
     (r"anomalib export\b", ""),
 ]
 
 RUNS = {  # page: the run that it calls RUN, of an earlier command; other pages have one of a CAE, which exports fast
-    "docs/how-to/explain.md": "results/AlphaGan/XR_HAND/latest",
     "plugins/anomalib_xray_plugins/alpha_gan/README.md": "results/AlphaGan/XR_HAND/latest",
 }
 
@@ -81,14 +82,14 @@ PARSED = [  # beginning of a command by regular expression, why it is not run
     (r"pip download\b", "needs a network"),
     (r"python3? -m venv\b|uv venv\b|\. \.venv/", "installs"),
     (r"cd ", "changes the folder of a shell"),
-    (r"make (demo|test|lint|release)\b", "installs"),
+    (r"make (demo|test|lint|docs|release)\b", "installs"),
     (r"bash scripts/demo\.sh", "takes minutes; its steps are run one by one by other tests"),
     (r"(pytest|mypy|ruff)\b", "checks the repository itself"),
     (r"python benchmarks/", "measures for minutes or hours"),
     (r"(podman|docker) ", "needs a container engine"),
     (r"dask ", "needs a cluster"),
     (r"anomalib-xray prepare .*--scheduler", "needs a cluster"),
-    (r"wait$|last=", "a shell's own"),
+    (r"wait$|last=|(ls|grep|sed|find hour\S*) ", "a shell's own"),
     (r"anomalib train .*\$\{last", "goes on with a training of an earlier job"),
     (r"anomalib-xray train-recogniser\b", "needs several body parts; tests/preparation_models trains one"),
     (r"tensorboard ", "a server of others"),
@@ -107,6 +108,10 @@ PYTHON = {  # first line of a block of Python: what is put for something else in
     },
     "from anomalib_xray.edge.predictor import open_predictor": {},
     "from anomalib_xray.data import FracAtlas": {},
+    "from pathlib import Path": {},
+    "import csv": {},
+    "import json": {},
+    "import numpy as np": {},
     "from dask_jobqueue import SLURMCluster": None,
     "from anomalib_xray.models import AlphaGan": None,  # an export takes minutes; tests/plugins/alpha_gan has one
     "class TestMyModel(ModelContract):": None,
@@ -115,8 +120,10 @@ PYTHON = {  # first line of a block of Python: what is put for something else in
 
 
 def documents() -> list[Path]:
-    """Pages and configurations that print commands, in the order in which they are run."""
-    pages = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+    """Pages and configurations that print commands, in the order in which they are run: that of the navigation."""
+    navigation = re.findall(r": (\S+\.md)$", (ROOT / "mkdocs.yml").read_text(encoding="utf-8"), re.MULTILINE)
+    pages = [ROOT / "README.md", ROOT / "CONTRIBUTING.md"]
+    pages += [path for path in (ROOT / "docs" / page for page in navigation) if path.is_file()]
     for folder in ("datasets", "plugins", "templates", "deploy", "src"):
         pages += sorted((ROOT / folder).rglob("README.md"))
     configs = sorted((ROOT / "configs").rglob("*.yaml"))
@@ -124,7 +131,7 @@ def documents() -> list[Path]:
 
 
 def commands_of(text: str, *, is_page: bool) -> Iterator[str]:
-    """Commands of a page (blocks marked as shell, and known programs between backticks) or of a file's comments."""
+    """Commands of a page (blocks of shell and Python, and known programs between backticks) or of a file's comments."""
     if not is_page:
         comments = "\n".join(line.removeprefix("#") for line in text.splitlines() if line.startswith("#"))
         for line in joined(comments, {}):
@@ -133,6 +140,9 @@ def commands_of(text: str, *, is_page: bool) -> Iterator[str]:
         return
     values: dict[str, str] = {}
     for language, block in re.findall(r"^ *```(\w*)\n(.*?)^ *```$", text, re.MULTILINE | re.DOTALL):
+        if language == "python":
+            yield textwrap.dedent(block)
+            continue
         for line in joined(block, values):
             if language in ("sh", "bash", "shell", "console"):
                 yield from (part.strip() for part in re.split(r"&&|(?<=\s)&(?=\s|$)", line) if part.strip())
@@ -166,11 +176,12 @@ def _has_arguments(line: str) -> bool:
 
 
 def documented() -> dict[str, str]:
-    """Each command once, with where it stands first."""
+    """Each command and block of Python once, with where it stands first."""
     found: dict[str, str] = {}
     for path in documents():
         for line in commands_of(path.read_text(encoding="utf-8"), is_page=path.suffix == ".md"):
-            found.setdefault(re.sub(r"\s+", " ", line.removeprefix("OMP_NUM_THREADS=1 ")), str(path.relative_to(ROOT)))
+            told = line if "\n" in line else re.sub(r"\s+", " ", line.removeprefix("OMP_NUM_THREADS=1 "))
+            found.setdefault(told, str(path.relative_to(ROOT)))
     return found
 
 
@@ -180,14 +191,6 @@ DOCUMENTED = documented()
 def first(table: list[tuple[str, str]], command: str) -> str | None:
     """What a table says to the first of its entries that fits."""
     return next((told for pattern, told in table if re.match(pattern, command)), None)
-
-
-def python_blocks() -> Iterator[tuple[str, str]]:
-    """Each block of Python with its page."""
-    for path in documents():
-        if path.suffix == ".md":
-            for block in re.findall(r"^ *```python\n(.*?)^ *```$", path.read_text(), re.MULTILINE | re.DOTALL):
-                yield str(path.relative_to(ROOT)), textwrap.dedent(block)
 
 
 class _ParsedError(Exception):
@@ -264,16 +267,32 @@ def run(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
     assert main(words[1:]) in (0, 1 if words[1] == "predict" else 0)
 
 
+def run_python(block: str, where: str) -> None:
+    """Runs a block of Python, or compiles it only."""
+    opening = block.partition("\n")[0]
+    assert opening in PYTHON, f"{where}: put the block that begins with {opening!r} into PYTHON."
+    changes = PYTHON[opening]
+    for printed, short in (changes or {}).items():
+        assert printed in block
+        block = block.replace(printed, short)
+    code = compile(block, where, "exec")
+    if changes is not None:
+        exec(code, {"__name__": "documented"})
+
+
 def test_the_documentation_is_read() -> None:
     assert len(DOCUMENTED) > 80
     assert {"README.md", "docs/reference/edge.md", "configs/ae_ssim.yaml"} <= set(DOCUMENTED.values())
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("command", DOCUMENTED)
+@pytest.mark.parametrize("command", DOCUMENTED, ids=[command.partition("\n")[0] for command in DOCUMENTED])
 def test_command_runs_as_printed(command: str, scratch: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(scratch)
     where = DOCUMENTED[command]
+    if "\n" in command:
+        run_python(command, where)
+        return
     assert "…" not in command, f"{where}: {command!r} cannot be run as it is printed."
     if first(PARSED, command) is not None:
         parse(command, monkeypatch)
@@ -292,21 +311,6 @@ def test_what_phantom_prints_trains_on_its_phantoms(
     printed = re.search(r"anomalib train .*", capsys.readouterr().out)
     assert printed is not None
     run(f"{printed[0]} {SHORT}", monkeypatch)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(("where", "block"), python_blocks())
-def test_python_runs_as_printed(where: str, block: str, scratch: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(scratch)
-    opening = block.partition("\n")[0]
-    assert opening in PYTHON, f"{where}: put the block that begins with {opening!r} into PYTHON."
-    changes = PYTHON[opening]
-    for printed, short in (changes or {}).items():
-        assert printed in block
-        block = block.replace(printed, short)
-    code = compile(block, where, "exec")
-    if changes is not None:
-        exec(code, {"__name__": "documented"})
 
 
 @pytest.mark.parametrize("command", [command for command in DOCUMENTED if re.search(r"\bpip install\b", command)])
