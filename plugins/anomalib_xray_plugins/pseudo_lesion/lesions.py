@@ -149,7 +149,7 @@ def paint(image: Tensor, other: Tensor, task: Task, lesions: Lesions, draw: Draw
     least, largest = (math.log(size * side / 2) for size in lesions.sizes)
     length, width = ((least + number * (largest - least)).exp() for number in (draw.length, draw.width))
     window = window_at(middle, length, width, math.pi * draw.angle, side, math.ceil(lesions.sizes[1] * side) + 2)
-    own = take(image, window)
+    own = take(image, window.rows, window.columns).squeeze(1)
     y, x = window.y, window.x
     shape = torch.maximum(window.along.abs(), window.across.abs()) <= 1
     if task == "deform":
@@ -168,7 +168,8 @@ def paint(image: Tensor, other: Tensor, task: Task, lesions: Lesions, draw: Draw
     region = shape & within(own > 0) & within(is_body)
     changed, label = BLENDS[task](own, patch, region, draw.weight.view(-1, 1, 1))
     changed = keep_foreground(changed, own > 0)
-    return put(image, changed, window), put(torch.zeros_like(image), label.to(image.dtype), window)
+    place = window.rows, window.columns
+    return put(image, changed.unsqueeze(1), *place), put(torch.zeros_like(image), label.unsqueeze(1), *place)
 
 
 def places(mask: Tensor, number: Tensor) -> Tensor:
@@ -194,10 +195,7 @@ def window_at(middle: Tensor, length: Tensor, width: Tensor, angle: Tensor, side
         side: Side of the pictures.
         window: Side of the windows.
     """
-    window = min(window, side)
-    corner = (middle - window // 2).clamp(0, side - window)
-    steps = torch.arange(window, device=middle.device)
-    rows, columns = (corner[:, :1] + steps).unsqueeze(2), (corner[:, 1:] + steps).unsqueeze(1)
+    rows, columns = square_at(middle, side, min(window, side))
     y, x = (rows - middle[:, :1, None]).float(), (columns - middle[:, 1:, None]).float()
     length, width, angle = (value.view(-1, 1, 1) for value in (length, width, angle))
     along = (angle.cos() * x + angle.sin() * y) / length
@@ -205,17 +203,29 @@ def window_at(middle: Tensor, length: Tensor, width: Tensor, angle: Tensor, side
     return Window(rows, columns, y, x, along, across)
 
 
-def take(image: Tensor, window: Window) -> Tensor:
-    """The windows ``(N, W, W)`` of pictures ``(N, 1, S, S)``."""
+def square_at(middle: Tensor, side: int, window: int) -> tuple[Tensor, Tensor]:
+    """Rows ``(N, W, 1)`` and columns ``(N, 1, W)`` of squares around places ``(N, 2)``, within pictures of a side.
+
+    >>> rows, columns = square_at(torch.tensor([[0, 5]]), side=8, window=4)
+    >>> rows.flatten().tolist(), columns.flatten().tolist()
+    ([0, 1, 2, 3], [3, 4, 5, 6])
+    """
+    corner = (middle - window // 2).clamp(0, side - window)
+    steps = torch.arange(window, device=middle.device)
+    return (corner[:, :1] + steps).unsqueeze(2), (corner[:, 1:] + steps).unsqueeze(1)
+
+
+def take(image: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    """Squares ``(N, C, W, W)`` of pictures ``(N, C, S, S)``."""
     picture = torch.arange(len(image), device=image.device).view(-1, 1, 1)
-    return image[picture, 0, window.rows, window.columns]
+    return image[picture, :, rows, columns].movedim(3, 1)
 
 
-def put(image: Tensor, content: Tensor, window: Window) -> Tensor:
-    """Pictures with windows of another content."""
+def put(image: Tensor, content: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    """Pictures ``(N, C, S, S)`` with squares of another content, ``(N, C, W, W)``."""
     picture = torch.arange(len(image), device=image.device).view(-1, 1, 1)
     changed = image.clone()
-    changed[picture, 0, window.rows, window.columns] = content
+    changed[picture, :, rows, columns] = content.to(image.dtype).movedim(1, 3)
     return changed
 
 

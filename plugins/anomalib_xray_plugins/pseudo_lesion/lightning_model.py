@@ -17,8 +17,11 @@ from anomalib_xray.training.radiograph_model import PRETRAINED_SIZES
 from anomalib_xray.training.reconstruction_model import MapModel
 from anomalib_xray.training.trained_model import TrainedModel
 from anomalib_xray_plugins.pseudo_lesion.blends import Task
-from anomalib_xray_plugins.pseudo_lesion.lesions import Lesions, paint_lesions
-from anomalib_xray_plugins.pseudo_lesion.torch_model import SCORES, Calibration, LesionModel, lesion_loss
+from anomalib_xray_plugins.pseudo_lesion.lesions import Lesions, paint_lesions, places, put, square_at, take
+from anomalib_xray_plugins.pseudo_lesion.torch_model import SCORES, BackboneUNet, Calibration, LesionModel, lesion_loss
+
+SIDES = 32
+"""Sides that the U-Net can halve are multiples of this; twice it at least, or nothing in a batch of one varies."""
 
 
 class PseudoLesion(MapModel, TrainedModel, AnomalibModule):
@@ -35,9 +38,14 @@ class PseudoLesion(MapModel, TrainedModel, AnomalibModule):
         aligned: Whether patches of other pictures come from the same place, which suits upright pictures, or from any.
         sizes: Least and largest side of a lesion, as shares of the image's side.
         lesions: Largest number of lesions of an image; from none to these are drawn.
+        crop: Side of the square around a place of the foreground that a step looks at, as a share of the image's
+            side, 1 for all of it; less is faster where limbs are narrow.
         compare: Whether an autoencoder first learns to reconstruct the picture without its lesions, and the U-Net sees
             both.
-        width: Channels of the first level of the networks.
+        backbone: Network of timm that is the U-Net's way down and is not trained; none for one that is.
+        layers: Which of its feature maps, in rising order from 0.
+        weights: File with weights of the backbone, read when training starts; none leaves them random.
+        width: Channels of the first level of what is trained.
         focal: Exponent of the focal loss; 0 for the cross-entropy.
         dice: Weight of the Dice loss beside it.
         calibration: What the map is divided by: what fires at this ``place`` of training pictures where nothing is
@@ -63,7 +71,11 @@ class PseudoLesion(MapModel, TrainedModel, AnomalibModule):
         aligned: bool = True,
         sizes: Sequence[float] = (0.04, 0.2),
         lesions: int = 3,
+        crop: float = 0.5,
         compare: bool = False,
+        backbone: str | None = None,
+        layers: Sequence[int] = (1, 2, 3),
+        weights: str | None = None,
         width: int = 8,
         focal: float = 0.0,
         dice: float = 0.0,
@@ -85,12 +97,24 @@ class PseudoLesion(MapModel, TrainedModel, AnomalibModule):
         if len(sizes) != 2 or not 0 < sizes[0] <= sizes[1] <= 1:
             msg = f"sizes is {list(sizes)}, but it is the least and the largest share of a side, as in [0.04, 0.2]."
             raise XrayError(msg)
-        if lesions < 1 or focal < 0 or dice < 0:
-            msg = f"lesions is {lesions}, focal {focal} and dice {dice}: at least 1 lesion, and no negative number."
+        if lesions < 1 or focal < 0 or dice < 0 or not 0 < crop <= 1:
+            msg = (
+                f"lesions is {lesions}, focal {focal}, dice {dice} and crop {crop}: at least 1 lesion, no negative "
+                "number, and a crop above 0 and up to 1."
+            )
             raise XrayError(msg)
         self.lesions = Lesions(tasks, aligned, (sizes[0], sizes[1]), lesions)
-        self.focal, self.dice = focal, dice
-        self.model: LesionModel = LesionModel(width, compare, calibration, score, self.top_k, self.map_sigma)
+        self.focal, self.dice, self.crop = focal, dice, crop
+        self.weights = weights
+        self.model: LesionModel = LesionModel(
+            width, compare, calibration, score, self.top_k, self.map_sigma, backbone, layers
+        )
+
+    def on_fit_start(self) -> None:
+        """Reads the backbone's weights, unless a checkpoint had them."""
+        super().on_fit_start()
+        if isinstance(self.model.network, BackboneUNet):
+            self.model.network.backbone.prepare(self.weights)
 
     def training_step(self, batch: ImageBatch, *_: Any) -> Tensor:
         """Paints lesions into a batch, and lowers the error of the map that the network gives of them."""
@@ -106,9 +130,18 @@ class PseudoLesion(MapModel, TrainedModel, AnomalibModule):
             losses["reconstruction_loss"] = masked_reconstruction_loss(
                 reconstruction, image, mask
             ) + masked_reconstruction_loss(reconstruction, image, mask, "ssim")
-        logits = self.model.logits(painted, reconstruction)
+        # Only what is near the body: a padded limb is background for the most part, which nothing is learnt from.
+        side = image.shape[-1]
+        window = min(max(round(self.crop * side / SIDES), 2) * SIDES, side)
+        square = square_at(places(mask, torch.rand(len(image), device=image.device)), side, window)
+        painted, lesion, mask, seen = (
+            take(one, *square) for one in (painted, lesion, mask, self.model.seen(painted, reconstruction))
+        )
+        logits = self.model.logits(painted, seen)
         losses["lesion_loss"] = lesion_loss(logits, lesion, mask, self.focal, self.dice)
-        self.model.learn_clean(logits, mask * (lesion == 0))
+        self.model.learn_clean(
+            *(put(torch.zeros_like(image), one, *square) for one in (logits.detach(), mask * (lesion == 0)))
+        )
         loss = torch.stack(list(losses.values())).sum()
         self.log_losses({"loss": loss, **losses}, len(image))
         return loss

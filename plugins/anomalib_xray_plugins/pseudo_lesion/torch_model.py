@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from itertools import pairwise
 from typing import Literal
 
 import torch
@@ -15,7 +17,9 @@ from torch.nn.functional import (
     pixel_unshuffle,
 )
 
-from anomalib_xray.networks.unet import UNet
+from anomalib_xray.errors import XrayError
+from anomalib_xray.networks.frozen_backbone import FrozenBackbone
+from anomalib_xray.networks.unet import UNet, double_convolution
 from anomalib_xray.scores import ScoredBatch, SmoothedErrorMap, error_scores, foreground, masked_mean
 from anomalib_xray_plugins.cae.torch_model import CaeModel
 
@@ -49,6 +53,52 @@ COMPARED_LEVELS, COMPARED_CHANNELS = 4, 32
 """Halvings and channels of the code of the reconstructing network: too few for a lesion that it never saw."""
 
 
+class BackboneUNet(nn.Module):
+    """A U-Net whose way down is a frozen backbone; the finest level is the picture itself.
+
+    Args:
+        backbone: A convolutional network of timm.
+        layers: Which of its feature maps, in rising order.
+        inputs: Channels of the finest level.
+        outputs: Channels of the maps.
+        width: Channels of the finest level on the way up.
+    """
+
+    def __init__(self, backbone: str, layers: Sequence[int], inputs: int, outputs: int, width: int) -> None:
+        super().__init__()
+        self.backbone = FrozenBackbone(backbone, layers)
+        if self.backbone.side is not None:
+            msg = f"backbone is {backbone}, but a U-Net needs feature maps of several sizes: take a convolutional one."
+            raise XrayError(msg)
+        beside = [width, *(width * 2 ** min(level + 1, 3) for level in range(len(layers)))]
+        self.narrow = nn.ModuleList(
+            nn.Sequential(nn.Conv2d(many, few, 1, bias=False), nn.BatchNorm2d(few), nn.ReLU(inplace=True))
+            for many, few in zip(self.backbone.channels, beside[1:], strict=True)
+        )
+        self.finest = double_convolution(inputs, width)
+        self.decoder = nn.ModuleList(
+            double_convolution(below + own, own) for own, below in reversed(list(pairwise(beside)))
+        )
+        self.head = nn.Conv2d(width, outputs, 1)
+
+    def forward(self, image: Tensor, finest: Tensor) -> Tensor:
+        """Maps of pictures, ``(N, outputs, h, w)``.
+
+        Args:
+            image: What the backbone sees, ``(N, 1, S, S)`` in [0, 1].
+            finest: What the last block on the way up sees, ``(N, inputs, h, w)``.
+        """
+        found = [narrow(one) for narrow, one in zip(self.narrow, self.backbone(image), strict=True)]
+        beside = [self.finest(finest), *found]
+        features = beside.pop()
+        for block in self.decoder:
+            own = beside.pop()
+            features = interpolate(features, size=own.shape[2:], mode="nearest")
+            features = block(torch.cat([features, own], 1))
+        made: Tensor = self.head(features)
+        return made
+
+
 class LesionModel(nn.Module):
     """A U-Net that tells lesions from normal; the arguments are settings of ``PseudoLesion``.
 
@@ -66,9 +116,16 @@ class LesionModel(nn.Module):
         score: str = "lesion_top_k",
         top_k: float = 0.01,
         map_sigma: float = 1.0,
+        backbone: str | None = None,
+        layers: Sequence[int] = (1, 2, 3),
     ) -> None:
         super().__init__()
-        self.network = UNet((2 if compare else 1) * FOLD**2, FOLD**2, [width * share for share in LEVELS])
+        inputs = (2 if compare else 1) * FOLD**2
+        self.network: UNet | BackboneUNet = (
+            UNet(inputs, FOLD**2, [width * share for share in LEVELS])
+            if backbone is None
+            else BackboneUNet(backbone, layers, inputs, FOLD**2, width)
+        )
         nn.init.constant_(self.network.head.bias, math.log(RARE / (1 - RARE)))  # type: ignore[arg-type]  # it has one
         self.reconstructing = CaeModel(width, COMPARED_CHANNELS, COMPARED_LEVELS) if compare else None
         self.calibration, self.score, self.top_k = calibration, score, top_k
@@ -83,15 +140,19 @@ class LesionModel(nn.Module):
         assert self.reconstructing is not None  # of comparing models
         return self.reconstructing.reconstruct(image) * foreground(image)
 
-    def logits(self, image: Tensor, reconstruction: Tensor | None = None) -> Tensor:
-        """Logits of a lesion at each pixel of ``(N, 1, S, S)`` in [0, 1], same shape."""
+    def seen(self, image: Tensor, reconstruction: Tensor | None = None) -> Tensor:
+        """What the U-Net sees of ``(N, 1, S, S)`` in [0, 1], side by side: with a mean of 0 and a deviation of 1."""
         mask = foreground(image)
         mean = masked_mean(image, mask).view(-1, 1, 1, 1)
         deviation = masked_mean((image - mean).square(), mask).clamp(min=LEAST_DEVIATION**2).sqrt().view(-1, 1, 1, 1)
         seen = [image] if reconstruction is None else [image, reconstruction]
-        seen = [(picture - mean) / deviation * mask for picture in seen]
-        folded = pixel_unshuffle(torch.cat(seen, 1), FOLD).contiguous(memory_format=torch.channels_last)
-        return pixel_shuffle(self.network(folded), FOLD)
+        return torch.cat([(picture - mean) / deviation * mask for picture in seen], 1)
+
+    def logits(self, image: Tensor, seen: Tensor) -> Tensor:
+        """Logits of a lesion at each pixel of pictures, ``(N, 1, H, W)``, from what the U-Net sees of them."""
+        folded = pixel_unshuffle(seen, FOLD).contiguous(memory_format=torch.channels_last)
+        network = self.network
+        return pixel_shuffle(network(image, folded) if isinstance(network, BackboneUNet) else network(folded), FOLD)
 
     @torch.no_grad()
     def learn_clean(self, logits: Tensor, clean: Tensor) -> None:
@@ -115,7 +176,7 @@ class LesionModel(nn.Module):
     def forward(self, batch: Tensor) -> Tensor | ScoredBatch:
         """Gives logits in training, scores in evaluation; images are pre-processed, ``(N, 3, S, S)`` in [0, 1]."""
         image = batch.mean(1, keepdim=True)
-        logits = self.logits(image, None if self.reconstructing is None else self.reconstruct(image))
+        logits = self.logits(image, self.seen(image, None if self.reconstructing is None else self.reconstruct(image)))
         if self.training:
             return logits
         mask = foreground(image)

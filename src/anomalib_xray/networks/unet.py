@@ -26,9 +26,9 @@ class UNet(nn.Module):
 
     def __init__(self, inputs: int, outputs: int, channels: Sequence[int]) -> None:
         super().__init__()
-        self.encoder = nn.ModuleList(_block(*pair) for pair in pairwise((inputs, *channels)))
+        self.encoder = nn.ModuleList(double_convolution(*pair) for pair in pairwise((inputs, *channels)))
         self.decoder = nn.ModuleList(
-            _block(below + beside, beside) for beside, below in reversed(list(pairwise(channels)))
+            double_convolution(below + beside, beside) for beside, below in reversed(list(pairwise(channels)))
         )
         self.head = nn.Conv2d(channels[0], outputs, kernel_size=1)
 
@@ -45,7 +45,12 @@ class UNet(nn.Module):
         return cast("torch.Tensor", self.head(features))
 
 
-def _block(channels: int, width: int) -> nn.Sequential:
+def double_convolution(channels: int, width: int) -> nn.Sequential:
+    """Two convolutions that keep the size of a map, each with batch normalisation and ReLU.
+
+    >>> double_convolution(2, 5)(torch.rand(2, 2, 6, 4)).shape
+    torch.Size([2, 5, 6, 4])
+    """
     return nn.Sequential(
         nn.Conv2d(channels, width, kernel_size=3, padding=1, bias=False),
         nn.BatchNorm2d(width),

@@ -42,11 +42,12 @@ checkpoint's thresholds, which belong to its own read-out, are then dropped."""
 
 # fmt: off
 TRAINING_SETTINGS = frozenset((
-    "aligned", "augmentation", "betas", "compactness_weight", "critic_steps", "dice", "drop_last", "encoder_optimizer",
-    "encoder_share", "entropy_weight", "focal", "frozen_levels", "gradient_penalty", "instance_noise", "kl_warmup",
-    "kl_weight", "lesions", "memory_limit", "noise_schedule", "optimizer", "perceptual_weights", "pretrain_share",
-    "radius_warmup", "reconstruction_weight", "reference_root", "refinement_batch_size", "refinement_epochs",
-    "refinement_weight_decay", "schedule", "seed", "sizes", "soft_labels", "tasks", "weight_decay", "weights",
+    "aligned", "augmentation", "betas", "compactness_weight", "critic_steps", "crop", "dice", "drop_last",
+    "encoder_optimizer", "encoder_share", "entropy_weight", "focal", "frozen_levels", "gradient_penalty",
+    "instance_noise", "kl_warmup", "kl_weight", "lesions", "memory_limit", "noise_schedule", "optimizer",
+    "perceptual_weights", "pretrain_share", "radius_warmup", "reconstruction_weight", "reference_root",
+    "refinement_batch_size", "refinement_epochs", "refinement_weight_decay", "schedule", "seed", "sizes",
+    "soft_labels", "tasks", "weight_decay", "weights",
     "code_discriminator_learning_rate", "discriminator_learning_rate", "encoder_learning_rate",
     "learning_rate", "pretrain_learning_rate", "refinement_learning_rate",
 ))

@@ -18,7 +18,10 @@ from anomalib_xray_plugins.pseudo_lesion.lesions import (
     paint,
     paint_lesions,
     places,
+    put,
     sample,
+    square_at,
+    take,
     window_at,
     within,
 )
@@ -121,6 +124,18 @@ def test_places_are_those_of_the_foreground_in_their_order() -> None:
         y, x = np.nonzero(one)
         index = int(number * len(y))
         assert place == [y[index], x[index]]
+
+
+def test_a_square_is_taken_and_put_back_at_its_place() -> None:
+    image = torch.rand(2, 3, 12, 12)
+    middles = torch.tensor([[6, 4], [11, 0]])
+    square = square_at(middles, 12, 4)
+    taken = take(image, *square)
+    assert torch.equal(taken[0], image[0, :, 4:8, 2:6])
+    assert torch.equal(taken[1], image[1, :, 8:, :4])
+    found = put(torch.zeros_like(image), taken, *square)
+    assert torch.equal(found[0, :, 4:8, 2:6], taken[0])
+    assert torch.equal(found != 0, put(image, torch.full_like(taken, 2.0), *square) == 2)
 
 
 def test_sampling_is_bilinear_and_knows_the_background() -> None:

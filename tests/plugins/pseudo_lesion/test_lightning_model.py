@@ -25,6 +25,7 @@ SMALL: dict[str, Any] = {"image_size": 64, "width": 4, "augmentation": None}
         ({"sizes": [0.3, 0.2]}, r"sizes is \[0.3, 0.2\]"),
         ({"lesions": 0}, "at least 1 lesion"),
         ({"dice": -1.0}, "no negative number"),
+        ({"crop": 0.0}, "a crop above 0"),
     ],
 )
 def test_refuses_what_it_does_not_have(setting: dict[str, Any], message: str) -> None:

@@ -5,6 +5,7 @@ import pytest
 import torch
 from scipy.ndimage import zoom
 
+from anomalib_xray.errors import XrayError
 from anomalib_xray_plugins.pseudo_lesion.torch_model import GRID, LesionModel, lesion_loss
 
 
@@ -61,5 +62,23 @@ def test_brightness_and_contrast_of_a_film_change_nothing(compare: bool) -> None
     reconstruction = model.reconstruct(image) if compare else None
     film, other = 0.1 + 1.5 * image, None if reconstruction is None else 0.1 + 1.5 * reconstruction
     mask = image > 0
-    expected = model.logits(image, reconstruction)
-    torch.testing.assert_close(model.logits(film * mask, other), expected, rtol=1e-3, atol=1e-4)
+    expected = model.logits(image, model.seen(image, reconstruction))
+    torch.testing.assert_close(
+        model.logits(film * mask, model.seen(film * mask, other)), expected, rtol=1e-3, atol=1e-4
+    )
+
+
+def test_a_backbone_is_not_trained_and_gives_a_map_of_the_same_size() -> None:
+    torch.manual_seed(0)
+    model = LesionModel(width=4, backbone="test_efficientnet", layers=[0, 1, 2])
+    image = torch.rand(2, 1, 64, 64)
+    logits = model.logits(image, model.seen(image))
+    assert logits.shape == image.shape
+    lesion_loss(logits, torch.zeros_like(image), torch.ones_like(image)).backward()
+    trained = {name for name, weight in model.named_parameters() if weight.grad is not None}
+    assert trained == {name for name, _ in model.named_parameters() if ".backbone." not in name}
+
+
+def test_a_transformer_is_refused() -> None:
+    with pytest.raises(XrayError, match="test_vit, but a U-Net needs feature maps of several sizes"):
+        LesionModel(backbone="test_vit", layers=[1, 2])
