@@ -38,7 +38,7 @@ from numpy.typing import NDArray
 
 from anomalib_xray.errors import XrayError
 from anomalib_xray.evaluation.bootstrap import Estimate, interval, patient_weights
-from anomalib_xray.evaluation.conformal import PROMISES, false_alarms_of_runs
+from anomalib_xray.evaluation.conformal import PROMISES, false_alarms_of_runs, normal_patients_of
 from anomalib_xray.evaluation.localisation import RATES, froc
 from anomalib_xray.evaluation.ranking import Ranking
 from anomalib_xray.evaluation.shortcuts import SHORTCUTS
@@ -153,19 +153,24 @@ def print_lesions(
         print(f"{head} | {name} | {(abnormal & chosen).sum()} | {_shown(hits)} | {at_one:.3f} | {mean:.3f} |")
 
 
+def _normal(folder: Path, *names: str) -> Any:
+    """Scores of the normal groups in each table of a folder."""
+    return tuple(normal_patients_of(read_scores(folder / name), CHOSEN) for name in names)
+
+
 def print_false_alarms(folders: dict[tuple[str, str], list[Path]]) -> None:
     """Prints the second table, from the folders of the seeds of each preparation and model."""
     print("\n| pictures | model | normal groups: validation, test | promised | false alarms | expected |")
     print("|---|---|---|---|---|---|")
     for (preparation, model), found in folders.items():
         try:
-            runs = [(read_scores(folder / VALIDATION_SCORES), read_scores(folder / grids.SCORES)) for folder in found]
+            normal = [_normal(folder, VALIDATION_SCORES, grids.SCORES) for folder in found]
         except XrayError as error:  # the grid validates nothing
             print(f"| {preparation} | {model} | | | {error} | |")
             continue
         for promise in PROMISES:
             try:
-                alarms = false_alarms_of_runs(runs, CHOSEN, promise)
+                alarms = false_alarms_of_runs(normal, promise)
             except XrayError as error:
                 print(f"| {preparation} | {model} | | {promise:g} | {error} | |")
                 continue

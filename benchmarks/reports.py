@@ -23,8 +23,8 @@ import numpy as np
 import pandas as pd
 
 from anomalib_xray.evaluation.shortcuts import SHORTCUTS as NUMBERS
-from anomalib_xray.evaluation.units import LEVELS
-from anomalib_xray.experiments.grid import CASES, SCORES, SHORTCUTS, TOP_K, Cell, Grid
+from anomalib_xray.evaluation.units import LEVELS, VALIDATION_SCORES
+from anomalib_xray.experiments.grid import CASES, CHARACTERISTICS, MARKS, SCORES, SHORTCUTS, TOP_K, Cell, Grid
 from anomalib_xray.experiments.run_grid import folder_of
 from anomalib_xray.io.text import write_json
 from anomalib_xray.io.write import write_atomically, write_png
@@ -36,6 +36,7 @@ NAMED = ("mse", "mse_top_k", "ssim")
 
 SIDE = 128  # pixels of the pictures of cases
 IMAGES_A_PATIENT = 3
+MARKS_A_PICTURE = 5
 SIZED, SIZES, SIZED_SEEDS = 4, (100, 300, 1000), 2  # models that also train on fewer images, how many, and seeds
 
 
@@ -161,15 +162,30 @@ def finish(out: Path, cell: Cell, images: int) -> None:
     else:
         strength = int(cell.model.removeprefix("Model")) / 20
         named = {name: strength * label + random.normal(size=images) for name in NAMED}
-        table = table.assign(pred_label="", pred_score=named["mse"], **named)
+        table = table.assign(pred_label=(named["mse"] > 1.6).astype(int), pred_score=named["mse"], **named)
         by_k = {f"k={k}": strength * label + random.normal(size=images) for k in (*COUNTS, *SHARES)}
         write_atomically(folder / TOP_K, ids[["image_path"]].assign(label=label, **by_k).to_csv(index=False))
         _write_cases(folder / CASES, table, random)
+        _write_more(folder, table, random)
         result |= {"training_s": 600.0, "testing_s": 30.0, "training_images": cell.training_size or 3000}
         result |= {"parameters": 1_000_000, "gflop": 0.1 + strength, "threads": 1, "machine": "made up"}
         result |= {"pixel": {"AUROC": 0.7, "AUPRO": 0.4, "Dice": 0.2}, "versions": {"torch": "0"}}
     write_atomically(folder / SCORES, table.sample(frac=1, random_state=cell.seed).to_csv(index=False))
     write_json(folder / RESULT, result)
+
+
+def _write_more(folder: Path, table: pd.DataFrame, random: np.random.Generator) -> None:
+    """Scores of a validation, what is said of the images, and lesions with false marks."""
+    validation = table.assign(mse=random.normal(size=len(table)), label=0)
+    write_atomically(folder / VALIDATION_SCORES, validation.assign(pred_score=validation["mse"]).to_csv(index=False))
+    said = table[["image_path"]].assign(view=random.choice(["frontal", "lateral"], len(table)))
+    said["age"] = random.integers(90, size=len(table))
+    write_atomically(folder / CHARACTERISTICS, said.to_csv(index=False))
+    lesions = table.loc[table["label"] == 1, ["image_path", "label"]]
+    lesions = lesions.assign(heat=random.normal(1, size=len(lesions)), side=random.random(len(lesions)))
+    marks = pd.concat([table.loc[table["label"] == 0, ["image_path", "label"]]] * MARKS_A_PICTURE)
+    marks = marks.assign(heat=random.normal(size=len(marks)), side=None)
+    write_atomically(folder / MARKS, pd.concat([lesions, marks]).to_csv(index=False))
 
 
 def _write_cases(folder: Path, table: pd.DataFrame, random: np.random.Generator) -> None:

@@ -46,7 +46,7 @@ def test_a_run_has_the_report_of_a_benchmark(tmp_path: Path, capsys: pytest.Capt
         "Phantom, raw",
         "Best and worst cases",
         "0.750",
-        "data:image/webp",
+        "data:image/jpeg",
         "False alarms",
     ):
         assert text in html, text

@@ -188,22 +188,16 @@ def measure_false_alarms(calibration: ArrayLike, held_out: ArrayLike, false_alar
     )
 
 
-def false_alarms_of_runs(
-    tables: Sequence[tuple[pd.DataFrame, pd.DataFrame]], score: str, false_alarms: float
-) -> FalseAlarms:
+def false_alarms_of_runs(runs: Sequence[tuple[ArrayLike, ArrayLike]], false_alarms: float) -> FalseAlarms:
     """The mean share over the runs of several seeds, which have the same patients, with its interval over these.
 
     Args:
-        tables: Score tables of the validation and of the test of each run.
-        score: Name of the score.
+        runs: Scores of normal patients of the validation and of the test, (n,) and (m,), of each run.
         false_alarms: As of :func:`promised_rank`.
     """
-    runs = [
-        measure_false_alarms(normal_patients_of(validation, score), normal_patients_of(test, score), false_alarms)
-        for validation, test in tables
-    ]
-    share = float(np.mean([run.share.value for run in runs]))
-    return runs[0]._replace(share=exact_interval(share, runs[0].patients))
+    found = [measure_false_alarms(validation, test, false_alarms) for validation, test in runs]
+    share = float(np.mean([one.share.value for one in found]))
+    return found[0]._replace(share=exact_interval(share, found[0].patients))
 
 
 def exact_interval(share: float, count: int, level: float = 0.95) -> Estimate:

@@ -59,7 +59,7 @@ def _described(values: pd.Series[str]) -> str:
     return text + (f", {UNKNOWN} {missing}" if missing else "")
 
 
-def grouped(values: pd.Series[Any]) -> pd.Series[str]:
+def grouped(values: pd.Series[Any]) -> pd.Series[Any]:
     """Groups of the values of a column, as an ordered category: names as they are, thirds of numbers.
 
     Numbers of few different values count as names, and names beyond :data:`MOST_VALUES`, the rarest, are one group.
@@ -94,7 +94,7 @@ def _numbers(values: pd.Series[Any]) -> pd.Series[float] | None:
     return numbers if numbers[given].notna().all() and numbers.nunique() > MOST_VALUES else None
 
 
-def _in_bands(numbers: pd.Series[float]) -> pd.Series[str]:
+def _in_bands(numbers: pd.Series[float]) -> pd.Series[Any]:
     edges = np.unique(np.quantile(numbers.dropna(), np.arange(1, BANDS) / BANDS, method="lower"))
     places = np.searchsorted(edges, numbers, side="left")
     names = pd.Series(UNKNOWN, index=numbers.index, dtype=object)
@@ -107,6 +107,6 @@ def _in_bands(numbers: pd.Series[float]) -> pd.Series[str]:
     return _ordered(names, order)
 
 
-def _ordered(names: pd.Series[Any], order: Sequence[str]) -> pd.Series[str]:
+def _ordered(names: pd.Series[Any], order: Sequence[str]) -> pd.Series[Any]:
     known = [*order, *([UNKNOWN] if (names == UNKNOWN).any() else [])]
     return names.astype(pd.CategoricalDtype(list(dict.fromkeys(known)), ordered=True))

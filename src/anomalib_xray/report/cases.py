@@ -29,8 +29,10 @@ KINDS = {
 }
 """Kinds of cases in the order of the report, and their meaning as results."""
 
-LONGEST = 224
+LONGEST = 384
 """Longest side in pixels of a picture in the report."""
+
+_QUALITY = 85  # of JPEG, which is coded ten times as fast as WebP and half as large again
 
 _CONTOUR = (255, 220, 90)  # blue, green, red: light blue, which the heat map never is
 _SHARE = 0.998
@@ -120,8 +122,8 @@ def _case(
         for picture in pictures:
             cv2.drawContours(picture, outlines, -1, _CONTOUR, 1, cv2.LINE_AA)
     drawn = np.hstack(pictures).astype(np.uint8)
-    _, encoded = cv2.imencode(".webp", drawn, [cv2.IMWRITE_WEBP_QUALITY, 82])
-    uri = "data:image/webp;base64," + base64.b64encode(encoded.tobytes()).decode("ascii")
+    _, encoded = cv2.imencode(".jpg", drawn, [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])
+    uri = "data:image/jpeg;base64," + base64.b64encode(encoded.tobytes()).decode("ascii")
     height, width, _ = drawn.shape
     return Case(row["kind"], name, float(row["score"]), uri, width, height, heat_map is not None, mask is not None)
 

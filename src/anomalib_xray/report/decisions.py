@@ -8,9 +8,8 @@ import numpy as np
 
 from anomalib_xray.edge.result import RankScale
 from anomalib_xray.evaluation.bootstrap import Estimate
-from anomalib_xray.evaluation.conformal import exact_interval, normal_patients_of
-from anomalib_xray.evaluation.units import VALIDATION_SCORES, read_scores
-from anomalib_xray.experiments.grid import SCORES
+from anomalib_xray.evaluation.conformal import exact_interval
+from anomalib_xray.evaluation.ranking import Values
 from anomalib_xray.report.findings import range_of
 from anomalib_xray.report.page_tables import Entry, Table
 from anomalib_xray.report.parts import Part, score_name
@@ -94,16 +93,11 @@ def percentiles_of(part: Part, outputs: CellOutputs) -> tuple[Table | None, Figu
     Returns:
         The shares of normal test patients at or above :data:`PERCENTILES`, and a chart of all percentiles.
     """
-    rows, notes, lines = [], [], {}
+    rows, notes = [], list[str]()
+    lines: dict[str, tuple[Values, Values]] = {}
     for row in part.leaders:
-        folders = [outputs.folder(cell) for cell in outputs.done(part.cells[row.model])]
-        if not folders or not all((folder / VALIDATION_SCORES).is_file() for folder in folders):
-            continue
         found = []
-        for folder in folders:
-            validation, test = (
-                normal_patients_of(read_scores(folder / name), row.score) for name in (VALIDATION_SCORES, SCORES)
-            )
+        for validation, test in outputs.normal_patients(part.cells[row.model], row.score):
             if len(validation) and len(test):
                 scale = RankScale.of_scores(validation)
                 found.append(100 * np.interp(test, scale.values, scale.ranks, left=0, right=1))
@@ -115,7 +109,7 @@ def percentiles_of(part: Part, outputs: CellOutputs) -> tuple[Table | None, Figu
             share = float(np.mean([np.mean(one >= percentile) for one in found]))
             entries.append(with_range(exact_interval(share, len(found[0]))))
         rows.append(entries)
-        places = np.arange(0, 101, 2)
+        places = np.arange(0.0, 101.0, 2.0)
         lines[row.model] = (places, np.mean([[np.mean(one <= place) for place in places] for one in found], axis=0))
     if not rows:
         return None, None
@@ -123,7 +117,7 @@ def percentiles_of(part: Part, outputs: CellOutputs) -> tuple[Table | None, Figu
     return Table(part.title, header, rows, list(dict.fromkeys(notes))), _percentile_chart(part, lines)
 
 
-def _percentile_chart(part: Part, lines: dict[str, tuple[np.ndarray, np.ndarray]]) -> Figure:
+def _percentile_chart(part: Part, lines: dict[str, tuple[Values, Values]]) -> Figure:
     axes = Axis("percentile among normal validation patients", 0, 100), Axis("normal test patients at or below", 0, 1)
     chart = Chart(*axes, f"Calibration of percentiles, {part.title}")
     chart.line([0, 100], [0, 1], "chance", "as promised")

@@ -41,7 +41,7 @@ REPORT = "report.html"
 PICTURE_BYTES = 5_000_000
 """Most that pictures of cases take in the file; what is beyond is left out, and the report says so."""
 
-MODELS_WITH_CASES = 3
+MODELS_WITH_CASES = 5
 
 
 @dataclass
@@ -97,7 +97,7 @@ def write_report(rows: Sequence[Row], outputs: CellOutputs, out: Path) -> Path:
     environment = Environment(
         loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    script = loader.get_source(environment, "sort.js")[0]
+    script = loader.get_source(environment, "page.js")[0]
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")
     rules = dict.fromkeys(grid.selection.values())
     text = environment.get_template("report.html.j2").render(
@@ -203,7 +203,7 @@ def _summary(part: Part, outputs: CellOutputs) -> str:
 
 def _cases(part: Part, outputs: CellOutputs, place: int) -> list[Gallery]:
     """Cases of the highest models that left any, of the first seed that did."""
-    found = []
+    found: list[Gallery] = []
     for row in part.leaders:
         for cell in outputs.done(part.cells[row.model]):
             cases = read_cases(outputs.folder(cell))
@@ -267,6 +267,6 @@ def checklist_of(sections: Collection[str]) -> Checklist:
         section = item.get("section")
         links = [name for name in (section, item.get("also")) if name in sections]
         answer = item.get("answer", "") if section in sections else ""
-        rest = item.get("rest", "") if answer else "the author must say"
+        rest = item.get("rest", "") if answer else "all of it"
         entries.append(ChecklistItem(item["topic"], item.get("claim", ""), item.get("stard", ""), answer, rest, links))
     return Checklist(content["sources"], entries)

@@ -12,8 +12,7 @@ from markupsafe import Markup
 from anomalib_xray.errors import XrayError
 from anomalib_xray.evaluation.bootstrap import over_seeds
 from anomalib_xray.evaluation.conformal import PROMISES, false_alarms_of_runs
-from anomalib_xray.evaluation.units import VALIDATION_SCORES, read_scores
-from anomalib_xray.experiments.grid import SCORES, SHORTCUTS
+from anomalib_xray.experiments.grid import SHORTCUTS
 from anomalib_xray.report.charts import efficient
 from anomalib_xray.report.findings import range_of
 from anomalib_xray.report.parts import Part
@@ -218,14 +217,13 @@ def alarm_table(part: Part, outputs: CellOutputs) -> Table | None:
     """False alarms on normal patients of the test, at promised thresholds; none where no validation left its scores."""
     rows, notes = [], []
     for row in part.leaders:
-        folders = [outputs.folder(cell) for cell in outputs.done(part.cells[row.model])]
-        if not all((folder / VALIDATION_SCORES).is_file() for folder in folders):
+        runs = outputs.normal_patients(part.cells[row.model], row.score)
+        if not runs:
             continue
-        runs = [(read_scores(folder / VALIDATION_SCORES), read_scores(folder / SCORES)) for folder in folders]
         entries = [Entry(row.model), Entry(part.score(row))]
         for promise in PROMISES:
             try:
-                found = false_alarms_of_runs(runs, row.score, promise)
+                found = false_alarms_of_runs(runs, promise)
             except XrayError as error:
                 entries.append(Entry("–"))
                 notes.append(str(error))

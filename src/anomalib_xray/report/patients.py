@@ -11,6 +11,7 @@ import pandas as pd
 from anomalib_xray.evaluation.bootstrap import Estimate, interval, patient_weights
 from anomalib_xray.evaluation.conformal import exact_interval
 from anomalib_xray.evaluation.curves import DRAWS, aurocs
+from anomalib_xray.evaluation.ranking import Values
 from anomalib_xray.evaluation.subgroups import grouped
 from anomalib_xray.evaluation.units import LEVELS, read_scores
 from anomalib_xray.experiments.grid import CHARACTERISTICS, MARKS, SCORES, Cell
@@ -90,7 +91,7 @@ def subgroup_tables(part: Part, outputs: CellOutputs) -> list[Table]:
     return found
 
 
-def _groups(cell: Cell, outputs: CellOutputs) -> dict[str, pd.Series[str]]:
+def _groups(cell: Cell, outputs: CellOutputs) -> dict[str, pd.Series[Any]]:
     """Group of each unit of the test by characteristic; a unit whose images differ is one of several."""
     path = outputs.folder(cell) / CHARACTERISTICS
     table = read_frame(path, ["image_path"], text=["image_path"], advice="run the cell again")
@@ -99,10 +100,10 @@ def _groups(cell: Cell, outputs: CellOutputs) -> dict[str, pd.Series[str]]:
     source = images["source_path"].replace("", None).fillna(images["image_path"])
     images = images.assign(source_path=source).merge(table, on="image_path", how="left")
     keys = LEVELS[outputs.grid.level]
-    unit = images[keys[0]].str.cat([images[key] for key in keys[1:]], sep="/") if keys[1:] else images[keys[0]]
+    unit = ["/".join(ids) for ids in images[keys].itertuples(index=False, name=None)]
     found = {}
     for name in names:
-        groups = grouped(images[name]).astype(str).groupby(unit.to_numpy()).agg(_only)
+        groups = grouped(images[name]).astype(str).groupby(np.array(unit)).agg(_only)
         order = [*grouped(images[name]).cat.categories, *([_SEVERAL] if (groups == _SEVERAL).any() else [])]
         found[name] = groups.astype(pd.CategoricalDtype([one for one in order if (groups == one).any()]))
     return found
@@ -140,7 +141,7 @@ def _called(runs: list[pd.DataFrame], label: int) -> Estimate | None:
     return share_of(right, units["patient"])
 
 
-def share_of(right: np.ndarray, patients: pd.Series[str]) -> Estimate:
+def share_of(right: Values, patients: pd.Series[str]) -> Estimate:
     """Mean of what was right, ``(N,)``, with its interval over patients; the exact one where all or none was."""
     value = float(right.mean())
     if value in (0, 1):

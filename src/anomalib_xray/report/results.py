@@ -11,9 +11,19 @@ import pandas as pd
 
 from anomalib_xray.errors import XrayError
 from anomalib_xray.evaluation.bootstrap import over_seeds
+from anomalib_xray.evaluation.conformal import normal_patients_of
+from anomalib_xray.evaluation.ranking import Values
 from anomalib_xray.evaluation.shortcuts import SHORTCUTS as NUMBERS
 from anomalib_xray.evaluation.shortcuts import direction_of
-from anomalib_xray.evaluation.units import CHOSEN, DECISION, LEVELS, check_score, read_scores, units_of
+from anomalib_xray.evaluation.units import (
+    CHOSEN,
+    DECISION,
+    LEVELS,
+    VALIDATION_SCORES,
+    check_score,
+    read_scores,
+    units_of,
+)
 from anomalib_xray.experiments.grid import SCORES, SHORTCUTS, Cell, Grid
 from anomalib_xray.experiments.run_grid import folder_of
 from anomalib_xray.jobs import read_result
@@ -43,6 +53,7 @@ class CellOutputs:
         self.folders = {cell.key: folder_of(out, cell) for cell in grid.all_cells} if runs is None else runs
         self.results = {key: read_result(folder) for key, folder in self.folders.items()}
         self._read = lru_cache(maxsize=256)(self._units)
+        self._normal = lru_cache(maxsize=256)(_normal_patients)
 
     def done(self, cells: Sequence[Cell]) -> list[Cell]:
         """The cells that were finished."""
@@ -60,8 +71,20 @@ class CellOutputs:
         """Units of evaluation of a finished cell, see :func:`read_units`."""
         return self._read(self.folder(cell) / SCORES, score)
 
+    def normal_patients(self, cells: Sequence[Cell], score: str) -> list[tuple[Values, Values]]:
+        """Scores of normal patients of validation and test, of each finished cell; empty unless all validated."""
+        folders = [self.folder(cell) for cell in self.done(cells)]
+        if not all((folder / VALIDATION_SCORES).is_file() for folder in folders):
+            return []
+        return [self._normal(folder, score) for folder in folders]
+
     def _units(self, path: Path, score: str) -> pd.DataFrame:
         return read_units(path, score, self.grid.level)
+
+
+def _normal_patients(folder: Path, score: str) -> tuple[Values, Values]:
+    validation, test = (normal_patients_of(read_scores(folder / name), score) for name in (VALIDATION_SCORES, SCORES))
+    return validation, test
 
 
 def read_rows(outputs: CellOutputs) -> list[Row]:

@@ -24,3 +24,19 @@ for (const table of document.querySelectorAll("table")) {
     });
   });
 }
+// A link to the cases of a model opens them, and a picture is shown larger, and smaller again.
+const reveal = (target) => {
+  if (target instanceof HTMLDetailsElement) target.open = true;
+};
+const ofHash = () => document.getElementById(location.hash.slice(1));
+for (const link of document.querySelectorAll('a[href^="#cases-"]')) {
+  link.addEventListener("click", () => reveal(document.getElementById(link.hash.slice(1))));
+}
+addEventListener("hashchange", () => reveal(ofHash()));
+reveal(ofHash());
+for (const button of document.querySelectorAll("button.picture")) {
+  button.addEventListener("click", () => {
+    const large = button.closest("figure").classList.toggle("large");
+    button.setAttribute("aria-pressed", large);
+  });
+}
