@@ -87,7 +87,7 @@ class Evidence(Callback):
         data = getattr(trainer, "datamodule", None)
         samples = getattr(data, "samples", None)
         if isinstance(samples, pd.DataFrame) and set(COLUMNS) <= set(samples):
-            further = [name for name in samples if name not in (*COLUMNS, "flags")]
+            further = [str(name) for name in samples if name not in (*COLUMNS, "flags")]
             self.facts |= {"splits": summary_of(samples, further), "unit": getattr(data, "unit", "patients")}
             if further:
                 of_test = samples.loc[samples["split"] == "test", ["image_path", *further]]
