@@ -52,7 +52,7 @@ def make_data(task: Task) -> None:
     build_data(Cell(**task.arguments).data_config)
 
 
-def _train_and_test(cell: Cell, folder: Path, logger: Logger | None) -> dict[str, Any]:
+def _train_and_test(cell: Cell, folder: Path, logger: Logger | None = None) -> dict[str, Any]:
     begin(cell.seed)
     import torch
 
@@ -163,7 +163,7 @@ def fewer(samples: pd.DataFrame, size: int) -> pd.DataFrame:
     return samples[samples.index.isin(drawn)].reset_index(drop=True)
 
 
-def _measure(cell: Cell, folder: Path, logger: Logger | None) -> dict[str, Any]:
+def _measure(cell: Cell, folder: Path, logger: Logger | None = None) -> dict[str, Any]:
     """Writes a score table of numbers that need no model, and finds their directions on validation images."""
     import pandas as pd
 
