@@ -39,7 +39,7 @@ class Lesions:
     """
 
     tasks: Sequence[Task] = ("natural",)
-    aligned: bool = True
+    aligned: bool = False
     sizes: tuple[float, float] = (0.04, 0.2)
     count: int = 3
 

@@ -35,7 +35,7 @@ class PseudoLesion(MapModel, TrainedModel, AnomalibModule):
     Args:
         tasks: Kinds of lesion, one of which is drawn for each: ``cut_paste``, ``foreign_patch``, ``poisson``,
             ``natural``, ``deform``; ``natural`` if left out.
-        aligned: Whether patches of other pictures come from the same place, which suits upright pictures, or from any.
+        aligned: Whether patches of other pictures come from the same place, as in upright pictures, or from any.
         sizes: Least and largest side of a lesion, as shares of the image's side.
         lesions: Largest number of lesions of an image; from none to these are drawn.
         crop: Side of the square around a place of the foreground that a step looks at, as a share of the image's
@@ -59,7 +59,7 @@ class PseudoLesion(MapModel, TrainedModel, AnomalibModule):
 
     Example:
         >>> PseudoLesion(tasks=["poisson", "deform"], width=4).score
-        'lesion_top_k'
+        'lesion'
     """
 
     scores = SCORES
@@ -68,7 +68,7 @@ class PseudoLesion(MapModel, TrainedModel, AnomalibModule):
     def __init__(
         self,
         tasks: Sequence[Task] | None = None,
-        aligned: bool = True,
+        aligned: bool = False,
         sizes: Sequence[float] = (0.04, 0.2),
         lesions: int = 3,
         crop: float = 0.5,
@@ -81,7 +81,7 @@ class PseudoLesion(MapModel, TrainedModel, AnomalibModule):
         dice: float = 0.0,
         calibration: Calibration = "none",
         augmentation: Literal["default", "advanced"] | None = "advanced",
-        score: str = "lesion_top_k",
+        score: str = "lesion",
         top_k: float = 0.01,
         **settings: Any,
     ) -> None:

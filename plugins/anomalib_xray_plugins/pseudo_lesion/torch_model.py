@@ -113,7 +113,7 @@ class LesionModel(nn.Module):
         width: int = 8,
         compare: bool = False,
         calibration: Calibration = "none",
-        score: str = "lesion_top_k",
+        score: str = "lesion",
         top_k: float = 0.01,
         map_sigma: float = 1.0,
         backbone: str | None = None,

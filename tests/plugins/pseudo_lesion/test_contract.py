@@ -7,7 +7,7 @@ from anomalib_xray.testing import ModelContract
 
 
 class TestPseudoLesion(ModelContract):
-    """The comparing form, with all kinds of lesions."""
+    """The comparing form on a backbone, with all kinds of lesions."""
 
     model = PseudoLesion
     settings: ClassVar = {
@@ -15,8 +15,12 @@ class TestPseudoLesion(ModelContract):
         "width": 4,
         "tasks": ["cut_paste", "foreign_patch", "poisson", "natural", "deform"],
         "sizes": [0.1, 0.4],
+        "aligned": True,
         "compare": True,
+        "backbone": "test_efficientnet",
+        "layers": [0, 1, 2],
         "calibration": "place",
         "focal": 1.0,
         "dice": 0.1,
+        "score": "lesion_top_k",
     }
