@@ -135,7 +135,7 @@ def commands_of(text: str, *, is_page: bool) -> Iterator[str]:
     if not is_page:
         comments = "\n".join(line.removeprefix("#") for line in text.splitlines() if line.startswith("#"))
         for line in joined(comments, {}):
-            if line.startswith(PROGRAMS) and shlex.split(line)[0] in PROGRAMS and _has_arguments(line):
+            if line.startswith(PROGRAMS) and line.split(maxsplit=1)[0] in PROGRAMS and _has_arguments(line):
                 yield line
         return
     values: dict[str, str] = {}

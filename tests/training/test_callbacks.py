@@ -248,6 +248,7 @@ def test_networks_are_compiled_for_training_only() -> None:
         "discriminator": True,
         "code_discriminator": True,
         "average": False,  # it does not learn
+        "memory": False,
         "scorer": False,
     }
     assert set(model.state_dict()) == names
