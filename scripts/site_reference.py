@@ -144,7 +144,7 @@ def plain(text: str) -> str:
 
 
 def table(documented: Any, heading: str, name_of: Any) -> str:
-    """A row per documented argument of a function or constructor: name, type, default, meaning."""
+    """A row per documented argument of a function or constructor: name, meaning, default, type."""
     arguments = {argument.name: argument for argument in documented.parameters}
     rows = []
     for section in sections(documented.docstring, "parameters"):
@@ -152,12 +152,19 @@ def table(documented: Any, heading: str, name_of: Any) -> str:
             argument = arguments.get(described.name)
             meaning = " ".join(plain(described.description).split())
             if argument is None:  # a shared setting, of which this class says something else
-                cells = [f"`{described.name}`", "", "", meaning]
+                cells = [f"`{described.name}`", escaped(meaning), "", ""]
             else:
                 default = "required" if argument.default is None else f"`{argument.default}`"
-                cells = [f"`{name_of(argument)}`", f"`{argument.annotation}`", default, meaning]
-            rows.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
-    return "\n".join([f"| {heading} | type | default | meaning |", "|---|---|---|---|", *rows]) if rows else ""
+                cells = [f"`{name_of(argument)}`", escaped(meaning), default, f"`{argument.annotation}`"]
+            rows.append("| " + " | ".join(cells) + " |")
+    return "\n".join([f"| {heading} | meaning | default | type |", "|---|---|---|---|", *rows]) if rows else ""
+
+
+def escaped(text: str) -> str:
+    """A table's cell with no bar outside of code that would end it."""
+    return "".join(
+        part if number % 2 else part.replace("|", "\\|") for number, part in enumerate(re.split("(`+[^`]*`+)", text))
+    )
 
 
 class Docstrings(griffe.Extension):
