@@ -113,6 +113,9 @@ PYTHON = {  # first line of a block of Python: what is put for something else in
     "import json": {},
     "import numpy as np": {},
     "from dask_jobqueue import SLURMCluster": None,
+    "from safetensors import safe_open": None,  # tests/bundling runs it
+    "import pandas as pd": None,  # of a benchmark's results, which tests/e2e reads
+    "import fiftyone as fo": None,
     "from anomalib_xray.models import AlphaGan": None,  # an export takes minutes; tests/plugins/alpha_gan has one
     "class TestMyModel(ModelContract):": None,
     "from anomalib_xray.testing import StepContract": None,
