@@ -63,7 +63,7 @@ class PseudoLesion(MapModel, TrainedModel, AnomalibModule):
     """
 
     scores = SCORES
-    image_sizes = PRETRAINED_SIZES
+    image_sizes = tuple(size for size in PRETRAINED_SIZES if size % SIDES == 0)
 
     def __init__(
         self,
