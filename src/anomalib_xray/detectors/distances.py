@@ -160,7 +160,8 @@ class Dbscan(Detector):
         count = min(self.min_samples, len(features))
         if self.eps is None:
             distances, _ = NearestNeighbors(n_neighbors=count).fit(features).kneighbors(features)
-            radius = float(np.quantile(distances[:, -1], 0.9)) or 1.0  # images may all be the same
+            # A little more, since DBSCAN computes distances anew and rounds them; images may all be the same.
+            radius = float(np.quantile(distances[:, -1], 0.9)) * (1 + 1e-6) or 1.0
         else:
             radius = self.eps
         cores = features[DBSCAN(eps=radius, min_samples=count).fit(features).core_sample_indices_]
