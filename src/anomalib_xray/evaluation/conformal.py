@@ -142,8 +142,9 @@ def normal_patients_of(table: pd.DataFrame, score: str) -> NDArray[np.float64]:
     [0.5]
     """
     sources = table["source_path" if "source_path" in table else "image_path"]
-    patients = table["patient"] if "patient" in table else [""] * len(table)
-    return normal_patients(table[score], patients_of(sources, patients), table["label"].eq(1).fillna(False))
+    patients = table["patient"].to_numpy(object) if "patient" in table else [""] * len(table)
+    ids = patients_of(sources.to_numpy(object), patients)
+    return normal_patients(table[score], ids, table["label"].eq(1).fillna(False))
 
 
 class FalseAlarms(NamedTuple):

@@ -177,7 +177,13 @@ def read_units(path: Path, score: str, level: str) -> pd.DataFrame:
         units["patient"] = units["patient"].where(units["patient"].notna() & (units["patient"] != ""), names)
     if decides:  # the mean over the images of a study or patient
         units = units.assign(decision=units.pop(DECISION) > 0)
-    return units.assign(id=names).rename(columns={score: "score"}).sort_values("id", ignore_index=True)
+    # Plain objects: draws are kept by patients, and pandas hands out its own strings one by one.
+    plain = {name: units[name].astype(object) for name in ("patient",) if name in units}
+    return (
+        units.assign(id=names.astype(object), **plain)
+        .rename(columns={score: "score"})
+        .sort_values("id", ignore_index=True)
+    )
 
 
 _read_table = lru_cache(maxsize=1)(read_scores)
