@@ -139,8 +139,12 @@ def text_of(section: Any) -> str:
 
 def plain(text: str) -> str:
     """A docstring's text in Markdown: no roles, no ``>>>`` that would be read as a quotation."""
-    text = re.sub(r":(?:mod|class|func|meth|attr|data):`~?([^`]+)`", r"`\1`", text)
-    return "\n".join(line for line in text.splitlines() if not line.lstrip().startswith(">>>")).strip()
+    return "\n".join(line for line in without_roles(text).splitlines() if not line.lstrip().startswith(">>>")).strip()
+
+
+def without_roles(text: str) -> str:
+    """Names in place of Sphinx's roles."""
+    return re.sub(r":(?:mod|class|func|meth|attr|data):`~?([^`]+)`", r"`\1`", text)
 
 
 def table(documented: Any, heading: str, name_of: Any) -> str:
@@ -174,5 +178,4 @@ class Docstrings(griffe.Extension):
         """Rewrites the docstring of a module, class, function or attribute."""
         if obj.docstring is not None:
             text = re.sub(r"^( *)Example:$", r"\1Examples:", obj.docstring.value, flags=re.MULTILINE)
-            text = re.sub(r":(?:mod|class|func|meth|attr|data):`~?([^`]+)`", r"`\1`", text)
-            obj.docstring.value = re.sub(r"::$", ":", text, flags=re.MULTILINE)
+            obj.docstring.value = re.sub(r"::$", ":", without_roles(text), flags=re.MULTILINE)

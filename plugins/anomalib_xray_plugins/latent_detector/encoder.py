@@ -45,7 +45,7 @@ class BackboneEncoder(nn.Module):
         """Reads the weights of each network before training; without any they stay random.
 
         Raises:
-            XrayError: There are as many files as neither none nor networks, or one does not hold its network.
+            XrayError: There are files, but not one for each network, or one does not hold its network.
         """
         backbones: list[Any] = [self.backbone, *self.others]
         if weights and len(weights) != len(backbones):
