@@ -31,6 +31,9 @@ EVERY_MODEL: dict[str, Any] = {"image_size": 64, "top_k": 0.005}
 EQUALIZE = {"phantom": False, "hands": True}
 """Real hands are partly washed out, phantoms are not."""
 
+FOUR: dict[str, Any] = {"backbone": "resnet18", "detectors": None, "local": None}
+"""All detectors that suit few pixels and phantoms of one view; the recommended two are for real radiographs."""
+
 SETTINGS: dict[str, tuple[str, dict[str, Any]]] = {
     "Cae": ("cae", {}),
     "Bae": ("bae", {}),
@@ -52,8 +55,8 @@ SETTINGS: dict[str, tuple[str, dict[str, Any]]] = {
     "PseudoLesion": ("pseudo_lesion", {}),
     "DeepOneClass": ("deep_one_class", {}),
     "Nmf": ("nmf", {}),
-    "LatentDetector": ("latent_detector", {}),
-    "LatentDetector, Cae": ("latent_detector", {"pooling": "places", "components": None}),
+    "LatentDetector": ("latent_detector", {**FOUR, "layers": [1, 2, 3], "pooling": "max", "components": 32}),
+    "LatentDetector, Cae": ("latent_detector", {**FOUR, "pooling": "places"}),
 }
 """Configuration file and changed settings of each row."""
 
