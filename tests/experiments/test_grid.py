@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -89,6 +90,16 @@ def test_a_data_set_may_have_a_preparation_of_its_own(tmp_path: Path) -> None:
     data = {"hands": {"config": "data.yaml"}, "feet": {"config": "data.yaml", "preparations": ["full"]}}
     cells = read_grid(write(tmp_path, data=data)).cells
     assert {(cell.data, cell.preparation) for cell in cells} == {("hands", "raw"), ("hands", "full"), ("feet", "full")}
+
+
+def test_a_model_may_have_a_preparation_of_its_own(tmp_path: Path) -> None:
+    models = {**GRID["models"], "Theirs": {**GRID["models"]["Theirs"], "preparations": ["full"]}}
+    cells = read_grid(write(tmp_path, models=models, seeds=[1])).cells
+    found = {(cell.model, cell.preparation) for cell in cells if not cell.equalize}
+    assert found == {*product(("Shortcuts", "Ours"), ("raw", "full")), ("Theirs", "full")}
+    models["Theirs"] = {**models["Theirs"], "preparations": ["crop"]}
+    with pytest.raises(XrayError, match=r"^Theirs in .* names the preparation crop; there are raw, full\."):
+        read_grid(write(tmp_path, models=models))
 
 
 def test_a_curve_over_training_sizes_is_cells_of_its_own(tmp_path: Path) -> None:

@@ -31,9 +31,9 @@ _KEYS = {
     *("title", "data", "models", "preparations", "equalize", "seeds", "training_sizes", "trainer"),
     *("baseline", "level", "selection"),
 }
-_OBJECT_KEYS = {"config", "class_path", "init_args"}
+_OBJECT_KEYS = {"config", "class_path", "init_args", "preparations"}
 _ENTRY_KEYS = {
-    "data": _OBJECT_KEYS | {"preparations"},
+    "data": _OBJECT_KEYS,
     "model": _OBJECT_KEYS | {"trainer", "scores", "selection", "image_size", "weights", "data", "seeds"},
 }
 
@@ -120,9 +120,10 @@ def read_grid(path: Path) -> Grid:
     """Reads a benchmark.
 
     Files that it names are relative to its own folder. Every entry of ``data`` and ``models`` has a ``config``, a file
-    as the stock command takes it, or a ``class_path``; ``init_args`` change single settings. A data set that is not
-    to have every preparation names its own under ``preparations``; a model that is not to have the data set's settings,
-    such as the size of a batch, its own under ``data``; one that does the same with every seed, one of the ``seeds``.
+    as the stock command takes it, or a ``class_path``; ``init_args`` change single settings. A data set or a
+    model that is not to have every preparation names its own under ``preparations``; a model that is not to have the
+    data set's settings, such as the size of a batch, its own under ``data``; one that does the same with every seed,
+    one of the ``seeds``.
     The data section of a model's file does not count.
 
     Raises:
@@ -146,7 +147,10 @@ def read_grid(path: Path) -> Grid:
         seeds = content.get("seeds", [42])
         treatments = product(content.get("equalize", [False]), seeds, models.items())
         for equalize, seed, (name, entry) in treatments:
-            if seed not in _seeds_of(entry, seeds, f"{name} in {path}"):
+            where = f"{name} in {path}"
+            if seed not in _seeds_of(entry, seeds, where) or preparation not in _preparations_of(
+                entry, preparations, where
+            ):
                 continue
             _check_reserve(data_entry, entry, f"{name} on {data_name} in {path}")
             trainer = {**content.get("trainer", {}), **entry.get("trainer", {})}
@@ -174,7 +178,7 @@ def read_grid(path: Path) -> Grid:
 
 
 def _preparations_of(entry: Mapping[str, Any], preparations: Mapping[str, Any], where: str) -> list[str]:
-    """Names of the preparations of a data set; all by default."""
+    """Names of the preparations of a data set or a model; all by default."""
     names = _listed(entry.get("preparations", list(preparations)))
     unknown = sorted(set(names) - set(preparations))
     if unknown:
