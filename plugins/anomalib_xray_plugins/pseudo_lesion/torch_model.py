@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from itertools import pairwise
 from typing import Literal
 
 import torch
@@ -19,7 +18,7 @@ from torch.nn.functional import (
 
 from anomalib_xray.errors import XrayError
 from anomalib_xray.networks.frozen_backbone import FrozenBackbone
-from anomalib_xray.networks.unet import UNet, double_convolution
+from anomalib_xray.networks.unet import UNet, double_convolution, rise, way_up
 from anomalib_xray.scores import ScoredBatch, SmoothedErrorMap, error_scores, foreground, masked_mean
 from anomalib_xray_plugins.cae.torch_model import CaeModel
 
@@ -76,9 +75,7 @@ class BackboneUNet(nn.Module):
             for many, few in zip(self.backbone.channels, beside[1:], strict=True)
         )
         self.finest = double_convolution(inputs, width)
-        self.decoder = nn.ModuleList(
-            double_convolution(below + own, own) for own, below in reversed(list(pairwise(beside)))
-        )
+        self.decoder = way_up(beside)
         self.head = nn.Conv2d(width, outputs, 1)
 
     def forward(self, image: Tensor, finest: Tensor) -> Tensor:
@@ -89,13 +86,7 @@ class BackboneUNet(nn.Module):
             finest: What the last block on the way up sees, ``(N, inputs, h, w)``.
         """
         found = [narrow(one) for narrow, one in zip(self.narrow, self.backbone(image), strict=True)]
-        beside = [self.finest(finest), *found]
-        features = beside.pop()
-        for block in self.decoder:
-            own = beside.pop()
-            features = interpolate(features, size=own.shape[2:], mode="nearest")
-            features = block(torch.cat([features, own], 1))
-        made: Tensor = self.head(features)
+        made: Tensor = self.head(rise(self.decoder, [self.finest(finest), *found]))
         return made
 
 

@@ -27,9 +27,7 @@ class UNet(nn.Module):
     def __init__(self, inputs: int, outputs: int, channels: Sequence[int]) -> None:
         super().__init__()
         self.encoder = nn.ModuleList(double_convolution(*pair) for pair in pairwise((inputs, *channels)))
-        self.decoder = nn.ModuleList(
-            double_convolution(below + beside, beside) for beside, below in reversed(list(pairwise(channels)))
-        )
+        self.decoder = way_up(channels)
         self.head = nn.Conv2d(channels[0], outputs, kernel_size=1)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
@@ -39,10 +37,29 @@ class UNet(nn.Module):
         for level, block in enumerate(self.encoder):
             features = block(features if level == 0 else max_pool2d(features, 2))
             beside.append(features)
-        for block, skipped in zip(self.decoder, reversed(beside[:-1]), strict=True):
-            features = interpolate(features, scale_factor=2.0, mode="nearest")
-            features = block(torch.cat([features, skipped], dim=1))
-        return cast("torch.Tensor", self.head(features))
+        return cast("torch.Tensor", self.head(rise(self.decoder, beside)))
+
+
+def way_up(channels: Sequence[int]) -> nn.ModuleList:
+    """A block of each level but the coarsest, from coarse to fine; ``channels`` are those of all, from the finest.
+
+    >>> [block[0].in_channels for block in way_up([4, 8, 16])]
+    [24, 12]
+    """
+    return nn.ModuleList(double_convolution(below + own, own) for own, below in reversed(list(pairwise(channels))))
+
+
+def rise(blocks: nn.ModuleList, levels: Sequence[torch.Tensor]) -> torch.Tensor:
+    """Brings what the way down found at each level, from the finest, to the finest: the nearest neighbour is enlarged.
+
+    >>> rise(way_up([4, 8]), [torch.rand(2, 4, 6, 6), torch.rand(2, 8, 3, 3)]).shape
+    torch.Size([2, 4, 6, 6])
+    """
+    features = levels[-1]
+    for block, beside in zip(blocks, reversed(levels[:-1]), strict=True):
+        enlarged = interpolate(features, size=beside.shape[2:], mode="nearest")
+        features = block(torch.cat([enlarged, beside], dim=1))
+    return features
 
 
 def double_convolution(channels: int, width: int) -> nn.Sequential:
