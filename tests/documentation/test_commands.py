@@ -85,7 +85,7 @@ PARSED = [  # beginning of a command by regular expression, why it is not run
     (r"cd ", "changes the folder of a shell"),
     (r"make (demo|test|lint|docs|release)\b", "installs"),
     (r"bash scripts/demo\.sh", "takes minutes; its steps are run one by one by other tests"),
-    (r"(pytest|mypy|ruff)\b", "checks the repository itself"),
+    (r"(pytest|mypy|ruff|typos)\b", "checks the repository itself"),
     (r"python benchmarks/", "measures for minutes or hours"),
     (r"(podman|docker) ", "needs a container engine"),
     (r"dask ", "needs a cluster"),
