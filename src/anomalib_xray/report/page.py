@@ -234,7 +234,7 @@ def _limit_pictures(views: Sequence[PartView]) -> int:
 
 
 class ChecklistItem(NamedTuple):
-    """An item: numbers in CLAIM and STARD, what the report answers and in which sections, and what is left."""
+    """An item: numbers in CLAIM and STARD-AI, what the report answers and in which sections, and what is left."""
 
     topic: str
     claim: str
