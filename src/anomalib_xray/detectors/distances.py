@@ -74,6 +74,7 @@ class Mahalanobis(Detector):
 
 
 Subset = Literal["random", "coreset"]
+"""Choice of the vectors that are kept: at random, or such that they cover all of them well."""
 
 
 class NearestNeighbours(Detector):

@@ -19,6 +19,7 @@ from anomalib_xray.io.progress import track
 logger = logging.getLogger(__name__)
 
 Gamma = Literal["scale", "sweep"]
+"""Choice of the kernel's width: by the spread of the features, or by a sweep with held-out ones."""
 
 FACTORS = 2.0 ** np.arange(-4, 9)
 """Widths of the kernel in the sweep, from the widest, in units of scikit-learn's ``scale``."""

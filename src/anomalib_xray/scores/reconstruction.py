@@ -20,6 +20,7 @@ TOP_K = "_top_k"
 """Ending of the scores of an error's largest pixels."""
 
 RECONSTRUCTION_SCORES = ("mse", "mse_top_k", "l1", "l1_top_k", "smooth_l1", "smooth_l1_top_k")
+"""Scores of every model that reconstructs: three errors, over the foreground and over its largest pixels."""
 
 
 def foreground(image: Tensor) -> Tensor:
