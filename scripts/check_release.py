@@ -132,7 +132,7 @@ def install(python: str, wheel: Path, extra: str, pins: Path | None, folder: Pat
     run(["uv", "venv", "--python", python, str(folder / "venv")], folder)
     wanted = str(wheel) if extra == "base" else f"{wheel}[{extra}]"
     command = ["uv", "pip", "install", "--python", str(folder / "venv/bin/python"), wanted]
-    run([*command, *([] if pins is None else ["-c", str(pins)])], folder)
+    run([*command, *([] if pins is None else ["-c", str(pins.resolve())])], folder)
     run(["uv", "pip", "check", "--python", str(folder / "venv/bin/python")], folder)
 
 

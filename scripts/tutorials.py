@@ -5,7 +5,8 @@
 
 Every block of a page marked as ``sh`` or ``python`` is run as it stands, in an empty folder with the ``configs`` and
 ``templates`` of this repository. ``scripts/site_pages.py`` puts the outputs behind the blocks, and the pictures in the
-place of ``<!-- picture: PATTERN | CAPTION -->``: files of the run, four of them side by side at most.
+place of ``<!-- picture: PATTERN | CAPTION -->``: files of the run, four of them side by side at most. Of
+``BUNDLE<PATTERN`` the picture is the viewer of that bundle with these radiographs open.
 """
 
 from __future__ import annotations
@@ -35,6 +36,9 @@ LINES = 18
 
 SIDE, WIDTH, AT_MOST = 320, 1600, 4
 """Height of pictures that stand side by side, their width in all, in pixels, and their number."""
+
+SLOWEST_ANSWER = 60_000
+"""Milliseconds that the viewer has for each thing that is waited for, on a busy machine too."""
 
 BLOCK = re.compile(r"^```(sh|python)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 PICTURE = re.compile(r"^<!-- picture: (\S+) \| .+? -->$", re.MULTILINE)
@@ -131,11 +135,14 @@ def shortened(printed: str, folder: Path) -> str:
 
 
 def keep_picture(folder: Path, pattern: str, out: Path) -> bool:
-    """Writes the pictures that a pattern finds as one; of a page of HTML, what a browser shows."""
+    """Writes the pictures that a pattern finds as one; of a page of HTML or a bundle's viewer, what a browser shows."""
+    bundle, _, pattern = pattern.rpartition("<")
     found = sorted(path for path in folder.glob(pattern) if path.is_file())[:AT_MOST]
     if not found:
         print(f"No file fits {pattern}.", file=sys.stderr)
         return False
+    if bundle:
+        return photographed_viewer(folder, bundle, found, out)
     if found[0].suffix == ".html":
         return photographed(found[0], out)
     import cv2
@@ -148,17 +155,52 @@ def keep_picture(folder: Path, pattern: str, out: Path) -> bool:
     return bool(cv2.imwrite(str(out), cv2.hconcat(pictures), [cv2.IMWRITE_PNG_COMPRESSION, 9]))
 
 
+def browser_for(what: str) -> str | None:
+    """The installed Chromium; none, and a line that says so, where there is none."""
+    found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if found is None:
+        print(f"No Chromium is installed, so the site shows no picture of {what}.")
+    return found
+
+
 def photographed(page: Path, out: Path) -> bool:
-    """A picture of the top of a page; none, and a line that says so, where no browser is installed."""
-    browser = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    """A picture of the top of a page."""
+    browser = browser_for(page.name)
     if browser is None:
-        print(f"No Chromium is installed, so the site shows no picture of {page.name}.")
         return True
     options = ["--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--window-size=1200,1400"]
     ran = subprocess.run(
         [browser, *options, f"--screenshot={out}", page.resolve().as_uri()], capture_output=True, check=False
     )
     return ran.returncode == 0 and out.is_file()
+
+
+def photographed_viewer(folder: Path, bundle: str, radiographs: list[Path], out: Path) -> bool:
+    """A picture of the viewer when it has answered."""
+    browser = browser_for("the viewer")
+    if browser is None:
+        return True
+    from playwright.sync_api import sync_playwright
+
+    command = ["anomalib-xray", "app", "--bundle", bundle, "--port", "0", "--threads", "1"]
+    unbuffered = {**environment(folder), "PYTHONUNBUFFERED": "1"}
+    with subprocess.Popen(command, cwd=folder, env=unbuffered, stdout=subprocess.PIPE, text=True) as server:
+        try:
+            assert server.stdout is not None
+            address = next(filter(None, (re.search(r"http://\S+", line) for line in server.stdout)))[0]
+            with sync_playwright() as running:
+                opened = running.chromium.launch(executable_path=browser, args=["--no-sandbox"])
+                page = opened.new_page(viewport={"width": 1200, "height": 800})
+                page.set_default_timeout(SLOWEST_ANSWER)
+                page.goto(address)
+                page.locator("#open[data-ready]").wait_for()
+                page.locator("#files").set_input_files(radiographs)
+                page.locator(".thumb.done").nth(len(radiographs) - 1).wait_for()
+                page.screenshot(path=out)
+                opened.close()
+        finally:
+            server.terminate()
+    return out.is_file()
 
 
 if __name__ == "__main__":
