@@ -23,6 +23,7 @@ DOCUMENTED = {
     "training.fitted_model": ("FittedModel",),
     "training.gan_model": ("GanModel",),
     "training.post_processor": ("XrayPostProcessor",),
+    "training.pseudo_auc": ("PseudoAuc", "pseudo_auc"),
     "training.radiograph_model": ("RadiographModel",),
     "training.reconstruction_model": ("MapModel", "ReconstructionModel"),
     "training.trained_model": ("TrainedModel",),

@@ -13,6 +13,7 @@ from anomalib_xray.experiments.objective import read_objective
     [
         ({"selection": "label-free"}, "val_image_AUROC", "maximize"),
         ({"selection": "label-free", "measure": "normal_mean", "score": "mse"}, "val_normal_mean_mse", "minimize"),
+        ({"selection": "label-free", "measure": "AUCp", "score": "mse"}, "val_AUCp_mse", "maximize"),
         ({"selection": "as published"}, "val_image_AUROC", "maximize"),
         (
             {"selection": "as published", "measure": "AP", "score": "l1", "level": "patient"},
@@ -28,6 +29,8 @@ def test_a_measure_is_what_the_score_table_logs(content: dict[str, Any], metric:
 
 def test_the_rule_says_whether_labels_were_used() -> None:
     assert "no abnormal image was used, and no test image" in read_objective({"selection": "label-free"}, [], "s").rule
+    by_pool = read_objective({"selection": "label-free", "measure": "AUCp"}, [], "s").rule
+    assert "no label of a pool's image was used, and no test image" in by_pool
     published = read_objective({"selection": "as published", "level": "study", "score": "mse"}, [], "s").rule
     assert published.startswith(
         "as published: highest AUROC of the score mse over labelled validation images, by study"
@@ -41,7 +44,7 @@ def test_the_rule_says_whether_labels_were_used() -> None:
         (None, "s.yaml states no rule of selection"),
         ({"measure": "AUROC"}, "s.yaml states no rule of selection"),
         ({"selection": "best"}, "selects by 'best'; choose one of label-free, as published"),
-        ({"selection": "label-free", "measure": "AUROC"}, "label-free measures painted_AUROC or normal_mean"),
+        ({"selection": "label-free", "measure": "AUROC"}, "label-free measures painted_AUROC or normal_mean or AUCp"),
         ({"selection": "as published", "measure": "normal_mean"}, "as published measures AUROC or AP"),
         ({"selection": "as published", "level": "pixel"}, "measures by 'pixel'"),
         ({"selection": "label-free", "level": "patient"}, "say level: image"),

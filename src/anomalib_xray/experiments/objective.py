@@ -12,7 +12,7 @@ from anomalib_xray.io.text import check_keys
 
 Selection = Literal["label-free", "as published"]
 
-MEASURES = {"label-free": ("painted_AUROC", "normal_mean"), "as published": ("AUROC", "AP")}
+MEASURES = {"label-free": ("painted_AUROC", "normal_mean", "AUCp"), "as published": ("AUROC", "AP")}
 """Measures of each rule of selection, the first one by default."""
 
 SCALE = ("score", "top_k", "equalize", "image_size", "class_path")
@@ -27,9 +27,12 @@ class Objective:
     'val_patient_AP'
 
     Attributes:
-        selection: ``label-free`` uses normal images only, ``as published`` the labels of validation images.
+        selection: ``label-free`` uses normal and unlabelled images only, ``as published`` the labels of validation
+            images.
         measure: ``painted_AUROC`` tells normal images from copies with painted faults, ``normal_mean`` is the mean
-            score of normal images; ``AUROC`` and ``AP`` (average precision) tell normal from abnormal images.
+            score of normal images, ``AUCp`` tells normal images from the pool of unlabelled ones
+            (:func:`~anomalib_xray.training.pseudo_auc.pseudo_auc`); ``AUROC`` and ``AP`` (average precision) tell
+            normal from abnormal images.
         score: Named score that is measured; ``None`` for the model's own choice.
         level: ``image``, ``study`` or ``patient``.
     """
@@ -43,8 +46,8 @@ class Objective:
     def metric(self) -> str:
         """Name under which the score table logs the measure in validation."""
         suffix = "" if self.score is None else f"_{self.score}"
-        if self.measure == "normal_mean":
-            return f"val_normal_mean{suffix}"
+        if self.measure in ("normal_mean", "AUCp"):
+            return f"val_{self.measure}{suffix}"
         return f"val_{self.level}_{'AP' if self.measure == 'AP' else 'AUROC'}{suffix}"
 
     @property
@@ -60,10 +63,14 @@ class Objective:
             "painted_AUROC": f"highest AUROC of {score} between normal validation images and copies of them with "
             "painted faults",
             "normal_mean": f"lowest mean of {score} over normal validation images",
+            "AUCp": f"highest AUROC of {score} between normal validation images and the pool of unlabelled images, as "
+            "if all of these were abnormal",
             "AUROC": f"highest AUROC of {score} over labelled validation images, by {self.level}",
             "AP": f"highest average precision of {score} over labelled validation images, by {self.level}",
         }[self.measure]
-        labels = "no abnormal image was used" if self.selection == "label-free" else "labels were used"
+        labels = "labels were used"
+        if self.selection == "label-free":
+            labels = "no label of a pool's image was used" if self.measure == "AUCp" else "no abnormal image was used"
         return f"{self.selection}: {what}; {labels}, and no test image"
 
 

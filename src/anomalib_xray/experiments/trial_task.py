@@ -76,6 +76,7 @@ def train_and_validate(task: Task) -> dict[str, Any]:
     from lightning.pytorch.trainer.states import TrainerFn
 
     from anomalib_xray.experiments.painting import for_selection
+    from anomalib_xray.training.pseudo_auc import PseudoAuc
 
     def report(trainer: Trainer, _: LightningModule) -> None:
         if trainer.state.fn == TrainerFn.FITTING and not trainer.sanity_checking:
@@ -85,7 +86,8 @@ def train_and_validate(task: Task) -> dict[str, Any]:
 
     model = build(AnomalibModule, config["model"])
     data = for_selection(build_data(config["data"]), objective, Path(task.arguments["painted"]))
-    engine = engine_for(model, config.get("trainer") or {}, task.folder, LambdaCallback(on_validation_end=report))
+    callbacks = [LambdaCallback(on_validation_end=report), *([PseudoAuc()] if objective.measure == "AUCp" else [])]
+    engine = engine_for(model, config.get("trainer") or {}, task.folder, *callbacks)
     engine.fit(model, datamodule=data)
     engine.validate(model, datamodule=data, verbose=False)
     value = measured(engine.trainer.callback_metrics, objective.metric)
