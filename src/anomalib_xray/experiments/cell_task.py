@@ -118,8 +118,7 @@ def build_model(cell: Cell) -> AnomalibModule:
     init_args = {**cell.model_config["init_args"], **{key: changes[key] for key in changes if key in arguments}}
     equalizes_itself = "equalize" in arguments
     if cell.image_size is not None or (cell.equalize and not equalizes_itself):
-        size = None if cell.image_size is None else (cell.image_size, cell.image_size)
-        init_args["pre_processor"] = model_class.configure_pre_processor(image_size=size)
+        init_args["pre_processor"] = _pre_processor(model_class, cell.image_size)
     if cell.equalize and not equalizes_itself:
         pre_processor = init_args["pre_processor"]
         pre_processor.transform = Compose([EqualizeForeground(), *filter(None, [pre_processor.transform])])
@@ -131,12 +130,24 @@ def build_model(cell: Cell) -> AnomalibModule:
     return model
 
 
+def _pre_processor(model_class: Any, side: int | None) -> Any:
+    """A model's own pre-processing at a side, of the whole picture: some cut its middle out, and limbs off with it."""
+    from anomalib.pre_processing import PreProcessor
+    from torchvision.transforms.v2 import CenterCrop, Compose, Resize
+
+    own = model_class.configure_pre_processor(image_size=None)
+    parts = getattr(own.transform, "transforms", [])
+    if side is None:
+        return own
+    if not any(isinstance(part, CenterCrop) for part in parts):
+        return model_class.configure_pre_processor(image_size=(side, side))
+    whole = [part for part in parts if not isinstance(part, CenterCrop | Resize)]
+    return PreProcessor(transform=Compose([Resize((side, side), antialias=True), *whole]))
+
+
 @contextmanager
 def local_weights(path: str | None) -> Iterator[None]:
-    """Has timm take trained weights from a file, if one is given; models have no argument for it."""
-    if path is None:
-        yield
-        return
+    """Has timm take trained weights from a file, for which models have no argument; without one it looks itself."""
     from unittest.mock import patch
 
     import timm
@@ -146,9 +157,15 @@ def local_weights(path: str | None) -> Iterator[None]:
     create = timm.create_model
 
     def create_from_file(model_name: str, pretrained: bool = False, **settings: Any) -> Any:
+        if path is None and pretrained:
+            try:
+                return create(model_name, pretrained=True, **settings)
+            except Exception as error:  # a download fails in many ways
+                msg = f"timm finds no trained weights of {model_name}; give a local file of them as weights."
+                raise XrayError(msg) from error
         network = create(model_name, pretrained=False, **settings)
         if pretrained:
-            fill(network, path, model_name)
+            fill(network, str(path), model_name)
         return network
 
     with patch.object(timm, "create_model", create_from_file):
