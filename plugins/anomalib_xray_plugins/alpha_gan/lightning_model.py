@@ -7,7 +7,6 @@ from math import exp
 from typing import Any, Literal
 
 import torch
-from anomalib.data import ImageBatch
 from anomalib.models import AnomalibModule
 from torch import Tensor, nn
 from torch.nn.functional import l1_loss
@@ -18,12 +17,12 @@ from anomalib_xray.networks.latent import LOG_VARIANCE, Latent, draw
 from anomalib_xray.networks.losses import IMAGE_ERRORS, ImageError
 from anomalib_xray.networks.sagan import to_tanh_range
 from anomalib_xray.scores import kld_score
-from anomalib_xray.training.gan_model import GanModel
 from anomalib_xray.training.reconstruction_model import ReconstructionModel
+from anomalib_xray_plugins.alpha_gan.patch_training import PatchTraining
 from anomalib_xray_plugins.alpha_gan.torch_model import MEAN_PROBABILITY, SCORES, AlphaGanModel
 
 
-class AlphaGan(ReconstructionModel, GanModel, AnomalibModule):
+class AlphaGan(ReconstructionModel, PatchTraining, AnomalibModule):
     """α-GAN: an autoencoder and a generative adversarial network in one, trained on normal radiographs.
 
     Source: Rosca et al. 2017 (1706.04987), as used in arXiv 2001.10883, section 3. Every player sees one forward pass
@@ -50,11 +49,12 @@ class AlphaGan(ReconstructionModel, GanModel, AnomalibModule):
             with ``_top_k``, ``discriminator``, ``code_discriminator``, ``discriminators_mean``,
             ``discriminators_mean_probability`` (not with ``wgan-gp``), ``discriminator_difference``,
             ``feature_matching``, ``feature_matching_signed``, ``encoder_feature_matching``, ``latent_distance``,
-            ``feature_distance`` or ``feature_distance_top_k``.
+            ``feature_distance``, ``feature_distance_top_k``, or with ``patch_share`` ``patch_discriminator`` or
+            ``patch_discriminator_top_k``.
         top_k: Pixels of the top-k scores: a number, or a fraction of the foreground if below 1.
-        anomaly_map: What the anomaly map shows: the error of the ``reconstruction``, or the distance of features where
-            that is the chosen score, or ``grad_cam``, where the discriminator sees that the image is not real; the last
-            one cannot be exported.
+        anomaly_map: What the anomaly map shows: the error of the ``reconstruction``, or the distance of features or
+            what the discriminator of patches finds where that is the chosen score, or ``grad_cam``, where the
+            discriminator sees that the image is not real; the last one cannot be exported.
         learning_rate: Learning rate of encoder and generator.
         code_discriminator_learning_rate: Learning rate of the code discriminator.
         references: Number of stored features of training images that the discriminator's are compared with.
@@ -115,13 +115,14 @@ class AlphaGan(ReconstructionModel, GanModel, AnomalibModule):
             anomaly_map,
             self.adversarial_loss,
             references,
+            self.patch_share > 0,
         )
 
     @property
     def scores(self) -> Sequence[str]:
         """Names of the scores: a critic of ``wgan-gp`` gives no probabilities."""
         critic = self.hparams["adversarial_loss"] == "wgan-gp"
-        return [name for name in SCORES if not critic or name != MEAN_PROBABILITY]
+        return [name for name in self.scores_of_patches(SCORES) if not critic or name != MEAN_PROBABILITY]
 
     def players(self) -> dict[str, tuple[Sequence[nn.Module], float]]:
         """Encoder, generator, discriminator and code discriminator."""
@@ -131,9 +132,10 @@ class AlphaGan(ReconstructionModel, GanModel, AnomalibModule):
             "generator": ([model.generator], self.learning_rate),
             "discriminator": ([model.discriminator], self.discriminator_learning_rate),
             "code_discriminator": ([model.code_discriminator], self.code_discriminator_learning_rate),
+            **self.patch_player(),
         }
 
-    def training_step(self, batch: ImageBatch, *_: Any) -> None:
+    def adversarial_step(self, image: Tensor) -> None:
         """Updates encoder, generator, discriminator and code discriminator in turn.
 
         Every player is updated on a forward pass of its own through the current weights of the others; codes and fakes
@@ -141,8 +143,6 @@ class AlphaGan(ReconstructionModel, GanModel, AnomalibModule):
         batch statistics differ, and running statistics of batches of one kind each would fit neither.
         """
         model, kind, weight = self.model, self.adversarial_loss, self.reconstruction_weight
-        image = self.grey(batch)
-        self.keep(image)
         image = to_tanh_range(image)
         noise = torch.randn(len(image), model.latent_size, device=self.device)
 

@@ -14,6 +14,7 @@ from anomalib_xray.networks.sagan import SMALLEST, Generator, Trunk, maybe_spect
 from anomalib_xray.scores import (
     EXTRA_SCORES,
     FEATURE_SCORES,
+    PATCH_SCORES,
     RECONSTRUCTION_SCORES,
     ReconstructionScorer,
     discriminator_difference,
@@ -123,6 +124,7 @@ SCORES = (
     "encoder_feature_matching",
     "latent_distance",
     *FEATURE_SCORES,
+    *PATCH_SCORES,
     *EXTRA_SCORES,
 )
 """Scores that the model can compute."""
@@ -152,8 +154,9 @@ class AlphaGanModel(TrunkGan):
         anomaly_map: str = "reconstruction",
         adversarial_loss: AdversarialLoss = "hinge",
         references: int = 16384,
+        patches: bool = False,
     ) -> None:
-        super().__init__(image_size, width, references, adversarial_loss, scorer, anomaly_map)
+        super().__init__(image_size, width, references, adversarial_loss, scorer, anomaly_map, patches)
 
         def trunk() -> Trunk:
             return Trunk(image_size, width, attention, attention_pooling, spectral_norm)

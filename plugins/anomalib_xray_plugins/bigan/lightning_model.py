@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 import torch
-from anomalib.data import ImageBatch
 from anomalib.models import AnomalibModule
 from torch import Tensor, nn
 from torch.nn.functional import l1_loss
@@ -22,12 +21,12 @@ from anomalib_xray.networks.adversarial import (
 )
 from anomalib_xray.networks.losses import IMAGE_ERRORS, ImageError
 from anomalib_xray.networks.sagan import to_tanh_range
-from anomalib_xray.training.gan_model import GanModel
 from anomalib_xray.training.reconstruction_model import ReconstructionModel
+from anomalib_xray_plugins.alpha_gan.patch_training import PatchTraining
 from anomalib_xray_plugins.bigan.torch_model import SCORES, BiganModel
 
 
-class Bigan(ReconstructionModel, GanModel, AnomalibModule):
+class Bigan(ReconstructionModel, PatchTraining, AnomalibModule):
     """BiGAN: a generative adversarial network whose encoder learns to invert the generator, on normal radiographs.
 
     The discriminator sees pairs: an image with the code that the encoder gives it, or a code with the image that the
@@ -53,12 +52,13 @@ class Bigan(ReconstructionModel, GanModel, AnomalibModule):
         score: Score that becomes the predicted score: ``mse``, ``l1``, ``smooth_l1``, ``ssim``, ``gradient``, each also
             with ``_top_k``, ``discriminator``, ``discriminator_difference``, ``feature_matching``,
             ``feature_matching_signed``, ``encoder_feature_matching``, ``latent_distance``, ``bigan``,
-            ``feature_distance`` or ``feature_distance_top_k``.
+            ``feature_distance``, ``feature_distance_top_k``, or with ``patch_share`` ``patch_discriminator`` or
+            ``patch_discriminator_top_k``.
         feature_weight: Share of the features in the score ``bigan``, the rest is the absolute error (0.1 as published).
         top_k: Pixels of the top-k scores: a number, or a fraction of the foreground if below 1.
-        anomaly_map: What the anomaly map shows: the error of the ``reconstruction``, or the distance of features where
-            that is the chosen score, or ``grad_cam``, where the discriminator sees that the image is not real; the last
-            one cannot be exported.
+        anomaly_map: What the anomaly map shows: the error of the ``reconstruction``, or the distance of features or
+            what the discriminator of patches finds where that is the chosen score, or ``grad_cam``, where the
+            discriminator sees that the image is not real; the last one cannot be exported.
         learning_rate: Learning rate of encoder and generator.
         references: Number of stored features of training images that the discriminator's are compared with.
 
@@ -72,7 +72,6 @@ class Bigan(ReconstructionModel, GanModel, AnomalibModule):
     """
 
     model: BiganModel
-    scores = SCORES
 
     def __init__(
         self,
@@ -114,23 +113,28 @@ class Bigan(ReconstructionModel, GanModel, AnomalibModule):
             anomaly_map,
             self.adversarial_loss,
             references,
+            self.patch_share > 0,
         )
+
+    @property
+    def scores(self) -> Sequence[str]:
+        """Names of the scores."""
+        return self.scores_of_patches(SCORES)
 
     def players(self) -> dict[str, tuple[Sequence[nn.Module], float]]:
         """Generator and encoder together, and the discriminator."""
         return {
             "generator": ([self.model.generator, self.model.encoder], self.learning_rate),
             "discriminator": ([self.model.discriminator], self.discriminator_learning_rate),
+            **self.patch_player(),
         }
 
-    def training_step(self, batch: ImageBatch, *_: Any) -> None:
+    def adversarial_step(self, image: Tensor) -> None:
         """Updates generator and encoder, then the discriminator.
 
         Images and codes that were made in the first turn are handed on to the second one as data.
         """
         model, kind, noise = self.model, self.adversarial_loss, self._noise()
-        image = self.grey(batch)
-        self.keep(image)
         image = to_tanh_range(image)
         drawn = torch.randn(len(image), model.latent_size, device=self.device)
 

@@ -22,6 +22,7 @@ from anomalib_xray.networks.sagan import (
 from anomalib_xray.scores import (
     EXTRA_SCORES,
     FEATURE_SCORES,
+    PATCH_SCORES,
     RECONSTRUCTION_SCORES,
     ReconstructionScorer,
     anogan_score,
@@ -104,6 +105,7 @@ SCORES = (
     "latent_distance",
     "bigan",
     *FEATURE_SCORES,
+    *PATCH_SCORES,
     *EXTRA_SCORES,
 )
 """Scores that the model can compute."""
@@ -132,8 +134,9 @@ class BiganModel(TrunkGan):
         anomaly_map: str = "reconstruction",
         adversarial_loss: AdversarialLoss = "hinge",
         references: int = 16384,
+        patches: bool = False,
     ) -> None:
-        super().__init__(image_size, width, references, adversarial_loss, scorer, anomaly_map)
+        super().__init__(image_size, width, references, adversarial_loss, scorer, anomaly_map, patches)
 
         def trunk() -> Trunk:
             return Trunk(image_size, width, attention, attention_pooling, spectral_norm)

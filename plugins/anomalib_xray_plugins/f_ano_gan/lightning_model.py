@@ -9,7 +9,6 @@ from typing import Any, Literal
 import torch
 from anomalib.data import ImageBatch
 from anomalib.models import AnomalibModule
-from lightning.pytorch.utilities.types import LRSchedulerPLType
 from torch import Tensor, nn, optim
 from torch.nn.functional import l1_loss, mse_loss
 
@@ -138,10 +137,6 @@ class FAnoGan(ReconstructionModel, GanModel, AnomalibModule):
             self.check_end("encoder_share", self.encoder_share, "encoder_share: 0 to train it beside the generator")
         return Phases.by_share(1 - self.encoder_share, self.trainer.max_epochs)
 
-    def plays(self) -> bool:
-        """Whether the current epoch trains generator and critic."""
-        return self.phases().of(self.current_epoch) != 1
-
     def training_step(self, batch: ImageBatch, batch_idx: int, *_: Any) -> None:
         """Updates the networks of the phase in turn."""
         image, phase = self.grey(batch), self.phases().of(self.current_epoch)
@@ -191,13 +186,6 @@ class FAnoGan(ReconstructionModel, GanModel, AnomalibModule):
         """Number of the step from the start of training, from 0, also after a resumption."""
         batches = self.trainer.num_training_batches
         return self.current_epoch * int(batches) + batch_idx if isfinite(batches) else batch_idx
-
-    def _schedulers(self) -> list[LRSchedulerPLType]:
-        """Schedules of the players that train in this phase."""
-        schedulers, phase = super()._schedulers(), self.phases().of(self.current_epoch)
-        if phase is None:
-            return schedulers
-        return schedulers[-1:] if phase else schedulers[:-1]
 
 
 def encoder_loss(

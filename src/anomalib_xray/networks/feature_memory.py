@@ -67,11 +67,7 @@ class FeatureMemory(nn.Module):
             for some in torch.split(self.references, CHUNK)
         ]
         distance = torch.stack(closest).amin(0).clamp(min=0) * self.filled / features.shape[1]
-        shaped = distance.reshape(features.shape[0], 1, *features.shape[2:])
-        # Features of the background say nothing, so the pixels beside it are interpolated from the foreground's alone.
-        shown = _shown(features, mask)
-        weight = _enlarged(shown, mask).clamp(min=torch.finfo(mask.dtype).eps)
-        return _enlarged(shaped * shown, mask) / weight * mask
+        return at_pixels(distance.reshape(features.shape[0], 1, *features.shape[2:]), mask)
 
     @torch.no_grad()
     def store(self, features: Tensor, mask: Tensor, generator: torch.Generator) -> None:
@@ -91,6 +87,20 @@ class FeatureMemory(nn.Module):
         self.references.copy_(vectors[order.to(vectors.device)] * scale)
         self.scale.copy_(scale)
         self.filled.fill_(1)
+
+
+def at_pixels(values: Tensor, mask: Tensor) -> Tensor:
+    """Enlarges what is known of places ``(N, 1, h, w)`` to the pixels of a mask ``(N, 1, H, W)``, 0 outside of it.
+
+    Places of the background say nothing, so the pixels beside it are interpolated from the foreground's alone.
+
+    >>> at_pixels(torch.tensor([[[[2.0, 9.0]]]]), torch.tensor([[[[1.0, 1.0, 0.0, 0.0], [1.0, 0.0, 0.0, 0.0]]]]))
+    tensor([[[[2., 2., 0., 0.],
+              [2., 0., 0., 0.]]]])
+    """
+    shown = _shown(values, mask)
+    weight = _enlarged(shown, mask).clamp(min=torch.finfo(mask.dtype).eps)
+    return _enlarged(values * shown, mask) / weight * mask
 
 
 def _shown(features: Tensor, mask: Tensor) -> Tensor:

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import deepcopy
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import softplus
 from torch.optim.swa_utils import AveragedModel
 
 from anomalib_xray.networks.adversarial import AdversarialLoss
-from anomalib_xray.networks.feature_memory import FeatureMemory
+from anomalib_xray.networks.feature_memory import FeatureMemory, at_pixels
 from anomalib_xray.networks.grad_cam import GRAD_CAM, check_map, grad_cam_map
+from anomalib_xray.networks.patch_discriminator import PatchDiscriminator
 from anomalib_xray.networks.sagan import level_channels, to_tanh_range, to_unit_range
 from anomalib_xray.scores import (
     FEATURE_DISTANCE,
+    PATCH_DISCRIMINATOR,
     ReconstructionScorer,
     ScoredBatch,
     feature_matching,
@@ -156,6 +160,9 @@ class TrunkGan(EncodingGan):
     A subclass sets the networks; its encoder has ``trunk`` and ``code_of``, which maps the features of the trunk's last
     level to codes. It adds what its discriminators say (:meth:`judgements`).
 
+    With ``patches`` there is a discriminator of patches as well, of which ``best_patch_discriminator`` is what it was
+    when it told other lesions best, and what scores.
+
     Args:
         image_size: Side S of the images.
         width: Channels of the trunks' first level.
@@ -163,9 +170,11 @@ class TrunkGan(EncodingGan):
         adversarial_loss: The discriminator's loss.
         scorer: Computes scores and map; the default scorer if left out.
         anomaly_map: ``reconstruction``, which is the error or distance of the chosen score, or ``grad_cam``.
+        patches: Whether it has a discriminator of patches.
     """
 
     encoder: Any
+    best_auroc: Tensor
 
     def __init__(
         self,
@@ -175,6 +184,7 @@ class TrunkGan(EncodingGan):
         adversarial_loss: AdversarialLoss,
         scorer: ReconstructionScorer | None,
         anomaly_map: str = "reconstruction",
+        patches: bool = False,
     ) -> None:
         super().__init__(adversarial_loss, scorer, anomaly_map)
         channels = level_channels(image_size, width)
@@ -182,6 +192,11 @@ class TrunkGan(EncodingGan):
             level for level in range(len(channels)) if image_size // 2 ** (level + 1) <= COMPARED_SIDE
         )
         self.memory = FeatureMemory(channels[self.compared_level], references)
+        self.patch_discriminator = PatchDiscriminator(image_size, width) if patches else None
+        self.best_patch_discriminator = deepcopy(self.patch_discriminator)
+        if self.best_patch_discriminator is not None:
+            self.best_patch_discriminator.requires_grad_(False)
+            self.register_buffer("best_auroc", torch.zeros(()))
 
     def encoder_in_use(self) -> Any:
         """The encoder that evaluation uses."""
@@ -231,5 +246,12 @@ class TrunkGan(EncodingGan):
         errors = {}
         if self.memory is not None:
             errors[FEATURE_DISTANCE] = self.memory(judged[self.compared_level], foreground(image))
+        if self.best_patch_discriminator is not None:
+            errors[PATCH_DISCRIMINATOR] = patch_errors(self.best_patch_discriminator, image)
         scored: ScoredBatch = self.scorer(image, to_unit_range(generated), self.reconstruct, others, errors)
         return scored
+
+
+def patch_errors(network: PatchDiscriminator, image: Tensor) -> Tensor:
+    """How little a pixel of images ``(N, 1, S, S)`` in [0, 1] belongs there, ``-log(1 - p)``, ``(N, 1, S, S)``."""
+    return at_pixels(softplus(network(to_tanh_range(image))), foreground(image))

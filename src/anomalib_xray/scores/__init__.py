@@ -3,6 +3,8 @@
 from anomalib_xray.scores.generative import (
     FEATURE_DISTANCE,
     FEATURE_SCORES,
+    PATCH_DISCRIMINATOR,
+    PATCH_SCORES,
     anogan_score,
     discriminator_difference,
     discriminator_score,
@@ -39,6 +41,8 @@ __all__ = [
     "EXTRA_SCORES",
     "FEATURE_DISTANCE",
     "FEATURE_SCORES",
+    "PATCH_DISCRIMINATOR",
+    "PATCH_SCORES",
     "PERCEPTUAL_SCORES",
     "RECONSTRUCTION_SCORES",
     "ReconstructionScorer",

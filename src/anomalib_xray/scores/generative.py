@@ -17,6 +17,12 @@ FEATURE_DISTANCE = "feature_distance"
 FEATURE_SCORES = (FEATURE_DISTANCE, FEATURE_DISTANCE + TOP_K)
 """Scores of that distance."""
 
+PATCH_DISCRIMINATOR = "patch_discriminator"
+"""Error of a pixel: ``-log(1 - p)``, p the probability of its place to hold something foreign."""
+
+PATCH_SCORES = (PATCH_DISCRIMINATOR, PATCH_DISCRIMINATOR + TOP_K)
+"""Scores of that error."""
+
 
 def kl_divergence(mean: Tensor, deviation: Tensor) -> Tensor:
     """Kullback-Leibler divergence of a code's distribution from the standard normal one, by dimension.

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from lightning.pytorch import Callback
+from lightning.pytorch.utilities.types import LRSchedulerPLType
 from torch import Tensor, nn, optim
 
 from anomalib_xray.errors import XrayError
@@ -124,8 +125,8 @@ class GanModel(TrainedModel):
         return [*super().configure_callbacks(), GanMonitor()]
 
     def plays(self) -> bool:
-        """Whether the current epoch's steps end with :meth:`end_of_step`; a model with other epochs overrides it."""
-        return True
+        """Whether the current epoch trains the adversaries: all epochs do but those of a second part of training."""
+        return self.phases().of(self.current_epoch) != 1
 
     def turn_of(self, player: str) -> None:
         """Lets gradients into one player's weights only."""
@@ -155,6 +156,15 @@ class GanModel(TrainedModel):
         if schedulers and self.trainer.is_last_batch:
             for scheduler in schedulers:
                 scheduler.step()  # type: ignore[call-arg]  # none of ours takes a metric
+
+    def _schedulers(self) -> list[LRSchedulerPLType]:
+        """Schedules of the players that train in this part of the training."""
+        part = self.phases().of(self.current_epoch)
+        return [
+            scheduler
+            for scheduler, player in zip(super()._schedulers(), self.players(), strict=False)  # none if constant
+            if part is None or self.part_of(player) in (None, part)
+        ]
 
     @property
     def kept_images(self) -> int:

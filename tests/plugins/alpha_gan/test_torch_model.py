@@ -11,7 +11,7 @@ from anomalib_xray_plugins.alpha_gan.torch_model import SCORES, AlphaGanModel, C
 
 def test_scores_come_from_the_mean_code() -> None:
     torch.manual_seed(0)
-    model = AlphaGanModel(image_size=64, width=8, latent_size=16, references=50).eval()
+    model = AlphaGanModel(image_size=64, width=8, latent_size=16, references=50, patches=True).eval()
     image = torch.rand(2, 1, 64, 64)
     model.remember(torch.rand(2, 1, 64, 64), torch.Generator().manual_seed(0))
     output = model(image.repeat(1, 3, 1, 1))
@@ -35,6 +35,8 @@ def test_scores_come_from_the_mean_code() -> None:
     places = model.discriminator.trunk.features(2 * image - 1)[1]
     assert places.shape == (2, 16, 16, 16)
     assert model.memory is not None
+    assert model.best_patch_discriminator is not None
+    patches = model.best_patch_discriminator(2 * image - 1).detach().numpy()
     again, _ = model.encoder(2 * reconstruction - 1)
     expected = {
         "mse": (image - reconstruction).square().mean((1, 2, 3)).detach().numpy(),
@@ -48,6 +50,8 @@ def test_scores_come_from_the_mean_code() -> None:
         "feature_matching_signed": sum(layer.mean(1) for layer in features) / 2,
         "encoder_feature_matching": sum(np.abs(layer).mean(1) for layer in encoded) / 2,
         "feature_distance": model.memory(places, torch.ones(2, 1, 64, 64)).mean((1, 2, 3)).detach().numpy(),
+        # Bilinear enlargement by four keeps the mean.
+        "patch_discriminator": -np.log(1 - 1 / (1 + np.exp(-patches))).mean((1, 2, 3)),
         "latent_distance": (mean - again).square().mean(1).detach().numpy(),
     }
     for name, values in expected.items():

@@ -13,6 +13,7 @@ class TestBigan(ModelContract):
         "width": 8,
         "latent_size": 16,
         "references": 64,
-        "score": "feature_distance_top_k",
+        "patch_share": 0.2,  # of one or two epochs, so that every step trains all players
+        "score": "patch_discriminator_top_k",
     }
     falling_loss = "train_reconstruction_l1"

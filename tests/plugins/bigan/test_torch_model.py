@@ -15,7 +15,7 @@ def array(tensor: Tensor) -> np.ndarray:
 
 def test_scores_are_their_formulas() -> None:
     torch.manual_seed(0)
-    model = BiganModel(image_size=64, width=8, latent_size=16, feature_weight=0.25, references=50).eval()
+    model = BiganModel(image_size=64, width=8, latent_size=16, feature_weight=0.25, references=50, patches=True).eval()
     image = torch.rand(2, 1, 64, 64)
     image[:, :, :20] = 0
     model.remember(torch.rand(2, 1, 64, 64), torch.Generator().manual_seed(0))
