@@ -58,15 +58,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--config", type=Path, default=Path("configs/benchmark/fracatlas.yaml"), help="the grid")
     parser.add_argument("--out", type=Path, default=Path("fracatlas_benchmark"), help="the benchmark's folder")
+    parser.add_argument("--fused", type=Path, nargs="*", default=[], help="tables of anomalib-xray fuse of its cells")
     arguments = parser.parse_args()
     try:
-        print_figures(arguments.config, arguments.out)
+        print_figures(arguments.config, arguments.out, arguments.fused)
     except XrayError as error:
         sys.exit(f"error: {error}")
 
 
-def print_figures(config: Path, out: Path) -> None:
-    """Prints the tables of the cells that are done."""
+def print_figures(config: Path, out: Path, fused: list[Path]) -> None:
+    """Prints the tables of the cells that are done, and a row of each fused table."""
     grid = read_grid(config)
     done = [cell for cell in grid.cells if (read_result(folder_of(out, cell)) or {}).get("status") == "done"]
     shortcuts = [cell for cell in done if (cell.model, cell.preparation) == (grids.SHORTCUTS, grids.RAW)]
@@ -81,6 +82,9 @@ def print_figures(config: Path, out: Path) -> None:
         for score in grid.scores.get(cell.model, [CHOSEN]):
             table = pictures_of(folder_of(out, cell), score)
             runs.setdefault((cell.preparation, cell.model, score), []).append(table)
+    for path in fused:
+        table = read_scores(path).set_index("source_path")
+        runs["fused", path.stem, CHOSEN] = [table.assign(score=table[CHOSEN], hit=np.nan)]
     numbers = units_of(read_scores(folder_of(out, shortcuts[0]) / grids.SCORES), "image", list(SHORTCUTS))
     assert numbers is not None
     raw = numbers.set_index("source_path")

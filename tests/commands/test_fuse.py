@@ -83,6 +83,23 @@ def test_the_predicted_scores_are_fused_by_default(runs: list[Path], tmp_path: P
     assert pd.read_csv(out).columns.tolist()[-2:] == ["Cae/pred_score", "Vae/pred_score"]
 
 
+def test_pictures_that_were_prepared_differently_meet_at_their_originals(runs: list[Path], tmp_path: Path) -> None:
+    for name in ("scores.csv", "val_scores.csv"):
+        table = pd.read_csv(runs[1] / name).assign(image_path=lambda found: "prepared/" + found["image_path"])
+        # Every original has two pictures, of which the second one looks less unusual.
+        second = table.assign(image_path=table["image_path"] + "_part2", pred_score=table["pred_score"] - 1000)
+        pd.concat([second, table]).to_csv(runs[1] / name, index=False)
+    out = tmp_path / "fused.csv"
+    assert main(["fuse", *map(str, runs), "--names=[Cae/mse, Vae/pred_score]", f"--out={out}"]) == 0
+    fused = pd.read_csv(out).set_index("source_path")
+    single = pd.read_csv(runs[0] / "scores.csv").set_index("source_path")
+    assert sorted(fused.index) == sorted(single.index)
+    assert (fused["image_path"] == fused.index).all()
+    np.testing.assert_allclose(fused["Cae/mse"], single["mse"][fused.index])
+    both = pd.read_csv(runs[1] / "scores.csv").set_index("source_path")
+    np.testing.assert_allclose(fused["Vae/pred_score"], both["pred_score"].groupby(level=0).max()[fused.index])
+
+
 def test_scores_of_one_run_have_their_plain_names(runs: list[Path], tmp_path: Path) -> None:
     out = tmp_path / "fused.csv"
     for folder in runs:

@@ -46,8 +46,10 @@ def fuse(
     folders = dict(zip(_labels(runs), runs, strict=True))
     chosen = [_find(name, folders) for name in names or [_join(label, "pred_score") for label in folders]]
     tables = {label: _read(folders[label] / table) for label, _ in chosen}
-    _check_images(tables, folders)
     normal = {label: _normal(folders[label] / VALIDATION_SCORES) for label, _ in chosen}
+    if _prepared_differently(list(tables.values())):
+        tables, normal = ({label: _of_originals(one) for label, one in some.items()} for some in (tables, normal))
+    _check_images(tables, folders)
 
     first = next(iter(tables.values()))
     scores, of_normal = {}, {}
@@ -113,6 +115,27 @@ def _normal(path: Path) -> pd.DataFrame:
     if normal.empty:
         raise XrayError(f"{path} has no image with label 0; validate on normal images too.")
     return normal
+
+
+def _prepared_differently(tables: list[pd.DataFrame]) -> bool:
+    """Whether tables name other pictures, but the same originals."""
+    pictures, originals = (
+        {frozenset(table[name]) if name in table else frozenset() for table in tables}
+        for name in ("image_path", "source_path")
+    )
+    return len(pictures) > 1 and len(originals) == 1 and originals != {frozenset()}
+
+
+def _of_originals(table: pd.DataFrame) -> pd.DataFrame:
+    """A score table with a row per original in place of one per picture."""
+    from anomalib_xray.evaluation.units import one_row_per_original, scores_of
+
+    merged = one_row_per_original(table, scores_of(table))
+    return (
+        merged.set_index("source_path", drop=False)
+        .rename_axis(None)
+        .assign(image_path=merged["source_path"].to_numpy())
+    )
 
 
 def _check_images(tables: dict[str, pd.DataFrame], folders: dict[str, Path]) -> None:

@@ -89,7 +89,7 @@ def units_of(table: pd.DataFrame, level: str, scores: list[str]) -> pd.DataFrame
           patient  label  mse
         0       1      1  1.0
     """
-    images = _one_row_per_original(table.assign(**_compared(table))[table["label"].notna()], scores)
+    images = one_row_per_original(table.assign(**_compared(table))[table["label"].notna()], scores)
     keys = LEVELS[level]
     # Empty ids come back from a CSV file as missing ones.
     if (images[keys].isna() | (images[keys] == "")).to_numpy().any():
@@ -121,8 +121,17 @@ def _merged(table: pd.DataFrame, keys: list[str], rules: dict[str, str]) -> pd.D
     return table[[*keys, *rules]].astype(means).reset_index(drop=True)
 
 
-def _one_row_per_original(table: pd.DataFrame, scores: list[str]) -> pd.DataFrame:
-    """Merges the rows of an original: the highest of each score, and the label and the ids, which they share."""
+def one_row_per_original(table: pd.DataFrame, scores: list[str]) -> pd.DataFrame:
+    """Merges the rows of an original: the highest of each score, and the label and the ids, which they share.
+
+    Args:
+        table: As that of :func:`units_of`.
+        scores: Names of the scores.
+
+    Returns:
+        Columns ``source_path``, ``patient``, ``study``, ``label`` and the scores, a row per original; without a column
+        ``source_path`` each row is one, and the other columns stay.
+    """
     if "source_path" not in table:
         return table.assign(source_path=table["image_path"])
     source = table["source_path"].replace("", None).fillna(table["image_path"])
