@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch import Callback, Trainer
 
 from anomalib_xray.errors import XrayError
 from anomalib_xray.testing.base import fit, normal_batch
@@ -31,7 +31,7 @@ def weights(model: Any, network: str) -> torch.Tensor:
 class FirstPart(Callback):
     """Copies a model as it was when its second epoch began."""
 
-    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: Any) -> None:
         if trainer.current_epoch == 1:
             self.state = {name: value.clone() for name, value in pl_module.model.state_dict().items()}
 
