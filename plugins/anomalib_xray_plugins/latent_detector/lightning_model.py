@@ -30,8 +30,9 @@ class LatentDetector(MapModel, DetectorModel, AnomalibModule):
         layers: Which of each backbone's feature maps, in rising order from 0; a vision transformer has one per block.
         weights: File with weights of the backbone, read when training starts, or one for each of several; none leaves
             them random.
-        pooling: How a feature map becomes a vector: ``average`` or ``max`` over the foreground, or ``flatten``; or
-            ``places``: detectors judge each place on its own, which also gives a map.
+        pooling: How a feature map becomes a vector: ``average`` or ``max`` over the foreground, ``tiles`` for the
+            averages of four overlapping tiles behind each other, or ``flatten``; or ``places``: detectors judge each
+            place on its own, which also gives a map.
         components: Principal components of the vectors that detectors see, their share of the variance if below 1, or
             none for all features.
         limit: Largest number of them that ``knn`` keeps; all if left out.

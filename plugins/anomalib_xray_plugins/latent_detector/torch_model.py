@@ -13,7 +13,7 @@ from anomalib_xray.detectors import DetectorBank
 from anomalib_xray.errors import XrayError
 from anomalib_xray.scores import ScoredBatch, SmoothedErrorMap, foreground, masked_top_k_mean
 
-Pooling = Literal["average", "max", "flatten", "places"]
+Pooling = Literal["average", "max", "tiles", "flatten", "places"]
 
 
 def pooled(features: Tensor, mask: Tensor, pooling: Pooling) -> Tensor:
@@ -22,10 +22,11 @@ def pooled(features: Tensor, mask: Tensor, pooling: Pooling) -> Tensor:
     Args:
         features: ``(N, C, h, w)``, or ``(N, C)``, which is left as it is.
         mask: 1 in the foreground and 0 outside, ``(N, 1, S, S)``.
-        pooling: ``average`` or ``max`` over the places with foreground, or ``flatten``.
+        pooling: ``average`` or ``max`` over the places with foreground; ``tiles``, the average of each of four tiles,
+            see :func:`tiles`; or ``flatten``.
 
     Returns:
-        ``(N, C)``, with ``flatten`` ``(N, C h w)``.
+        ``(N, C)``, with ``tiles`` ``(N, 4 C)`` by rows, with ``flatten`` ``(N, C h w)``.
     """
     if features.ndim == 2 or pooling == "flatten":
         return features.flatten(1)
@@ -33,7 +34,19 @@ def pooled(features: Tensor, mask: Tensor, pooling: Pooling) -> Tensor:
     if pooling == "max":
         lowest = features.amin((2, 3), keepdim=True)
         return torch.where(shown > 0, features, lowest).amax((2, 3))
-    return (features * shown).sum((2, 3)) / shown.sum((2, 3)).clamp(min=1)
+    rows, columns = ([slice(None)] if pooling == "average" else tiles(side) for side in features.shape[2:])
+    parts = [(features[:, :, row, column], shown[:, :, row, column]) for row in rows for column in columns]
+    return torch.cat([(part * seen).sum((2, 3)) / seen.sum((2, 3)).clamp(min=1) for part, seen in parts], dim=1)
+
+
+def tiles(side: int) -> list[slice]:
+    """Both overlapping tiles along a side, two thirds of it each, so that what lies in the middle is in one as a whole.
+
+    >>> tiles(12)
+    [slice(0, 8, None), slice(4, 12, None)]
+    """
+    length = -(-2 * side // 3)
+    return [slice(0, length), slice(side - length, side)]
 
 
 def shown_places(features: Tensor, mask: Tensor) -> Tensor:

@@ -52,6 +52,20 @@ def test_pooling_counts_places_with_foreground_only() -> None:
     assert (shown_places(features[:, :, :1, :1].expand(1, 2, 3, 3), mask) == 1).all()
 
 
+def test_tiles_are_averages_of_overlapping_parts_behind_each_other() -> None:
+    features, mask = torch.rand(2, 3, 6, 6), torch.ones(2, 1, 12, 12)
+    mask[:, :, :4] = 0
+    mask[0, :, 4:8, :2] = 0
+    found = pooled(features, mask, "tiles").reshape(2, 4, 3)
+    shown = shown_places(features, mask)
+    for number, (top, left) in enumerate([(0, 0), (0, 2), (2, 0), (2, 2)]):
+        for image in range(2):
+            seen = shown[image, 0, top : top + 4, left : left + 4] > 0
+            expected = features[image, :, top : top + 4, left : left + 4][:, seen].mean(1)
+            torch.testing.assert_close(found[image, number], expected)
+    assert (pooled(features, torch.zeros_like(mask), "tiles") == 0).all()
+
+
 def test_maps_are_joined_at_the_largest_size() -> None:
     first, second = Blocks()(hands(1))
     joint = joined([first, second])
