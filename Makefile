@@ -53,7 +53,7 @@ test-newest:
 # uv installs the same set faster where it is at hand.
 $(INSTALLED): pyproject.toml constraints.txt
 	@if command -v uv >/dev/null; then \
-	  test -x $(BIN)/python || uv venv --python $(PYTHON) $(VENV); \
+	  test -x $(BIN)/python || uv venv --seed --python $(PYTHON) $(VENV); \
 	  uv pip install --python $(BIN)/python -c constraints.txt -e '.[dev]'; \
 	else \
 	  test -x $(BIN)/python || $(PYTHON) -m venv $(VENV); \
