@@ -94,7 +94,8 @@ def with_output(markdown: str, name: str) -> str:
 
     def picture(match: re.Match[str]) -> str:
         path = folder / f"{next(pictures)}.png"
-        return f"![{match[2]}]({name}/{path.name})\n*{match[2]}*" if path.is_file() else ""
+        shown = f"{name}/{path.name}"  # in a phone's width and, by a click, in its own
+        return f"[![{match[2]}]({shown})]({shown})\n*{match[2]}*" if path.is_file() else ""
 
     if not folder.is_dir() and PICTURE.search(markdown):
         log.warning("The outputs of %s lack: run scripts/tutorials.py first, or `make docs`.", name)

@@ -129,6 +129,7 @@ def shortened(printed: str, folder: Path) -> str:
     """What a page shows of an output: the last state of lines that were written over, no paths of this machine."""
     printed = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", printed).replace(f"{folder.resolve()}/", "")
     lines = [line.rpartition("\r")[2].rstrip() for line in printed.replace("\r\n", "\n").splitlines()]
+    lines = [line for line in lines if not re.search(r"━{5} .*\d:\d\d:\d\d", line)]  # bars of progress
     if len(lines) > LINES:
         lines = [*lines[: LINES // 3], "[...]", *lines[-2 * LINES // 3 :]]
     return "\n".join(lines)

@@ -84,7 +84,7 @@ EXTRA_ERRORS = ("ssim", "gradient")
 """Per-pixel errors that cost more than the others; their scores are computed on request."""
 
 EXTRA_SCORES = tuple(name + ending for name in EXTRA_ERRORS for ending in ("", TOP_K))
-"""Scores of these errors."""
+"""Scores of ``ssim`` and ``gradient``, which cost more than the other errors and are computed on request."""
 
 PERCEPTUAL_SCORES = ("perceptual", "perceptual" + TOP_K)
 """Scores of a scorer with a network for the error ``perceptual``."""
