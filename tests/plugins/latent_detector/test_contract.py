@@ -9,7 +9,13 @@ from anomalib_xray.testing import ModelContract
 class TestLatentDetector(ModelContract):
     model = LatentDetector
     # A vision transformer, which here is exported, too.
-    settings: ClassVar = {"image_size": 64, "backbone": "test_vit", "layers": [2, 4], "components": 4}
+    settings: ClassVar = {
+        "image_size": 64,
+        "backbone": "test_vit",
+        "layers": [2, 4],
+        "components": 4,
+        "pooling": "tiles",
+    }
     falling_loss = None
 
 
