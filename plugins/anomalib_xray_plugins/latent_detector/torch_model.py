@@ -7,10 +7,11 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import interpolate, max_pool2d
+from torch.nn.functional import interpolate
 
 from anomalib_xray.detectors import DetectorBank
 from anomalib_xray.errors import XrayError
+from anomalib_xray.networks.places import at_pixels, shown_places
 from anomalib_xray.scores import ScoredBatch, SmoothedErrorMap, foreground, masked_top_k_mean
 
 Pooling = Literal["average", "max", "tiles", "flatten", "places"]
@@ -49,15 +50,6 @@ def tiles(side: int) -> list[slice]:
     return [slice(0, length), slice(side - length, side)]
 
 
-def shown_places(features: Tensor, mask: Tensor) -> Tensor:
-    """1 where feature maps ``(N, C, h, w)`` have foreground under them and 0 elsewhere, ``(N, 1, h, w)``.
-
-    1 everywhere if the side of the mask ``(N, 1, S, S)`` is not a multiple of theirs: then places are not parts of it.
-    """
-    side, places = mask.shape[-1], features.shape[-1]
-    return torch.ones_like(features[:, :1]) if side % places else max_pool2d(mask, side // places)
-
-
 def joined(features: Sequence[Tensor]) -> Tensor:
     """Puts feature maps ``(N, C, h, w)`` on top of each other, the smaller ones enlarged to the sides of the largest.
 
@@ -76,16 +68,6 @@ def joined(features: Sequence[Tensor]) -> Tensor:
         for some in features
     ]
     return torch.cat(grown, dim=1)
-
-
-def enlarged(error: Tensor, shown: Tensor, mask: Tensor) -> Tensor:
-    """Brings the errors of places ``(N, 1, h, w)`` to pixels ``(N, 1, S, S)``, 0 outside the foreground.
-
-    Places without foreground (``shown`` is 0 there) take no part.
-    """
-    size = mask.shape[-2:]
-    weight = interpolate(shown, size=size, mode="bilinear").clamp(min=torch.finfo(mask.dtype).eps)
-    return interpolate(error * shown, size=size, mode="bilinear") / weight * mask
 
 
 class LatentModel(nn.Module):
@@ -157,5 +139,5 @@ class LatentModel(nn.Module):
         # Within a boundary nothing is unusual, however deep.
         maps = {name: found.clamp(min=0).reshape(shown.shape) for name, found in by_name.items()}
         scores = {name: masked_top_k_mean(found, shown, self.top_k) for name, found in maps.items()}
-        error = enlarged(maps[self.score], shown, mask)
+        error = at_pixels(maps[self.score], mask)
         return ScoredBatch.of(scores, self.score, self.anomaly_map(error, mask))

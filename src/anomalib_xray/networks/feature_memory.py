@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import interpolate, max_pool2d
 
 from anomalib_xray.errors import XrayError
+from anomalib_xray.networks.places import at_pixels, shown_places
 
 CHUNK = 1024
 """Stored features that are compared at a time, so that no large matrix stands in memory."""
@@ -75,7 +75,7 @@ class FeatureMemory(nn.Module):
 
         ``generator`` chooses among them, on the CPU.
         """
-        vectors = features.permute(0, 2, 3, 1)[_shown(features, mask).squeeze(1) > 0]
+        vectors = features.permute(0, 2, 3, 1)[shown_places(features, mask).squeeze(1) > 0]
         if not len(vectors):
             return
         deviation = vectors.std(0, correction=0)
@@ -87,27 +87,3 @@ class FeatureMemory(nn.Module):
         self.references.copy_(vectors[order.to(vectors.device)] * scale)
         self.scale.copy_(scale)
         self.filled.fill_(1)
-
-
-def at_pixels(values: Tensor, mask: Tensor) -> Tensor:
-    """Enlarges what is known of places ``(N, 1, h, w)`` to the pixels of a mask ``(N, 1, H, W)``, 0 outside of it.
-
-    Places of the background say nothing, so the pixels beside it are interpolated from the foreground's alone.
-
-    >>> at_pixels(torch.tensor([[[[2.0, 9.0]]]]), torch.tensor([[[[1.0, 1.0, 0.0, 0.0], [1.0, 0.0, 0.0, 0.0]]]]))
-    tensor([[[[2., 2., 0., 0.],
-              [2., 0., 0., 0.]]]])
-    """
-    shown = _shown(values, mask)
-    weight = _enlarged(shown, mask).clamp(min=torch.finfo(mask.dtype).eps)
-    return _enlarged(values * shown, mask) / weight * mask
-
-
-def _shown(features: Tensor, mask: Tensor) -> Tensor:
-    """1 where a feature has foreground under it, ``(N, 1, h, w)``."""
-    return max_pool2d(mask, mask.shape[-1] // features.shape[-1])
-
-
-def _enlarged(small: Tensor, mask: Tensor) -> Tensor:
-    """``(N, 1, h, w)`` to the size of the mask."""
-    return interpolate(small, scale_factor=mask.shape[-1] // small.shape[-1], mode="bilinear")

@@ -12,9 +12,10 @@ from torch.nn.functional import softplus
 from torch.optim.swa_utils import AveragedModel
 
 from anomalib_xray.networks.adversarial import AdversarialLoss
-from anomalib_xray.networks.feature_memory import FeatureMemory, at_pixels
+from anomalib_xray.networks.feature_memory import FeatureMemory
 from anomalib_xray.networks.grad_cam import GRAD_CAM, check_map, grad_cam_map
 from anomalib_xray.networks.patch_discriminator import PatchDiscriminator
+from anomalib_xray.networks.places import at_pixels
 from anomalib_xray.networks.sagan import level_channels, to_tanh_range, to_unit_range
 from anomalib_xray.scores import (
     FEATURE_DISTANCE,

@@ -7,14 +7,8 @@ from torch import Tensor, nn
 
 from anomalib_xray.detectors import DetectorBank, DetectorSettings
 from anomalib_xray.errors import XrayError
-from anomalib_xray_plugins.latent_detector.torch_model import (
-    LatentModel,
-    Pooling,
-    enlarged,
-    joined,
-    pooled,
-    shown_places,
-)
+from anomalib_xray.networks.places import shown_places
+from anomalib_xray_plugins.latent_detector.torch_model import LatentModel, Pooling, joined, pooled
 
 
 class Blocks(nn.Module):
@@ -49,7 +43,6 @@ def test_pooling_counts_places_with_foreground_only() -> None:
     np.testing.assert_allclose(pooled(features, mask, "flatten"), features.reshape(1, 8))
     np.testing.assert_allclose(pooled(features[:, :, 0, 0], mask, "average"), [[-5, -1]])
     assert pooled(features, torch.zeros(1, 1, 4, 4), "max").isfinite().all()
-    assert (shown_places(features[:, :, :1, :1].expand(1, 2, 3, 3), mask) == 1).all()
 
 
 def test_tiles_are_averages_of_overlapping_parts_behind_each_other() -> None:
@@ -74,13 +67,6 @@ def test_maps_are_joined_at_the_largest_size() -> None:
     torch.testing.assert_close(joint[:, 2:, 0, 0], second[:, :, 0, 0])
     with pytest.raises(XrayError, match="no places"):
         joined([first, torch.ones(1, 3)])
-
-
-def test_errors_of_places_do_not_darken_at_the_edge_of_the_foreground() -> None:
-    mask = (hands(1) > 0).float()
-    shown = shown_places(torch.ones(1, 1, 4, 4), mask)
-    error = 3 * torch.ones(1, 1, 4, 4)
-    torch.testing.assert_close(enlarged(error, shown, mask), 3 * mask)
 
 
 def test_pooled_features_of_all_layers_are_scored() -> None:
