@@ -45,7 +45,7 @@ def bundling_cae() -> Callable[..., Cae]:
 @pytest.fixture(scope="session")
 def bundling_gan() -> AlphaGan:
     torch.manual_seed(0)
-    return AlphaGan(image_size=64, width=8, latent_size=16).eval()
+    return AlphaGan(image_size=64, width=8, latent_size=16, references=64).eval()
 
 
 @pytest.fixture(scope="session")

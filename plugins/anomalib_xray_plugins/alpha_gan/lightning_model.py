@@ -84,12 +84,12 @@ class AlphaGan(ReconstructionModel, PatchTraining, AnomalibModule):
         reconstruction_loss: ImageError = "mse",
         reconstruction_weight: float = 500.0,
         kl_weight: float = 0.0,
-        score: str = "mse_top_k",
+        score: str = "feature_distance_top_k",
         top_k: float = 0.005,
         anomaly_map: Literal["reconstruction", "grad_cam"] = "reconstruction",
         learning_rate: float = 1e-3,
         code_discriminator_learning_rate: float = 2e-4,
-        references: int = 16384,
+        references: int = 65536,
         **settings: Any,
     ) -> None:
         super().__init__(latent_size=latent_size, score=score, top_k=top_k, learning_rate=learning_rate, **settings)
