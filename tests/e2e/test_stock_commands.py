@@ -20,7 +20,7 @@ Run = Callable[..., str]
 
 SMALL = """\
 default_root_dir: results
-model: {init_args: {image_size: 64, width: 8}}
+model: {init_args: {image_size: 64, width: 8, references: 1024}}
 data: {init_args: {num_workers: 0}}
 trainer: {accelerator: cpu, max_epochs: 1, enable_progress_bar: false}
 """
