@@ -41,7 +41,7 @@ class PatchTraining(GanModel):
     """Mixin of a GAN on a :class:`~anomalib_xray.networks.gan_network.TrunkGan`: a discriminator of patches.
 
     In the last epochs patches of other images of the batch are blended into the images' foreground, and a discriminator
-    of places learns where. What it tells of real anomalies falls again where it learns too long, so the weights that
+    of places learns where. What it tells of real anomalies may fall again where it learns too long, so the weights that
     score are those of the epoch that told patches of another kind best from the training images as they are; no label
     is needed for that. The adversaries, and so all other scores, stay as they were.
 
