@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import io
+import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +19,10 @@ from torch.utils.data import DataLoader
 from anomalib_xray.data import Radiographs
 from anomalib_xray.data.dataset import RadiographDataset
 from anomalib_xray.errors import XrayError
+from anomalib_xray.experiments.objective import Objective
+from anomalib_xray.experiments.trial_task import train_and_validate
 from anomalib_xray.io.write import write_png
+from anomalib_xray.jobs import Task
 from anomalib_xray.training.pseudo_auc import PseudoAuc, pseudo_auc
 from anomalib_xray_plugins.nmf import Nmf
 
@@ -81,6 +87,27 @@ def test_a_checkpoint_can_monitor_it(tmp_path: Path) -> None:
     assert named
     assert {f"val_AUCp_{score}" for score in named} <= set(logged)
     assert (tmp_path / "best.ckpt").is_file()
+
+
+def test_a_trial_of_a_search_is_measured_by_it(tmp_path: Path) -> None:
+    table(tmp_path, pool=True)
+    model = {"image_size": 64, "resolution": 16, "components": 2, "augmentation": None, "score": "mse"}
+    config = {
+        "model": {"class_path": "anomalib_xray.models.Nmf", "init_args": model},
+        "data": {
+            "class_path": "anomalib_xray.data.Radiographs",
+            "init_args": {"table": str(tmp_path / "table.csv"), "num_workers": 0},
+        },
+        "trainer": {"max_epochs": 1, "accelerator": "cpu"},
+    }
+    objective = asdict(Objective("label-free", "AUCp", "mse"))
+    arguments = {"config": config, "objective": objective, "seed": 42, "painted": str(tmp_path / "painted")}
+    answers = io.StringIO()
+    value = train_and_validate(Task(tmp_path, arguments, answers))["value"]
+    (written,) = tmp_path.rglob("val_scores.csv")
+    assert set(pd.read_csv(written)["label"]) == {0}
+    assert 0 <= value <= 1
+    assert json.loads(answers.getvalue()) == [0, value]
 
 
 def test_data_without_a_pool_are_refused_before_anything_is_trained(tmp_path: Path) -> None:
