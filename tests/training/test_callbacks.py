@@ -15,6 +15,8 @@ from lightning.pytorch.callbacks import LambdaCallback
 from lightning.pytorch.demos.boring_classes import BoringModel
 from scipy.spatial.distance import pdist
 from torch.utils.data import DataLoader
+from torchvision.transforms.v2 import InterpolationMode
+from torchvision.transforms.v2.functional import resize
 
 from anomalib_xray.training.callbacks import (
     ChannelsLast,
@@ -309,6 +311,19 @@ def test_the_background_is_the_smallest_value_however_it_is_normalised() -> None
         found = foreground_of(normalised)
         assert torch.equal(found[0], image[0, 0] > 0)
         assert found[1].all()
+
+
+def test_the_background_stays_what_a_bicubic_resize_darkens_beside_the_body() -> None:
+    picture = torch.zeros(1, 3, 96, 96)
+    picture[:, :, 24:72, 32:64] = 0.2 + 0.8 * torch.rand(48, 32, generator=torch.Generator().manual_seed(0))
+    resized = resize(picture, [64, 64], InterpolationMode.BICUBIC, antialias=True)
+    assert float(resized.min()) < 0
+    body = resize((picture > 0).float(), [64, 64], InterpolationMode.BICUBIC, antialias=True)[:, 0] > 0.5
+    found = foreground_of((resized - 0.45) / 0.22)
+    assert float((found == body).float().mean()) > 0.97
+    # Bright and dark parts of a raw picture that are as flat are none.
+    raw = torch.rand(1, 1, 64, 64, generator=torch.Generator().manual_seed(1)).clamp(max=0.7)
+    assert int(foreground_of(raw).sum()) == 64 * 64 - 1
 
 
 @pytest.mark.parametrize("top_k", [2, 0.5, None])

@@ -291,6 +291,10 @@ class CompileNetworks(Callback):
             network._compiled_call_impl = None  # what Module.compile sets; there is no method that unsets it
 
 
+LEAST_FLAT, MOST_BELOW = 0.02, 0.05
+"""Share of equal pixels from which on they may be a background, and of those that an interpolation puts below it."""
+
+
 class ForegroundScores(Callback):
     """Confines maps of anomalib's own models to the foreground; added under ``trainer.callbacks``.
 
@@ -331,13 +335,18 @@ class ForegroundScores(Callback):
 
 
 def foreground_of(image: Tensor) -> Tensor:
-    """Pixels ``(N, H, W)`` above the smallest value of their image ``(N, C, H, W)``; all where it has one value only.
+    """Pixels ``(N, H, W)`` above the background of their image ``(N, C, H, W)``; all where it has one value only.
 
-    Models normalise in different ways, which leave the background the smallest value.
+    Models normalise in different ways, which leave the background the smallest value. Those that resize bicubically put
+    some pixels beside the body below it; then the background is the most frequent value.
     """
-    brightest = image.amax(1)
-    above: Tensor = brightest > brightest.amin((1, 2), keepdim=True)
-    return above | ~above.any(2, keepdim=True).any(1, keepdim=True)
+    brightest = image.amax(1).flatten(1)
+    least, usual = brightest.amin(1, keepdim=True), brightest.mode(1, keepdim=True).values
+    flat = (brightest == usual).to(brightest).mean(1, keepdim=True)
+    below = (brightest < usual).to(brightest).mean(1, keepdim=True)
+    background = torch.where((flat >= LEAST_FLAT) & (below <= MOST_BELOW), usual, least)
+    above: Tensor = brightest > background
+    return (above | ~above.any(1, keepdim=True)).reshape(len(image), *image.shape[2:])
 
 
 def _networks(module: LightningModule) -> list[nn.Module]:
