@@ -44,6 +44,10 @@ SHORT = (
 CUTS = [  # beginning of a command by regular expression, what is appended to it
     (r"anomalib (train|test|predict)\b.*configs/data/(chest|rsna_pneumonia|vinbigdata)", f"{SHORT} {CHESTS}"),
     (r"anomalib train\b.*configs/latent_ensemble", f"{SHORT} --model.weights null --model.image_size 224"),
+    (
+        r"anomalib train\b.*configs/latent_detector",
+        f"{SHORT} {PHANTOMS} --model.weights null --model.image_size 224",
+    ),
     (r"anomalib (train|test|predict)\b.*configs/data/(mura_hand|fracatlas|hands_example)", SHORT),
     (  # with abnormal patients enough that one of them trains
         r"anomalib train\b.*configs/deep_sad.*phantom",
