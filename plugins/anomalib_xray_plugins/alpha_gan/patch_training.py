@@ -14,6 +14,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits, max_pool2d
 from anomalib_xray.evaluation.ranking import Ranking
 from anomalib_xray.networks.gan_network import AT_A_TIME, TrunkGan, patch_errors
 from anomalib_xray.networks.patch_discriminator import PatchDiscriminator
+from anomalib_xray.networks.places import shown_places
 from anomalib_xray.networks.sagan import to_tanh_range
 from anomalib_xray.scores import PATCH_DISCRIMINATOR, PATCH_SCORES, error_scores, foreground
 from anomalib_xray.training.gan_model import GanModel
@@ -46,7 +47,7 @@ class PatchTraining(GanModel):
     is needed for that. The adversaries, and so all other scores, stay as they were.
 
     A plugin writes its adversarial step in :meth:`adversarial_step`, adds :meth:`patch_player` to its players, and
-    builds its network with ``patches`` as :attr:`has_patches` says.
+    builds its network with ``patches`` where ``patch_share`` is above 0.
 
     Args:
         patch_share: Share of the epochs, at the end, that train the discriminator of patches; 0 for none.
@@ -164,7 +165,6 @@ def patch_loss(logits: Tensor, foreign: Tensor, mask: Tensor) -> Tensor:
         >>> patch_loss(torch.zeros(1, 1, 1, 1), foreign, torch.ones(1, 1, 2, 2))
         tensor(0.6931)
     """
-    pixels = mask.shape[-1] // logits.shape[-1]
-    wanted, shown = max_pool2d(foreign, pixels), max_pool2d(mask, pixels)
+    wanted, shown = max_pool2d(foreign, mask.shape[-1] // logits.shape[-1]), shown_places(logits, mask)
     loss = binary_cross_entropy_with_logits(logits, wanted, reduction="none")
     return (loss * shown).sum() / shown.sum().clamp(min=1)

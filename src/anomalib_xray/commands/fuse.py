@@ -105,6 +105,10 @@ def _read(path: Path) -> pd.DataFrame:
     repeated = table["image_path"].duplicated()
     if repeated.any():
         raise XrayError(f"{path} names {table['image_path'][repeated].iloc[0]} twice; write the table anew.")
+    return _by_path(table)
+
+
+def _by_path(table: pd.DataFrame) -> pd.DataFrame:
     return table.set_index("image_path", drop=False).rename_axis(None)
 
 
@@ -131,11 +135,7 @@ def _of_originals(table: pd.DataFrame) -> pd.DataFrame:
     from anomalib_xray.evaluation.units import one_row_per_original, scores_of
 
     merged = one_row_per_original(table, scores_of(table))
-    return (
-        merged.set_index("source_path", drop=False)
-        .rename_axis(None)
-        .assign(image_path=merged["source_path"].to_numpy())
-    )
+    return _by_path(merged.assign(image_path=merged["source_path"]))
 
 
 def _check_images(tables: dict[str, pd.DataFrame], folders: dict[str, Path]) -> None:

@@ -15,7 +15,7 @@ from anomalib_xray.errors import XrayError
 from anomalib_xray.evaluation.ranking import Ranking
 from anomalib_xray.evaluation.units import CHOSEN
 from anomalib_xray.training.callbacks import ForegroundScores
-from anomalib_xray.training.score_table import VALIDATION, of_all_processes
+from anomalib_xray.training.score_table import VALIDATION, of_all_processes, scores_of_batch
 
 AUCP = "AUCp"
 
@@ -126,7 +126,4 @@ def _pool_of(trainer: Trainer) -> pd.DataFrame:
 
 
 def _scores_by_path(outputs: Any) -> dict[str, dict[str, float]]:
-    """The chosen and all named scores of a batch."""
-    columns = {CHOSEN: outputs.pred_score, **getattr(outputs, "scores", {})}
-    rows = zip(*(values.reshape(-1).tolist() for values in columns.values()), strict=True)
-    return {str(path): dict(zip(columns, row, strict=True)) for path, row in zip(outputs.image_path, rows, strict=True)}
+    return dict(zip(map(str, outputs.image_path), scores_of_batch(outputs), strict=True))

@@ -89,10 +89,9 @@ class ScoreTable(Callback):
             raise XrayError("The model gives no image scores, so there is no score table to write.")
         count = len(outputs.pred_score)
         labels = [None] * count if outputs.gt_label is None else outputs.gt_label.int().reshape(count).tolist()
-        columns = {CHOSEN: outputs.pred_score, **getattr(outputs, "scores", {})}
-        values = zip(*(scores.reshape(count).tolist() for scores in columns.values()), strict=True)
-        for path, label, scores in zip(outputs.image_path or [""] * count, labels, values, strict=True):
-            self._rows.append({"image_path": str(path), "label": label, **dict(zip(columns, scores, strict=True))})
+        paths = outputs.image_path or [""] * count
+        for path, label, scores in zip(paths, labels, scores_of_batch(outputs), strict=True):
+            self._rows.append({"image_path": str(path), "label": label, **scores})
 
     on_test_batch_end = on_predict_batch_end = on_validation_batch_end  # type: ignore[assignment]  # takes any
 
@@ -113,6 +112,13 @@ class ScoreTable(Callback):
         if self._rows:
             table = self._table(pl_module, samples_of(trainer.predict_dataloaders))
             _write(table, Path(trainer.default_root_dir) / PREDICTIONS)
+
+
+def scores_of_batch(outputs: Any) -> list[dict[str, float]]:
+    """The chosen and all named scores of each image of a scored batch."""
+    columns = {CHOSEN: outputs.pred_score, **getattr(outputs, "scores", {})}
+    rows = zip(*(scores.reshape(-1).tolist() for scores in columns.values()), strict=True)
+    return [dict(zip(columns, row, strict=True)) for row in rows]
 
 
 def score_metrics(table: pd.DataFrame) -> dict[str, float]:
